@@ -160,7 +160,9 @@ def test_the_batch_does_not_change_a_bit(dtype: str, threads: int) -> None:
     model = HFModel("hf/x", network().to(getattr(torch, dtype)), tokenizer(), hf.HFOptions())
     if not model.batch_invariant:
         pytest.skip("this machine's kernels depend on the batch; the model says so")
-    queries = [query(text + tail) for text in TEXTS for tail in ("", " indeed", " and so on and on", "!")]
+    # Texts that begin alike share what is computed of their beginnings; those of another length do not.
+    tails = ("", " indeed", " and so on and on", " and so on or on", "!", "?")
+    queries = [query(text + tail) for text in TEXTS for tail in tails]
     alone = [model.answer([asked])[0].label_logprobs for asked in queries]
     shuffled = list(range(len(queries)))
     random.Random(0).shuffle(shuffled)

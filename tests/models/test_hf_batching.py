@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clucert.errors import ModelError
-from clucert.models.hf.batching import Limits, in_batches, next_batch
-from clucert.models.hf.rows import Row, grow
+from clucert.models.hf.batching import Limits, Line, by_beginning, by_length, in_batches, next_batch
+from clucert.models.hf.rows import Row, grow, merge, padded_length
 
 
 class TooBig(MemoryError):
@@ -33,7 +33,7 @@ def test_every_query_is_answered_in_order_whatever_fits(lengths: list[int], rows
         return [(i, lengths[i]) for i in batch]
 
     limits = Limits(rows, tokens)
-    assert in_batches(lengths, work, limits, is_too_big) == list(enumerate(lengths))
+    assert in_batches(by_length(lengths), work, limits, is_too_big) == list(enumerate(lengths))
     assert max(sizes, default=0) <= min(rows, fits)
     assert 1 <= limits.rows <= rows
 
@@ -46,7 +46,7 @@ def test_batches_hold_rows_of_like_length() -> None:
         seen.append([lengths[i] for i in batch])
         return list(batch)
 
-    in_batches(lengths, work, Limits(2, 100), is_too_big)
+    in_batches(by_length(lengths), work, Limits(2, 100), is_too_big)
     assert seen == [[1, 2], [8, 9]]
 
 
@@ -54,8 +54,8 @@ def test_a_single_query_that_does_not_fit_is_an_error_not_a_loop() -> None:
     def work(batch: list[int]) -> list[int]:
         raise TooBig
 
-    with pytest.raises(ModelError, match="7 tokens does not fit"):
-        in_batches([7], work, Limits(8, 100), is_too_big)
+    with pytest.raises(ModelError, match="does not fit into memory on its own"):
+        in_batches(by_length([7]), work, Limits(8, 100), is_too_big)
 
 
 def test_other_errors_are_not_taken_for_full_memory() -> None:
@@ -64,12 +64,45 @@ def test_other_errors_are_not_taken_for_full_memory() -> None:
 
     limits = Limits(8, 100)
     with pytest.raises(RuntimeError, match="shape"):
-        in_batches([7, 7], work, limits, is_too_big)
+        in_batches(by_length([7, 7]), work, limits, is_too_big)
     assert limits.rows == 8
 
 
 def test_one_long_query_is_a_batch_of_its_own() -> None:
-    assert list(next_batch([0, 1], [500, 500], Limits(8, 100))) == [0]
+    assert list(next_batch(Line([0, 1], [500, 500]), Limits(8, 100))) == [0]
+
+
+def test_queries_that_begin_alike_stand_together_and_count_once() -> None:
+    prompts = [(1, 2, 3), (9, 2, 3), (1, 2, 4), tuple(range(20)), (1, 2, 3)]
+    line = by_beginning([len(prompt) for prompt in prompts], prompts)
+    assert list(line.order) == [0, 4, 2, 1, 3]
+    assert list(line.tokens) == [3, 0, 1, 3, 20]
+
+
+TEXTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=18).map(tuple), min_size=1, max_size=12)
+
+
+@given(TEXTS)
+def test_the_line_counts_the_tokens_that_are_computed(prompts: list[tuple[int, ...]]) -> None:
+    line = by_beginning([len(prompt) for prompt in prompts], prompts)
+    assert sum(line.tokens) == len(merge([grow(prompt) for prompt in prompts]).tokens)
+
+
+@given(TEXTS)
+def test_merged_rows_are_whole_and_share_every_beginning(prompts: list[tuple[int, ...]]) -> None:
+    nodes = ((), (1,), (2,), (1, 0))
+    rows = [grow(prompt, nodes) for prompt in prompts]
+    merged = merge(rows)
+    for row, places in zip(rows, merged.places, strict=True):
+        assert tuple(merged.tokens[i] for i in places) == row.tokens
+        assert tuple(merged.depths[i] for i in places) == row.depths
+    owners: dict[int, set[tuple[object, ...]]] = {}
+    for row, places in zip(rows, merged.places, strict=True):
+        for slot, place in enumerate(places):
+            owners.setdefault(place, set()).add((padded_length(len(row)), slot, row.path(slot)))
+    # One token in the batch is one thing to compute, and nothing is computed twice.
+    assert all(len(meanings) == 1 for meanings in owners.values())
+    assert len({next(iter(meanings)) for meanings in owners.values()}) == len(owners) == len(merged.tokens)
 
 
 def test_a_text_without_branches_is_causal() -> None:

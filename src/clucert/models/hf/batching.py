@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 from clucert.errors import ModelError
+from clucert.models.hf.rows import padded_length
+from clucert.models.labels import Tokens
 
 _R = TypeVar("_R")
 
@@ -21,43 +24,69 @@ class Limits:
     """Most computed tokens in one batch of more than one query."""
 
 
-def next_batch(order: Sequence[int], lengths: Sequence[int], limits: Limits) -> Sequence[int]:
-    """The longest start of ``order`` within ``limits``, at least one; ``lengths[i]`` is the tokens of query i."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The order in which queries are computed."""
+
+    order: Sequence[int]
+    tokens: Sequence[int]
+    """Of each in ``order``, those that the one before it has not computed."""
+
+
+def by_length(lengths: Sequence[int]) -> Line:
+    """Shorter queries first; each computes all of its tokens."""
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    return Line(order, [lengths[i] for i in order])
+
+
+def by_beginning(lengths: Sequence[int], prompts: Sequence[Tokens]) -> Line:
+    """Queries of one padded length together, and among them those that begin alike, which is computed once."""
+    order = sorted(range(len(lengths)), key=lambda i: (padded_length(lengths[i]), prompts[i], i))
+    tokens = [lengths[i] for i in order]
+    for at, (before, after) in enumerate(pairwise(order), start=1):
+        if padded_length(lengths[before]) == padded_length(lengths[after]):
+            tokens[at] -= _common(prompts[before], prompts[after])
+    return Line(order, tokens)
+
+
+def _common(a: Tokens, b: Tokens) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def next_batch(line: Line, limits: Limits) -> Sequence[int]:
+    """The longest start of ``line`` within ``limits``, at least one query."""
     total = 0
-    for taken, index in enumerate(order):
-        total += lengths[index]
+    for taken, added in enumerate(line.tokens):
+        total += added
         if taken and (taken >= limits.rows or total > limits.tokens):
-            return order[:taken]
-    return order
+            return line.order[:taken]
+    return line.order
 
 
 def in_batches(
-    lengths: Sequence[int],
+    line: Line,
     work: Callable[[Sequence[int]], Sequence[_R]],
     limits: Limits,
     out_of_memory: Callable[[Exception], bool],
 ) -> list[_R]:
-    """``work`` on every index of ``lengths``, in batches of like length; its results in the order of ``lengths``.
+    """``work`` on every query of ``line``, in batches along it; the results by index.
 
     A batch that does not fit into memory is tried again at half the size, and ``limits.rows`` stays there.
 
     Raises :class:`ModelError` when one query alone does not fit.
     """
-    order: Sequence[int] = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     results: dict[int, _R] = {}
-    while order:
-        batch = next_batch(order, lengths, limits)
+    while line.order:
+        batch = next_batch(line, limits)
         try:
             done = work(batch)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
             if len(batch) == 1:
-                raise ModelError(
-                    f"a query of {lengths[batch[0]]} tokens does not fit into memory: use a smaller model or text"
-                ) from error
+                raise ModelError("a query does not fit into memory on its own: use a smaller model or text") from error
             limits.rows = len(batch) // 2
             continue
         results.update(zip(batch, done, strict=True))
-        order = order[len(batch) :]
-    return [results[i] for i in range(len(lengths))]
+        line = Line(line.order[len(batch) :], line.tokens[len(batch) :])
+    return [results[i] for i in range(len(results))]

@@ -21,9 +21,8 @@ from clucert.models.hf.packed import (
     additive,
     pack,
     padded,
-    padded_length,
 )
-from clucert.models.hf.rows import Row, grow
+from clucert.models.hf.rows import Row, grow, padded_length
 from clucert.models.labels import Tokens
 
 KEPT_PREFIXES = 4
@@ -308,5 +307,7 @@ def _probe(model: Any) -> tuple[list[Row], Tokens]:
         return tuple(torch.randint(vocabulary, (count,), generator=generator).tolist())
 
     branch = draw(2)
-    trees = [grow(draw(3)), grow(draw(17)), grow(draw(9), ((), branch[:1], branch)), grow(draw(12))]
+    trunk = draw(17)
+    alike = [grow((*trunk[:cut], *draw(18 - cut))) for cut in (6, 16)]
+    trees = [grow(draw(3)), grow(trunk), *alike, grow(draw(9), ((), branch[:1], branch)), grow(draw(12))]
     return trees, draw(5)

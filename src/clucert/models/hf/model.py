@@ -14,7 +14,7 @@ import transformers
 
 from clucert.errors import InputError, ModelUnavailableError
 from clucert.models.hf import HFOptions
-from clucert.models.hf.batching import Limits, in_batches
+from clucert.models.hf.batching import Limits, Line, by_beginning, by_length, in_batches
 from clucert.models.hf.convert import converted_gguf, identity
 from clucert.models.hf.engine import Engine, PlainEngine, batch_invariant, packed_engine
 from clucert.models.hf.generate import Text, generate, generator
@@ -25,7 +25,7 @@ from clucert.models.labels import Tokens, distinguishing, score
 from clucert.models.weights import local_gguf, smollm2_path
 from clucert.types import Answer, Query, Usage
 
-CPU_LIMITS = Limits(rows=128, tokens=1024)
+CPU_LIMITS = Limits(rows=256, tokens=2048)
 CUDA_LIMITS = Limits(rows=512, tokens=32768)
 HELD_BYTES = 2 << 30
 """Most memory for the keys and values of texts that grow together."""
@@ -111,10 +111,10 @@ class HFModel:
             answers: dict[int, Answer] = {}
             for prefix, scored in dict.fromkeys((job.prefix, bool(job.labels)) for job in jobs):
                 members = [i for i, job in enumerate(jobs) if (job.prefix, bool(job.labels)) == (prefix, scored)]
-                work = partial(self._score if scored else self._generate, engine, [jobs[i] for i in members])
-                lengths = [jobs[i].length if scored else jobs[i].span for i in members]
+                chosen = [jobs[i] for i in members]
+                work = partial(self._score if scored else self._generate, engine, chosen)
                 limits = self.limits if scored else self._growing
-                found = in_batches(lengths, work, limits, _out_of_memory)
+                found = in_batches(_line(chosen, scored), work, limits, _out_of_memory)
                 answers.update(zip(members, found, strict=True))
             return [answers[i] for i in range(len(jobs))]
 
@@ -199,6 +199,13 @@ class HFModel:
     @staticmethod
     def _usage(job: _Job, output: int, known: bool) -> Usage:
         return Usage(1, len(job.prefix) + job.length, output, len(job.prefix) if known else 0)
+
+
+def _line(jobs: Sequence[_Job], scored: bool) -> Line:
+    if scored:
+        return by_beginning([job.length for job in jobs], [job.prompt for job in jobs])
+    # What texts that grow together must hold counts, and each holds its own.
+    return by_length([job.span for job in jobs])
 
 
 def _children(labels: Sequence[Tokens], node: Tokens) -> list[int]:

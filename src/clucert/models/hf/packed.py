@@ -1,12 +1,14 @@
 """Attention over packed rows that share a prefix, as an attention function of transformers.
 
-A batch is one sequence of tokens without padding, so that every matrix product works on real tokens only; the rows
-meet in attention alone. There each row sees the prefix, whose keys and values were computed once, and itself.
+A batch is one sequence of tokens without padding, so that every matrix product works on real tokens only, and what
+rows begin with alike is in it once (noised copies of one text do); the rows come apart in attention alone. There each
+row sees the prefix, whose keys and values were computed once, and itself.
 
 **Batch invariance.** A row's numbers must not depend on the rows beside it. On CPUs the matrix kernels of torch give a
 row the same bits whatever surrounds it, once there are a few rows; hence token counts are rounded up to
 :data:`TOKEN_MULTIPLE` and read positions to :data:`READ_MULTIPLE`. Fused attention depends on the padded length, hence
-each row is padded to a multiple of :data:`LENGTH_MULTIPLE` that is its own, and rows of one length form a group.
+each row is padded to a length that is its own (:func:`clucert.models.hf.rows.padded_length`), rows of one length form a
+group, and a beginning is shared only by rows of one length.
 """
 
 from __future__ import annotations
@@ -22,12 +24,11 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from clucert.models.hf.rows import Row
+from clucert.models.hf.rows import Row, merge, padded_length, round_up
 
 ATTENTION = "clucert_packed"
 TOKEN_MULTIPLE = 64
 READ_MULTIPLE = 16
-LENGTH_MULTIPLE = 8
 
 KeysValues = tuple[Tensor, Tensor]
 """Of one layer, after rotary embedding: each of shape (key heads, tokens, head dim)."""
@@ -150,16 +151,6 @@ def register() -> None:
     AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
 
 
-def round_up(number: int, multiple: int) -> int:
-    """The least multiple of ``multiple`` that is no less than ``number``."""
-    return -(-number // multiple) * multiple
-
-
-def padded_length(tokens: int) -> int:
-    """The length that a row of ``tokens`` is padded to: a function of the row alone."""
-    return round_up(tokens, LENGTH_MULTIPLE)
-
-
 @dataclass(frozen=True, slots=True)
 class Packing:
     """A batch of rows, packed: what the model is given."""
@@ -178,9 +169,11 @@ def pack(rows: Sequence[Row], prefix: Sequence[KeysValues], like: Tensor, *, roo
     """
     shared = prefix[0][0].shape[1] if prefix else 0
     device = like.device
-    starts = np.cumsum([0, *map(len, rows)])
-    total = round_up(int(starts[-1]), TOKEN_MULTIPLE)
+    merged = merge(rows)
+    total = round_up(len(merged.tokens), TOKEN_MULTIPLE)
     ids, positions, scatter = (np.zeros(total, dtype=np.int64) for _ in range(3))
+    ids[: len(merged.tokens)] = merged.tokens
+    positions[: len(merged.tokens)] = np.asarray(merged.depths) + shared
     groups: list[Group] = []
     offset = 0
     for length, members in _by_padded_length(rows).items():
@@ -190,12 +183,11 @@ def pack(rows: Sequence[Row], prefix: Sequence[KeysValues], like: Tensor, *, roo
         # Padding looks at itself, so that its softmax is not empty.
         seen[:, :, shared:] = np.eye(length, dtype=np.bool_)
         for slot, member in enumerate(members):
-            row, start = rows[member], int(starts[member])
+            row, places = rows[member], merged.places[member]
             n = len(row)
-            ids[start : start + n] = row.tokens
-            positions[start : start + n] = np.asarray(row.depths) + shared
-            scatter[start : start + n] = offset + slot * length + np.arange(n)
-            gather[slot, :n] = start + np.arange(n)
+            # Rows that share a token find the same bits there; which of them says so does not matter.
+            scatter[list(places)] = offset + slot * length + np.arange(n)
+            gather[slot, :n] = places
             seen[slot, :n, shared : shared + n] = row.visible()
         groups.append(
             Group(
@@ -207,7 +199,7 @@ def pack(rows: Sequence[Row], prefix: Sequence[KeysValues], like: Tensor, *, roo
             )
         )
         offset += gather.size
-    reads = [int(start) + read for start, row in zip(starts, rows, strict=False) for read in row.reads]
+    reads = [places[read] for places, row in zip(merged.places, rows, strict=True) for read in row.reads]
     layout = Layout(groups, torch.from_numpy(scatter).to(device), prefix)
     return Packing(
         torch.from_numpy(ids).to(device).unsqueeze(0),

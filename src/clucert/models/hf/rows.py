@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from clucert.models.labels import Tokens
 
+LENGTH_MULTIPLE = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -63,3 +65,46 @@ def grow(trunk: Tokens, nodes: Sequence[Tokens] = ((),)) -> Row:
         depths.append(len(trunk) + len(node) - 1)
         reads.append(place[node])
     return Row(tuple(tokens), tuple(parents), tuple(depths), tuple(reads))
+
+
+def round_up(number: int, multiple: int) -> int:
+    """The least multiple of ``multiple`` that is no less than ``number``."""
+    return -(-number // multiple) * multiple
+
+
+def padded_length(tokens: int) -> int:
+    """The length that a row of ``tokens`` is padded to: a function of the row alone."""
+    return round_up(tokens, LENGTH_MULTIPLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The tokens of many rows, those that rows begin with alike held once."""
+
+    tokens: tuple[int, ...]
+    depths: tuple[int, ...]
+    places: tuple[tuple[int, ...], ...]
+    """For each row, where its tokens are in ``tokens``."""
+
+
+def merge(rows: Sequence[Row]) -> Merged:
+    """Hold every beginning that rows of one padded length share only once.
+
+    What a model computes at a token depends on the tokens before it, to the last bit also on where they lie in the row
+    and on the padded length. Tokens are held as one only where all of these agree, so a row's numbers are the same
+    whatever it is merged with.
+    """
+    found: dict[tuple[int, int, int, int], int] = {}
+    depths: list[int] = []
+    places: list[tuple[int, ...]] = []
+    for row in rows:
+        length = padded_length(len(row))
+        own: list[int] = []
+        for slot, (token, parent, depth) in enumerate(zip(row.tokens, row.parents, row.depths, strict=True)):
+            key = (length, own[parent] if parent >= 0 else -1, slot, token)
+            place = found.setdefault(key, len(found))
+            if place == len(depths):
+                depths.append(depth)
+            own.append(place)
+        places.append(tuple(own))
+    return Merged(tuple(token for *_, token in found), tuple(depths), tuple(places))
