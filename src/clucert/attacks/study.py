@@ -8,13 +8,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from clucert.assemble import Assembly, assemble, method_of, smoother_of, task_of
 from clucert.attacks.base import Attack, AttackResult
-from clucert.attacks.driver import attack_text
+from clucert.attacks.driver import Course, Question, course_of, side_by_side
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.suffix import SUFFIX, Form, RowAttack, SuffixAttack
 from clucert.attacks.table import Attacked, AttackRow, attack_rows, render_rows
@@ -23,7 +23,7 @@ from clucert.cache import open_cache
 from clucert.cache.model import CachedModel
 from clucert.driver import Backends
 from clucert.encoders import load_encoder
-from clucert.errors import AuthenticationError, InputError, ModelError, UsageError
+from clucert.errors import UsageError
 from clucert.evaluate.data import Example
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.recorder import reason_of
@@ -31,11 +31,13 @@ from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.runs import Manifest, Record, RunWriter, input_digest, open_run
 from clucert.methods import load_method
 from clucert.noise import rng_for
-from clucert.protocols import Encoder, LanguageModel
+from clucert.protocols import LanguageModel
 
 SCHEMA_VERSION = 1
 RESULTS, TABLE = "attacks.json", "attacks.txt"
 UNDEFENDED = "none"
+SIDE_BY_SIDE = 32
+"""Attacks under way at once, against one defence: what they ask is answered in one batch."""
 
 Progress = Callable[[int, int], None]
 """``(attacks done, attacks in all)``."""
@@ -115,8 +117,9 @@ def run_attacks(
                 stack.callback(close)
         left = [job for job in jobs if job.key not in run.records or run.records[job.key].status == "failed"]
         if left:
-            todo = Todo(load_victims(config, study.defences, stack), config.seed, study.max_queries)
-            _attack_all(todo, run, left, progress)
+            victims = load_victims(config, study.defences, stack)
+            fresh = {name: victim.fresh() for name, victim in victims.items() if isinstance(victim, SmoothedVictim)}
+            _attack_all(Todo(victims, fresh, config.seed, study.max_queries), run, left, progress)
         report = _report(study, run, jobs)
     _write(report, folder)
     return report
@@ -165,32 +168,22 @@ class Todo:
     """Whom the jobs are put to, and how."""
 
     victims: Mapping[str, Victim]
+    fresh: Mapping[str, Victim]
+    """Those of ``victims`` that vote on noise, with noise that an attacker has not seen."""
     seed: int = 0
     max_queries: int | None = None
-    encoder: Encoder | None = None
-    """For attacks that measure sentences; MiniLM when None."""
 
-    def attack(self, job: Job) -> Attacked:
+    def course(self, job: Job) -> Course[Attacked]:
         """One attack. The generator depends on the seed, the recipe and the example, so defences meet the same one.
 
-        A success against a victim that votes on noise is put to it once more with fresh noise. Raises what the victim
-        raises.
+        A success against a victim that votes on noise is put to it once more with fresh noise.
         """
         victim, example = self.victims[job.defence], job.example
         rng = rng_for(self.seed, example.id, f"attack/{job.recipe}")
-        encoder = self.encoder or _minilm()
-        result = attack_text(
-            job.attack,
-            victim,
-            example.text,
-            example.label or "",
-            rng,
-            max_queries=self.max_queries,
-            encoder=encoder,
-        )
+        result = yield from course_of(job.attack, victim, example.text, example.label or "", rng, self.max_queries)
         confirmed = None
         if result.status == "success" and isinstance(victim, SmoothedVictim):
-            (again,) = victim.fresh().score([result.perturbed])
+            (again,) = yield Question(self.fresh[job.defence], [result.perturbed])
             confirmed = again.answer != result.gold
         return Attacked(job.recipe, job.defence, example.id, result, confirmed)
 
@@ -229,16 +222,18 @@ def load_victims(config: StudyConfig, defences: Sequence[str], stack: ExitStack)
 
 
 def _attack_all(todo: Todo, run: RunWriter, left: Sequence[Job], progress: Progress | None) -> None:
-    for done, job in enumerate(left, 1):
-        try:
-            record = _record(job, todo.attack(job))
-        except AuthenticationError:
-            raise
-        except (ModelError, InputError) as error:
-            record = _record(job, None, reason_of(error))
-        run.append([record])
-        if progress:
-            progress(done, len(left))
+    done = 0
+    for _, group in groupby(left, key=lambda job: (job.recipe, job.defence)):
+        jobs = list(group)
+        width = 1 if getattr(jobs[0].attack, "alone", False) else SIDE_BY_SIDE
+        for job, outcome in side_by_side([(job, todo.course(job)) for job in jobs], width):
+            if isinstance(outcome, Attacked):
+                run.append([_record(job, outcome)])
+            else:
+                run.append([_record(job, None, reason_of(outcome))])
+            done += 1
+            if progress:
+                progress(done, len(left))
 
 
 def _record(job: Job, attacked: Attacked | None, error: str | None = None) -> Record:
@@ -307,8 +302,3 @@ def _parameters(method: Any) -> Any:
 def _folder_name(manifest: Manifest) -> str:
     parts = ("attack", manifest.task, *manifest.model)
     return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in parts)
-
-
-@cache
-def _minilm() -> Encoder:
-    return load_encoder()

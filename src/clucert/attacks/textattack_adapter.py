@@ -70,6 +70,9 @@ class TextAttackRecipe:
     next.
     """
 
+    alone = True
+    """One attack at a time."""
+
     def __init__(self, recipe: str, lexicon: Lexicon | None = None, python: Path | None = None) -> None:
         self.name = f"textattack/{recipe}"
         self._recipe, self._python, self._lexicon = recipe, python, lexicon
