@@ -20,7 +20,7 @@ transformers = pytest.importorskip("transformers", reason="the extra clucert[hf]
 
 from clucert.errors import InputError, MissingExtraError, ModelError  # noqa: E402
 from clucert.models import hf  # noqa: E402
-from clucert.models.hf import convert, engine  # noqa: E402
+from clucert.models.hf import convert, engine, packed  # noqa: E402
 from clucert.models.hf.generate import Text, choose, generator  # noqa: E402
 from clucert.models.hf.model import HFModel  # noqa: E402
 from clucert.models.hf.packed import register  # noqa: E402
@@ -172,6 +172,19 @@ def test_the_batch_does_not_change_a_bit(dtype: str, threads: int) -> None:
     assert [together[shuffled.index(i)].label_logprobs for i in range(len(queries))] == alone
     torch.set_num_threads(1)
     assert [answer.label_logprobs for answer in small] == alone
+
+
+def test_the_fused_attention_is_what_its_definition_says() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(3, 2, n, 16, generator=generator) for n in (12, 40, 40))
+    seen = torch.rand(3, 1, 12, 40, generator=generator) < 0.5
+    seen[..., 0] = True
+    for mask in (None, packed.additive(seen, query)):
+        for scaling in (None, 0.3):
+            found = packed.attention(query, key, value, mask, scaling)
+            expected = packed.plain_attention(query, key, value, mask, scaling)
+            for ours, theirs in zip(found, expected, strict=True):
+                torch.testing.assert_close(ours, theirs)
 
 
 def test_scores_are_normalised(model: HFModel) -> None:

@@ -121,8 +121,8 @@ class PackedGrowing:
     """Texts that grow, each group's keys and values held in place."""
 
     def __init__(self, engine: PackedEngine, prefix: Tokens, texts: Sequence[Tokens], room: int) -> None:
-        self._engine = engine
-        packing = pack([grow(text) for text in texts], engine.prefix(prefix), engine.like, room=room)
+        self._engine, self._prefix = engine, engine.prefix(prefix)
+        packing = pack([grow(text) for text in texts], self._prefix, engine.like, room=room)
         self.logits = engine.forward(packing.ids, packing.positions, packing.reads, packing.layout)[: len(texts)]
         self._groups = packing.layout.groups
         self._positions = torch.tensor([len(prefix) + len(text) for text in texts])
@@ -131,7 +131,7 @@ class PackedGrowing:
         self._counts = [group.rows for group in self._groups]
         # (rows, places) of each group: which places are tokens rather than padding.
         self._seen: list[Tensor] = []
-        ends = self._positions[self._order].to(engine.like.device)
+        ends = torch.tensor([len(texts[i]) for i in self._order], device=engine.like.device)
         for group in self._groups:
             places = torch.arange(group.start + group.length, device=engine.like.device)
             self._seen.append(places[None] < ends[: group.rows, None])
@@ -156,7 +156,7 @@ class PackedGrowing:
         self._groups = groups
         scatter = padded(range(offset), TOKEN_MULTIPLE, device)
         reads = padded(range(offset), READ_MULTIPLE, device)
-        logits = self._engine.forward(ids[None], positions[None], reads, Layout(groups, scatter))[:offset]
+        logits = self._engine.forward(ids[None], positions[None], reads, Layout(groups, scatter, self._prefix))[:offset]
         back = torch.empty(offset, dtype=torch.int64)
         back[torch.tensor(order)] = torch.arange(offset)
         self.logits = logits[back.to(device)]

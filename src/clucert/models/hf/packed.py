@@ -1,8 +1,9 @@
 """Attention over packed rows that share a prefix, as an attention function of transformers.
 
 A batch is one sequence of tokens without padding, so that every matrix product works on real tokens only, and what
-rows begin with alike is in it once (noised copies of one text do); the rows come apart in attention alone. There each
-row sees the prefix, whose keys and values were computed once, and itself.
+rows begin with alike is in it once (noised copies of one text do). Only in attention do the rows come apart, and only
+to look at themselves: what a token takes from the prefix, whose keys and values were computed once, is computed for all
+tokens together, and the two parts are joined by their softmax normalisers.
 
 **Batch invariance.** A row's numbers must not depend on the rows beside it. On CPUs the matrix kernels of torch give a
 row the same bits whatever surrounds it, once there are a few rows; hence token counts are rounded up to
@@ -20,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
@@ -47,8 +47,8 @@ class Group:
     mask: Tensor
     """(rows, length, places so far): additive, −∞ where a token must not look."""
     capacity: int
-    """Places held for each row: prefix, length, and tokens still to be generated."""
-    start: int
+    """Places held for each row: its length, and tokens still to be generated."""
+    start: int = 0
     """The first place that this step writes."""
     keep: bool = False
     """Whether the held keys and values outlive the step."""
@@ -102,47 +102,84 @@ def attend(
     if packed.record is not None:
         packed.record.append((key[0].clone(), value[0].clone()))
     layer: int = module.layer_idx
-    prefix = packed.prefix[layer] if packed.prefix else None
-    outputs = [_group_attention(group, layer, (query, key, value), prefix, scaling) for group in packed.groups]
-    places = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-    return places.index_select(0, packed.scatter).unsqueeze(0), None
+    parts = [_own_attention(group, layer, (query, key, value), scaling) for group in packed.groups]
+    output, normaliser = (torch.cat(part).index_select(0, packed.scatter) for part in zip(*parts, strict=True))
+    if packed.prefix:
+        shared, other = _prefix_attention(query[0], packed.prefix[layer], scaling)
+        # Each part weighs as much as its share of the softmax over all keys.
+        weight = torch.sigmoid(other - normaliser).unsqueeze(-1)
+        output = torch.lerp(output.float(), shared.float(), weight).to(query.dtype)
+    return output.unsqueeze(0), None
 
 
-def _group_attention(
-    group: Group,
-    layer: int,
-    projected: tuple[Tensor, Tensor, Tensor],
-    prefix: KeysValues | None,
-    scaling: float | None,
-) -> Tensor:
-    """The result at each place of the group: (rows · length, heads, head dim)."""
+def _prefix_attention(query: Tensor, prefix: KeysValues, scaling: float | None) -> tuple[Tensor, Tensor]:
+    """What each packed token takes from the prefix: (tokens, heads, head dim), and normalisers: (tokens, heads).
+
+    Always :data:`TOKEN_MULTIPLE` tokens at a time: fused attention depends on the number of queries, too.
+    """
+    heads, tokens, width = query.shape
+    kv_heads = prefix[0].shape[0]
+    share, blocks = heads // kv_heads, tokens // TOKEN_MULTIPLE
+    folded = query.view(kv_heads, share, blocks, TOKEN_MULTIPLE, width).permute(2, 0, 1, 3, 4)
+    keys, values = (x.unsqueeze(0).expand(blocks, -1, -1, -1) for x in prefix)
+    result, normaliser = attention(
+        folded.reshape(blocks, kv_heads, share * TOKEN_MULTIPLE, width), keys, values, None, scaling
+    )
+    result = result.view(blocks, kv_heads, share, TOKEN_MULTIPLE, width).permute(0, 3, 1, 2, 4)
+    normaliser = normaliser.view(blocks, kv_heads, share, TOKEN_MULTIPLE).permute(0, 3, 1, 2)
+    return result.reshape(tokens, heads, width), normaliser.reshape(tokens, heads)
+
+
+def _own_attention(
+    group: Group, layer: int, projected: tuple[Tensor, Tensor, Tensor], scaling: float | None
+) -> tuple[Tensor, Tensor]:
+    """What each place of the group takes from its row: (rows · length, heads, head dim), and normalisers."""
     query, key, value = (x[0].index_select(1, group.gather) for x in projected)
     heads, kv_heads, rows, length = query.shape[0], key.shape[0], group.rows, group.length
     share, end = heads // kv_heads, group.start + length
     if layer not in group.held:
-        group.held[layer] = _allocate(group, key, value, prefix)
+        room = (rows, kv_heads, group.capacity)
+        group.held[layer] = key.new_empty(*room, key.shape[2]), value.new_empty(*room, value.shape[2])
     keys, values = group.held[layer] if group.keep else group.held.pop(layer)
     for held, new in ((keys, key), (values, value)):
         held[:, :, group.start : end] = new.view(kv_heads, rows, length, -1).transpose(0, 1)
     # Query heads that share a key head become more queries of that head: no key is ever repeated.
     folded = query.view(kv_heads, share, rows, length, -1).permute(2, 0, 1, 3, 4)
-    result = scaled_dot_product_attention(
+    result, normaliser = attention(
         folded.reshape(rows, kv_heads, share * length, -1),
         keys[:, :, :end],
         values[:, :, :end],
-        attn_mask=group.folded_mask(share),
-        scale=scaling,
+        group.folded_mask(share),
+        scaling,
     )
-    result = result.view(rows, kv_heads, share, length, -1)
-    return result.permute(0, 3, 1, 2, 4).reshape(rows * length, heads, -1)
+    result = result.view(rows, kv_heads, share, length, -1).permute(0, 3, 1, 2, 4)
+    normaliser = normaliser.view(rows, kv_heads, share, length).permute(0, 3, 1, 2)
+    return result.reshape(rows * length, heads, -1), normaliser.reshape(rows * length, heads)
 
 
-def _allocate(group: Group, key: Tensor, value: Tensor, prefix: KeysValues | None) -> KeysValues:
-    keys, values = (x.new_empty(group.rows, x.shape[0], group.capacity, x.shape[2]) for x in (key, value))
-    if prefix is not None:
-        keys[:, :, : group.start] = prefix[0]
-        values[:, :, : group.start] = prefix[1]
-    return keys, values
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
+) -> tuple[Tensor, Tensor]:
+    """Softmax attention of (batch, heads, queries, width), and the logarithm of its normaliser, float32.
+
+    The fused kernel of CPUs gives both; elsewhere they are computed from the definition.
+    """
+    if query.device.type == "cpu":
+        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        output, normaliser = fused(query, key, value, attn_mask=mask, scale=scaling)
+        return output, normaliser
+    return plain_attention(query, key, value, mask, scaling)
+
+
+def plain_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
+) -> tuple[Tensor, Tensor]:
+    """:func:`attention` from the definition, for any device."""
+    scores = (query @ key.transpose(-1, -2)).float() * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if mask is not None:
+        scores = scores + mask
+    normaliser = scores.logsumexp(-1)
+    return (scores - normaliser.unsqueeze(-1)).exp().to(value.dtype) @ value, normaliser
 
 
 def register() -> None:
@@ -178,23 +215,21 @@ def pack(rows: Sequence[Row], prefix: Sequence[KeysValues], like: Tensor, *, roo
     offset = 0
     for length, members in _by_padded_length(rows).items():
         gather = np.zeros((len(members), length), dtype=np.int64)
-        seen = np.zeros((len(members), length, shared + length), dtype=np.bool_)
-        seen[:, :, :shared] = True
+        seen = np.zeros((len(members), length, length), dtype=np.bool_)
         # Padding looks at itself, so that its softmax is not empty.
-        seen[:, :, shared:] = np.eye(length, dtype=np.bool_)
+        seen[:] = np.eye(length, dtype=np.bool_)
         for slot, member in enumerate(members):
             row, places = rows[member], merged.places[member]
             n = len(row)
             # Rows that share a token find the same bits there; which of them says so does not matter.
             scatter[list(places)] = offset + slot * length + np.arange(n)
             gather[slot, :n] = places
-            seen[slot, :n, shared : shared + n] = row.visible()
+            seen[slot, :n, :n] = row.visible()
         groups.append(
             Group(
                 torch.from_numpy(gather.ravel()).to(device),
                 additive(torch.from_numpy(seen).to(device), like),
-                shared + length + (room or 0),
-                shared,
+                length + (room or 0),
                 keep=room is not None,
             )
         )
