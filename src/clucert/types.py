@@ -60,6 +60,16 @@ class Usage:
             self.cached + other.cached,
         )
 
+    @classmethod
+    def total(cls, usages: Sequence[Usage]) -> Usage:
+        """The sum of many."""
+        return cls(
+            sum([usage.calls for usage in usages]),
+            sum([usage.input for usage in usages]),
+            sum([usage.output for usage in usages]),
+            sum([usage.cached for usage in usages]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

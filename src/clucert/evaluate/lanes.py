@@ -174,7 +174,7 @@ class Lane:
             if self.options.abandon and group.missing:
                 self._abandon(group)
         answers = [answer for answer in group.answers if answer is not None]
-        return Asked(answers, group.usage, group.reused, group.seconds)
+        return Asked(answers, Usage.total(group.charged), Usage.total(group.reused), group.seconds)
 
     def start(self) -> None:
         """Begin to ask."""
@@ -469,9 +469,9 @@ class Lane:
             group.missing -= 1
             if group not in charged:
                 charged.add(group)
-                group.usage += answer.usage
+                group.charged.append(answer.usage)
                 if cached or group is not owner:
-                    group.reused += answer.usage
+                    group.reused.append(answer.usage)
             if not group.missing and not group.done.done():
                 group.done.set_result(None)
 

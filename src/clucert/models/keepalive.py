@@ -12,8 +12,8 @@ import asyncio
 import importlib
 import os
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -23,11 +23,17 @@ import httptools
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response, whatever its status. Names of headers are in lower case."""
+    """A response, whatever its status."""
 
     status: int
-    headers: Mapping[str, str]
+    fields: Sequence[tuple[bytes, bytes]]
+    """The headers as they came."""
     body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, their names in lower case; read when asked for, since only refusals are."""
+        return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.fields}
 
 
 def behind_proxy(url: str) -> bool:
@@ -35,6 +41,10 @@ def behind_proxy(url: str) -> bool:
     parts = urlsplit(url)
     proxies = getproxies()
     return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
+
+
+PRECISION = 0.05
+"""A request times out at most this share of its timeout late."""
 
 
 class KeepAlive:
@@ -59,6 +69,7 @@ class KeepAlive:
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
         self._closed = False
+        self._watch: asyncio.TimerHandle | None = None
 
     async def post(self, body: bytes) -> Reply:
         """Send ``body`` and wait for the response."""
@@ -79,6 +90,8 @@ class KeepAlive:
     def close(self) -> None:
         """Close every connection; calling it twice is harmless."""
         self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
         for connection in list(self._open):
             connection.close()
 
@@ -87,7 +100,17 @@ class KeepAlive:
         async with asyncio.timeout(self._connect_timeout):
             _, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
         self._open.add(connection)
+        if self._watch is None:
+            self._look(loop)
         return connection
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End what takes too long, now and then: a timer for each request would take as long as reading its answer."""
+        now = loop.time()
+        for connection in self._open:
+            connection.give_up(now)
+        idle = self._closed or not self._open
+        self._watch = None if idle else loop.call_later(self._timeout * PRECISION, self._look, loop)
 
     async def _ask(self, connection: _Connection, request: bytes) -> Reply:
         reply: Reply | None = None
@@ -117,14 +140,6 @@ class _NotReadError(OSError):
     """The connection was closed before a byte of the answer came."""
 
 
-@dataclass(slots=True)
-class _Reading:
-    """A response as far as it has come."""
-
-    headers: dict[str, str] = field(default_factory=dict)
-    body: list[bytes] = field(default_factory=list)
-
-
 class _Connection(asyncio.Protocol):
     """One request at a time. Its ``on_…`` methods are called by the parser."""
 
@@ -132,26 +147,31 @@ class _Connection(asyncio.Protocol):
         self.usable = False
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Reply] | None = None
+        self._deadline = 0.0
         self._loop = asyncio.get_running_loop()
         self._parser: Any = httptools.HttpResponseParser(self)
-        self._reading = _Reading()
+        self._clear()
         self._silent = True
 
     async def ask(self, request: bytes, timeout: float) -> Reply:
         """Send ``request`` and wait for the whole answer."""
         if self._transport is None:
             raise _NotReadError
-        self._reading = _Reading()
+        self._clear()
         self._silent = True
         answer: asyncio.Future[Reply] = self._loop.create_future()
         self._answer = answer
-        timer = self._loop.call_later(timeout, self._fail, TimeoutError())
+        self._deadline = self._loop.time() + timeout
         self._transport.write(request)
         try:
             return await answer
         finally:
-            timer.cancel()
             self._answer = None
+
+    def give_up(self, now: float) -> None:
+        """End a request whose time is over."""
+        if now >= self._deadline:
+            self._fail(TimeoutError())
 
     def close(self) -> None:
         """Hang up."""
@@ -192,28 +212,32 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser."""
-        self._reading.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self._fields.append((name, value))
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
-        self._reading.body.append(body)
+        self._body.append(body)
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
         status = self._parser.get_status_code()
         if status < 200:
             # An interim answer; the real one follows.
-            self._reading = _Reading()
+            self._clear()
             return
         self.usable = self.usable and self._parser.should_keep_alive()
         if self._answer is not None and not self._answer.done():
-            reading = self._reading
-            self._answer.set_result(Reply(status, reading.headers, b"".join(reading.body)))
+            self._answer.set_result(Reply(status, self._fields, b"".join(self._body)))
 
     def _parser_until_close(self) -> bool:
         """Whether the answer says nothing about its length, so that the end of the connection is its end."""
-        headers = self._reading.headers
-        return bool(headers) and "content-length" not in headers and "transfer-encoding" not in headers
+        names = {name.lower() for name, _ in self._fields}
+        return bool(names) and not names & {b"content-length", b"transfer-encoding"}
+
+    def _clear(self) -> None:
+        """Begin to read a response."""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():

@@ -13,11 +13,10 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from clucert.errors import (
     AuthenticationError,
-    BadAnswerError,
     InputError,
     ModelError,
     ModelStatusError,
@@ -26,7 +25,7 @@ from clucert.errors import (
 )
 from clucert.models.endpoint import Endpoint, local_endpoint, openai_endpoint
 from clucert.models.keepalive import KeepAlive, Reply, behind_proxy
-from clucert.models.wire import Dialect, answer_of, request_of, without_refused
+from clucert.models.wire import Dialect, answer_in, answer_of, request_of, without_refused
 from clucert.types import Answer, Query
 
 if TYPE_CHECKING:
@@ -64,6 +63,7 @@ class OpenAIModel:
         self._jitter = np.random.default_rng()
         self._loop = asyncio.new_event_loop()
         self._client = _client(endpoint, options)
+        self._refusals, self._failures = _kinds()
         self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
         self._closing = Lock()
         self._thread = Thread(target=self._loop.run_forever, name="clucert-openai", daemon=True)
@@ -85,7 +85,7 @@ class OpenAIModel:
         ``done``, and then the first :class:`clucert.errors.ModelError` is raised.
         """
         stop = asyncio.Event()
-        futures = {self._submit(self._ask(query, stop)): i for i, query in enumerate(queries)}
+        futures = {self._submit(self._ask(query, stop=stop)): i for i, query in enumerate(queries)}
         failure: ModelError | None = None
         try:
             for future in as_completed(futures):
@@ -111,10 +111,11 @@ class OpenAIModel:
         """
         if self._loop.is_closed():
             raise InputError(f"{self.name} is closed: load it again")
-        if self._line().fast is not None:
-            return await self._ask(query, asyncio.Event())
+        line = self._line()
+        if line.fast is not None:
+            return await self._ask(query, line)
         # The official client belongs to one loop.
-        return await asyncio.wrap_future(self._submit(self._ask(query, asyncio.Event())))
+        return await asyncio.wrap_future(self._submit(self._ask(query)))
 
     async def reach(self, timeout: float) -> None:
         """Ask the server for its models, once, from any event loop.
@@ -222,11 +223,12 @@ class OpenAIModel:
             raise InputError(f"{self.name} is closed: load it again")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _ask(self, query: Query, stop: asyncio.Event) -> Answer:
-        async with self._line().slots:
+    async def _ask(self, query: Query, line: _Line | None = None, stop: asyncio.Event | None = None) -> Answer:
+        line = line or self._line()
+        async with line.slots:
             tries = 0
-            while not stop.is_set():
-                failure = await self._try(query)
+            while stop is None or not stop.is_set():
+                failure = await self._try(query, line.fast)
                 if isinstance(failure, Answer):
                     self._answered = True
                     return failure
@@ -237,33 +239,23 @@ class OpenAIModel:
                 await _sleep(wait, stop)
         raise asyncio.CancelledError
 
-    async def _try(self, query: Query) -> Answer | Exception:
+    async def _try(self, query: Query, fast: KeepAlive | None) -> Answer | Exception:
         """One request, repeated at once in another dialect when the server refuses a part of it."""
-        from openai import APIError, BadRequestError, UnprocessableEntityError
-
         while True:
             body = request_of(self._model, query, self._dialect)
             try:
-                return answer_of(await self._post(body), query)
-            except (BadRequestError, UnprocessableEntityError) as error:
+                content = await (self._post_official(body) if fast is None else self._post_fast(fast, body))
+                return answer_in(content, query)
+            except self._refusals as error:
                 dialect = without_refused(self._dialect, str(error).casefold(), body)
                 if dialect is None:
                     return error
                 self._dialect = dialect
-            except (APIError, ModelError) as error:
+            except self._failures as error:
                 return error
 
-    async def _post(self, body: dict[str, Any]) -> object:
-        """The decoded reply; raises what the official client raises."""
-        fast = self._line().fast
-        content = await (self._post_official(body) if fast is None else self._post_fast(fast, body))
-        try:
-            reply: object = from_json(content)
-        except ValueError:
-            raise BadAnswerError(f"{self.base_url} answered with something that is not JSON") from None
-        return reply
-
     async def _post_official(self, body: dict[str, Any]) -> bytes:
+        """The body of the reply; raises what the official client raises, as :meth:`_post_fast` does."""
         raw = await self._client.chat.completions.with_raw_response.create(**body)
         return bytes(raw.http_response.content)
 
@@ -407,10 +399,17 @@ def _official_error(client: Any, problem: OSError | Reply) -> Exception:
     return error
 
 
-async def _sleep(seconds: float, stop: asyncio.Event) -> None:
+def _kinds() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
+    """Errors that say that a request was not understood, and those of all failures: imported once, not at each call."""
+    from openai import APIError, BadRequestError, UnprocessableEntityError
+
+    return (BadRequestError, UnprocessableEntityError), (APIError, ModelError)
+
+
+async def _sleep(seconds: float, stop: asyncio.Event | None) -> None:
     """Sleep, but not on when the batch has been stopped."""
     try:
-        await asyncio.wait_for(stop.wait(), seconds)
+        await (asyncio.sleep(seconds) if stop is None else asyncio.wait_for(stop.wait(), seconds))
     except TimeoutError:
         return
 
