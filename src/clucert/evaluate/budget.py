@@ -80,7 +80,12 @@ class Budget:
 
         ``wait``: perhaps, once a call in flight has come back. ``stop``: not any more.
         """
-        wanted = self._wanted(query, price)
+        limits = self.limits
+        capped = limits.tokens is not None or limits.cost is not None
+        if not capped and limits.requests is None:
+            self.in_flight += 1
+            return "go", _NOTHING
+        wanted = self._wanted(query, price) if capped else _NOTHING
         verdict = self._verdict(wanted)
         if verdict == "go":
             self.in_flight += 1
@@ -113,8 +118,6 @@ class Budget:
         return BudgetExceededError(f"{self.reached} is reached: run the same command with a larger cap to go on")
 
     def _wanted(self, query: Query, price: Price | None) -> Reservation:
-        if self.limits.tokens is None and self.limits.cost is None:
-            return _NOTHING
         usage = estimate_usage(query)
         return Reservation(usage.input + usage.output, (price(usage) if price else None) or 0.0)
 

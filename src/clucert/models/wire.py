@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, Any, NotRequired
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -17,6 +16,8 @@ from clucert.types import Answer, Query, Usage
 
 LEAST_WORDS = 32
 """Prompts shorter than this are not checked for truncation."""
+CHARACTERS_PER_TOKEN = 5
+"""English has more to a word and the space behind it, and fewer to a token."""
 
 
 # Plain dictionaries: a study reads millions of replies, and models take more than twice the time.
@@ -170,10 +171,12 @@ def _check_not_truncated(query: Query, prompt_tokens: int) -> None:
 
     Every tokenizer in use makes at least one token of a word, so a prompt that is reported to have fewer tokens than it
     has words was cut. A cut that leaves more tokens than words goes unnoticed; prompts of fewer than
-    ``LEAST_WORDS`` words, and servers that report no count, are not checked.
+    ``LEAST_WORDS`` words or of up to ``CHARACTERS_PER_TOKEN`` characters for each reported token, and servers that
+    report no count, are not checked.
     """
-    # These are quick to count, and nearly every prompt has more tokens.
-    if not prompt_tokens or prompt_tokens >= _most_words(query):
+    # Quick to tell of nearly every prompt: its words, with a space each, are not that short.
+    characters = sum([len(message.content) for message in query.messages])
+    if not prompt_tokens or prompt_tokens * CHARACTERS_PER_TOKEN >= characters:
         return
     words = sum(len(message.content.split()) for message in query.messages)
     if words >= LEAST_WORDS and prompt_tokens < words:
@@ -181,20 +184,6 @@ def _check_not_truncated(query: Query, prompt_tokens: int) -> None:
             f"the server read {prompt_tokens} tokens of a prompt of {words} words: it cuts long prompts; "
             "raise its context length (Ollama: num_ctx)"
         )
-
-
-def _most_words(query: Query) -> int:
-    """No fewer than the words of the prompt, where spaces, tabs and ends of lines part them."""
-    *shots, last = query.messages
-    return _gaps(last.content) + 1 + sum([_remembered_gaps(shot.content) + 1 for shot in shots])
-
-
-def _gaps(content: str) -> int:
-    return content.count(" ") + content.count("\n") + content.count("\t")
-
-
-_remembered_gaps = lru_cache(maxsize=256)(_gaps)
-"""For the shots: every query has the same ones."""
 
 
 def _log_add(a: float, b: float) -> float:
