@@ -175,6 +175,40 @@ def test_silence_is_a_timeout_and_the_connection_is_not_used_again():
     assert opened == 2
 
 
+def test_a_try_after_the_close_is_not_waited_for_without_end():
+    async def late(_body: bytes, writer: asyncio.StreamWriter, number: int) -> None:
+        await asyncio.sleep(0 if number == 1 else 0.3)
+        writer.write(OK)
+
+    async def closed_between(pool: KeepAlive) -> int:
+        await pool.post(b"{}")
+        pool.close()
+        with pytest.raises(TimeoutError):
+            await pool.post(b"{}")
+        return len(pool._open)
+
+    assert serve(late, closed_between, timeout=0.1) == (0, 2)
+
+
+def test_connections_that_the_server_has_closed_are_forgotten():
+    async def once(_body: bytes, writer: asyncio.StreamWriter, _number: int) -> None:
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    async def pausing(pool: KeepAlive) -> int:
+        for _ in range(5):
+            await pool.post(b"{}")
+            await asyncio.wait_for(closed(pool), 5)
+        return len(pool._open)
+
+    async def closed(pool: KeepAlive) -> None:
+        while pool._idle[-1].usable:
+            await asyncio.sleep(0.001)
+
+    assert serve(once, pausing) == (1, 5)
+
+
 def test_a_cancelled_request_leaves_no_answer_behind_for_the_next():
     async def late(body: bytes, writer: asyncio.StreamWriter, _number: int) -> None:
         await asyncio.sleep(0.05)

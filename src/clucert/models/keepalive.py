@@ -76,11 +76,13 @@ class KeepAlive:
         request = b"%s%d\r\n\r\n%s" % (self._head, len(body), body)
         while self._idle:
             kept = self._idle.pop()
-            if kept.usable:
-                try:
-                    return await self._ask(kept, request)
-                except _NotReadError:
-                    continue
+            if not kept.usable:
+                self._open.discard(kept)
+                continue
+            try:
+                return await self._ask(kept, request)
+            except _NotReadError:
+                continue
         fresh = await self._connect()
         try:
             return await self._ask(fresh, request)
@@ -88,12 +90,15 @@ class KeepAlive:
             raise ConnectionResetError("the server closed the connection") from None
 
     def close(self) -> None:
-        """Close every connection; calling it twice is harmless."""
+        """Close every connection; calling it twice is harmless. Who asks all the same gets a connection for once."""
         self._closed = True
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None
         for connection in list(self._open):
             connection.close()
+        self._open.difference_update(self._idle)
+        self._idle.clear()
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -109,8 +114,7 @@ class KeepAlive:
         now = loop.time()
         for connection in self._open:
             connection.give_up(now)
-        idle = self._closed or not self._open
-        self._watch = None if idle else loop.call_later(self._timeout * PRECISION, self._look, loop)
+        self._watch = loop.call_later(self._timeout * PRECISION, self._look, loop) if self._open else None
 
     async def _ask(self, connection: _Connection, request: bytes) -> Reply:
         reply: Reply | None = None
