@@ -146,6 +146,19 @@ def test_scores_equal_a_full_forward_pass(kind: str) -> None:
         assert answer.text == LABELS[int(np.argmax(want))]
 
 
+def test_values_may_be_narrower_than_keys() -> None:
+    narrow = {"kv_lora_rank": 16, "q_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16}
+    model = build("deepseek_v2", first_k_dense_replace=3, num_key_value_heads=4, **narrow)
+    assert model.packed
+    for asked, answer in zip(map(query, TEXTS), model.answer([query(text) for text in TEXTS]), strict=True):
+        assert answer.label_logprobs == pytest.approx(expected(model, asked), abs=1e-3)
+
+
+def test_a_model_that_keeps_its_own_attention_is_not_packed_however_near_it_comes() -> None:
+    # At this scale a token's own embedding outweighs all that attention adds, so that wrong attention looks right.
+    assert not build("bloom", initializer_range=1e-4).packed
+
+
 def test_without_a_prefix_and_with_several_prefixes(model: HFModel) -> None:
     queries = [query(text, prefix=prefix) for text in TEXTS for prefix in ("", PREFIX, PREFIX + PREFIX, "Judge.\n")]
     queries += [query(text, ("good", "bad")) for text in TEXTS]

@@ -125,9 +125,9 @@ def _prefix_attention(query: Tensor, prefix: KeysValues, scaling: float | None) 
     result, normaliser = attention(
         folded.reshape(blocks, kv_heads, share * TOKEN_MULTIPLE, width), keys, values, None, scaling
     )
-    result = result.view(blocks, kv_heads, share, TOKEN_MULTIPLE, width).permute(0, 3, 1, 2, 4)
+    result = result.view(blocks, kv_heads, share, TOKEN_MULTIPLE, -1).permute(0, 3, 1, 2, 4)
     normaliser = normaliser.view(blocks, kv_heads, share, TOKEN_MULTIPLE).permute(0, 3, 1, 2)
-    return result.reshape(tokens, heads, width), normaliser.reshape(tokens, heads)
+    return result.reshape(tokens, heads, -1), normaliser.reshape(tokens, heads)
 
 
 def _own_attention(
@@ -162,9 +162,10 @@ def attention(
 ) -> tuple[Tensor, Tensor]:
     """Softmax attention of (batch, heads, queries, width), and the logarithm of its normaliser, float32.
 
-    The fused kernel of CPUs gives both; elsewhere they are computed from the definition.
+    The fused kernel of CPUs gives both; elsewhere, and where values are not as wide as keys (DeepSeek), they are
+    computed from the definition.
     """
-    if query.device.type == "cpu":
+    if query.device.type == "cpu" and key.shape[-1] == value.shape[-1]:
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         output, normaliser = fused(query, key, value, attn_mask=mask, scale=scaling)
         return output, normaliser
