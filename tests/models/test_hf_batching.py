@@ -79,6 +79,15 @@ def test_queries_that_begin_alike_stand_together_and_count_once() -> None:
     assert list(line.tokens) == [3, 0, 1, 3, 20]
 
 
+def test_long_queries_that_begin_alike_are_not_all_computed_at_once() -> None:
+    # Each attends to all of its tokens, shared or not: 256 of them would need gigabytes for their masks alone.
+    prompts = [(*range(1000), i) for i in range(256)]
+    line = by_beginning([len(prompt) for prompt in prompts], prompts)
+    assert 1 < len(next_batch(line, Limits(256, 2048))) < 10
+    short = [prompt[-40:] for prompt in prompts]
+    assert len(next_batch(by_beginning([40] * 256, short), Limits(256, 2048))) == 256
+
+
 TEXTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=18).map(tuple), min_size=1, max_size=12)
 
 

@@ -13,6 +13,10 @@ from clucert.models.labels import Tokens
 
 _R = TypeVar("_R")
 
+PAIRS_PER_TOKEN = 4096
+"""Pairs of query and key that may stand for a computed token: what attention holds grows with the square of a length,
+and is not shared."""
+
 
 @dataclass(slots=True)
 class Limits:
@@ -30,7 +34,7 @@ class Line:
 
     order: Sequence[int]
     tokens: Sequence[int]
-    """Of each in ``order``, those that the one before it has not computed."""
+    """Of each in ``order``, those that the one before it has not computed, or what its attention counts for if more."""
 
 
 def by_length(lengths: Sequence[int]) -> Line:
@@ -45,7 +49,8 @@ def by_beginning(lengths: Sequence[int], prompts: Sequence[Tokens]) -> Line:
     tokens = [lengths[i] for i in order]
     for at, (before, after) in enumerate(pairwise(order), start=1):
         if padded_length(lengths[before]) == padded_length(lengths[after]):
-            tokens[at] -= _common(prompts[before], prompts[after])
+            own = tokens[at] - _common(prompts[before], prompts[after])
+            tokens[at] = max(own, padded_length(lengths[after]) ** 2 // PAIRS_PER_TOKEN)
     return Line(order, tokens)
 
 
