@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from attack_world import ROWS, probabilities
@@ -10,9 +11,13 @@ from attack_world import ROWS, probabilities
 from clucert.attacks.base import AttackResult, Scored
 from clucert.attacks.driver import Course, attack_text, course_of, side_by_side
 from clucert.attacks.recipes import deepwordbug, textbugger
-from clucert.attacks.victims import ProbabilityVictim
+from clucert.attacks.victims import LabelVictim, ProbabilityVictim, PromptedVictim, Victim
 from clucert.errors import AuthenticationError, BadAnswerError, ModelError
+from clucert.models.prompted import PromptedClassifier
 from clucert.noise import rng_for
+from clucert.protocols import LanguageModel
+from clucert.tasks import load_task
+from clucert.types import Answer, Query
 
 
 class Counting(ProbabilityVictim):
@@ -30,7 +35,7 @@ class Counting(ProbabilityVictim):
         return super().score(texts)
 
 
-def courses(victim: ProbabilityVictim, make=deepwordbug) -> Iterator[tuple[int, Course[AttackResult]]]:  # type: ignore[no-untyped-def]
+def courses(victim: Victim, make=deepwordbug) -> Iterator[tuple[int, Course[AttackResult]]]:  # type: ignore[no-untyped-def]
     for i, (text, gold) in enumerate(ROWS):
         yield i, course_of(make(), victim, text, gold, rng_for(0, str(i), "x"))
 
@@ -46,6 +51,30 @@ def test_results_are_those_of_each_attack_alone_and_calls_are_fewer(make) -> Non
         assert sum(together.calls) == sum(alone.calls)
     assert len(together.calls) < len(alone.calls) / 2
     assert together.calls[0] == len(ROWS)
+
+
+class Sampling(LanguageModel):
+    """Its answers depend on the text and on the number of the draw."""
+
+    name, deterministic = "sampling", True
+
+    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+        return [Answer(("positive", "negative")[(len(q.suffix) + (q.seed or 0)) % 3 > 1], None) for q in queries]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize("kind", [PromptedVictim, LabelVictim])
+def test_the_draws_of_a_victim_that_samples_do_not_depend_on_the_other_attacks(kind: type) -> None:
+    task = replace(load_task("sst2"), temperature=1.0)
+    if kind is PromptedVictim:
+        victim = PromptedVictim(Sampling(), task)
+    else:
+        victim = LabelVictim(PromptedClassifier(Sampling(), task))
+    expected = [attack_text(deepwordbug(), victim, t, g, rng_for(0, str(i), "x")) for i, (t, g) in enumerate(ROWS)]
+    found = dict(side_by_side(courses(victim), 50))
+    assert [found[i] for i in range(len(ROWS))] == expected
 
 
 def test_an_error_ends_only_the_attacks_that_meet_it() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from clucert.api import SmoothedClassifier
 from clucert.attacks.base import AttackResult, Scored
 from clucert.attacks.constraints import WithinPools, WordSubstitution
-from clucert.attacks.driver import attack_text
+from clucert.attacks.driver import SIDE_BY_SIDE, Course, Question, course_of, side_by_side
 from clucert.attacks.search import GreedyWordSwap
 from clucert.attacks.victims import SmoothedVictim, scored_votes
 from clucert.audit.attack import classifier_of
@@ -119,24 +119,38 @@ def empirical_vs_certified(
     attack: GreedyWordSwap,
     match: Match | None = None,
 ) -> Comparison:
-    """Certify each of ``texts`` (id, text), then attack the proved claim with word substitutions, as many as it takes.
+    """Certify each of ``texts`` (id, text), then attack what is proved: see :func:`attack_certificates`."""
+    certificates = {identity: smoothed.certify(text, example=identity).certificate for identity, text in texts}
+    return attack_certificates(smoothed, certificates, attack, match)
+
+
+def attack_certificates(
+    smoothed: SmoothedClassifier,
+    certificates: Mapping[str, Certificate],
+    attack: GreedyWordSwap,
+    match: Match | None = None,
+) -> Comparison:
+    """Attack the proved claim of each certificate of ``smoothed`` with word substitutions, as many as it takes.
 
     The attack is held to the threat model (words stay words in their places; for ``synonym``, words of their pools) and
     not to the radius: a flip of at most that many words breaks the certificate, a larger one bounds the true radius
     from above. The attacked classifier is the one that the proof is about: without the batch filter, over the noised
-    text, never abstaining.
+    text, never abstaining. Raises what the model raises.
     """
     match = match or Match()
-    duels: list[Duel] = []
-    uncertified = 0
-    for identity, text in texts:
-        certificate = smoothed.certify(text, example=identity).certificate
-        claim = proved_claim(certificate, match.threat)
-        if claim is None:
-            uncertified += 1
-            continue
-        duels.append(_duel(smoothed, certificate, claim, attack, match, identity))
-    return Comparison(match.threat, smoothed.smoother.settings.alpha, tuple(duels), uncertified)
+    claims = {identity: proved_claim(certificate, match.threat) for identity, certificate in certificates.items()}
+    courses = [
+        (identity, _duel(smoothed, certificates[identity], claim, attack, match, identity))
+        for identity, claim in claims.items()
+        if claim is not None
+    ]
+    duels: dict[str, Duel] = {}
+    for identity, duel in side_by_side(courses, SIDE_BY_SIDE, match.encoder):
+        if not isinstance(duel, Duel):
+            raise duel
+        duels[identity] = duel
+    ordered = tuple(duels[identity] for identity in claims if identity in duels)
+    return Comparison(match.threat, smoothed.smoother.settings.alpha, ordered, len(claims) - len(ordered))
 
 
 def proved_claim(certificate: Certificate, threat: Threat) -> Claim | None:
@@ -154,7 +168,7 @@ def _duel(
     attack: GreedyWordSwap,
     match: Match,
     identity: str,
-) -> Duel:
+) -> Course[Duel]:
     target = classifier_of(claim, smoothed.smoother)
     inside = attack.restricted(claim.positions, WordSubstitution())
     if claim.threat == "synonym":
@@ -162,22 +176,15 @@ def _duel(
         protected = [reason is not None for reason in certificate.subject.protected]
         inside = inside.restricted(claim.positions, WithinPools(target.lexicon.pools(noised, protected)))
     victim = Doubtful(SmoothedVictim(target, smoothed.backends, match.samples), claim.answer, match.level)
-    result = attack_text(
-        inside,
-        victim,
-        certificate.subject.noised_text,
-        claim.answer,
-        rng_for(match.seed, identity, f"empirical/{attack.name}"),
-        max_queries=match.max_queries,
-        encoder=match.encoder,
-    )
+    rng = rng_for(match.seed, identity, f"empirical/{attack.name}")
+    result = yield from course_of(inside, victim, certificate.subject.noised_text, claim.answer, rng, match.max_queries)
     if result.status == "failure":
         return Duel(identity, claim, result, None)
     text = split(result.text)
-    words = _shrunk(victim, text, result)
+    words = yield from _shrunk(victim, text, result)
     fresh = Doubtful(victim.smoothed.fresh(match.confirm), claim.answer, match.level)
-    real = fresh.score([text.join(words)])[0].answer != claim.answer
-    return Duel(identity, claim, result, _changes(text, words) if real else None)
+    (again,) = yield Question(fresh, [text.join(words)])
+    return Duel(identity, claim, result, _changes(text, words) if again.answer != claim.answer else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +219,12 @@ class Doubtful:
         return scored if flipped else replace(scored, answer=self.answer)
 
 
-def _shrunk(victim: Doubtful, text: WordedText, result: AttackResult) -> Sequence[str]:
+def _shrunk(victim: Doubtful, text: WordedText, result: AttackResult) -> Course[Sequence[str]]:
     """The flipping words with every change taken back that is not needed, one after the other."""
     now = {i: new for i, _, new in result.changes}
     for i in list(now):
         fewer = [now.get(k, word) if k != i else word for k, word in enumerate(text.words)]
-        (scored,) = victim.score([text.join(fewer)])
+        (scored,) = yield Question(victim, [text.join(fewer)])
         if len(now) > 1 and scored.answer != result.gold:
             del now[i]
     return [now.get(k, word) for k, word in enumerate(text.words)]

@@ -18,6 +18,9 @@ from clucert.errors import AuthenticationError, BadAnswerError, InputError, Mode
 from clucert.protocols import Encoder
 from clucert.types import Encode
 
+SIDE_BY_SIDE = 32
+"""Attacks under way at once: what they ask one victim is answered in one batch."""
+
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -77,7 +80,8 @@ def side_by_side(
 ) -> Iterator[tuple[K, T | ModelError | InputError]]:
     """Run every course, ``width`` at a time: results as they come, each the same as if its course had run alone.
 
-    In each round the questions of all courses to one victim are one call. When that call fails, each course asks for
+    In each round the questions of all courses to one victim are one call; a victim that samples (``numbers_draws``)
+    numbers the draws of a call, so it is asked about each course separately. When that call fails, each course asks for
     itself, so an error ends only those that meet it: it takes the place of their results. Texts to embed are never put
     together, because an embedding's last bits depend on its batch. Raises :class:`AuthenticationError`, which every
     course would meet.
@@ -126,10 +130,13 @@ class _Running(Generic[K, T]):
 
 def _serve(running: Sequence[_Running[Any, Any]], encoder: Encoder | None) -> None:
     """Answer what each waits for, once."""
-    asking: dict[int, list[_Running[Any, Any]]] = {}
+    asking: dict[tuple[int, int], list[_Running[Any, Any]]] = {}
     for one in running:
         if isinstance(one.request, Question):
-            asking.setdefault(id(one.request.victim), []).append(one)
+            victim = one.request.victim
+            # Numbers that went on from one course to the next would make its answers depend on the others.
+            alone = getattr(victim, "numbers_draws", False)
+            asking.setdefault((id(victim), id(one) if alone else 0), []).append(one)
         elif one.request is not None:
             one.go_on((encoder or _minilm()).encode(one.request.texts))
     for group in asking.values():

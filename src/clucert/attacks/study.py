@@ -14,7 +14,7 @@ from typing import Any
 
 from clucert.assemble import Assembly, assemble, method_of, smoother_of, task_of
 from clucert.attacks.base import Attack, AttackResult
-from clucert.attacks.driver import Course, Question, course_of, side_by_side
+from clucert.attacks.driver import SIDE_BY_SIDE, Course, Question, course_of, side_by_side
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.suffix import SUFFIX, Form, RowAttack, SuffixAttack
 from clucert.attacks.table import Attacked, AttackRow, attack_rows, render_rows
@@ -36,8 +36,6 @@ from clucert.protocols import LanguageModel
 SCHEMA_VERSION = 1
 RESULTS, TABLE = "attacks.json", "attacks.txt"
 UNDEFENDED = "none"
-SIDE_BY_SIDE = 32
-"""Attacks under way at once, against one defence: what they ask is answered in one batch."""
 
 Progress = Callable[[int, int], None]
 """``(attacks done, attacks in all)``."""

@@ -70,6 +70,8 @@ class LabelVictim:
 
     def __init__(self, classifier: Classifier) -> None:
         self.name, self.labels = classifier.name, classifier.labels
+        self.numbers_draws = not classifier.deterministic
+        """Whether an answer depends on its place in the call."""
         self._classifier = classifier
 
     def score(self, texts: Sequence[str]) -> list[Scored]:
@@ -84,6 +86,8 @@ class PromptedVictim:
     def __init__(self, model: LanguageModel, task: Task) -> None:
         self._classifier = PromptedClassifier(model, task)
         self.name, self.labels = self._classifier.name, self._classifier.labels
+        self.numbers_draws = task.query("", draw=0) != task.query("", draw=1)
+        """Whether an answer depends on its place in the call."""
 
     def score(self, texts: Sequence[str]) -> list[Scored]:
         """The classifier's answers, with the shares behind them."""

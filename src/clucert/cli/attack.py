@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 @click.option(
     "--defence", default="none,clucert", show_default=True, help="Methods, comma-separated; none is the bare model."
 )
+@click.option(
+    "--certificates",
+    type=click.Path(path_type=Path),
+    help="Attack what this run of clucert evaluate has proved; its model, task and method.",
+)
 @click.option("--max-queries", type=int, help="Texts that one attack may ask about.  [no limit]")
 @click.option(
     "--suffix-file", type=click.Path(path_type=Path), help="For --recipe suffix: attacks on every row, one a line."
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
 def attack(
     recipe: str,
     defence: str,
+    certificates: Path | None,
     max_queries: int | None,
     suffix_file: Path | None,
     attack_form: Form,
@@ -59,10 +65,14 @@ def attack(
     \b
     clucert attack --task sst2 --data reviews.csv --limit 30 --recipe deepwordbug --defence none,clucert --samples 20
     clucert attack --task refusal --data prompts.jsonl --recipe suffix --defence none,smoothllm,clucert --samples 10
+    clucert attack --certificates runs/a --recipe deepwordbug --samples 25
 
     Recipes: deepwordbug, textbugger, synonyms; textattack/deepwordbug and textattack/textbugger are TextAttack's own;
     suffix puts jailbreaks from the data or a file on harmful prompts.
     """  # noqa: D301
+    if certificates:
+        _attack_certificates(certificates, _names(recipe), max_queries, as_json=as_json, flags=given_flags(flags))
+        return
     from clucert.attacks.study import AttackStudy, run_attacks
     from clucert.attacks.suffix import read_suffixes
     from clucert.evaluate.runconfig import load_config
@@ -78,6 +88,25 @@ def attack(
         key, why = next(iter(report.errors.items()))
         click.echo(f"clucert: {len(report.errors)} attacks failed, the first ({key}): {why}", err=True)
         sys.exit(1)
+
+
+def _attack_certificates(
+    run: Path, recipes: tuple[str, ...], max_queries: int | None, *, as_json: bool, flags: dict[str, Any]
+) -> None:
+    """A table: how far the attacks go in what the run has proved."""
+    from clucert.attacks.against import FILE, attack_run
+    from clucert.attacks.certified import Match
+    from clucert.errors import UsageError
+
+    limit, samples = flags.pop("limit", None), flags.pop("samples", None)
+    if wrong := sorted(set(flags) - {"cache", "base_url"}):
+        option = f"--{wrong[0].replace('_', '-')}"
+        raise UsageError(f"{option} does not go with --certificates: the run {run} says what is attacked")
+    with _bar() as bar:
+        match = Match(samples=samples, max_queries=max_queries)
+        found = attack_run(run, recipes, match, limit=limit, overrides=flags, progress=bar)
+    click.echo(json.dumps(found.document(), ensure_ascii=False, indent=1) if as_json else str(found))
+    click.echo(f"wrote {run / FILE}", err=True)
 
 
 def _names(listing: str) -> tuple[str, ...]:

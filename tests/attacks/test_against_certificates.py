@@ -1,0 +1,69 @@
+"""Attacks on what a run has proved, through the command, against a real server."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from test_attack_study import World, world  # noqa: F401
+
+from clucert.attacks.against import FILE, attack_run
+from clucert.attacks.certified import Match
+from clucert.cli import main
+from clucert.errors import InputError, UsageError
+from clucert.evaluate.study import evaluate
+
+
+@pytest.fixture
+def run(world: World) -> World:  # noqa: F811
+    """A run that has proved something."""
+    evaluate(world.config(method="ranmask", mask_rate="0.6", samples=40, certify_samples=300))
+    return world
+
+
+def test_what_is_proved_withstands_and_the_same_attack_asks_nothing_more(run: World) -> None:
+    match = Match(samples=30, confirm=100, max_queries=30)
+    found = attack_run(run.folder / "run", ["deepwordbug", "synonyms"], match)
+    assert [(recipe, one.threat) for recipe, one in found.comparisons] == [
+        ("deepwordbug", "word"),
+        ("deepwordbug", "synonym"),
+        ("synonyms", "word"),
+        ("synonyms", "synonym"),
+    ]
+    for _, one in found.comparisons:
+        assert one.duels
+        assert one.holds
+        assert len(one.duels) + one.uncertified == 5
+    assert "never flipped" in str(found).splitlines()[0]
+    saved = json.loads((run.folder / "run" / FILE).read_text())
+    assert saved == json.loads(json.dumps(found.document()))
+    calls = run.calls()
+    assert attack_run(run.folder / "run", ["deepwordbug"], match, limit=2).comparisons[0][1].duels
+    assert run.calls() == calls
+
+
+def test_the_command_prints_a_table_and_refuses_what_the_run_says_already(
+    run: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["clucert", "attack", "--certificates", str(run.folder / "run"), "--recipe", "deepwordbug", "--limit", "1"]
+    monkeypatch.setattr(sys, "argv", [*base, "--samples", "20", "--max-queries", "9", "--json"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert json.loads(capsys.readouterr().out)["comparisons"][0]["recipe"] == "deepwordbug"
+    monkeypatch.setattr(sys, "argv", [*base, "--method", "clucert"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert "--method does not go with --certificates" in capsys.readouterr().err
+
+
+def test_what_cannot_be_attacked_is_said(world: World) -> None:  # noqa: F811
+    with pytest.raises(InputError, match="no run directory"):
+        attack_run(world.folder / "nowhere", ["deepwordbug"])
+    evaluate(world.config(method="smoothllm", mask_rate=None, limit=1, certify_samples=10))
+    with pytest.raises(InputError, match="nothing to attack"):
+        attack_run(world.folder / "run", ["deepwordbug"])
+    with pytest.raises(UsageError, match="words in their places"):
+        attack_run(world.folder / "run", ["suffix"])
