@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clucert.protocols import LanguageModel  # imports numpy, which the cache itself does without
 
 
+CHUNK = 128
 FIRST_LOOK, LONGEST_LOOK = 0.05, 1.0
 """Seconds between two looks at what other processes are asking: doubled as long as nothing changes."""
 
@@ -49,9 +50,12 @@ class CachedModel:
         *,
         base_url: str = "",
         identity: str = "",
-        chunk: int = 128,
+        chunk: int | None = None,
     ) -> None:
-        """``base_url`` and ``identity`` are parts of every key: the server, and a digest of local weights."""
+        """``base_url`` and ``identity`` are parts of every key: the server, and a digest of local weights.
+
+        ``chunk`` is 128, or a batch of the model where that is larger.
+        """
         self.model = model
         self.cache = cache
         self.name = model.name
@@ -59,7 +63,7 @@ class CachedModel:
         self.hits = 0
         self.saved = Usage()
         self._who = ModelIdentity(model.name, base_url, identity, model.deterministic)
-        self._chunk = chunk
+        self._chunk = chunk or max(CHUNK, getattr(model, "batch_size", 0))
         self._lock = threading.Lock()
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
