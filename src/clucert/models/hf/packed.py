@@ -175,7 +175,7 @@ def attention(
 def plain_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
 ) -> tuple[Tensor, Tensor]:
-    """:func:`attention` from the definition, for any device; in float32, as a rounded normaliser weighs parts wrongly."""
+    """:func:`attention` from the definition, for any device; in float32, since the normaliser weighs the two parts."""
     scores = (query.float() @ key.float().transpose(-1, -2)) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if mask is not None:
         scores = scores + mask
