@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from clucert import document
 from clucert.certificate import Certificate
 from clucert.channel import Sample
+from clucert.closing import Closing
 from clucert.config import Config
 from clucert.driver import Backends, Cost, Progress, drive
 from clucert.errors import InputError
@@ -96,7 +96,7 @@ class SmoothedClassifier:
         return Predictions(tuple(votes), usage)
 
 
-class Session(SmoothedClassifier):
+class Session(SmoothedClassifier, Closing):
     """A smoothed classifier made from a configuration, which owns its models: close it, or use it as a context.
 
     Answers are kept in the cache that ``config.cache`` names, so what was paid for once is not paid for again.
@@ -113,14 +113,6 @@ class Session(SmoothedClassifier):
     def close(self) -> None:
         """Free the models; calling it twice is harmless."""
         self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def loaded(

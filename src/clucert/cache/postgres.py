@@ -13,6 +13,7 @@ from clucert.cache.claims import CREATE_CLAIMS, Claims, end_claims
 from clucert.cache.location import CacheUrl
 from clucert.cache.outbox import Outbox
 from clucert.cache.reconnect import Database
+from clucert.closing import Closing
 from clucert.errors import CacheError
 from clucert.types import Answer
 
@@ -61,7 +62,7 @@ _EXPORT = (
 )
 
 
-class PostgresCache:
+class PostgresCache(Closing):
     """Answers in a PostgreSQL database, shared by threads, processes and machines; a :class:`ClaimingCache`.
 
     One statement a batch. What ``put_many`` returned from is committed. When the server goes away, every call waits up
@@ -199,12 +200,6 @@ class PostgresCache:
             self._closed = True
             self._claims.end()
             self._db.close()
-
-    def __enter__(self) -> PostgresCache:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _is_there(self, db: Connection) -> bool:
         return bool(_rows(db, _IS_THERE)[0][0])

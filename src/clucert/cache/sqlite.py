@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from clucert.cache.base import CacheEntry, CacheStats, decode_answer, encode_answer
+from clucert.closing import Closing
 from clucert.errors import CacheError
 from clucert.types import Answer
 
@@ -44,7 +45,7 @@ _NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLIT
 _LOOKUP_CHUNK = 500  # below the 999 variables that the oldest supported SQLite allows
 
 
-class SqliteCache:
+class SqliteCache(Closing):
     """Answers in one SQLite file (write-ahead log), shared by threads and processes.
 
     One transaction a batch. A process that is killed loses nothing that ``put_many`` returned from; a power cut may
@@ -135,12 +136,6 @@ class SqliteCache:
             if not self._closed:
                 self._closed = True
                 self._db.close()
-
-    def __enter__(self) -> SqliteCache:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _prepare(self) -> None:
         """Check that the file is ours, switch to the write-ahead log, create the tables."""

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clucert.closing import Closing
 from clucert.errors import CluCertError, InputError, UsageError
 
 SCHEMA_VERSION = 1
@@ -116,7 +117,7 @@ NOT_COMPARED = frozenset(
 
 
 @dataclass(slots=True)
-class RunWriter:
+class RunWriter(Closing):
     """A run that this process may write to; nobody else may until it is closed."""
 
     path: Path
@@ -159,12 +160,6 @@ class RunWriter:
         """Let others write; calling it twice is harmless."""
         self._file.close()
         self._lock.close()
-
-    def __enter__(self) -> RunWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def open_run(path: Path, manifest: Manifest, inputs: Mapping[str, str]) -> RunWriter:

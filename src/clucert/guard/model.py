@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from clucert.closing import Closing
 from clucert.config import Config
 from clucert.driver import Backends, Progress, drive
 from clucert.errors import UsageError
@@ -52,7 +52,7 @@ class Defence:
         return dataclasses.replace(self.smoother, settings=settings, enumerate_up_to=enumerate_up_to)
 
 
-class SmoothedModel:
+class SmoothedModel(Closing):
     """A guard around ``model``, which is a :class:`clucert.protocols.LanguageModel` itself.
 
     **What it does.** ``respond`` draws N noised prompts, has the model answer each, and lets the detector say which
@@ -110,14 +110,6 @@ class SmoothedModel:
     def close(self) -> None:
         """Free the models; calling it twice is harmless."""
         self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def guard_config(**options: Any) -> Config:
