@@ -85,7 +85,7 @@ def _serve(
             if backends.helper is None:
                 raise UsageError("this method asks a helper model (refine or fill): give one with --helper-model")
             answers = backends.helper.answer(request.queries)
-            cost.generate += sum((a.usage for a in answers), Usage())
+            cost.generate += Usage.total([answer.usage for answer in answers])
             return [a.text for a in answers], work
         case Classify():
             if progress:

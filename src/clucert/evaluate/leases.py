@@ -142,7 +142,7 @@ class Treasury:
     @property
     def spent(self) -> Usage:
         """What the workers have reported. Calls that a worker made after its last report before it died are missing."""
-        return sum((account.report.spent for account in self._accounts.values()), Usage())
+        return Usage.total([account.report.spent for account in self._accounts.values()])
 
     @property
     def dollars(self) -> float | None:

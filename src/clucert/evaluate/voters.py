@@ -133,8 +133,8 @@ class EnsembleVoter:
         """Ask all, combine text by text."""
         ballots = await asyncio.gather(*(m.vote(p) for m, p in zip(self._members, prepared, strict=True)))
         votes = [plurality(row) for row in zip(*(ballot.votes for ballot in ballots), strict=True)]
-        usage = sum((ballot.usage for ballot in ballots), Usage())
-        reused = sum((ballot.reused for ballot in ballots), Usage())
+        usage = Usage.total([ballot.usage for ballot in ballots])
+        reused = Usage.total([ballot.reused for ballot in ballots])
         return Voted(votes, usage, reused, sum(ballot.seconds for ballot in ballots))
 
 

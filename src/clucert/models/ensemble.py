@@ -37,7 +37,7 @@ class Ensemble:
             if len(ballot.votes) != len(texts):
                 raise BadAnswerError(f"{member.name} gave {len(ballot.votes)} votes on {len(texts)} texts")
         votes = tuple(plurality(column) for column in zip(*(b.votes for b in ballots), strict=True))
-        return Predictions(votes, sum((b.usage for b in ballots), Usage()))
+        return Predictions(votes, Usage.total([ballot.usage for ballot in ballots]))
 
 
 def plurality(votes: Sequence[Vote]) -> Vote:

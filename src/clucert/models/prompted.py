@@ -48,7 +48,7 @@ class PromptedClassifier:
         answers = self._model.answer(asked)
         if len(answers) != len(asked):
             raise BadAnswerError(f"{self._model.name} gave {len(answers)} answers to {len(asked)} queries")
-        usage = sum((answer.usage for answer in answers), spent)
+        usage = spent + Usage.total([answer.usage for answer in answers])
         if self._model.deterministic:
             by_query: dict[Query, Answer] = dict(zip(asked, answers, strict=True))
             answers = [by_query[query] for query in queries]
@@ -63,7 +63,7 @@ class PromptedClassifier:
             answers = self._model.answer([task.query(text) for text in task.content_free])
             self._task = task.calibrated(answers)
             self._uncalibrated = False
-            return self._task, sum((answer.usage for answer in answers), Usage())
+            return self._task, Usage.total([answer.usage for answer in answers])
 
     def close(self) -> None:
         """Free the model."""

@@ -127,7 +127,7 @@ def summarise_run(run: Run, index: int = 0) -> Summary:
     """The figures of ``run``. The bootstrap has a seed of its own, so the same run gives the same figures."""
     by_kind = {kind: [outcome_of(row, kind) for row in run.inputs] for kind in KINDS}
     costs = [row.cost for row in run.inputs if row.cost is not None]
-    usage = sum((cost.total for cost in costs), Usage())
+    usage = Usage.total([cost.total for cost in costs])
     seconds: Counter[Work] = Counter()
     for cost in costs:
         seconds.update(cost.seconds)
@@ -142,7 +142,7 @@ def summarise_run(run: Run, index: int = 0) -> Summary:
         histograms={kind: _bins(run.done, kind) for kind in KINDS},
         samples=sum(cost.samples for cost in costs),
         usage=usage,
-        reused=sum((row.reused for row in run.inputs), Usage()),
+        reused=Usage.total([row.reused for row in run.inputs]),
         seconds=dict(seconds),
         money=_money(run, usage),
         assumptions=tuple(name for name in ASSUMPTIONS if name in held),
