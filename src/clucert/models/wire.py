@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NotRequired
 
@@ -16,7 +16,7 @@ from clucert.types import Answer, Query, Usage
 
 LEAST_WORDS = 32
 """Prompts shorter than this are not checked for truncation."""
-CHARACTERS_PER_TOKEN = 5
+CHARACTERS_PER_WORD = 5
 """English has more to a word and the space behind it, and fewer to a token."""
 
 
@@ -106,26 +106,23 @@ def without_refused(dialect: Dialect, said: str, used: Mapping[str, Any]) -> Dia
 
 def answer_of(reply: object, query: Query) -> Answer:
     """Read a decoded chat completion. Raises :class:`BadAnswerError` when it is none, or the prompt was cut."""
-    try:
-        return _answer(_COMPLETION.validate_python(reply), query)
-    except ValidationError as error:
-        raise _malformed(error) from None
+    return _read(_COMPLETION.validate_python, reply, query)
 
 
 def answer_in(content: bytes, query: Query) -> Answer:
     """:func:`answer_of` the body of a reply, read in one go: a study reads millions. Raises as it does."""
+    return _read(_COMPLETION.validate_json, content, query)
+
+
+def _read(validate: Callable[[Any], _Completion], reply: object, query: Query) -> Answer:
     try:
-        return _answer(_COMPLETION.validate_json(content), query)
+        return _answer(validate(reply), query)
     except ValidationError as error:
-        raise _malformed(error) from None
-
-
-def _malformed(error: ValidationError) -> BadAnswerError:
-    first = error.errors()[0]
+        first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return BadAnswerError("the server answered with something that is not JSON")
+        raise BadAnswerError("the server answered with something that is not JSON")
     where = ".".join(map(str, first["loc"])) or "the reply"
-    return BadAnswerError(f"the server's answer is not a chat completion: {where}: {first['msg']}")
+    raise BadAnswerError(f"the server's answer is not a chat completion: {where}: {first['msg']}")
 
 
 def _answer(completion: _Completion, query: Query) -> Answer:
@@ -171,12 +168,12 @@ def _check_not_truncated(query: Query, prompt_tokens: int) -> None:
 
     Every tokenizer in use makes at least one token of a word, so a prompt that is reported to have fewer tokens than it
     has words was cut. A cut that leaves more tokens than words goes unnoticed; prompts of fewer than
-    ``LEAST_WORDS`` words or of up to ``CHARACTERS_PER_TOKEN`` characters for each reported token, and servers that
+    ``LEAST_WORDS`` words or of up to ``CHARACTERS_PER_WORD`` characters for each reported token, and servers that
     report no count, are not checked.
     """
     # Quick to tell of nearly every prompt: its words, with a space each, are not that short.
     characters = sum([len(message.content) for message in query.messages])
-    if not prompt_tokens or prompt_tokens * CHARACTERS_PER_TOKEN >= characters:
+    if not prompt_tokens or prompt_tokens * CHARACTERS_PER_WORD >= characters:
         return
     words = sum(len(message.content.split()) for message in query.messages)
     if words >= LEAST_WORDS and prompt_tokens < words:
