@@ -6,7 +6,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,10 +15,10 @@ from clucert.api import SmoothedClassifier, loaded
 from clucert.attacks.certified import Comparison, Match, attack_certificates, proved_claim
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.search import GreedyWordSwap
+from clucert.attacks.table import aligned, cell
 from clucert.audit.claims import Threat
 from clucert.certificate import Certificate
 from clucert.errors import InputError, UsageError
-from clucert.evaluate.metrics import Estimate
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.runs import read_manifest, read_records
 
@@ -51,9 +51,7 @@ class Empirical:
     def __str__(self) -> str:
         """The table as text."""
         title = ("recipe", "words may become", "proved", "certified", "empirical", "never flipped", "broken", "exceeds")
-        lines = [title, *(_cells(recipe, found) for recipe, found in self.comparisons)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(title))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+        return aligned([title, *(_cells(recipe, found) for recipe, found in self.comparisons)])
 
 
 def attack_run(
@@ -87,7 +85,7 @@ def attack_run(
         assembly = loaded(config, stack)
         smoothed = SmoothedClassifier(assembly.smoother, assembly.backends)
         for done, (name, threat) in enumerate(wanted, 1):
-            aimed = Match(threat, match.samples, match.confirm, match.level, match.max_queries, match.seed)
+            aimed = replace(match, threat=threat)
             found.append((name, attack_certificates(smoothed, certificates, attacks[name], aimed)))
             if progress:
                 progress(done, len(wanted))
@@ -121,16 +119,10 @@ def _cells(recipe: str, found: Comparison) -> tuple[str, ...]:
         _median([duel.claim.radius for duel in duels]),
         _median(flipped),
         str(len(duels) - len(flipped)),
-        _share(found.broken),
-        _share(found.exceeds),
+        cell(found.broken, share=True),
+        cell(found.exceeds, share=True),
     )
 
 
 def _median(values: Sequence[int]) -> str:
     return f"{statistics.median(values):g}" if values else "–"
-
-
-def _share(estimate: Estimate | None) -> str:
-    if estimate is None or estimate.low is None or estimate.high is None:
-        return "–"
-    return f"{estimate.value * 100:.0f} % [{estimate.low * 100:.0f}, {estimate.high * 100:.0f}]"

@@ -127,15 +127,21 @@ def render_rows(rows: Sequence[AttackRow]) -> str:
     columns = {**_COLUMNS, **more}
     lines = [[*columns.values(), "attacked / inputs"]]
     for row in rows:
-        cells = [_cell(getattr(row, name), share=name not in ("queries", "words_changed")) for name in columns]
+        cells = [cell(getattr(row, name), share=name not in ("queries", "words_changed")) for name in columns]
         note = f", {row.exhausted} out of budget" if row.exhausted else ""
         note += f", {row.failed} failed" if row.failed else ""
         lines.append([*cells, f"{row.inputs - row.failed - row.skipped} / {row.inputs}{note}"])
+    return aligned(lines)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of as many cells each, as text whose columns stand below one another."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def _cell(value: str | Estimate | None, *, share: bool) -> str:
+def cell(value: str | Estimate | None, *, share: bool) -> str:
+    """A value with its interval, a ``share`` in percent; a dash where there is none."""
     if value is None or isinstance(value, str):
         return value or "–"
     scale, unit, digits = (100, " %", 0) if share else (1, "", 1)
