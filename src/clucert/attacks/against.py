@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from clucert import document
 from clucert.api import SmoothedClassifier, loaded
 from clucert.attacks.certified import Comparison, Match, attack_certificates, proved_claim
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.search import GreedyWordSwap
 from clucert.attacks.table import aligned, cell
+from clucert.audit.certificates import read_run
 from clucert.audit.claims import Threat
-from clucert.certificate import Certificate
 from clucert.errors import InputError, UsageError
-from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.runs import read_manifest, read_records
 
 SCHEMA_VERSION = 1
 FILE = "empirical.json"
@@ -74,8 +71,7 @@ def attack_run(
     """
     match = match or Match()
     attacks = {name: _word_attack(name) for name in recipes}
-    config = StudyConfig.model_validate({**read_manifest(run_dir).config, **(overrides or {})})
-    certificates = dict(_certificates(run_dir, limit))
+    config, certificates = read_run(run_dir, limit, overrides)
     threats = [t for t in get_args(Threat) if any(proved_claim(c, t) for c in certificates.values())]
     if not threats:
         raise InputError(f"{run_dir} holds no certificate with a proved radius: there is nothing to attack")
@@ -100,13 +96,6 @@ def _word_attack(name: str) -> GreedyWordSwap:
     if not isinstance(attack, GreedyWordSwap):
         raise UsageError(f"{name} does not keep words in their places: try deepwordbug, textbugger or synonyms")
     return attack
-
-
-def _certificates(run_dir: Path, limit: int | None) -> Iterator[tuple[str, Certificate]]:
-    records, _, _ = read_records(run_dir)
-    done = [record for record in records.values() if record.document is not None][:limit]
-    for record in done:
-        yield record.id, document.read(record.document or {})[0].certificate
 
 
 def _cells(recipe: str, found: Comparison) -> tuple[str, ...]:

@@ -13,17 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clucert import document
 from clucert.assemble import task_of
 from clucert.audit import FILE, SCHEMA_VERSION
 from clucert.audit.attack import Attempt, Effort, attack_steps
+from clucert.audit.certificates import read_run
 from clucert.audit.claims import Claim, claims_of
 from clucert.audit.search import Arsenal, build_arsenal
 from clucert.certificate import Certificate
 from clucert.errors import InputError
 from clucert.evaluate.metrics import Estimate, proportion
-from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.runs import read_manifest, read_records
 from clucert.evaluate.scheduler import Job, Outcome, Scheduler
 from clucert.evaluate.workshop import inputs_in_flight, open_workshop
 from clucert.lexicon.antonyms import antonyms
@@ -89,13 +87,9 @@ def audit(
     are kept in the cache, so an audit that was interrupted goes on where it was. Raises
     :class:`clucert.errors.InputError` when the folder is no run, or holds no certificate.
     """
-    manifest = read_manifest(run_dir)
-    config = StudyConfig.model_validate({**manifest.config, **(overrides or {})})
-    records, _, _ = read_records(run_dir)
-    done = [record for record in records.values() if record.document is not None][:limit]
-    if not done:
+    config, certificates = read_run(run_dir, limit, overrides)
+    if not certificates:
         raise InputError(f"{run_dir} holds no certificate yet: run  clucert evaluate --run-dir {run_dir}  first")
-    certificates = {record.id: document.read(record.document or {})[0].certificate for record in done}
     with ExitStack() as stack:
         workshop = open_workshop(config, stack)
         task = task_of(config)

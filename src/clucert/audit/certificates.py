@@ -1,0 +1,25 @@
+"""The certificates that a run has written, and the configuration to ask about them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clucert import document
+from clucert.certificate import Certificate
+from clucert.evaluate.runconfig import StudyConfig
+from clucert.evaluate.runs import read_manifest, read_records
+
+
+def read_run(
+    run_dir: Path, limit: int | None, overrides: Mapping[str, Any] | None
+) -> tuple[StudyConfig, dict[str, Certificate]]:
+    """The configuration of a run, with ``overrides`` for how to reach its models, and its first ``limit`` certificates.
+
+    The certificates are by id; there may be none. Raises :class:`clucert.errors.InputError` when the folder is no run.
+    """
+    config = StudyConfig.model_validate({**read_manifest(run_dir).config, **(overrides or {})})
+    records, _, _ = read_records(run_dir)
+    done = [record for record in records.values() if record.document is not None][:limit]
+    return config, {record.id: document.read(record.document or {})[0].certificate for record in done}
