@@ -38,6 +38,22 @@ def test_no_attack_flips_a_proved_certificate_and_all_go_further_than_it() -> No
     assert found.document()["certified"] == len(found.duels)
 
 
+def test_duels_side_by_side_come_to_the_same_in_fewer_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    score = certified.Doubtful.score
+    monkeypatch.setattr(
+        certified.Doubtful, "score", lambda victim, texts: calls.append(len(texts)) or score(victim, texts)
+    )
+    smoothed = smooth_small(mask_rate="0.6", samples=60, certify_samples=400)
+    together = empirical_vs_certified(smoothed, TEXTS, deepwordbug(), MATCH)
+    asked, rounds = sum(calls), len(calls)
+    calls.clear()
+    monkeypatch.setattr(certified, "SIDE_BY_SIDE", 1)
+    assert empirical_vs_certified(smoothed, TEXTS, deepwordbug(), MATCH) == together
+    assert sum(calls) == asked
+    assert rounds < len(calls)
+
+
 def test_a_radius_that_is_too_large_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def boast(certificate, threat):  # type: ignore[no-untyped-def]
         return Claim("proved", threat, certificate.n, tuple(range(certificate.n)), certificate.prediction)

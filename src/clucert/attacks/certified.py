@@ -138,9 +138,10 @@ def attack_certificates(
     text, never abstaining. Raises what the model raises.
     """
     match = match or Match()
+    victims = _Victims(smoothed, match)
     claims = {identity: proved_claim(certificate, match.threat) for identity, certificate in certificates.items()}
     courses = [
-        (identity, _duel(smoothed, certificates[identity], claim, attack, match, identity))
+        (identity, _duel(victims, certificates[identity], claim, attack, identity))
         for identity, claim in claims.items()
         if claim is not None
     ]
@@ -161,28 +162,42 @@ def proved_claim(certificate: Certificate, threat: Threat) -> Claim | None:
     return Claim("proved", threat, radius.words, tuple(range(certificate.n)), answer)
 
 
+class _Victims:
+    """Whom the duels ask. Those about one answer share a victim, so that what they ask is one call."""
+
+    def __init__(self, smoothed: SmoothedClassifier, match: Match) -> None:
+        self.smoothed, self.match = smoothed, match
+        self._known: dict[str, tuple[Doubtful, Doubtful]] = {}
+
+    def of(self, claim: Claim) -> tuple[Doubtful, Doubtful]:
+        """The attacked classifier, and the same with fresh noise. It is the same for every proved claim."""
+        if claim.answer not in self._known:
+            target = classifier_of(claim, self.smoothed.smoother)
+            victim = SmoothedVictim(target, self.smoothed.backends, self.match.samples)
+            pair = (victim, victim.fresh(self.match.confirm))
+            attacked, fresh = (Doubtful(one, claim.answer, self.match.level) for one in pair)
+            self._known[claim.answer] = attacked, fresh
+        return self._known[claim.answer]
+
+
 def _duel(
-    smoothed: SmoothedClassifier,
-    certificate: Certificate,
-    claim: Claim,
-    attack: GreedyWordSwap,
-    match: Match,
-    identity: str,
+    victims: _Victims, certificate: Certificate, claim: Claim, attack: GreedyWordSwap, identity: str
 ) -> Course[Duel]:
-    target = classifier_of(claim, smoothed.smoother)
+    match = victims.match
+    victim, fresh = victims.of(claim)
     inside = attack.restricted(claim.positions, WordSubstitution())
     if claim.threat == "synonym":
         noised = split(certificate.subject.noised_text)
         protected = [reason is not None for reason in certificate.subject.protected]
-        inside = inside.restricted(claim.positions, WithinPools(target.lexicon.pools(noised, protected)))
-    victim = Doubtful(SmoothedVictim(target, smoothed.backends, match.samples), claim.answer, match.level)
+        inside = inside.restricted(
+            claim.positions, WithinPools(victim.smoothed.smoother.lexicon.pools(noised, protected))
+        )
     rng = rng_for(match.seed, identity, f"empirical/{attack.name}")
     result = yield from course_of(inside, victim, certificate.subject.noised_text, claim.answer, rng, match.max_queries)
     if result.status == "failure":
         return Duel(identity, claim, result, None)
     text = split(result.text)
     words = yield from _shrunk(victim, text, result)
-    fresh = Doubtful(victim.smoothed.fresh(match.confirm), claim.answer, match.level)
     (again,) = yield Question(fresh, [text.join(words)])
     return Duel(identity, claim, result, _changes(text, words) if again.answer != claim.answer else None)
 
