@@ -59,7 +59,7 @@ BENCHES = {
     ),
     "prefix": Bench("Tokens computed with and without the shared prefix", "prompt_prefix.py"),
     "scheduler": Bench("The scheduler beside the ideal", "scheduler.py --seconds 3"),
-    "cache": Bench("The cache at a million rows", "cache.py --max 1000000"),
+    "cache": Bench("The cache at a million rows, SQLite and PostgreSQL", "cache.py --max 1000000 --postgres"),
     "ray": Bench("Ray with one worker and two", "cluster.py --rows 6 --calls 60"),
     "scale": Bench("What grows with a study, and predicted against simulated time", "scale.py {data}/agnews.jsonl"),
 }

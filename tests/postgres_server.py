@@ -47,9 +47,11 @@ class PostgresServer:
 
     folder: Path
     port: int
+    durable: bool = False
+    """Whether an answer that was stored survives a power cut, as in a default installation."""
 
     @classmethod
-    def make(cls) -> PostgresServer:
+    def make(cls, *, durable: bool = False) -> PostgresServer:
         """Make and start one."""
         if why := missing():
             if os.environ.get("CI") == "true":
@@ -61,7 +63,7 @@ class PostgresServer:
         folder = Path(tempfile.mkdtemp(prefix="clucert-pg-"))
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres")
-        server = cls(folder, port)
+        server = cls(folder, port, durable)
         secret = folder / "secret"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
@@ -71,8 +73,8 @@ class PostgresServer:
         return server
 
     def start(self) -> None:
-        # Nothing here has to survive a power cut.
-        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder), "fsync": "off"}
+        fsync = "on" if self.durable else "off"
+        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder), "fsync": fsync}
         written = " ".join(["-p", str(self.port), *(f"-c {name}={value}" for name, value in settings.items())])
         self._run(
             "pg_ctl", "start", "-w", "-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-o", written

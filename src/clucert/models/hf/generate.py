@@ -50,7 +50,7 @@ def generate(
         rows = [row for row in rows if not _finished(live[row], ends, decode)]
         if not rows:
             return
-        if 2 * len(rows) <= len(live):
+        if 8 * len(rows) <= 7 * len(live):
             growing.keep(rows)
             live, chosen, rows = [live[r] for r in rows], [chosen[r] for r in rows], list(range(len(rows)))
         growing.step(chosen)
