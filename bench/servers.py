@@ -25,13 +25,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
 
 from clucert.models.hf.convert import converted_gguf
 from clucert.models.load import ModelOptions, load_model
-from clucert.models.weights import smollm2_path
+from clucert.models.weights import fast_smollm2_path, smollm2_path
 from clucert.protocols import LanguageModel
 from clucert.tasks.sst2 import SST2
 from clucert.types import Answer
@@ -66,14 +67,14 @@ def setup() -> None:
 
 
 @contextmanager
-def built(binary: str, slots: int) -> Iterator[str]:
+def built(binary: str, weights: Path, slots: int) -> Iterator[str]:
     """A ``llama-server`` of the user's own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     flags = ["-c", str(2048 * slots), "-np", str(slots), "-t", "2", "--port", str(port), "--no-warmup"]
     process = subprocess.Popen(
-        [binary, "-m", str(smollm2_path()), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [binary, "-m", str(weights), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         url = f"http://127.0.0.1:{port}"
@@ -91,18 +92,19 @@ def built(binary: str, slots: int) -> Iterator[str]:
         process.wait()
 
 
-def servers(binary: str | None, model: Path) -> dict[str, Callable[[], AbstractContextManager[str]]]:
+def servers(binary: str | None, weights: Path) -> dict[str, Callable[[], AbstractContextManager[str]]]:
     """How to start each."""
     found: dict[str, Callable[[], AbstractContextManager[str]]] = {
-        f"llama.cpp, {slots} slot{'s' * (slots > 1)}": partial(served_smollm2, slots=slots, threads=2)
+        f"llama.cpp, {slots} slot{'s' * (slots > 1)}": partial(served_smollm2, slots=slots, threads=2, weights=weights)
         for slots in (1, 2, 8)
     }
-    found["llama.cpp, 8 slots, -ub 2048"] = partial(served_smollm2, slots=8, threads=2, batch=2048)
+    found["llama.cpp, 8 slots, -ub 2048"] = partial(served_smollm2, slots=8, threads=2, batch=2048, weights=weights)
     if binary is not None:
         for slots in (1, 8):
-            found[f"llama.cpp built here, {slots} slot{'s' * (slots > 1)}"] = partial(built, binary, slots)
+            found[f"llama.cpp built here, {slots} slot{'s' * (slots > 1)}"] = partial(built, binary, weights, slots)
     if vllm_python() is not None:
-        found["vLLM for CPUs"] = partial(served_vllm, model, "smollm2")
+        folder = converted_gguf(smollm2_path(), torch.bfloat16)
+        found["vLLM for CPUs"] = partial(served_vllm, folder, "smollm2")
     return found
 
 
@@ -162,9 +164,9 @@ def main() -> None:
     if len(rows) < wanted:
         parser.error(f"{options.data} has {len(rows)} rows, and {wanted} are needed")
     models = {f"{name}, in process": load_model(name) for name in ("hf/smollm2", "smollm2")}
-    folder = converted_gguf(smollm2_path(), torch.bfloat16)
     with ExitStack() as stack:
-        for name, start in servers(options.llama_server, folder).items():
+        weights = fast_smollm2_path(Path(stack.enter_context(TemporaryDirectory())))
+        for name, start in servers(options.llama_server, weights).items():
             print("starting", name, file=sys.stderr, flush=True)
             asking = ModelOptions(base_url=stack.enter_context(start()), max_connections=CONNECTIONS, timeout=600)
             models[name] = load_model("vllm/smollm2", asking)

@@ -30,13 +30,11 @@ sys.stdin.read()
 
 
 @contextmanager
-def served_smollm2(
-    *, slots: int = 2, threads: int = 1, batch: int = 512, python: str | Path = sys.executable
-) -> Iterator[str]:
-    """The base URL of a server that lives as long as the context; ``batch`` is what it computes at once (-ub)."""
-    given = {"path": str(smollm2_path()), "slots": slots, "threads": threads, "batch": batch}
+def served_smollm2(*, slots: int = 2, threads: int = 1, batch: int = 512, weights: Path | None = None) -> Iterator[str]:
+    """The base URL of a server that lives as long as the context; ``batch`` is what it computes at once (``-ub``)."""
+    given = {"path": str(weights or smollm2_path()), "slots": slots, "threads": threads, "batch": batch}
     process = subprocess.Popen(
-        [python, "-c", _SERVER, json.dumps(given)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _SERVER, json.dumps(given)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
