@@ -57,6 +57,10 @@ BENCHES = {
         "The hf backend beside llama.cpp, and its share of the machine's peak",
         "hf_backend.py {data}/sst2_validation.jsonl --rows 60 --rounds 2 --padded-rows 12",
     ),
+    "kernels": Bench("Ways to make the hf backend faster, measured before they are built", "kernels.py"),
+    "servers": Bench(
+        "Servers on this machine beside our own backends", "servers.py --data {data}/sst2_validation.jsonl --rows 40"
+    ),
     "prefix": Bench("Tokens computed with and without the shared prefix", "prompt_prefix.py"),
     "scheduler": Bench("The scheduler beside the ideal", "scheduler.py --seconds 3"),
     "cache": Bench("The cache at a million rows, SQLite and PostgreSQL", "cache.py --max 1000000 --postgres"),
