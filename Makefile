@@ -43,7 +43,7 @@ fast: $(STAMP) ## the tests that need no language model
 fuzz: $(STAMP) ## the property tests on thousands of new examples
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m "hypothesis and not llm and not slow" -q
 
-bench: $(STAMP) postgres ## every measurement, into bench/results (an hour; DATA=folder of the data sets)
+bench: $(STAMP) postgres ## every measurement, into bench/results (forty minutes; DATA=folder of the data sets)
 	$(BIN)/python -c "import torch, transformers, gguf, ray" 2>/dev/null || $(PIP) install --editable '.[hf,ray]'
 	$(BIN)/python bench/run.py $(if $(DATA),--data $(DATA))
 

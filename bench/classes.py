@@ -47,7 +47,8 @@ def redrawn(text: WordedText, lexicon: PooledLexicon, rng: np.random.Generator) 
     return WordedText(tuple(pool[rng.integers(len(pool))] for pool in pools), text.gaps)
 
 
-def measure(task: str, rows: list[Row], model: LanguageModel, lexicon: PooledLexicon) -> None:
+def measure(task: str, rows: list[Row], model: LanguageModel, lexicon: PooledLexicon) -> list[str]:
+    """Print the rows of a table; return a few changed texts."""
     classifier = PromptedClassifier(model, load_task(task))
 
     def right(change: Callable[[WordedText], WordedText]) -> tuple[np.ndarray, list[str]]:
@@ -73,8 +74,7 @@ def measure(task: str, rows: list[Row], model: LanguageModel, lexicon: PooledLex
         if name in ("canonical", "redraw 1"):
             some = [(row.text.text, text) for row, text in zip(rows, texts, strict=True) if row.text.text != text]
             examples += [f"{name}: {before!r} -> {after!r}" for before, after in some[:4]]
-    print()
-    print(*examples, "", sep="\n")
+    return examples
 
 
 def main() -> None:
@@ -82,11 +82,15 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", type=int, default=400)
     parser.add_argument("--model", default="hf/smollm2")
+    parser.add_argument("--examples", action="store_true", help="Show some of the changed texts.")
     options = parser.parse_args()
     model, lexicon = load_model(options.model), load_lexicon("classes")
     print("| task | text | accuracy | against the text as it is | McNemar p | |\n|---|---|---|---|---|---|")
+    examples: list[str] = []
     for task in ("sst2", "agnews"):
-        measure(task, rows_of(options.data / f"{task}_validation.jsonl", options.rows), model, lexicon)
+        examples += measure(task, rows_of(options.data / f"{task}_validation.jsonl", options.rows), model, lexicon)
+    if options.examples:
+        print("", *examples, sep="\n")
 
 
 if __name__ == "__main__":

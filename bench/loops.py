@@ -88,8 +88,8 @@ def straightforward(peer: Peer, samples: int, fill: bool) -> tuple[str, float]:
 
 def ours(session: clucert.Session) -> tuple[str, float]:
     certificate = session.certify(TEXT).certificate
-    top = str(certificate.candidate)
-    return top, float(certificate.bounds.low[top])
+    bounds = certificate.bounds
+    return str(certificate.candidate), float(bounds.low) if bounds else 0.0
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
 
 Writes what each printed to `bench/results/README.md` and its tables to `bench/results/bench.json`. A bench that fails
 is written down as failed and makes the exit code 1; one that was not run keeps the result of its last run, with its
-date. The sizes are chosen so that all of it takes about half an hour on two cores.
+date. The sizes are chosen so that all of it takes about forty minutes on two cores.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@
 All hold SmolLM2-135M-Instruct on both cores and are asked for the labels of the same reviews through `vllm/…`, 32
 requests at a time: llama.cpp's server (the wheel of xllamacpp, Q8 weights) with several slots and batch sizes, a
 ``llama-server`` built here if one is named, and vLLM for CPUs (bfloat16) where ``--setup`` has installed it below the
-cache folder (3.5 GB, an environment of its own). Each round asks all of them for other rows, one after the other, so
-no cache holds a whole prompt; medians over the rounds. The servers see a chat, to which this model nearly always says
-"positive"; our backends send a plain prompt. The accuracies say so and compare nothing else.
+cache folder (3.5 GB, an environment of its own). They run one after the other, because a server that has nothing to do
+takes time, too; each round asks for other rows, so that no cache holds a whole prompt; medians over the rounds. The
+servers see a chat, to which this model nearly always says "positive"; our backends send a plain prompt. The accuracies
+say so and compare nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -110,39 +111,30 @@ def servers(binary: str | None, weights: Path) -> dict[str, Callable[[], Abstrac
     return found
 
 
-def ask(model: LanguageModel, rows: Sequence[Row]) -> tuple[float, list[Answer]]:
+@contextmanager
+def local(name: str) -> Iterator[LanguageModel]:
+    yield load_model(name)
+
+
+@contextmanager
+def remote(start: Callable[[], AbstractContextManager[str]]) -> Iterator[LanguageModel]:
+    with start() as url:
+        model = load_model("vllm/smollm2", ModelOptions(base_url=url, max_connections=CONNECTIONS, timeout=600))
+        yield model
+        model.close()  # type: ignore[attr-defined]
+
+
+def measure(model: LanguageModel, rows: Sequence[Row], rounds: int) -> tuple[float, list[Answer]]:
+    """Milliseconds a query, median of the rounds, and the answers but for the first few."""
     queries = [SST2.query(row.text) for row in rows]
-    start = time.perf_counter()
-    answers = model.answer(queries)
-    return time.perf_counter() - start, answers
-
-
-def measure(models: dict[str, LanguageModel], rows: Sequence[Row], rounds: int) -> None:
-    """Print the table."""
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    answers: dict[str, list[Answer]] = {name: [] for name in models}
+    model.answer(queries[:WARM])
     each = (len(rows) - WARM) // rounds
-    for model in models.values():
-        ask(model, rows[:WARM])
-    asked = rows[WARM : WARM + rounds * each]
-    for at in range(rounds):
-        for name, model in models.items():
-            took, found = ask(model, asked[at * each : (at + 1) * each])
-            seconds[name].append(took)
-            answers[name] += found
-    print(f"{each} rows a round, {rounds} rounds, {CONNECTIONS} connections\n")
-    print("| | ms a query | beside llama.cpp, 1 slot | prompt tokens | of which cached | accuracy |")
-    print("|---|---:|---:|---:|---:|---:|")
-    votes = {name: [SST2.read(answer) for answer in found] for name, found in answers.items()}
-    for name in models:
-        share = median(a / b for a, b in zip(seconds[name], seconds["llama.cpp, 1 slot"], strict=True))
-        tokens = sum(answer.usage.input for answer in answers[name])
-        cached = sum(answer.usage.cached for answer in answers[name])
-        right = sum(vote == row.label for vote, row in zip(votes[name], asked, strict=True)) / len(asked)
-        print(
-            f"| {name} | {1e3 * median(seconds[name]) / each:.1f} | {share:.2f} "
-            f"| {tokens / len(asked):.0f} | {cached / tokens:.0%} | {right:.3f} |"
-        )
+    seconds, answers = [], []
+    for start in range(WARM, WARM + rounds * each, each):
+        began = time.perf_counter()
+        answers += model.answer(queries[start : start + each])
+        seconds.append(time.perf_counter() - began)
+    return 1e3 * median(seconds) / each, answers
 
 
 def main() -> None:
@@ -167,14 +159,22 @@ def main() -> None:
     rows = [Row(record["text"], str(record["label"])) for record in records[:wanted]]
     if len(rows) < wanted:
         parser.error(f"{options.data} has {len(rows)} rows, and {wanted} are needed")
-    models = {f"{name}, in process": load_model(name) for name in ("hf/smollm2", "smollm2")}
-    with ExitStack() as stack:
-        weights = fast_smollm2_path(Path(stack.enter_context(TemporaryDirectory())))
-        for name, start in servers(options.llama_server, weights).items():
-            print("starting", name, file=sys.stderr, flush=True)
-            asking = ModelOptions(base_url=stack.enter_context(start()), max_connections=CONNECTIONS, timeout=600)
-            models[name] = load_model("vllm/smollm2", asking)
-        measure(models, rows, options.rounds)
+    print(f"{options.rows} rows a round, {options.rounds} rounds, {CONNECTIONS} connections\n")
+    print("| | ms a query | beside llama.cpp, 1 slot | prompt tokens | of which cached | accuracy |")
+    print("|---|---:|---:|---:|---:|---:|")
+    with TemporaryDirectory() as scratch:
+        started = servers(options.llama_server, fast_smollm2_path(Path(scratch)))
+        systems = {name: partial(remote, start) for name, start in started.items()}
+        systems |= {f"{name}, in process": partial(local, name) for name in ("smollm2", "hf/smollm2")}
+        first = 0.0
+        for name, system in systems.items():
+            with system() as model:
+                took, answers = measure(model, rows, options.rounds)
+            first = first or took
+            tokens, cached = (sum(getattr(a.usage, kind) for a in answers) for kind in ("input", "cached"))
+            right = sum(SST2.read(a) == row.label for a, row in zip(answers, rows[WARM:], strict=True)) / len(answers)
+            cells = f"{tokens / len(answers):.0f} | {cached / tokens:.0%} | {right:.3f}"
+            print(f"| {name} | {took:.1f} | {took / first:.2f} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":
