@@ -97,6 +97,13 @@ def run(bench: Bench, data: Path, runs: Path) -> dict[str, Any]:
     }
 
 
+def processor() -> str:
+    """What Linux calls the processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
 def tables(text: str) -> list[list[dict[str, str]]]:
     """The Markdown tables in ``text``, each a list of rows by column."""
     found: list[list[dict[str, str]]] = []
@@ -114,12 +121,13 @@ def tables(text: str) -> list[list[dict[str, str]]]:
     return found
 
 
-def page(results: dict[str, Any]) -> str:
+def page(machine: dict[str, Any], results: dict[str, Any]) -> str:
     """All results as Markdown."""
     lines = [
         "# What was measured",
         "",
-        "Made by `make bench` (`bench/run.py`); each table side by side, in one run.",
+        "Made by `make bench` (`bench/run.py`); each table side by side, in one run. "
+        f"{machine['cores']} cores ({machine['processor']}), no GPU in use, Python {machine['python']}.",
         "",
     ]
     for result in results.values():
@@ -143,9 +151,14 @@ def main() -> None:
     for name in options.only:
         kept[name] = run(BENCHES[name], options.data.resolve(), options.runs)
         ordered = {name: kept[name] for name in BENCHES if name in kept}
-        machine = {"cores": os.cpu_count(), "python": platform.python_version(), "machine": platform.platform()}
+        machine = {
+            "cores": os.cpu_count(),
+            "processor": processor(),
+            "python": platform.python_version(),
+            "machine": platform.platform(),
+        }
         store.write_text(json.dumps({"machine": machine, "benches": ordered}, indent=1) + "\n")
-        (RESULTS / "README.md").write_text(page(ordered))
+        (RESULTS / "README.md").write_text(page(machine, ordered))
     failed = [name for name in options.only if kept[name]["failed"]]
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}; see {RESULTS / 'README.md'}")

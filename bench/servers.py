@@ -64,7 +64,7 @@ def setup() -> None:
         pip = [HOME / "bin/python", "-m", "pip", "install", "-q"]
         subprocess.run([*pip, TORCH], check=True)
         subprocess.run([*pip, "--no-deps", VLLM], check=True)
-        subprocess.run([*pip, "-r", HERE / "constraints-vllm.txt"], check=True)
+        subprocess.run([*pip, "-r", HERE / "requirements-vllm.txt"], check=True)
         (HOME / "ready").touch()
     print(f"vLLM is in {HOME}")
 
