@@ -89,6 +89,7 @@ def straightforward(peer: Peer, samples: int, fill: bool) -> tuple[str, float]:
 def ours(session: clucert.Session) -> tuple[str, float]:
     certificate = session.certify(TEXT).certificate
     bounds = certificate.bounds
+    # Votes that decide nothing bound nothing.
     return str(certificate.candidate), float(bounds.low) if bounds else 0.0
 
 
