@@ -108,6 +108,8 @@ def servers(binary: str | None, weights: Path) -> dict[str, Callable[[], Abstrac
     if vllm_python() is not None:
         folder = converted_gguf(smollm2_path(), torch.bfloat16)
         found["vLLM for CPUs"] = partial(served_vllm, folder, "smollm2")
+    else:
+        print("vLLM is left out: --setup installs it", file=sys.stderr)
     return found
 
 
