@@ -10,6 +10,7 @@ from test_attack_study import World, world  # noqa: F401
 
 from clucert.attacks.against import FILE, attack_run
 from clucert.attacks.certified import Match
+from clucert.audit.certificates import read_run
 from clucert.cli import main
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.study import evaluate
@@ -41,6 +42,14 @@ def test_what_is_proved_withstands_and_the_same_attack_asks_nothing_more(run: Wo
     calls = run.calls()
     assert attack_run(run.folder / "run", ["deepwordbug"], match, limit=2).comparisons[0][1].duels
     assert run.calls() == calls
+
+
+def test_the_first_rows_are_those_of_the_data_whatever_was_done_first(run: World) -> None:
+    records = run.folder / "run" / "records.jsonl"
+    lines = sorted(records.read_bytes().splitlines(keepends=True), key=lambda line: json.loads(line)["id"])
+    records.write_bytes(b"".join(reversed(lines)))
+    _, certificates = read_run(run.folder / "run", 2, None)
+    assert list(certificates) == [json.loads(line)["id"] for line in lines[:2]]
 
 
 def test_the_command_prints_a_table_and_refuses_what_the_run_says_already(

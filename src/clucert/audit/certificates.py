@@ -9,7 +9,7 @@ from typing import Any
 from clucert import document
 from clucert.certificate import Certificate
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.runs import read_manifest, read_records
+from clucert.evaluate.runs import by_id, read_manifest, read_records
 
 
 def read_run(
@@ -17,9 +17,9 @@ def read_run(
 ) -> tuple[StudyConfig, dict[str, Certificate]]:
     """The configuration of a run, with ``overrides`` for how to reach its models, and its first ``limit`` certificates.
 
-    The certificates are by id; there may be none. Raises :class:`clucert.errors.InputError` when the folder is no run.
+    The certificates are by id and in the order of their ids, so that ``limit`` means the same rows whatever was done
+    first; there may be none. Raises :class:`clucert.errors.InputError` when the folder is no run.
     """
     config = StudyConfig.model_validate({**read_manifest(run_dir).config, **(overrides or {})})
-    records, _, _ = read_records(run_dir)
-    done = [record for record in records.values() if record.document is not None][:limit]
+    done = [record for record in by_id(read_records(run_dir)[0]) if record.document is not None][:limit]
     return config, {record.id: document.read(record.document or {})[0].certificate for record in done}

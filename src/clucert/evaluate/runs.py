@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -273,6 +274,19 @@ def read_records(path: Path) -> tuple[dict[str, Record], int, bool]:
         records.pop(record.id, None)
         records[record.id] = record
     return records, len(content) - len(rest), bool(rest)
+
+
+def by_id(records: Mapping[str, Record]) -> list[Record]:
+    """Records in the order of their ids, which is not the order they were done in: ``9`` before ``10``."""
+    return sorted(records.values(), key=lambda record: _natural(record.id))
+
+
+def _natural(identity: str) -> list[tuple[int, str]]:
+    parts = _DIGITS.split(identity)
+    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]
+
+
+_DIGITS = re.compile(r"([0-9]{1,18})")
 
 
 def _locked(path: Path) -> BinaryIO:

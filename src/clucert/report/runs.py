@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from clucert.certificate import Certificate
 from clucert.document import read
 from clucert.driver import Cost
 from clucert.errors import InputError
-from clucert.evaluate.runs import RECORDS, Manifest, Record, read_manifest, read_records
+from clucert.evaluate.runs import RECORDS, Manifest, Record, by_id, read_manifest, read_records
 from clucert.radius import Radius
 from clucert.report.audited import Audited, read_audit
 from clucert.smoothing import Certified
@@ -95,18 +94,8 @@ def load_run(path: Path) -> Run:
     A last line that a kill tore off is left out, and a later record of an id replaces an earlier one.
     """
     manifest = read_manifest(path)
-    records = read_records(path)[0].values()
-    rows = [_input(record, path) for record in sorted(records, key=lambda record: _natural(record.id))]
+    rows = [_input(record, path) for record in by_id(read_records(path)[0])]
     return Run(path, manifest.method or path.name, manifest, tuple(rows), read_audit(path))
-
-
-def _natural(identity: str) -> list[tuple[int, str]]:
-    """``9`` before ``10``, and ``a9`` before ``a10``."""
-    parts = _DIGITS.split(identity)
-    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]
-
-
-_DIGITS = re.compile(r"([0-9]{1,18})")
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
