@@ -210,10 +210,10 @@ class Certificate:
             return "no noised text was kept and given a label: see dropped and unparsed"
         level = selection_level(self.settings, self.selection)
         if self.p_value > level:
-            return (
-                f"the two top answers are too close to call on {self.selection.kept} samples "
-                f"(binomial test p = {self.p_value:.2g} > alpha = {level:.2g})"
-            )
+            kept, test = self.selection.kept, f"(binomial test p = {self.p_value:.2g} > alpha = {level:.2g})"
+            if self.selection.counts[self.candidate] == kept and not self.exhaustive:
+                return f"{kept} samples are too few to call even when all agree {test}: take more (--samples)"
+            return f"the two top answers are too close to call on {kept} samples {test}"
         return None
 
     @property
