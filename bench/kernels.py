@@ -94,17 +94,17 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def table(ways: dict[str, Callable[[], Any]], rounds: int, scale: float = 1.0) -> None:
+def table(ways: dict[str, Callable[[], Any]], rounds: int) -> None:
     """Rows of a table; the first is what the others are compared with."""
     warm = {name: timed(work) for name, work in ways.items()}
-    seconds = {name: [] for name in ways}  # type: dict[str, list[float]]
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, work in ways.items():
             seconds[name].append(timed(work))
     first = next(iter(ways))
     for name, took in seconds.items():
         ratio = median(a / b for a, b in zip(seconds[first], took, strict=True))
-        print(f"| {name} | {1e3 * scale * median(took):.1f} | {ratio:.2f} | {warm[name]:.1f} |")
+        print(f"| {name} | {1e3 * median(took):.1f} | {ratio:.2f} | {warm[name]:.1f} |")
 
 
 def error(model: Any, tokens: int) -> float:

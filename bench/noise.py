@@ -32,6 +32,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from environments import environment
+
 HERE = Path(__file__).resolve().parent
 VARIANTS = 1_000
 RATE = 0.3
@@ -197,14 +199,8 @@ def install(cache: Path) -> dict[str, Path]:
     """The Python of each environment, made where it is missing."""
     pythons = {"": Path(sys.executable)}
     for name, packages in PEERS.items():
-        home = cache / name
-        if not (home / "ready").exists():
-            shutil.rmtree(home, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", home], check=True)
-            limits = ["-c", HERE / "constraints-textattack.txt"] if name == "textattack" else []
-            subprocess.run([home / "bin/python", "-m", "pip", "install", "-q", *limits, *packages], check=True)
-            (home / "ready").touch()
-        pythons[name] = home / "bin/python"
+        limits = ["-c", HERE / "constraints-textattack.txt"] if name == "textattack" else []
+        pythons[name] = environment(cache / name, [*limits, *packages])
     return pythons
 
 

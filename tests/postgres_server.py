@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+
+from tests.processes import free_port
 
 PASSWORD = "corre/ct horse@battery"
 QUOTED = "corre%2Fct%20horse%40battery"
@@ -57,13 +58,10 @@ class PostgresServer:
             if os.environ.get("CI") == "true":
                 pytest.fail(why)
             pytest.skip(why)
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            port = taken.getsockname()[1]
         folder = Path(tempfile.mkdtemp(prefix="clucert-pg-"))
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres")
-        server = cls(folder, port, durable)
+        server = cls(folder, free_port(), durable)
         secret = folder / "secret"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
 import threading
 import time
 import traceback
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from fake_server import Reply, Request, Server, completion, error, serving
+from tests.processes import free_port
 
 from clucert.cache.model import AnswersEach
 from clucert.errors import AuthenticationError, BadAnswerError, CluCertError, InputError, ModelUnavailableError
@@ -154,9 +154,7 @@ def test_a_timeout_is_retried() -> None:
 
 
 def test_a_refused_connection_fails_at_once_with_one_line() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     asked = OpenAIModel("vllm/m", "m", Endpoint.of(url, None), ModelOptions(max_retries=50))
     with pytest.raises(ModelUnavailableError, match=r"^http://127\S+/v1 refused the connection: .*--base-url right\?$"):
         asked.answer([ask()])

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.error import HTTPError, URLError
+
+from tests.processes import free_port, healthy
 
 HOME = Path("~/.cache/clucert-bench/vllm").expanduser()
 START_SECONDS = 300
@@ -31,9 +29,7 @@ def vllm_python() -> Path | None:
 @contextmanager
 def served_vllm(model: Path, name: str, *, key: str | None = None) -> Iterator[str]:
     """The base URL of a server of the model in the folder ``model`` under ``name``, started as docs/servers.md says."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     flags = {
         "--model": model,
         "--served-model-name": name,
@@ -52,23 +48,13 @@ def served_vllm(model: Path, name: str, *, key: str | None = None) -> Iterator[s
             stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
-            _wait(process, port, Path(folder) / "log")
-            yield f"http://127.0.0.1:{port}"
+            url = f"http://127.0.0.1:{port}"
+            if not healthy(process, url, START_SECONDS):
+                said = Path(log.name).read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"vLLM did not start:\n{said}")
+            yield url
         finally:
             # Its engine and its workers are processes of their own.
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    ends = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < ends:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-        except HTTPError:
-            raise
-        except (URLError, OSError):
-            time.sleep(0.5)
-        else:
-            return
-    raise RuntimeError(f"vLLM did not start:\n{log.read_text(errors='replace')[-2000:]}")
