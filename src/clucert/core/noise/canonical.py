@@ -54,7 +54,7 @@ class Characters:
                 raise InputError(f"confusable {char!r} to {target!r}: give ASCII for one character that is none")
         self._confusables = table
         self._fold_case = fold_case
-        self._form = lru_cache(maxsize=None)(self._form_of)
+        self._form = lru_cache(maxsize=1 << 16)(self._form_of)
 
     def __call__(self, text: str) -> str:
         """N(text)."""
