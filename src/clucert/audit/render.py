@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clucert.audit.run import Audit
-from clucert.render import THREATS, safe
+from clucert.gap import THREATS
+from clucert.render import safe
 
 if TYPE_CHECKING:
     from rich.console import Console

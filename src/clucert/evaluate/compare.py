@@ -119,17 +119,13 @@ def _mcnemar(pairs: Sequence[tuple[Outcome, Outcome]], deltas: Sequence[int]) ->
 
     counts = []
     for delta in deltas:
-        held = [(_holds(a, delta), _holds(b, delta)) for a, b in pairs]
+        held = [(a.certified_at(delta), b.certified_at(delta)) for a, b in pairs]
         counts.append((held.count((True, False)), held.count((False, True)), held.count((True, True))))
     raw = [binomtest(b, b + c).pvalue if b + c else 1.0 for b, c, _ in counts]
     return tuple(
         McNemar(delta, both, first, second, len(pairs) - both - first - second, float(p), adjusted)
         for delta, (first, second, both), p, adjusted in zip(deltas, counts, raw, _holm(raw), strict=True)
     )
-
-
-def _holds(outcome: Outcome, delta: int) -> bool:
-    return outcome.certified_radius is not None and outcome.certified_radius >= delta
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from clucert.render import THREATS
+from clucert.gap import THREATS
 from clucert.report.audited import Attempt, Audited
 from clucert.report.charts import swatch
 from clucert.report.figures import percent

@@ -152,7 +152,7 @@ def summarise_run(run: Run, index: int = 0) -> Summary:
 
 
 def outcome_of(row: Input, kind: Kind) -> Outcome:
-    """One input as the metrics see it. A radius of everything counts as the words that it names, no more."""
+    """One input as the metrics see it."""
     certificate = row.certificate
     if certificate is None:
         return Outcome(row.id, row.gold, None, None, 0, 0, 0, 0, failed=True)
@@ -166,6 +166,8 @@ def outcome_of(row: Input, kind: Kind) -> Outcome:
         unparsed=votes.unparsed,
         kept=votes.kept,
         drawn=votes.drawn,
+        everything=radius is not None and radius.everything,
+        nothing_to_attack=radius is not None and radius.nothing_to_attack,
     )
 
 
