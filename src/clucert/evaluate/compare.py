@@ -53,6 +53,8 @@ class Comparison:
     p_value: float
     """Of the same difference: two-sided paired permutation test, exact up to 13 pairs, else 9,999 random sign flips."""
     certified: tuple[McNemar, ...]
+    nothing_to_attack: tuple[float, float]
+    """Shares of the pairs in which the first run, and the second, has no word that could change."""
 
 
 def compare_runs(
@@ -93,6 +95,10 @@ def compare_runs(
         r_avg=bootstrap_mean(after - before, rng, level),
         p_value=_permutation_p_value(after - before, rng),
         certified=_mcnemar(pairs, deltas),
+        nothing_to_attack=(
+            sum(a.nothing_to_attack for a, _ in pairs) / len(pairs),
+            sum(b.nothing_to_attack for _, b in pairs) / len(pairs),
+        ),
     )
 
 
