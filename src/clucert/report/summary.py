@@ -170,7 +170,9 @@ def words_counted(run: Run) -> str:
     domains = Counter(row.certificate.subject.domain for row in run.done if row.certificate)
     if len(domains) < 2:
         return f"the {next(iter(domains), 'original')} text"
-    return " or ".join(f"the {domain} text ({domains[domain]} inputs)" for domain in sorted(domains))
+    return " or ".join(
+        f"the {domain} text (in {count} of {domains.total()})" for domain, count in sorted(domains.items())
+    )
 
 
 def refined_note(summaries: Sequence[Summary]) -> str:
