@@ -112,7 +112,7 @@ def _may_change(radius: Radius | None) -> str:
 
 def _assumes(certificate: Certificate) -> tuple[str, ...]:
     names = certificate.assumptions
-    return (f"assuming {', '.join(names)} (below)",) if names else ("no assumption",)
+    return (f"assuming {', '.join(names)} (below)",) if names else ("no assumption, words of the original text",)
 
 
 def _percent(share: float) -> str:

@@ -69,6 +69,7 @@ def breaks(audit: Audited) -> Html | None:
 def _break(attempt: Attempt) -> Html:
     claim = attempt.claim
     words = "1 word" if claim.radius == 1 else f"{claim.radius} words"
+    words += " of the refined text" if claim.domain == "refined" else ""
     changes = ", ".join(f"{old} → {new}" for old, new in attempt.changed)
     return element(
         "li",
