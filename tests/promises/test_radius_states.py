@@ -27,6 +27,7 @@ from clucert.report.outcome import state_of
 from clucert.report.summary import read_summaries
 from clucert.report.tables import input_rows, summary_rows
 from clucert.sequential import decided
+from clucert.serve.metrics import Metrics
 from clucert.serve.wire import certificate_headers
 from clucert.smoothing import Certified
 from clucert.types import Votes
@@ -188,6 +189,16 @@ def test_nothing_to_attack_is_said_by_the_guard():
     assert said["radius"]["nothing_to_attack"]
     assert said["proved"]["synonym"]["nothing_to_attack"]
     assert said["domain"] == "original"
+
+
+def test_a_guard_counts_nothing_to_attack_apart_from_radii():
+    metrics = Metrics()
+    metrics.answered(SimpleNamespace(prediction="refused", source="majority", certificate=untested()))  # type: ignore[arg-type]
+    value = metrics.registry.get_sample_value
+    assert value("clucert_nothing_to_attack_total", {"kind": "published"}) == 1
+    assert value("clucert_nothing_to_attack_total", {"kind": "proved_synonym"}) == 1
+    assert value("clucert_radius_words_count", {"kind": "proved_word"}) == 1
+    assert value("clucert_radius_words_count", {"kind": "published"}) is None
 
 
 def test_nothing_to_attack_is_not_certified_in_tables_gates_and_junit(tmp_path):

@@ -14,7 +14,7 @@ Threat = Literal["word", "synonym"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Up to ``radius`` words at ``positions`` of the ``domain`` text may change as ``threat`` allows: ``answer`` stays."""
+    """Up to ``radius`` words at ``positions`` of the ``domain`` text may become what ``threat`` allows."""
 
     kind: Kind
     threat: Threat
