@@ -220,3 +220,29 @@ def test_a_word_that_its_class_protects_nowhere_counts_with_the_text_that_was_wr
     assert channel.text.words[1] == "woods"
     assert len(channel.overlaps["synonym"].masked) == 1
     assert check_the_promise(made, "the forests here") == 2
+
+
+OPEN = UserLexicon(
+    PackagedLexicon(),
+    [
+        Entry("test:1", "rose", ("pink",), True),
+        Entry("test:2", "pink", ("rose",), True),
+        Entry("test:3", "woods", ("forests", "trees"), True),
+        Entry("test:4", "forests", ("jungle",), True),
+        Entry("test:5", "trees", (), True),
+    ],
+)
+"""rose and pink are closed; of the pool of woods, forests shares one word of three and trees one."""
+
+
+@pytest.mark.parametrize(("recovery", "kernel"), CHANNELS)
+@pytest.mark.parametrize("text", ["rose woods", "a woods rose", "woods in forests here", "Woods, trees: pink"])
+def test_the_worst_pool_of_a_text_decides_what_is_claimed(text, recovery, kernel):
+    assert check_the_promise(over(OPEN, recovery, kernel), text) > 0
+
+
+@pytest.mark.parametrize("kernel", ["keep", "redraw"])
+def test_what_is_protected_is_never_drawn_over(kernel):
+    made = over(with_classes("woods forests", "never seldom", "two both"), "synonym", kernel, protect=("Woods",))
+    pools = opened(made, "woods forests never two Seldom").recovery.pools
+    assert pools == (("woods",), ("forests", "woods"), ("never",), ("two",), ("Seldom", "Never"))
