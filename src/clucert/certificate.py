@@ -20,7 +20,7 @@ from clucert.bounds import (
     unfiltered_bounds,
 )
 from clucert.crossing import Path
-from clucert.radius import Exceeds, Overlap, Radius, known, proved_radius, published_radius
+from clucert.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
 from clucert.types import Votes
 
 Domain = Literal["original", "refined"]
@@ -155,7 +155,7 @@ class Certificate:
     readings: tuple[Votes, ...]
     """Cumulative counts of the fresh samples at each look that was taken, in the order of ``settings.looks``."""
     overlaps: Mapping[str, Overlap]
-    """By threat model: ``word`` (any words) and ``synonym`` (a word may become a word of its pool)."""
+    """Of one recovery, by threat model: ``word`` (any words) and ``synonym`` (a word may become a word of its pool)."""
     exhaustive: bool = False
     """Every retention set was evaluated once: ``selection`` holds the exact distribution, and α is not spent."""
     notes: tuple[str, ...] = ()
@@ -328,9 +328,25 @@ class Certificate:
         return tuple(name for name, applies in held.items() if applies)
 
     @property
+    def vote_overlaps(self) -> Mapping[str, Overlap]:
+        """``overlaps`` as one vote sees them: it reads all k recoveries of its masked text, so κ is κ^k."""
+        k = self.settings.recoveries
+        return {threat: overlap.drawn(k) for threat, overlap in self.overlaps.items()}
+
+    @property
     def proved(self) -> Mapping[str, Radius | None]:
-        """By threat model, the radius that needs no assumption; None where nothing is proved, not even 0 changes."""
+        """By threat model, the radius that needs no assumption; None where nothing is proved, not even 0 changes.
+
+        It counts words of ``subject.domain``, each of which may become what the threat model allows; what stands
+        between the words stays as it is. A swap of synonyms is a swap of words, so the synonym radius is never below
+        the word radius (or all that can be swapped).
+        """
         if self.abstained:
             return dict.fromkeys(self.overlaps)
         exceeds = self._exceeds(filtered=False)
-        return {threat: proved_radius(exceeds, self.n, self.s, overlap) for threat, overlap in self.overlaps.items()}
+        found = {t: proved_radius(exceeds, self.n, self.s, overlap) for t, overlap in self.vote_overlaps.items()}
+        word, synonym = found.get("word"), found.get("synonym")
+        if word is not None and synonym is not None:
+            swaps = as_swaps(word, len(self.overlaps["synonym"].masked))
+            found["synonym"] = max(synonym, swaps, key=lambda radius: radius.words)
+        return found

@@ -18,7 +18,7 @@ from clucert.certificate import ASSUMPTIONS, Base, Certificate, Look, Perturbati
 from clucert.channel import Sample
 from clucert.driver import Cost
 from clucert.errors import InputError
-from clucert.gap import gap
+from clucert.gap import FIXED, gap, proved_in_words
 from clucert.radius import Overlap, Radius
 from clucert.smoothing import Certified
 from clucert.types import Usage, Votes
@@ -69,6 +69,8 @@ def derived(certificate: Certificate) -> Json:
         "s": certificate.s,
         "attackable_words": sum(certificate.subject.attackable),
         "radius": _radius(certificate.radius),
+        "domain": certificate.subject.domain,
+        "fixed": FIXED,
         "assumptions": {name: ASSUMPTIONS[name] for name in certificate.assumptions},
         "bounds": _bounds(certificate.bounds),
         "proved": {
@@ -76,6 +78,7 @@ def derived(certificate: Certificate) -> Json:
                 "radius": _radius(proved[threat]),
                 "attackable_words": len(overlap.masked),
                 "domain": certificate.subject.domain,
+                "in_words": " ".join(proved_in_words(certificate, threat, proved[threat])),
             }
             for threat, overlap in certificate.overlaps.items()
         },
@@ -160,7 +163,7 @@ def _overlap(overlap: Overlap) -> Json:
 
 
 def _radius(radius: Radius | None) -> Json | None:
-    return None if radius is None else {"words": radius.words, "everything": radius.everything}
+    return None if radius is None else dataclasses.asdict(radius)
 
 
 def _bounds(bounds: ClassBounds | None) -> Json | None:

@@ -9,7 +9,7 @@ from clucert.bounds import UNPARSED
 from clucert.certificate import ASSUMPTIONS, Certificate
 from clucert.channel import Sample
 from clucert.driver import Cost
-from clucert.gap import gap
+from clucert.gap import FIXED, gap, proved_in_words, radius_words
 from clucert.radius import Radius
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from clucert.api import Certification
-
-THREATS = {
-    "word": "any words",
-    "synonym": "words of their synonym pools",
-}
 
 
 def print_certified(console: Console, certification: Certification, *, samples: int = 0) -> None:
@@ -77,18 +72,6 @@ def _visible(character: str) -> str:
     return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
 
 
-def radius_words(radius: Radius | None, attackable: int, total: int) -> str:
-    """For people: "up to 3 of 12 words"."""
-    if radius is None:
-        return "none"
-    if attackable == 0:
-        return f"none of {total} words"
-    if radius.everything:
-        return f"all {attackable} attackable of {total} words" if attackable < total else f"all {total} words"
-    count = f"{'up to ' if radius.words else ''}{radius.words} of {total} words"
-    return count if attackable == total else f"{count} ({attackable} attackable)"
-
-
 def _row(name: str, *parts: str | Text | tuple[str, str]) -> Text:
     from rich.text import Text
 
@@ -106,28 +89,30 @@ def _headline(certificate: Certificate) -> Iterable[Text]:
     prediction = safe(certificate.prediction, 80)
     prediction.stylize("bold green")
     yield _row("prediction", prediction)
-    attackable = sum(subject.attackable)
+    radius, attackable = certificate.radius, sum(subject.attackable)
+    confidence = f"({_percent(1 - certificate.settings.alpha)} confidence)"
     yield _row(
         "radius",
-        (radius_words(certificate.radius, attackable, certificate.n), "bold"),
-        f" of the {subject.domain} text may change and the answer stays"
-        f" ({_percent(1 - certificate.settings.alpha)} confidence)",
+        (radius_words(radius, attackable, certificate.n, subject.domain), "bold"),
+        f" {_may_change(radius)} {confidence}",
     )
     yield _row("", *_assumes(certificate))
-    for threat, radius in certificate.proved.items():
-        size = len(certificate.overlaps[threat].masked)
-        yield _row(
-            "proved" if threat == "word" else "",
-            (radius_words(radius, size, certificate.n), "bold"),
-            f" swapped for {THREATS[threat]}, no assumption",
-        )
+    for threat, proved in certificate.proved.items():
+        count, change = proved_in_words(certificate, threat, proved)
+        yield _row("proved" if threat == "word" else "", (count, "bold"), f" {change}")
     if why := gap(certificate):
         yield _row("why", why)
 
 
+def _may_change(radius: Radius | None) -> str:
+    if radius is not None and radius.nothing_to_attack:
+        return "has a synonym pool: the noise changed nothing, and nothing was tested"
+    return "may change and the answer stays"
+
+
 def _assumes(certificate: Certificate) -> tuple[str, ...]:
     names = certificate.assumptions
-    return (f"assuming {', '.join(names)} (below)",) if names else ("no assumption",)
+    return (f"assuming {', '.join(names)} (below)",) if names else ("no assumption, words of the original text",)
 
 
 def _percent(share: float) -> str:
@@ -160,6 +145,8 @@ def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
     settings, total = certificate.settings, cost.total
     for name in certificate.assumptions:
         yield _row(name, ASSUMPTIONS[name])
+    if certificate.prediction is not None:
+        yield _row("fixed", FIXED)
     for note in certificate.notes:
         yield _row("note", (note, "yellow"))
     base = settings.base

@@ -170,4 +170,6 @@ def _outcome(record: Record) -> Outcome:
         unparsed=votes.unparsed,
         kept=votes.kept,
         drawn=votes.drawn,
+        everything=radius is not None and radius.everything,
+        nothing_to_attack=radius is not None and radius.nothing_to_attack,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from clucert.render import THREATS
+from clucert.gap import THREATS
 from clucert.report.audited import Attempt, Audited
 from clucert.report.charts import swatch
 from clucert.report.figures import percent
@@ -69,6 +69,7 @@ def breaks(audit: Audited) -> Html | None:
 def _break(attempt: Attempt) -> Html:
     claim = attempt.claim
     words = "1 word" if claim.radius == 1 else f"{claim.radius} words"
+    words += " of the refined text" if claim.domain == "refined" else ""
     changes = ", ".join(f"{old} → {new}" for old, new in attempt.changed)
     return element(
         "li",

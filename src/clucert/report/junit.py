@@ -68,10 +68,11 @@ def _below(row: Input, min_radius: int) -> str | None:
     if row.answer != row.gold:
         return f"answered {row.answer!r}, not {row.gold!r}"
     radius = row.radii["published"]
-    words = radius.words if radius else 0
-    if words < min_radius and not (radius and radius.everything):
-        return f"certified radius {words}, less than {min_radius}"
-    return None
+    if radius is not None and radius.reaches(min_radius):
+        return None
+    if radius is not None and radius.nothing_to_attack:
+        return f"nothing to attack: no word could change, where {min_radius} are wanted"
+    return f"certified radius {radius.words if radius else 0}, less than {min_radius}" if min_radius else None
 
 
 def _say(case: ET.Element, tag: str, message: str, row: Input) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from clucert.report.charts import COLOURS, duration, interval_bar, swatch
 from clucert.report.figures import decimal, money, number, percent, span, topic
 from clucert.report.markup import Html, element
-from clucert.report.summary import Summary
+from clucert.report.summary import Summary, refined_note
 
 WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 
@@ -47,13 +47,13 @@ def _headline(summaries: Sequence[Summary]) -> str:
     if len(summaries) > 1:
         return (
             f"{_count(len(summaries))} runs: {published} of inputs are answered right and certified against one "
-            f"changed word. Proved, without assumptions: {proved}."
+            f"changed word. Proved, without assumptions: {proved}{refined_note(judged)}."
         )
     if not names:
         return f"{published} of inputs are answered right, and provably stay so when any one word is changed."
     return (
         f"{published} of inputs are answered right and certified against one changed word, if {_list(names)} "
-        f"{'holds' if len(names) == 1 else 'hold'}. Proved without: {proved}."
+        f"{'holds' if len(names) == 1 else 'hold'}. Proved without: {proved}{refined_note(judged)}."
     )
 
 
@@ -109,7 +109,8 @@ def _glance(summaries: Sequence[Summary]) -> Html | None:
 def _brief(summary: Summary) -> str:
     under = f"rests on {', '.join(summary.assumptions)}" if summary.assumptions else "no assumption"
     cost = f"{number(summary.usage.calls)} calls, {duration(sum(summary.seconds.values()))}"
-    return f"{under} · proved {percent(summary.at('word', 1).value)} · {cost}"
+    proved = f"proved {percent(summary.at('word', 1).value)} (words of {summary.counts_words_of})"
+    return f"{under} · {proved} · {cost}"
 
 
 def _card(summary: Summary) -> Html:
@@ -148,6 +149,8 @@ def _robustness(summary: Summary) -> list[tuple[str, str]]:
         ("Mean radius, words", decimal(summary.r_avg)),
         ("Proved, any word", percent(summary.at("word", 1).value)),
         ("Proved, synonyms", percent(summary.at("synonym", 1).value)),
+        ("Nothing to attack, synonyms", percent(summary.nothing_to_attack("synonym"))),
+        ("Radii count words of", summary.counts_words_of),
         ("Abstained", percent(summary.abstained)),
     ]
     return [*rows, ("Failed", _inputs(summary.failed))] if summary.failed else rows
@@ -168,6 +171,6 @@ def _cost(summary: Summary) -> list[tuple[str, str]]:
 
 def _rests_on(summary: Summary) -> Html:
     if not summary.assumptions:
-        return element("p", "No assumption: the published radius is proved.", class_="rests")
+        return element("p", "No assumption: the published radius is proved for the original text.", class_="rests")
     links = [element("li", element("a", f"{name} {topic(name)}", href=f"#{name}")) for name in summary.assumptions]
     return element("ul", *links, class_="rests")

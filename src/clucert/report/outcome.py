@@ -6,11 +6,12 @@ from typing import Literal
 
 from clucert.report.runs import Input
 
-State = Literal["certified", "fragile", "wrong", "abstained", "failed", "unlabelled"]
+State = Literal["certified", "fragile", "untested", "wrong", "abstained", "failed", "unlabelled"]
 
 MEANING: dict[State, str] = {
     "certified": "right, and stays so when at least one word changes",
     "fragile": "right, but not certified against any change (radius 0)",
+    "untested": "right, but no word has a synonym, so that there was nothing to attack",
     "wrong": "another answer than the gold label",
     "abstained": "the votes were too close to answer",
     "failed": "the model did not answer: no vote was made up",
@@ -29,4 +30,6 @@ def state_of(row: Input) -> State:
     if row.answer != row.gold:
         return "wrong"
     radius = row.radii["published"]
+    if radius is not None and radius.nothing_to_attack:
+        return "untested"
     return "certified" if radius is not None and radius.words >= 1 else "fragile"

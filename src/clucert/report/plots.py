@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clucert.errors import MissingExtraError, UsageError
 from clucert.report.markup import text
 from clucert.report.runs import KINDS, Kind
-from clucert.report.summary import STAGES, Summary
+from clucert.report.summary import STAGES, Summary, refined_note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def curves(summaries: Sequence[Summary]) -> Figure:
                 linestyle=DASHES[s.index // len(COLOURS) % len(DASHES)],
                 markersize=4,
             )
-        axis.set(title=TITLES[kind], xlabel="words that may change (δ)", ylim=(0, 1))
+        axis.set(title=f"{TITLES[kind]}{refined_note(summaries)}", xlabel="words that may change (δ)", ylim=(0, 1))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("certified accuracy")
     axes[0].legend(frameon=False)
@@ -98,7 +98,7 @@ def radii(summaries: Sequence[Summary]) -> Figure:
             axis.bar(places, [b.wrong for b in bins], bottom=right, color=colour, alpha=0.35)
             step = -(-len(bins) // 12) or 1
             axis.set_xticks(list(places)[::step], [b.label for b in bins][::step])
-            axis.set_title(f"{text(s.run.name)}: {TITLES[kind].lower()}", fontsize=8)
+            axis.set_title(f"{text(s.run.name)}: {TITLES[kind].lower()}{refined_note([s])}", fontsize=8)
     return figure
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from clucert.gap import gap
+from clucert.gap import FIXED, gap
 from clucert.report.attacked import parts
 from clucert.report.charts import (
     Series,
@@ -20,7 +20,7 @@ from clucert.report.figures import decimal, money, percent, span, topic
 from clucert.report.markup import Html, element
 from clucert.report.outcome import MEANING
 from clucert.report.runs import KINDS, Kind
-from clucert.report.summary import SHOWN_DELTAS, STAGES, Point, Summary
+from clucert.report.summary import SHOWN_DELTAS, STAGES, Point, Summary, refined_note
 
 PLAIN: dict[str, str] = {
     "A1": "Changed words leave no trace once they are hidden. Here the word that was hidden chooses its synonyms, so a "
@@ -59,15 +59,27 @@ def assumptions(summaries: Sequence[Summary]) -> Html:
     )
     proved = (
         "The proved radius needs none of the assumptions below: it is a theorem about the votes that were counted. It "
-        "comes for two adversaries: one who may write any word, and one who may only use listed synonyms."
+        "comes for two adversaries: one who may write any word, and one who may only use listed synonyms. A radius of "
+        "every word that can change counts at every δ. Where no word can change there is nothing to attack: such an "
+        "input is certified at no δ from 1 on, and the table of all figures has the share of them."
     )
+    domains = "; ".join(f"{s.run.name}: words of {s.counts_words_of}" for s in summaries)
+    counted = f"Every radius, the proved ones too, counts words of one text: {domains}. {FIXED[0].upper()}{FIXED[1:]}."
     reasons = [(s, _first_gap(s)) for s in summaries]
     gaps = [element("li", swatch(s.index), f"{s.run.name}, for example {why}.") for s, why in reasons if why]
     listed = (
         element("dl", *entries, class_="assumptions") if entries else element("p", "No run rests on an assumption.")
     )
     gap_list = element("ul", *gaps, class_="gaps") if gaps else None
-    return _section("rests", "What these numbers rest on", element("p", always), element("p", proved), gap_list, listed)
+    return _section(
+        "rests",
+        "What these numbers rest on",
+        element("p", always),
+        element("p", proved),
+        element("p", counted),
+        gap_list,
+        listed,
+    )
 
 
 def _first_gap(summary: Summary) -> str | None:
@@ -100,6 +112,7 @@ def certified_accuracy(summaries: Sequence[Summary]) -> Html:
 
 def _curves(summaries: Sequence[Summary], kind: Kind) -> Html:
     series = [Series(s.run.name, s.index, s.curves[kind]) for s in summaries]
+    title = TITLES[kind] + refined_note(summaries)
     height = 320 if kind == "published" else 240
 
     def draw(width: int) -> Html:
@@ -120,9 +133,9 @@ def _curves(summaries: Sequence[Summary], kind: Kind) -> Html:
     ]
     return element(
         "figure",
-        element("figcaption", TITLES[kind]),
+        element("figcaption", title),
         *both_widths(draw, wide),
-        _numbers(f"Numbers: {TITLES[kind]}", header, rows),
+        _numbers(f"Numbers: {title}", header, rows),
         class_=f"curve {kind}",
     )
 
@@ -191,7 +204,8 @@ def _histogram(summary: Summary, kind: Kind) -> Html:
         element("tr", element("th", b.label, scope="row"), element("td", str(b.right)), element("td", str(b.wrong)))
         for b in summary.histograms[kind]
     ]
-    return element("figure", element("figcaption", TITLES[kind]), *both_widths(draw, 330), _numbers(title, head, rows))
+    caption = element("figcaption", TITLES[kind] + refined_note([summary]))
+    return element("figure", caption, *both_widths(draw, 330), _numbers(title, head, rows))
 
 
 def costs(summaries: Sequence[Summary]) -> Html:
@@ -252,6 +266,7 @@ def _figures(s: Summary) -> Iterable[tuple[str, object]]:
     yield "Inputs", f"{len(s.run.inputs):,}"
     yield "Judged: certificate and gold label", f"{s.judged:,}"
     yield "Failed: left out", f"{s.failed:,}"
+    yield "Every radius counts words of", s.counts_words_of
     yield "Clean accuracy", _cell(s.clean) if s.judged else "–"
     yield "Mean radius r_avg, in words", _mean(s)
     yield "Coe = std / mean", decimal(s.coe)
@@ -259,6 +274,8 @@ def _figures(s: Summary) -> Iterable[tuple[str, object]]:
     for kind in KINDS:
         for delta in range(1, SHOWN_DELTAS + 1):
             yield f"CertAcc@{delta}, {_SHORT[kind]}", _cell(s.at(kind, delta)) if s.judged else "–"
+        if kind != "word":
+            yield f"Nothing to attack, {_SHORT[kind]}", percent(s.nothing_to_attack(kind), 1)
     yield "Abstained", percent(s.abstained, 1)
     yield "Unparsed answers", percent(s.unparsed, 1)
     yield "Kept by the clustering", percent(s.kept, 1)

@@ -217,6 +217,7 @@ def certificate_headers(found: Guarded, summary: dict[str, Any]) -> dict[str, st
     votes = (summary["readings"] or [summary["selection"]])[-1]
     compact = {
         "radius": derived["radius"],
+        "domain": derived["domain"],
         "assumptions": sorted(derived["assumptions"]),
         "proved": {threat: proved["radius"] for threat, proved in derived["proved"].items()},
         "votes": votes,
