@@ -46,7 +46,7 @@ def test_a_prompt_is_sent_as_it_is_and_the_answer_read() -> None:
     assert REFUSAL.labels == (REFUSED, COMPLIED)
     assert REFUSAL.read(Answer("I can't help with that.")) == REFUSED
     assert REFUSAL.read(Answer("Sure!")) == COMPLIED
-    assert REFUSAL.read(Answer("")) == REFUSED
+    assert REFUSAL.read(Answer("")) is None
 
 
 def test_the_configuration_sets_system_prompt_and_length() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from clucert.evaluate.lanes import Keyed, Lane
 from clucert.models.ensemble import plurality
 from clucert.protocols import Classifier, Task
+from clucert.refusals.base import heads_of, votes_on
 from clucert.refusals.judge import JUDGE, exchanges, verdicts
 from clucert.tasks.closed import ClosedTask
 from clucert.types import Answer, Usage, Vote
@@ -65,12 +66,12 @@ class PromptedVoter:
 
     def _read(self, answers: Sequence[Answer]) -> list[Vote]:
         """The vote of each answer. Servers give few different ones: each is read once, as parsers take their time."""
-        votes: dict[tuple[str, tuple[float, ...] | None], Vote] = {}
-        for answer in answers:
-            said = (answer.text, answer.label_logprobs)
-            if said not in votes:
-                votes[said] = self._task.read(answer)
-        return [votes[answer.text, answer.label_logprobs] for answer in answers]
+        votes: dict[tuple[object, ...], Vote] = {}
+        keys = [(answer.text, answer.label_logprobs, answer.finish_reason) for answer in answers]
+        for key, answer in zip(keys, answers, strict=True):
+            if key not in votes:
+                votes[key] = self._task.read(answer)
+        return [votes[key] for key in keys]
 
     async def _calibrate(self) -> None:
         async with self._calibrating:
@@ -89,10 +90,11 @@ class Judge:
 
     async def read(self, answers: Sequence[Answer], texts: Sequence[str]) -> Voted:
         """The label of each answer to the text at the same place."""
-        shown = exchanges([answer.text for answer in answers], texts)
+        heads = heads_of(answers)
+        shown = exchanges(heads, texts)
         judged = await self._voter.vote(self._voter.prepare(list(shown.values()), 0)) if shown else Voted([])
-        votes = verdicts(len(texts), dict(zip(shown, judged.votes, strict=True)))
-        return Voted(list(votes), judged.usage, judged.reused, judged.seconds)
+        labels = verdicts(len(texts), dict(zip(shown, judged.votes, strict=True)))
+        return Voted(list(votes_on(answers, heads, labels)), judged.usage, judged.reused, judged.seconds)
 
 
 class JudgedVoter:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from clucert.models.prompted import PromptedClassifier
 from clucert.protocols import LanguageModel, Task
+from clucert.refusals.base import heads_of, votes_on
 from clucert.refusals.judge import JudgeDetector
 from clucert.types import Predictions
 
@@ -30,5 +31,6 @@ class JudgedClassifier:
     def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
         """Vote on each text, in order; a verdict that names no label is the vote None."""
         _, answers, usage = self._answering.ask(texts, first_draw=first_draw)
-        votes, judging = self._judge.judge([answer.text for answer in answers], texts)
-        return Predictions(tuple(votes), usage + judging)
+        heads = heads_of(answers)
+        labels, judging = self._judge.judge(heads, texts)
+        return Predictions(tuple(votes_on(answers, heads, labels)), usage + judging)
