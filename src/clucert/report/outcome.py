@@ -6,13 +6,14 @@ from typing import Literal
 
 from clucert.report.runs import Input
 
-State = Literal["certified", "fragile", "wrong", "abstained", "failed", "unlabelled"]
+State = Literal["certified", "fragile", "wrong", "abstained", "unreadable", "failed", "unlabelled"]
 
 MEANING: dict[State, str] = {
     "certified": "right, and stays so when at least one word changes",
     "fragile": "right, but not certified against any change (radius 0)",
     "wrong": "another answer than the gold label",
     "abstained": "the votes were too close to answer",
+    "unreadable": "most answers to noised texts state no label: nothing is known about this text",
     "failed": "the model did not answer: no vote was made up",
     "unlabelled": "answered, and there is no gold label to compare with",
 }
@@ -22,6 +23,8 @@ def state_of(row: Input) -> State:
     """By gold label, answer and published radius. Gold labels are compared with nothing but the answer."""
     if row.certificate is None:
         return "failed"
+    if row.certificate.unreadable:
+        return "unreadable"
     if row.answer is None:
         return "abstained"
     if row.gold is None:

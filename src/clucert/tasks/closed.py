@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from clucert.errors import InputError
 from clucert.bounds import is_reserved
+from clucert.errors import InputError
 from clucert.tasks.parse import fold, read_label, same_spelling, spellings_of, whole_label
 from clucert.tasks.said import ended, said, was_cut
 from clucert.types import Answer, Message, Query, Vote
@@ -139,7 +139,7 @@ def check_labels(labels: Sequence[str]) -> None:
         if not fold(label) or label != label.strip() or len(label.splitlines()) > 1:
             raise InputError(f"the label {label!r} is empty or has white space around or line breaks in it")
         if is_reserved(label):
-            raise InputError(f"the label {label!r} is a name that counts of votes use for no label: give it another")
+            raise InputError(f"the label {label!r} is the name of what is no label: give it another")
     if twice := same_spelling(labels):
         raise InputError(
             f"the labels {twice[0]!r} and {twice[1]!r} cannot be told apart: labels must differ in more than case"

@@ -58,7 +58,12 @@ _NEGATION = re.compile(
     r"\b(?:not|no|nor|neither|never|cannot|without|hardly|either|or|between|unsure|unclear|wrong|incorrect)\b|n't\b"
 )
 
-_LEAD = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_LEAD = _words(
     """the this that these my our your its it it's i i'd i'll we we'd so thus therefore hence then here here's
     overall clearly definitely certainly sure ok okay final correct right best predicted overall single most appropriate
     fitting answer label class category classification sentiment result prediction verdict output choice option decision
@@ -67,15 +72,15 @@ _LEAD = frozenset(
     item message sentence passage request statement comment tweet post email e-mail mail document input film movie
     question prompt exchange and would will can should must have has been be classify classified label labelled labeled
     categorize categorise categorized categorised rate rated call called consider considered tag tagged mark marked
-    belongs belong falls fall under into assign assigned choose chosen select selected""".split()
+    belongs belong falls fall under into assign assigned choose chosen select selected"""
 )
-_COPULA = frozenset(": = - -> => → is are was as be to under into call choose select".split())
-_NOUNS = frozenset("option class category label choice section".split())
-_AUXILIARY = frozenset("is are was be would will can should must have has as to under into - = :".split())
-_I = frozenset("i i'd i'll we we'd".split())
+_COPULA = _words(": = - -> => → is are was as be to under into call choose select")
+_NOUNS = _words("option class category label choice section")
+_AUXILIARY = _words("is are was be would will can should must have has as to under into - = :")
+_I = _words("i i'd i'll we we'd")
 _UNDRESSINGS = 8
-_CHOICE = frozenset("call choose select".split())
-_CALLING = frozenset("call rate consider label mark tag".split())
+_CHOICE = _words("call choose select")
+_CALLING = _words("call rate consider label mark tag")
 _LONGEST_LEAD = 20
 _MARKS = "*_`\"'"
 # ``label=spam`` and ``"label":"spam"``, but no address and no time.
@@ -280,7 +285,7 @@ def _asserts(lead: Sequence[str]) -> bool:
 
 
 def _calls(lead: Sequence[str]) -> bool:
-    """ "I would call this review": the label comes straight behind."""
+    """Whether the label comes straight behind, as in "I would call this review"."""
     return lead[0] in _I and len(lead) > 2 and not _CALLING.isdisjoint(lead[1:4])
 
 

@@ -37,7 +37,7 @@ class RefusalTask(OpenTask):
         object.__setattr__(self, "reader", self.detector.label)
 
     def read(self, answer: Answer) -> Vote:
-        """The label of the head of the answer; None where it says nothing (see :func:`clucert.refusals.base.heads_of`)."""
+        """The label of the answer's head; None where it says nothing (:func:`clucert.refusals.base.heads_of`)."""
         heads = heads_of([answer])
         return votes_on([answer], heads, [self.detector.label(heads[0])])[0]
 

@@ -1,13 +1,13 @@
 """What a model said in an answer: only a finished one says anything, and reasoning is not part of it.
 
-**Finished** is an answer whose server says that it stopped by itself (``stop`` and its other names), or says nothing. One
-that was cut (``length``), filtered, turned into a tool call, ended by an error, or by a reason that is not known here, is
-no vote, whatever stands in it. Two exceptions, each for a reader that is made for it: a label that was scored as one
-whole token and is all of the text (an answer limited to one token always ends by ``length``), and a reader of the *head*
-of an answer (:mod:`clucert.tasks.refusal`), which a cut behind the head does not change.
+**Finished** is an answer whose server says that it stopped by itself (``stop`` and its other names), or says nothing.
+One that was cut (``length``), filtered, turned into a tool call, ended by an error or by a reason that is not known
+here is no vote, whatever stands in it. There are two exceptions, each for a reader that is made for it: a label that
+was scored as one whole token and is all of the text (an answer limited to one token always ends by ``length``), and a
+reader of the *head* of an answer (:mod:`clucert.tasks.refusal`), which a cut behind the head does not change.
 
-**Reasoning** is taken out in every common markup. Reasoning that does not end leaves nothing said; text before a closing
-mark without an opening one (templates write the opening one into the prompt) is reasoning, too.
+**Reasoning** is taken out in every common markup. Reasoning that does not end leaves nothing said. Text before a
+closing mark without an opening one (templates write the opening one into the prompt) is reasoning, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import re
 
 from clucert.types import Answer
 
-STOPPED = frozenset({"", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete", "completed"})
+STOPPED = frozenset(
+    {"", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete", "completed"}
+)
 """Ways to say that a model stopped by itself, in lower case."""
 CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "incomplete"})
 REFUSAL = "refusal"
