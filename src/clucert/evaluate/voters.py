@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from clucert.errors import UnreadableError
 from clucert.evaluate.lanes import Asked, Keyed, Lane
 from clucert.models.ensemble import plurality
 from clucert.models.legible import FirstAnswers, unread_of
@@ -38,6 +39,7 @@ class _First:
         self._lane = lane
         self._answers = FirstAnswers(lane.identity.name)
         self._alone = asyncio.Lock()
+        self._unreadable: UnreadableError | None = None
 
     async def ask(self, queries: Sequence[Keyed], read: Callable[[Sequence[Answer]], Sequence[Vote]]) -> Asked:
         """What the lane says; raises :class:`clucert.errors.UnreadableError` when most first answers are no votes.
@@ -55,8 +57,15 @@ class _First:
         where = [place.setdefault(i if key is None else key, len(place)) for i, (_, key) in enumerate(queries)]
         different = [queries[where.index(i)] for i in range(len(place))]
         async with self._alone:
+            if self._unreadable:
+                raise UnreadableError(str(self._unreadable))
             first = await self._lane.ask(different[: self._answers.left])
-            self._answers.check(first.answers, read(first.answers))
+            try:
+                self._answers.check(first.answers, read(first.answers))
+            except UnreadableError as error:
+                # Whoever waits for its turn asks nothing more.
+                self._unreadable = error
+                raise
         rest = await self._lane.ask(different[len(first.answers) :])
         answers = [*first.answers, *rest.answers]
         usage, reused = first.usage + rest.usage, first.reused + rest.reused

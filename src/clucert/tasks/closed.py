@@ -130,8 +130,9 @@ class ClosedTask:
 def check_labels(labels: Sequence[str]) -> None:
     """Raise :class:`InputError` unless there are two labels or more that a strict reader can tell apart.
 
-    None may be empty, have white space around it or a line break in it, equal another one after case folding, Unicode
-    compatibility and white space, or be a name of what is no label (:data:`clucert.bounds.RESERVED`).
+    None may be empty, have white space around it or a line break in it, equal another one but for letter case, Unicode
+    compatibility forms, white space and a closing full stop or the like, or be a name of what is no label
+    (:data:`clucert.bounds.RESERVED`).
     """
     if len(labels) < 2:
         raise InputError(f"a task needs two labels or more, got {list(labels)}: write  --labels spam,ham")
@@ -142,7 +143,8 @@ def check_labels(labels: Sequence[str]) -> None:
             raise InputError(f"the label {label!r} is the name of what is no label: give it another")
     if twice := same_spelling(labels):
         raise InputError(
-            f"the labels {twice[0]!r} and {twice[1]!r} cannot be told apart: labels must differ in more than case"
+            f"the labels {twice[0]!r} and {twice[1]!r} cannot be told apart: "
+            "labels must differ in more than case and a full stop"
         )
 
 

@@ -74,6 +74,12 @@ _LEAD = _words(
     categorize categorise categorized categorised rate rated call called consider considered tag tagged mark marked
     belongs belong falls fall under into assign assigned choose chosen select selected"""
 )
+_MARKING = _words(": = - -> => →")
+_ASKED = _words(
+    """answer label class category classification sentiment result prediction verdict output choice option decision
+    rating score topic section response conclusion judgment judgement type tag intent emotion tone polarity theme genre
+    language stance grade level is are as be"""
+)
 _COPULA = _words(": = - -> => → is are was as be to under into call choose select")
 _NOUNS = _words("option class category label choice section")
 _AUXILIARY = _words("is are was be would will can should must have has as to under into - = :")
@@ -130,10 +136,11 @@ def parse_label(text: str, names: Mapping[str, str]) -> str | None:
 
 
 def same_spelling(names: Sequence[str]) -> tuple[str, str] | None:
-    """Two of ``names`` that no reader can tell apart, where there are such."""
+    """Two of ``names`` that no reader can tell apart: a full stop, too, may end an answer or a label."""
     seen: dict[str, str] = {}
     for name in names:
-        if (key := fold(name)) in seen:
+        plain = fold(name)
+        if (key := plain.rstrip(_STOPS) or plain) in seen:
             return seen[key], name
         seen[key] = name
     return None
@@ -281,6 +288,9 @@ def _asserts(lead: Sequence[str]) -> bool:
         return any(word in _COPULA for word in lead)
     if lead[-1] in _CHOICE:
         return lead[0] in _I
+    if lead[-1] in _MARKING and _ASKED.isdisjoint(lead):
+        # "Review: positive" repeats what was asked about.
+        return False
     return lead[-1] in _COPULA or lead[-1] in ("it's", "here's")
 
 
@@ -376,7 +386,8 @@ class _Pairs(list[tuple[str, Any]]):
     def answer(self) -> Any:
         """The value of its one answer key; of its only key, whatever its name, where that is no number."""
         answers = [value for key, value in self if fold(key) in _ANSWER_KEYS]
-        if not answers and len(self) == 1 and not re.fullmatch(r"[\d.+-]+", str(self[0][1])):
-            answers = [self[0][1]]
+        if not answers and len(self) == 1:
+            ((key, value),) = self
+            answers = [] if re.fullmatch(r"[\d.+-]+", str(value)) or _NEGATION.search(fold(key)) else [value]
         value = answers[0] if len(answers) == 1 else None
         return value[0] if isinstance(value, list) and not isinstance(value, _Pairs) and len(value) == 1 else value
