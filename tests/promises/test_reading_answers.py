@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -423,6 +424,31 @@ def test_only_whole_labels_are_scored(text: str, tokens: Any, vote: str | None) 
         answer = model.answer([task.query("x")])[0]
     assert task.read(answer) == vote
     assert answer.label_logprobs is None or fold(tokens[0]["token"]) in ("yes", "no")
+
+
+def test_what_is_no_vote_stays_none_from_the_cache(tmp_path: Path) -> None:
+    from clucert.cache import CachedModel, open_cache
+
+    cut = [reply({"content": "positive"}, "length"), reply({"content": None, "refusal": "positive"})]
+    with asked_of(cut) as (model, server), contextlib.closing(open_cache(tmp_path / "c.sqlite")) as cache:
+        for _ in range(2):
+            asked = classifier_of(CachedModel(model, cache), load_task("sst2"))
+            assert [asked.predict([text]).votes for text in ("a", "b")] == [(None,), (None,)]
+        assert len(server.requests) == 2
+
+
+def test_tasks_that_ask_for_a_label_say_where_it_ends(tmp_path: Path) -> None:
+    assert [load_task(name).query("x").stop for name in ("sst2", "agnews", "jailbreak")] == [
+        ("\nReview:",),
+        ("\nArticle:",),
+        ("\nRequest:",),
+    ]
+    (tmp_path / "t.yaml").write_text(json.dumps({"prompt": "{text}", "labels": ["a", "b"], "stop": ["\n"]}))
+    assert load_task(str(tmp_path / "t.yaml")).query("x").stop == ("\n",)
+    for wrong in ({"labels": ["a", "b"], "stop": [""]}, {"pattern": "(x)", "stop": ["x"]}):
+        (tmp_path / "t.yaml").write_text(json.dumps({"prompt": "{text}", **wrong}))
+        with pytest.raises(InputError, match="stop"):
+            load_task(str(tmp_path / "t.yaml"))
 
 
 def test_a_stop_that_a_server_refuses_is_left_out() -> None:

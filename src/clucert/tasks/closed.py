@@ -41,8 +41,6 @@ class ClosedTask:
     """Whether the raw prompt starts with the instruction; small models may do better on the bare shots."""
     synonyms: Mapping[str, str] = field(default_factory=dict)
     """Other spellings that the parser takes for a label: ``spelling -> label``."""
-    stop: tuple[str, ...] = ()
-    """Where an answer ends, when the model does not end it by itself."""
     temperature: float = 0.0
     max_tokens: int = 16
     bias: tuple[float, ...] = ()
@@ -51,6 +49,8 @@ class ClosedTask:
     """Texts that say nothing, or that speak for every label alike; see :meth:`calibrated`."""
     guarded: str | None = None
     """The label that an adversary wants to be rid of, where there is one: suffix attacks are put on rows of it."""
+    stop: tuple[str, ...] = ()
+    """Where an answer ends, when the model does not end it by itself: an answer that is cut is no vote."""
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
