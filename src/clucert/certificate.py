@@ -234,7 +234,8 @@ class Certificate:
             kept, test = self.selection.kept, f"(binomial test p = {self.p_value:.2g} > alpha = {level:.2g})"
             if self.selection.counts[self.candidate] == kept and not self.exhaustive:
                 return f"{kept} samples are too few to call even when all agree {test}: take more (--samples)"
-            return f"the two top answers are too close to call on {kept} samples {test}"
+            unparsed = f"; {self.selection.unparsed} answers state no label" if self.selection.unparsed else ""
+            return f"the two top answers are too close to call on {kept} samples {test}{unparsed}"
         return None
 
     @property

@@ -7,6 +7,8 @@ import itertools
 import json
 import math
 import random
+import time
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,7 +161,13 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
         assert read(text, labels) in {None, *labels}
 
 
-def test_hostile_answers_are_read_in_linear_time() -> None:
+def test_the_time_of_reading_grows_with_the_length_alone() -> None:
+    def seconds(part: str, length: int) -> float:
+        text = part * (length // len(part))
+        began = time.process_time()
+        read(text, ("positive", "negative", "not positive"))
+        return time.process_time() - began
+
     for part in (
         "[",
         "{",
@@ -176,7 +184,9 @@ def test_hostile_answers_are_read_in_linear_time() -> None:
         "\\boxed{",
         ": ",
     ):
-        read(part * (19_000 // len(part)), ("positive", "negative", "not positive"))
+        short = min(seconds(part, 4_000) for _ in range(3))
+        # Quadratic time would take 16 times as long; the constant is for the clock.
+        assert min(seconds(part, 16_000) for _ in range(3)) < 9 * short + 0.05, part
 
 
 @pytest.mark.parametrize(
@@ -529,6 +539,8 @@ def test_a_run_stops_at_twenty_unreadable_answers(tmp_path: Path) -> None:
 def test_unparsed_answers_of_both_stages_are_counted_and_shown(tmp_path: Path) -> None:
     from clucert.evaluate.runs import read_records
     from clucert.evaluate.study import evaluate
+    from clucert.report import write_junit
+    from clucert.report.outcome import state_of
     from clucert.report.summary import read_summaries
 
     def respond(request: Request, i: int) -> Reply:
@@ -554,6 +566,14 @@ def test_unparsed_answers_of_both_stages_are_counted_and_shown(tmp_path: Path) -
             assert {"text": "I cannot say.", "why": "states no label"} in record.document["unread"]
     assert unparsed
     assert figures.unparsed == pytest.approx(unparsed / kept)
+    unreadable = [row.id for row in figures.run.inputs if row.certificate and row.certificate.unreadable]
+    assert unreadable
+    assert unreadable == [row.id for row in figures.run.inputs if state_of(row) == "unreadable"]
+    write_junit([summary.run_dir], tmp_path / "junit.xml")
+    errors = [case.find("error") for case in ElementTree.parse(tmp_path / "junit.xml").iter("testcase")]
+    assert sum(error is not None and "unreadable answers" in error.get("message", "") for error in errors) == len(
+        unreadable
+    )
 
 
 # Certificates
