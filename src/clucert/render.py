@@ -10,7 +10,9 @@ from clucert.certificate import ASSUMPTIONS, Certificate
 from clucert.channel import Sample
 from clucert.driver import Cost
 from clucert.gap import FIXED, gap, proved_in_words, radius_words
+from clucert.models.legible import shown
 from clucert.radius import Radius
+from clucert.types import Unread
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,17 +21,25 @@ if TYPE_CHECKING:
     from clucert.api import Certification
 
 
-def print_certified(console: Console, certification: Certification, *, samples: int = 0) -> None:
-    """Print the answer first, then what it rests on, then what it took."""
+def print_certified(console: Console, certification: Certification, *, samples: int = 0, unread: int = 0) -> None:
+    """Print the answer first, then what it rests on, then what it took; where answers were no votes, one or more."""
     certificate = certification.certificate
     for line in _headline(certificate):
         console.print(line)
     console.print(_votes_table(certificate))
     for line in _details(certificate, certification.cost):
         console.print(line)
+    for line in unread_lines(certification.cost.unread, max(unread, 1)):
+        console.print(line)
     if samples:
         for block in _samples(certification.samples, samples):
             console.print(block)
+
+
+def unread_lines(unread: Sequence[Unread], limit: int) -> Iterable[Text]:
+    """Answers that were no votes, one a line, and why they were none. Answers are hostile: they are escaped."""
+    for answer in unread[:limit]:
+        yield _row("unparsed", safe(shown(answer.text, 200)), (f"  {answer.why}", "dim"))
 
 
 def key_value_table(fields: Mapping[str, object]) -> str:
@@ -84,6 +94,9 @@ def _headline(certificate: Certificate) -> Iterable[Text]:
     if subject.domain == "refined":
         yield _row("refined to", safe(subject.noised_text))
     if certificate.prediction is None:
+        if certificate.unreadable:
+            yield _row("prediction", ("none", "bold yellow"), f": {certificate.unreadable}")
+            return
         yield _row("prediction", ("abstained", "bold yellow"), f": {certificate.abstained}")
         return
     prediction = safe(certificate.prediction, 80)

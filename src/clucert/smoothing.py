@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
+from clucert.bounds import is_reserved
 from clucert.certificate import Certificate, Look, Settings, Subject
 from clucert.channel import Channel, Sample, make_recovery
 from clucert.denoise import Denoiser
@@ -53,6 +54,11 @@ class Smoother:
     """Stop as soon as it is decided whether the published radius reaches this."""
     enumerate_up_to: int = 0
     """Evaluate every retention set instead of sampling when there are at most this many and nothing is random."""
+
+    def __post_init__(self) -> None:
+        for label in self.labels or ():
+            if is_reserved(label):
+                raise InputError(f"the label {label!r} is the name of what is no label: give it another")
 
     def steps(self, text: str, example: str = "") -> Generator[Request, Any, Certified]:
         """Certify ``text`` (paper, Algorithm 1). ``example`` names it in the seed: each text gets noise of its own.

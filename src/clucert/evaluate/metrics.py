@@ -27,7 +27,9 @@ _BATCH = 500  # resamples at a time: 2,000 inputs then take 8 MB
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one input came to. ``kept`` of the ``drawn`` certifying samples were voted on; ``unparsed`` of the kept."""
+    """What one input came to. ``kept`` of the ``drawn`` samples, the selecting ones included, were voted on;
+    ``unparsed`` of the kept.
+    """
 
     id: str
     gold: str | None

@@ -160,7 +160,7 @@ def _evaluate(
 def _outcome(record: Record) -> Outcome:
     certificate = read(record.document or {})[0].certificate
     radius = certificate.radius
-    votes = certificate.estimation
+    votes = certificate.votes
     return Outcome(
         id=record.id,
         gold=record.gold,

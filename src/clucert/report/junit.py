@@ -2,7 +2,7 @@
 
 One suite for each run with one test case for each input, and one suite with the gates. An input is
 
-* an ``error`` when its calls failed (no certificate was made);
+* an ``error`` when its calls failed (no certificate was made) or most answers could not be read;
 * below the mark when its answer is wrong, when g abstained, or when its published radius is under ``min_radius``:
   a ``failure`` if ``strict``, else ``skipped`` with the same message;
 * ``skipped`` when it has no gold label;
@@ -54,6 +54,9 @@ def _case(run: Run, row: Input, min_radius: int, below: str) -> ET.Element:
     state = state_of(row)
     if state == "failed":
         _say(case, "error", row.error or "failed", row)
+    elif state == "unreadable":
+        # Nothing is known about this input: that is no failure of the model's answer.
+        _say(case, "error", (row.certificate and row.certificate.unreadable) or state, row)
     elif state == "unlabelled":
         _say(case, "skipped", "no gold label", row)
     elif (why := _below(row, min_radius)) is not None:

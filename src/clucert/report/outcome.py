@@ -6,7 +6,7 @@ from typing import Literal
 
 from clucert.report.runs import Input
 
-State = Literal["certified", "fragile", "untested", "wrong", "abstained", "failed", "unlabelled"]
+State = Literal["certified", "fragile", "untested", "wrong", "abstained", "unreadable", "failed", "unlabelled"]
 
 MEANING: dict[State, str] = {
     "certified": "right, and stays so when at least one word changes",
@@ -14,6 +14,7 @@ MEANING: dict[State, str] = {
     "untested": "right, but no word has a synonym, so that there was nothing to attack",
     "wrong": "another answer than the gold label",
     "abstained": "the votes were too close to answer",
+    "unreadable": "most answers to noised texts state no label: nothing is known about this text",
     "failed": "the model did not answer: no vote was made up",
     "unlabelled": "answered, and there is no gold label to compare with",
 }
@@ -23,6 +24,8 @@ def state_of(row: Input) -> State:
     """By gold label, answer and published radius. Gold labels are compared with nothing but the answer."""
     if row.certificate is None:
         return "failed"
+    if row.certificate.unreadable:
+        return "unreadable"
     if row.answer is None:
         return "abstained"
     if row.gold is None:

@@ -186,7 +186,7 @@ def outcome_of(row: Input, kind: Kind) -> Outcome:
     certificate = row.certificate
     if certificate is None:
         return Outcome(row.id, row.gold, None, None, 0, 0, 0, 0, failed=True)
-    radius, votes = row.radii[kind], certificate.estimation
+    radius, votes = row.radii[kind], certificate.votes
     return Outcome(
         id=row.id,
         gold=row.gold,

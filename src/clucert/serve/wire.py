@@ -17,6 +17,7 @@ from pydantic_core import from_json, to_json
 
 from clucert.guard.reply import Guarded
 from clucert.serve.faults import invalid
+from clucert.tasks.said import REFUSAL
 from clucert.types import Message, Query
 
 UNSUPPORTED = {
@@ -197,7 +198,9 @@ def _event(envelope: Envelope, choices: list[dict[str, Any]], **more: Any) -> by
 
 
 def _finish(found: Guarded) -> str:
-    return found.answer.finish_reason or "stop"
+    reason = found.answer.finish_reason or "stop"
+    # The upstream's own refusal goes out as text.
+    return "stop" if reason == REFUSAL else reason
 
 
 def usage_of(found: Guarded) -> dict[str, Any]:
