@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clucert.cli.options import config_options, given_flags
+from clucert.cli.options import config_options, given_flags, label_map_option
 from clucert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _DATA = (
     click.option("--format", help="csv, tsv, jsonl or parquet, where the file's name does not say."),
     click.option("--text-column", help="Column of the text.  [text, sentence, question or prompt]"),
     click.option("--label-column", help="Column of the gold label.  [label or answer]"),
+    label_map_option,
     click.option("--id-column", help="Column that names a row.  [the line number]"),
     click.option("--limit", type=int, help="The first K rows only."),
     click.option("--sample", type=int, help="K rows at random, by --seed."),

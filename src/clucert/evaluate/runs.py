@@ -62,6 +62,8 @@ class Data(BaseModel):
     path: str
     sha256: str
     rows: int
+    label_map: dict[str, str] = Field(default_factory=dict)
+    """What was read as which label, where the data write it otherwise, such as 0: negative."""
 
 
 class Session(BaseModel):

@@ -13,6 +13,7 @@ from clucert.errors import CluCertError
 from clucert.evaluate import loops
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, open_engine
+from clucert.evaluate.gold import written_map
 from clucert.evaluate.interrupts import two_step_interrupt
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.recorder import Recorder, reason_of
@@ -200,6 +201,7 @@ def summary_of(
 
 
 def _notes(plan: Plan, run: RunWriter) -> Iterator[str]:
+    yield from data_notes(plan)
     if skipped := len(plan.dataset.skipped):
         yield f"{skipped} malformed rows were left out, the first: {plan.dataset.skipped[0].where}"
     if run.repaired:
@@ -211,3 +213,10 @@ def _notes(plan: Plan, run: RunWriter) -> Iterator[str]:
     ]
     if changed:
         yield f"the run was begun with other versions: {', '.join(changed)}"
+
+
+def data_notes(plan: Plan) -> Iterator[str]:
+    """How the labels were read where they are written otherwise, and what the choice of rows may do to the figures."""
+    if plan.dataset.label_map:
+        yield f"labels were read as {written_map(plan.dataset.label_map)}; --label-map says otherwise"
+    yield from plan.dataset.notes

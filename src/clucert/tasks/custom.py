@@ -15,6 +15,7 @@ The YAML file::
     shots:                        # worked examples
       - {text: You have won!, label: spam}
     columns: {text: body, label: class}      # the columns of data files
+    label_map: {0: ham, 1: spam}  # what data files write for the labels
     max_tokens: 16
     temperature: 0
 """
@@ -23,18 +24,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import regex
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from clucert.errors import InputError
 from clucert.protocols import Task
 from clucert.refusals.phrases import PhraseDetector, read_phrases
 from clucert.tasks.closed import ClosedTask, Shot
 from clucert.tasks.opened import OpenTask
-from clucert.tasks.refusal import RefusalTask
+from clucert.tasks.refusal import GOLD, RefusalTask
 from clucert.types import Message, Query, Vote
 
 PATTERN_SECONDS = 1.0
@@ -46,6 +47,10 @@ class _ShotFields(BaseModel):
 
     text: str
     label: str
+
+
+_Written = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)]
+"""What a data file writes: YAML reads 0 as a number."""
 
 
 class Columns(BaseModel):
@@ -72,6 +77,7 @@ class TaskFile(BaseModel):
     synonyms: dict[str, str] = Field(default_factory=dict)
     shots: list[_ShotFields] = Field(default_factory=list)
     columns: Columns = Field(default_factory=Columns)
+    label_map: dict[_Written, str] = Field(default_factory=dict)
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=0.0, ge=0)
 
@@ -127,6 +133,8 @@ def read_task(path: Path) -> Task:
         if fields.system is not None:
             raise InputError(f"{path}: a system prompt goes with a pattern or a reader: write it into the prompt")
         return _closed(name, prompt, fields.labels, shots=shots, fields=fields)
+    if fields.label_map and fields.reader is None:
+        raise InputError(f"{path}: label_map goes with labels or  reader: refusal")
     _check_prompt(prompt, str(path))
     common: dict[str, Any] = {
         "name": name,
@@ -143,7 +151,8 @@ def read_task(path: Path) -> Task:
 
 def _refusal(fields: TaskFile, path: Path, common: dict[str, Any]) -> Task:
     phrases = None if fields.phrases is None else read_phrases(path.parent / fields.phrases)
-    return RefusalTask(**common, max_tokens=fields.max_tokens or 64, detector=PhraseDetector(phrases))
+    gold = {**GOLD, **fields.label_map}
+    return RefusalTask(**common, max_tokens=fields.max_tokens or 64, detector=PhraseDetector(phrases), gold=gold)
 
 
 def columns_of(path: Path) -> Columns:
@@ -170,6 +179,7 @@ def _closed(
         instruction="",
         shots=shots,
         synonyms=fields.synonyms if fields else {},
+        gold=fields.label_map if fields else {},
         max_tokens=(fields and fields.max_tokens) or 16,
         temperature=fields.temperature if fields else 0.0,
         template=template,
