@@ -87,6 +87,13 @@ label_map_option = click.option(
     "meaning are refused]",
 )
 
+leave_out_failed_option = click.option(
+    "--leave-out-failed",
+    is_flag=True,
+    default=None,
+    help="Leave failed rows out of the shares and means.  [they count as not certified]",
+)
+
 
 def config_options(command: F) -> F:
     """Add every option of :class:`clucert.config.Config` to a command."""

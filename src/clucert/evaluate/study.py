@@ -196,7 +196,7 @@ def summary_of(
         stopped=stopped,
         reason=reason,
         errors={identity: record.error or "" for identity, record in records.items() if record.status == "failed"},
-        notes=(*_notes(plan, run), *(engine.notes if engine else ())),
+        notes=(*_notes(plan, run), *(engine.notes if engine else ()), *_spent_notes(engine)),
     )
 
 
@@ -213,6 +213,15 @@ def _notes(plan: Plan, run: RunWriter) -> Iterator[str]:
     ]
     if changed:
         yield f"the run was begun with other versions: {', '.join(changed)}"
+
+
+def _spent_notes(engine: Engine | None) -> Iterator[str]:
+    spent = engine.meter.spent if engine else Usage()
+    if spent.estimated:
+        yield (
+            f"tokens of {spent.estimated:,} of {spent.calls:,} calls are an estimate (a token per four characters): "
+            "the server reports none or impossible ones; caps and cost go by the estimate"
+        )
 
 
 def data_notes(plan: Plan) -> Iterator[str]:

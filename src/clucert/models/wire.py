@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from clucert.errors import BadAnswerError
-from clucert.types import Answer, Query, Usage
+from clucert.types import Answer, Query, Usage, estimate_input, estimate_output
 
 LEAST_WORDS = 32
 """Prompts shorter than this are not checked for truncation."""
@@ -133,12 +133,25 @@ def _answer(completion: _Completion, query: Query) -> Answer:
     scores = None
     if query.labels and tokens:
         scores = label_scores(query.labels, text, tokens[0].get("top_logprobs", ()))
-    if used is None:
-        return Answer(text, scores, Usage(1), choice.get("finish_reason"))
-    read, details = used.get("prompt_tokens") or 0, used.get("prompt_tokens_details")
-    _check_not_truncated(query, read)
+    usage = _usage(used or {}, query, text)
+    if not usage.estimated:
+        _check_not_truncated(query, usage.input)
+    return Answer(text, scores, usage, choice.get("finish_reason"))
+
+
+MOST_TOKENS = 10_000_000
+"""No model reads or writes as many in one call: a server that says so has miscounted."""
+
+
+def _usage(used: _Usage, query: Query, text: str) -> Usage:
+    """What the server says the call cost; an estimate, marked as one, where it says nothing or what cannot be."""
+    read, written = used.get("prompt_tokens") or 0, used.get("completion_tokens") or 0
+    details = used.get("prompt_tokens_details")
     cached = (details.get("cached_tokens") if details else None) or 0
-    return Answer(text, scores, Usage(1, read, used.get("completion_tokens") or 0, cached), choice.get("finish_reason"))
+    # A prompt has tokens, and so has an answer that is not empty.
+    if not (0 < read <= MOST_TOKENS and bool(text) <= written <= MOST_TOKENS):
+        return Usage(1, estimate_input(query), estimate_output(text), 0, 1)
+    return Usage(1, read, written, min(max(cached, 0), read))
 
 
 def label_scores(labels: Sequence[str], text: str, top: Sequence[_TopToken]) -> tuple[float, ...] | None:
