@@ -5,7 +5,8 @@
 Every method is one `clucert evaluate` with a run directory of its own, so the study can be killed and continued. Then
 `clucert compare` pairs the rows, and the table with the exact commands is written to `bench/results/study-TASK.md`
 and `.json`. Packaged methods refine alike (embedding scorer, the task's L), except the one that is there to show what
-no refine does; a method file (as `clucert tune -o` writes it) is used as it is. Timings in the runs depend on what else the machine did, and on answers shared through the cache;
+no refine does; a method file (as `clucert tune -o` writes it) is used as it is. Timings in the runs depend on what else
+the machine did, and on answers shared through the cache;
 `bench/selfdenoise.py` is where time is compared.
 """
 

@@ -84,6 +84,8 @@ def attack(
     with _bar() as bar:
         report = run_attacks(study, bar, command=sys.argv)
     click.echo(json.dumps(report.document(), ensure_ascii=False, indent=1) if as_json else str(report))
+    for note in report.notes:
+        click.echo(f"clucert: note: {note}", err=True)
     click.echo(f"wrote {report.run_dir}", err=True)
     if report.errors:
         key, why = next(iter(report.errors.items()))
