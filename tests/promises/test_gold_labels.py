@@ -129,6 +129,7 @@ def test_labels_that_are_numbers_are_names(plan, tmp_path):
     task.write_text("prompt: '{text}'\nlabels: ['1', '2', '3']\n")
     made = plan([1, 3, 2], task=str(task))
     assert (gold(made), made.manifest.data.label_map) == (["1", "3", "2"], {})
+    assert gold(plan([1.0, 3.0], task=str(task), suffix="jsonl")) == gold(plan(["1.0", "3."], task=str(task)))
     with pytest.raises(InputError, match="labels are written as 0"):
         plan([1, 0, 2], task=str(task))
 

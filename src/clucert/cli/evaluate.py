@@ -160,16 +160,18 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     return not all(result.passed for result in results)
 
 
+_SAID_ELSEWHERE = ("warnings", "label_map")
+_ONLY_WHERE_ANY = ("failed_are", "unfinished", "calls_estimated")
+
+
 def _condensed(row: Mapping[str, object]) -> dict[str, object]:
     """For the terminal: a share and its interval on one line, and no line for radii that nothing reached."""
     shown: dict[str, object] = {}
     for name, value in row.items():
         low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-        if (
-            name.endswith(("_low", "_high"))
-            or name == "warnings"
-            or ("@" in name and not value and not name.endswith("@1"))
-        ):
+        unreached = "@" in name and not value and not name.endswith("@1")
+        unneeded = name in _SAID_ELSEWHERE or (name in _ONLY_WHERE_ANY and not value)
+        if name.endswith(("_low", "_high")) or unreached or unneeded:
             continue
         shown[name] = value if low is None or high is None else f"{value:.3f}  [{low:.3f}, {high:.3f}]"
     return shown

@@ -86,6 +86,8 @@ class GoldReader:
             raise BadRowError("no label")
         if not isinstance(value, str | int | float):
             raise BadRowError(f"a label that is a {type(value).__name__}")
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # a column of integers with gaps becomes one of floats in many tools
         written = str(value).strip()
         if (mapped := self._mapped.get(_canonical(written))) is not None:
             return self._translated(written, mapped)
@@ -99,15 +101,16 @@ class GoldReader:
 
     def _class_name(self, value: object) -> str | None:
         """What the file itself calls the class of an integer."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(self.class_names):
             return None
-        return self.class_names[int(value)] if 0 <= value < len(self.class_names) else None
+        return self.class_names[value]
 
     def _closed(self, written: str, name: str | None, where: str) -> str:
-        found = self._spelled.get((name or written).strip().casefold())
-        if found is not None:
-            return self._noted(written, found)
-        if (number := _number(written)) is not None and name is None:
+        number = _number(written)
+        for spelling in ((written if name is None else name).strip().casefold(), number if name is None else None):
+            if spelling in self._spelled:
+                return self._noted(written, self._spelled[spelling])
+        if number is not None and name is None:
             self._numbers.setdefault(number, where)
             return _Coded(number)
         known = ", ".join(map(repr, self.names.labels or ()))
