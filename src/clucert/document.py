@@ -93,8 +93,8 @@ def cost_document(cost: Cost) -> Json:
     """Calls, tokens and seconds."""
     return {
         "samples": cost.samples,
-        "classify": dataclasses.asdict(cost.classify),
-        "generate": dataclasses.asdict(cost.generate),
+        "classify": cost.classify.document(),
+        "generate": cost.generate.document(),
         "seconds": {work: round(seconds, 6) for work, seconds in cost.seconds.items()},
     }
 

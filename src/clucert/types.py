@@ -43,6 +43,23 @@ class Query:
     """Further fields of the request, each with its value as JSON, for servers; local models pass over them."""
 
 
+CHARACTERS_PER_TOKEN = 4
+"""The rule of thumb for English where no tokenizer is at hand."""
+TOKENS_PER_MESSAGE = 4
+"""What a chat template puts around each message."""
+
+
+def estimate_input(query: Query) -> int:
+    """Tokens of ``query`` where no tokenizer is at hand: a token per four characters, four for each message."""
+    characters = sum(len(message.content) for message in query.messages)
+    return -(-characters // CHARACTERS_PER_TOKEN) + TOKENS_PER_MESSAGE * len(query.messages)
+
+
+def estimate_output(text: str) -> int:
+    """Tokens of an answer by the same rule, at least one."""
+    return max(1, -(-len(text) // CHARACTERS_PER_TOKEN))
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a call cost, in tokens. ``cached`` of the ``input`` tokens were not computed again."""
@@ -51,6 +68,8 @@ class Usage:
     input: int = 0
     output: int = 0
     cached: int = 0
+    estimated: int = 0
+    """Of the calls, those whose tokens are an estimate, because the server reported none or impossible ones."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -58,7 +77,13 @@ class Usage:
             self.input + other.input,
             self.output + other.output,
             self.cached + other.cached,
+            self.estimated + other.estimated,
         )
+
+    def document(self) -> dict[str, int]:
+        """As JSON; ``estimated`` only where something is."""
+        found = {"calls": self.calls, "input": self.input, "output": self.output, "cached": self.cached}
+        return found | ({"estimated": self.estimated} if self.estimated else {})
 
     @classmethod
     def total(cls, usages: Sequence[Usage]) -> Usage:
@@ -68,6 +93,7 @@ class Usage:
             sum([usage.input for usage in usages]),
             sum([usage.output for usage in usages]),
             sum([usage.cached for usage in usages]),
+            sum([usage.estimated for usage in usages]),
         )
 
 

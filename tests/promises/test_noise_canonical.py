@@ -14,8 +14,6 @@ from itertools import combinations, product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.promises.noise_worlds import ball
-from tests.strategies import texts
 
 from clucert.core.noise.canonical import Canonical, Characters, Spelling, sealed_share
 from clucert.core.noise.deletion import Deletion
@@ -25,6 +23,8 @@ from clucert.core.noise.votes import answer, hard
 from clucert.errors import InputError, MissingExtraError
 from clucert.lexicon import lookalikes
 from clucert.radius import known
+from tests.promises.noise_worlds import ball
+from tests.strategies import texts
 
 LOOKALIKES = {"а": "a", "е": "e", "о": "o", "І": "I", "’": "'", "\u2013": "-", "´": "'", "ѵ": "v", "＆": "&"}
 FORMS = [Characters(), Characters(LOOKALIKES), Characters(LOOKALIKES, fold_case=True)]

@@ -12,12 +12,12 @@ from math import comb
 import numpy as np
 import pytest
 from scipy.optimize import linprog
-from tests.promises.noise_worlds import OPERATIONS, ball, common, lowest, texts
 
 from clucert.core.noise.deletion import Deletion, KeepSome
 from clucert.core.noise.overlap import NEVER, Overlap, largest, parse_probability
 from clucert.errors import InputError
 from clucert.radius import Radius, known
+from tests.promises.noise_worlds import OPERATIONS, ball, common, lowest, texts
 
 THREATS = ("insert", "delete", "edit")
 RATES = (Fraction(1, 2), Fraction(4, 5), Fraction(9, 10))

@@ -11,12 +11,12 @@ from math import comb
 
 import numpy as np
 import pytest
-from tests.promises.noise_worlds import ball, lowest, texts
 
 from clucert.core.noise.deletion import Deletion
 from clucert.core.noise.ellipsis import MARK, THREATS, CollapsedMask, collapse
 from clucert.errors import InputError
 from clucert.radius import Radius, delta, known
+from tests.promises.noise_worlds import ball, lowest, texts
 
 RATES = (Fraction(4, 5), Fraction(9, 10), Fraction(1, 2))
 

@@ -10,7 +10,6 @@ from functools import cache
 from itertools import combinations
 
 import pytest
-from tests.promises.noise_worlds import ball
 
 from clucert.bounds import UNPARSED
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups, keyed_hash
@@ -18,6 +17,7 @@ from clucert.core.noise.tokens import Units, tokenize
 from clucert.core.noise.votes import answer, hard, leads, merged, rivals, soft, total
 from clucert.errors import InputError
 from clucert.radius import Radius
+from tests.promises.noise_worlds import ball
 
 ball = cache(ball)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.strategies import texts
 
 from clucert.core.noise.tokens import Units, passages, sentences, tokenize, turns, words
+from tests.strategies import texts
 
 
 @settings(max_examples=300, deadline=None)

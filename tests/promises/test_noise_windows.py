@@ -7,12 +7,12 @@ from collections import Counter
 from itertools import product
 
 import pytest
-from tests.promises.noise_worlds import ball
 
 from clucert.core.noise.tokens import Units
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.errors import InputError
 from clucert.radius import Radius
+from tests.promises.noise_worlds import ball
 
 VOCABULARY = "abz"
 

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.models.fake_server import Reply, Request, completion, serving
 
 import clucert
 from clucert import document
@@ -31,6 +30,7 @@ from clucert.tasks import custom_task, load_task
 from clucert.tasks.closed import ClosedTask
 from clucert.tasks.parse import fold, parse_label
 from clucert.types import Answer, Predictions
+from tests.models.fake_server import Reply, Request, completion, serving
 
 LABEL_SETS = (
     ("positive", "negative"),

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from clucert.denoise import Denoiser, load_clusterer
-from clucert.evaluate.budget import CHARACTERS_PER_TOKEN, estimate_input
 from clucert.evaluate.data import Example
 from clucert.evaluate.lanes import Keyed, Lane
 from clucert.evaluate.plan import Plan, make_plan
@@ -29,7 +28,7 @@ from clucert.noise import MASK
 from clucert.protocols import Encoder, Steps
 from clucert.refusals.judge import JUDGE, judged_text
 from clucert.smoothing import Smoother
-from clucert.types import Classify, Encode, Generate, Phase, Query, Usage
+from clucert.types import CHARACTERS_PER_TOKEN, Classify, Encode, Generate, Phase, Query, Usage, estimate_input
 
 ROWS = 20
 """Inputs that are looked at by default; the others are taken to be like them."""

@@ -26,9 +26,16 @@ def header(summaries: Sequence[Summary]) -> Html:
         element("p", f"CluCERT report · {subject(summaries)} · {_sizes(summaries)}", class_="kicker"),
         element("h1", _headline(summaries)),
         element("p", _explanation(summaries), class_="lead"),
+        _warnings(summaries),
         _glance(summaries),
         element("div", *(_card(s) for s in summaries), class_="cards"),
     )
+
+
+def _warnings(summaries: Sequence[Summary]) -> Html | None:
+    """What makes figures worth less than they look."""
+    rows = [element("li", swatch(s.index), f"{s.run.name}: {said}") for s in summaries for said in s.warnings]
+    return element("ul", *rows, class_="gaps") if rows else None
 
 
 def _sizes(summaries: Sequence[Summary]) -> str:
@@ -81,7 +88,8 @@ def _explanation(summaries: Sequence[Summary]) -> str:
     parts.append("Ranges are 95% intervals over the inputs.")
     failed = sum(s.failed for s in summaries)
     if failed:
-        parts.append(f"{_inputs(failed)} failed and {'is' if failed == 1 else 'are'} left out of every share.")
+        how = "left out of every share" if summaries[0].leave_out_failed else "counted as not certified"
+        parts.append(f"{_inputs(failed)} failed and {'is' if failed == 1 else 'are'} {how}.")
     return " ".join(parts)
 
 
@@ -146,6 +154,8 @@ def _facts(title: str, rows: Iterable[tuple[str, str]]) -> Html:
 def _robustness(summary: Summary) -> list[tuple[str, str]]:
     rows = [
         ("Clean accuracy", percent(summary.clean.value) if summary.judged else "–"),
+        ("A constant answer", percent(summary.standing.constant_share)),
+        ("Certified, balanced over labels", percent(summary.standing.balanced_certified)),
         ("Mean radius, words", decimal(summary.r_avg)),
         ("Proved, any word", percent(summary.at("word", 1).value)),
         ("Proved, synonyms", percent(summary.at("synonym", 1).value)),

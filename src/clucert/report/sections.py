@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from clucert.evaluate.gold import written_map
 from clucert.gap import FIXED, gap
 from clucert.report.attacked import parts
 from clucert.report.charts import (
@@ -55,7 +56,7 @@ def assumptions(summaries: Sequence[Summary]) -> Html:
     always = (
         "A radius says how many words may change before the answer could. It speaks of the smoothed model (many noised "
         "copies of a text, and a vote), not of the bare one. An input counts as certified only when its answer is "
-        "right; abstentions and wrong answers count as not certified. Failed inputs are left out, and counted."
+        "right; abstentions, wrong answers and (unless left out) failed inputs count as not certified."
     )
     proved = (
         "The proved radius needs none of the assumptions below: it is a theorem about the votes that were counted. It "
@@ -265,7 +266,10 @@ def summary_table(summaries: Sequence[Summary]) -> Html:
 def _figures(s: Summary) -> Iterable[tuple[str, object]]:
     yield "Inputs", f"{len(s.run.inputs):,}"
     yield "Judged: certificate and gold label", f"{s.judged:,}"
-    yield "Failed: left out", f"{s.failed:,}"
+    yield "Failed", f"{s.failed:,}, {'left out' if s.leave_out_failed else 'counted as not certified'}"
+    yield "Rows not done, in no figure", f"{s.unfinished:,}"
+    yield "Gold labels read as", written_map(s.run.manifest.data.label_map) or "written"
+    yield from _standing(s)
     yield "Every radius counts words of", s.counts_words_of
     yield "Clean accuracy", _cell(s.clean) if s.judged else "–"
     yield "Mean radius r_avg, in words", _mean(s)
@@ -285,8 +289,21 @@ def _figures(s: Summary) -> Iterable[tuple[str, object]]:
     yield "Tokens in", f"{s.usage.input:,}"
     yield "Tokens in, cached", f"{s.usage.cached:,}"
     yield "Tokens out", f"{s.usage.output:,}"
+    yield "Model calls whose tokens are an estimate", f"{s.usage.estimated:,}"
     yield "Money, with an empty cache", money(s)
     yield "Time, summed over inputs", duration(sum(s.seconds.values()))
+
+
+def _standing(s: Summary) -> Iterable[tuple[str, object]]:
+    found = s.standing
+    yield "Mask rate", decimal(found.mask_rate)
+    yield "A constant answer would get", percent(found.constant_share)
+    yield "By label", found.per_label() or "–"
+    yield "Balanced accuracy: mean over labels", percent(found.balanced_accuracy)
+    yield "Balanced CertAcc@1, published", percent(found.balanced_certified)
+    yield "Published radii at the number of attackable words", percent(found.at_cap)
+    yield "Attackable words, median", decimal(found.attackable)
+    yield "Largest share of the votes for one label", percent(found.leading_share)
 
 
 _SHORT: dict[Kind, str] = {"published": "published", "word": "proved, any word", "synonym": "proved, synonyms"}
