@@ -21,7 +21,7 @@ from clucert.bounds import (
 )
 from clucert.crossing import Path
 from clucert.radius import Exceeds, Overlap, Radius, known, proved_radius, published_radius
-from clucert.types import Votes
+from clucert.types import Answers, Votes
 
 Domain = Literal["original", "refined"]
 BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
@@ -87,7 +87,8 @@ class Settings:
     predict_samples: int
     looks: tuple[Look, ...]
     """When the certifying votes are read: one look at N′ samples spends all of α; several share it."""
-    seed: int
+    seed: int | None
+    """Of a study, which anybody may repeat; None where the noise came from a secret key, which is kept nowhere."""
     lexicon: str | None = None
     encoder: str | None = None
     retained_kernel: Literal["keep", "redraw", "canonical"] = "keep"
@@ -164,6 +165,8 @@ class Certificate:
     """Names the text in the seed."""
     ballots: tuple[Ballot, ...] = ()
     """The single votes behind the counts, in the order of stages and parts; none in records of earlier versions."""
+    answers: Answers | None = None
+    """How equal noised texts came by their votes; None in records of earlier versions."""
 
     def replace(self, *, alpha: float | None = None, gamma: float | None = None) -> Certificate:
         """The same votes read at another α or γ."""

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 from clucert import ballots
 from clucert.bounds import ClassBounds
@@ -21,7 +21,7 @@ from clucert.errors import InputError
 from clucert.gap import gap
 from clucert.radius import Overlap, Radius
 from clucert.smoothing import Certified
-from clucert.types import Usage, Votes
+from clucert.types import AnswerKind, Answers, Usage, Votes
 
 SCHEMA_VERSION = 1
 
@@ -50,7 +50,8 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
         "exhaustive": certificate.exhaustive,
         "overlaps": {threat: _overlap(overlap) for threat, overlap in certificate.overlaps.items()},
         "notes": list(certificate.notes),
-        "ballots": ballots.write(certificate.ballots, certificate.example) if certificate.ballots else None,
+        "ballots": _ballots(certificate),
+        "answers": certificate.answers and dataclasses.asdict(certificate.answers),
         "derived": derived(certificate),
         "samples": [dataclasses.asdict(sample) for sample in certified.samples],
         "cost": cost and cost_document(cost),
@@ -117,6 +118,7 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
                 for threat, o in document["overlaps"].items()
             },
             notes=tuple(document["notes"]),
+            answers=_read_answers(document.get("answers")),
         )
         certificate = _with_ballots(certificate, document.get("ballots"))
         samples = tuple(Sample(**sample) for sample in document["samples"])
@@ -126,11 +128,28 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
         raise InputError(f"this is not a CluCERT certificate: {type(error).__name__} {error}") from None
 
 
-def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) -> Certificate:
+def _ballots(certificate: Certificate) -> Json | None:
+    """None as well where the noise came from a secret key: without it the retention sets cannot be drawn again."""
+    if not certificate.ballots or certificate.settings.seed is None:
+        return None
+    return ballots.write(certificate.ballots, certificate.example)
+
+
+def _read_answers(fields: Mapping[str, Any] | None) -> Answers | None:
     if fields is None:
+        return None
+    answers = Answers(fields["kind"], int(fields["probes"]))
+    if answers.kind not in get_args(AnswerKind) or answers.probes < 0:
+        raise ValueError(f"answers {answers.kind!r}")
+    return answers
+
+
+def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) -> Certificate:
+    seed = certificate.settings.seed
+    if fields is None or seed is None:
         return certificate
     example = fields["example"]
-    draw = ballots.Draw(certificate.settings.seed, example, certificate.n, certificate.s, certificate.exhaustive)
+    draw = ballots.Draw(seed, example, certificate.n, certificate.s, certificate.exhaustive)
     return dataclasses.replace(certificate, example=example, ballots=ballots.read(fields, draw))
 
 

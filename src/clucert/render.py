@@ -173,13 +173,16 @@ def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
         f"recovery {settings.recovery}, clustering {settings.clustering}, threshold {settings.threshold}, "
         f"alpha {settings.alpha:g}, gamma {settings.gamma:g}",
     )
+    if certificate.answers:
+        yield _row("answers", str(certificate.answers))
     seconds = sum(cost.seconds.values())
     slowest = sorted(cost.seconds.items(), key=lambda item: -item[1])
     spent = ", ".join(f"{work} {took:.1f}" for work, took in slowest if took >= 0.05)
     yield _row(
         "cost",
         f"{total.calls} calls for {cost.samples} samples, {total.input} tokens in ({total.cached} cached), "
-        f"{total.output} out, {seconds:.1f} s ({spent}), seed {settings.seed}",
+        f"{total.output} out, {seconds:.1f} s ({spent}), "
+        + ("noise from a secret key" if settings.seed is None else f"seed {settings.seed}"),
     )
 
 

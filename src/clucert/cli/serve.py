@@ -36,7 +36,7 @@ _GUARD = (
         "--refusal-phrases", type=click.Path(path_type=Path), help="Phrase list that tells refusals (YAML).  [packaged]"
     ),
     click.option("--judge", help="Model that tells refusals instead, e.g. openai/NAME at the same URL."),
-    click.option("--seed", type=int, help="Fix the noise, to reproduce it.  [a secret one of each process]"),
+    click.option("--seed", type=int, help="For studies: fix the noise, show its seed.  [a secret key of each process]"),
 )
 _UPSTREAM = (
     click.option("--helper-model", help="Who refines and fills, e.g. openai/NAME at the same URL.  [--model]"),
@@ -136,7 +136,7 @@ def _run(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any]
         calls = config.samples + config.certify_samples
         open_to = "its API keys" if keys else "anybody who reaches it: no API key is set"
         click.echo(
-            f"clucert: defending {model} at {url}, up to {calls} upstream calls a request ({config.method})", err=True
+            f"clucert: defending {model} at {url}, {calls} samples a request at most ({config.method})", err=True
         )
         click.echo(f"clucert: open to {open_to}", err=True)
 

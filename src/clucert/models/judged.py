@@ -30,5 +30,5 @@ class JudgedClassifier:
     def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
         """Vote on each text, in order; a verdict that names no label is the vote None."""
         _, answers, usage = self._answering.ask(texts, first_draw=first_draw)
-        votes, judging = self._judge.judge([answer.text for answer in answers], texts)
+        votes, judging = self._judge.judge([answer.text for answer in answers], texts, first_draw)
         return Predictions(tuple(votes), usage + judging)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Lock
 
 from clucert.errors import BadAnswerError
@@ -14,8 +15,8 @@ from clucert.types import Answer, Predictions, Query, Usage
 class PromptedClassifier:
     """The base classifier f: ask ``model`` the question of ``task`` about each text.
 
-    Queries that are equal are asked once when the model is deterministic; a task that samples numbers its draws, so its
-    queries differ and each is asked.
+    Queries that are equal are asked once when the model is deterministic. For any other model, and for a task that
+    samples, the draws are numbered: each is asked, and each has a place of its own in a cache.
 
     A small local model (one with ``calibrate = True``) is first asked about the task's content-free texts, once, and
     its label bias is taken off (:meth:`clucert.tasks.closed.ClosedTask.calibrated`). Safe to call from several threads.
@@ -40,10 +41,16 @@ class PromptedClassifier:
         task, answers, usage = self.ask(texts, first_draw=first_draw)
         return Predictions(tuple(map(task.read, answers)), usage)
 
-    def ask(self, texts: Sequence[str], *, first_draw: int = 0) -> tuple[Task, list[Answer], Usage]:
-        """The calibrated task that reads the answers, the answer to each text, in order, and what they cost."""
+    def ask(self, texts: Sequence[str], *, first_draw: int | None = None) -> tuple[Task, list[Answer], Usage]:
+        """The calibrated task that reads the answers, the answer to each text, in order, and what they cost.
+
+        Without ``first_draw`` the answers are no votes: what a cache knows of equal queries at temperature 0 is taken.
+        """
         task, spent = self._calibrated_task()
-        queries = [task.query(text, draw=first_draw + i) for i, text in enumerate(texts)]
+        start = first_draw or 0
+        queries = [task.query(text, draw=start + i) for i, text in enumerate(texts)]
+        if first_draw is not None and not self._model.deterministic:
+            queries = [replace(query, draw=start + i) for i, query in enumerate(queries)]
         asked = list(dict.fromkeys(queries)) if self._model.deterministic else queries
         answers = self._model.answer(asked)
         if len(answers) != len(asked):

@@ -63,12 +63,14 @@ class JudgeDetector:
         """The label of each answer to the prompt at the same place."""
         return self.judge(answers, prompts)[0]
 
-    def judge(self, answers: Sequence[str], prompts: Sequence[str]) -> tuple[list[RefusalLabel | None], Usage]:
-        """The labels, and what they cost."""
+    def judge(
+        self, answers: Sequence[str], prompts: Sequence[str], first_draw: int = 0
+    ) -> tuple[list[RefusalLabel | None], Usage]:
+        """The labels, and what they cost; ``first_draw`` numbers the verdicts of a judge that samples."""
         shown = exchanges(answers, prompts)
         if not shown:
             return [REFUSED] * len(answers), Usage()
-        found = self._classifier.predict(list(shown.values()))
+        found = self._classifier.predict(list(shown.values()), first_draw=first_draw)
         return verdicts(len(answers), dict(zip(shown, found.votes, strict=True))), found.usage
 
 
