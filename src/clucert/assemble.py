@@ -67,11 +67,7 @@ def assemble(
             encoder=encoder.result() if encoder else None,
         )
         smoother = replace(smoother, answers=_answers(config, backends.classifier, task))
-        # A fill is a part of the vote.
-        fixed = backends.classifier.deterministic and (smoother.settings.recovery != "llm" or helper.deterministic)
-        if config.sampling == "auto" and fixed:
-            smoother = replace(smoother, enumerate_up_to=config.samples + config.certify_samples)
-        return Assembly(smoother, backends, stack.pop_all().close, models)
+        return Assembly(_exact(config, smoother, backends), backends, stack.pop_all().close, models)
     raise AssertionError("unreachable")
 
 
@@ -90,7 +86,17 @@ def assemble_callable(
     if needs_helper and config.helper_model is None:
         raise UsageError("this method asks a helper model (refine or fill): give one as helper_model")
     helper = load_model(config.helper_model, options_of(config)) if needs_helper and config.helper_model else None
-    return Assembly(smoother, Backends(classifier, helper, encoder), helper.close if helper else lambda: None)
+    backends = Backends(classifier, helper, encoder)
+    return Assembly(_exact(config, smoother, backends), backends, helper.close if helper else lambda: None)
+
+
+def _exact(config: Config, smoother: Smoother, backends: Backends) -> Smoother:
+    """``smoother``, enumerating where that is wanted and exact: the vote, a fill included, repeats itself."""
+    filled = smoother.settings.recovery == "llm"
+    fixed = backends.classifier.deterministic and not (filled and not getattr(backends.helper, "deterministic", False))
+    if config.sampling != "auto" or not fixed:
+        return smoother
+    return replace(smoother, enumerate_up_to=config.samples + config.certify_samples)
 
 
 def _answers(config: Config, classifier: Classifier, task: Task | None = None) -> Answers:

@@ -13,6 +13,7 @@ from clucert.ballots import Ballot
 from clucert.bounds import (
     ClassBounds,
     abstention_p_value,
+    agreement,
     class_bounds,
     exact_bounds,
     leader,
@@ -337,3 +338,21 @@ class Certificate:
             return dict.fromkeys(self.overlaps)
         exceeds = self._exceeds(filtered=False)
         return {threat: proved_radius(exceeds, self.n, self.s, overlap) for threat, overlap in self.overlaps.items()}
+
+    def agreement(self, threat: str, changes: int) -> float | None:
+        """How likely ``predict`` (N fresh samples) answers as certified on *any* text with at most so many changes of
+        the proved threat model: a lower bound, which holds at level 1 − α.
+
+        The proof is about g, which never errs. Its sampler abstains or errs near the boundary, and a radius goes up to
+        the boundary: at its edge this is small. None where nothing is proved for so many changes, and where the
+        sampler's stopping (looks, a batch filter) is not a test on N votes.
+        """
+        radius, bounds = self.proved.get(threat), self.unfiltered
+        if self.settings.selection_looks or self.settings.clustering != "none":
+            return None
+        if radius is None or bounds is None or not 0 <= changes <= radius.words:
+            return None
+        overlap = self.overlaps[threat]
+        hidden = 1 if overlap.sealed else overlap.omega(self.n, self.s, changes)
+        low = float(bounds.low) - float(1 - hidden)
+        return agreement(low, self.settings.predict_samples, self.settings.alpha)

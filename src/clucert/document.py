@@ -77,6 +77,7 @@ def derived(certificate: Certificate) -> Json:
                 "radius": _radius(proved[threat]),
                 "attackable_words": len(overlap.masked),
                 "domain": certificate.subject.domain,
+                "agreement": _agreement(certificate, threat),
             }
             for threat, overlap in certificate.overlaps.items()
         },
@@ -180,6 +181,12 @@ def _overlap(overlap: Overlap) -> Json:
 
 def _radius(radius: Radius | None) -> Json | None:
     return None if radius is None else {"words": radius.words, "everything": radius.everything}
+
+
+def _agreement(certificate: Certificate, threat: str) -> float | None:
+    """How likely the deployed sampler answers as certified at the edge of the proved radius, at least."""
+    radius = certificate.proved[threat]
+    return None if radius is None else certificate.agreement(threat, radius.words)
 
 
 def _bounds(bounds: ClassBounds | None) -> Json | None:
