@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+import numpy as np
 import pytest
 
 import clucert
@@ -244,7 +246,6 @@ def test_a_helper_that_draws_fills_equal_masked_texts_anew(tmp_path: Any) -> Non
     server = Server(lambda *_: f"1: {rng.choice(['good', 'bad'])}")
     text = split("a film")
     recovery = LlmRecovery()
-    import numpy as np
 
     with open_cache(tmp_path / "cache.sqlite") as cache:
         model = CachedModel(server, cache)
