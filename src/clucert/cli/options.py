@@ -24,6 +24,11 @@ _TASK = (
     click.option("--system-prompt", help="System prompt of a task with free answers (refusal)."),
     click.option("--answer-tokens", type=int, help="Tokens of a free answer that are asked for.  [refusal: 64]"),
 )
+DETERMINISTIC = click.option(
+    "--deterministic/--sampled",
+    default=None,
+    help="Equal questions always get equal answers: ask once / ask every sample.  [servers are probed]",
+)
 _MODEL = (
     click.option(
         "--model",
@@ -36,11 +41,7 @@ _MODEL = (
     click.option("--max-retries", type=int, help="Tries after the first before a call counts as failed.  [5]"),
     click.option("--max-connections", type=int, help="Calls under way at once.  [32]"),
     click.option("--temperature", type=float, help="Of the base classifier.  [0]"),
-    click.option(
-        "--deterministic/--sampled",
-        default=None,
-        help="Equal questions always get equal answers: ask once / ask every sample.  [servers are probed]",
-    ),
+    DETERMINISTIC,
 )
 CACHE_HELP = "File to keep answers in, or postgresql+psycopg://USER@HOST/DB to share them.  [the user's cache folder]"
 _CACHE = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from clucert.cli.options import defence_options, given_flags
+from clucert.cli.options import DETERMINISTIC, defence_options, given_flags
 from clucert.errors import MissingExtraError
 
 _GUARD = (
@@ -40,6 +40,7 @@ _GUARD = (
 )
 _UPSTREAM = (
     click.option("--helper-model", help="Who refines and fills, e.g. openai/NAME at the same URL.  [--model]"),
+    DETERMINISTIC,
     click.option("--timeout", type=float, help="Seconds to wait for one upstream call.  [60]"),
     click.option("--max-retries", type=int, default=2, show_default=True, help="Tries after the first of a call."),
     click.option("--max-connections", type=int, help="Upstream calls under way at once.  [32]"),
