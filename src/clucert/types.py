@@ -41,6 +41,9 @@ class Query:
     """The draw's index when the model samples (temperature > 0); part of every cache key."""
     extra: tuple[tuple[str, str], ...] = ()
     """Further fields of the request, each with its value as JSON, for servers; local models pass over them."""
+    draw: int | None = field(default=None, repr=False)
+    """Which of several asks of one question at temperature 0 this is, for models that may answer them differently.
+    Never sent; part of every cache key of such a model. Not shown, so that digests of a request do not depend on it."""
 
 
 CHARACTERS_PER_TOKEN = 4
@@ -159,6 +162,31 @@ class Votes:
         return self.kept + self.dropped
 
 
+AnswerKind = Literal["deterministic", "declared", "probed", "sampled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How equal noised texts came by their votes; a certificate needs votes of a fixed function, or a draw for each.
+
+    ``deterministic``: asked once, and the backend is known to repeat itself. ``declared``: asked once, for the user
+    says that it does. ``probed``: asked once within the certificate, and ``probes`` more times spread over it without a
+    difference. ``sampled``: every sample was asked anew.
+    """
+
+    kind: AnswerKind
+    probes: int = 0
+
+    def __str__(self) -> str:
+        said = {
+            "deterministic": "known deterministic, equal texts asked once",
+            "declared": "declared deterministic, equal texts asked once",
+            "probed": f"probed {self.probes} times, no difference: equal texts asked once",
+            "sampled": "sampled, every noised text asked anew",
+        }
+        return said[self.kind]
+
+
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """Noised texts, one for each retention set, in order."""
@@ -180,6 +208,8 @@ class Classify:
     stage: Stage
     first_draw: int = 0
     """Index of the first text among the draws of this stage, for models that sample."""
+    samples: int | None = None
+    """Samples that the votes are for, where equal ones share a text; as many as ``texts`` when None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,9 +217,9 @@ def load_victims(config: StudyConfig, defences: Sequence[str], stack: ExitStack)
             victims[name] = PromptedVictim(model, task) if one else LabelVictim(backends.classifier)
         else:
             encoder = load_encoder(smoothers[name].settings.encoder or "minilm")
-            victims[name] = SmoothedVictim(
-                smoothers[name], Backends(backends.classifier, backends.helper, encoder), config.samples
-            )
+            smoother = dataclasses.replace(smoothers[name], answers=loaded.smoother.answers)
+            asked = Backends(backends.classifier, backends.helper, encoder)
+            victims[name] = SmoothedVictim(smoother, asked, config.samples)
     return victims
 
 

@@ -29,6 +29,11 @@ _TASK = (
         help="Longest answer, in tokens; one that is cut is no vote.  [16; gsm8k 400, refusal 64]",
     ),
 )
+DETERMINISTIC = click.option(
+    "--deterministic/--sampled",
+    default=None,
+    help="Equal questions always get equal answers: ask once / ask every sample.  [servers are probed]",
+)
 _MODEL = (
     click.option(
         "--model",
@@ -41,6 +46,7 @@ _MODEL = (
     click.option("--max-retries", type=int, help="Tries after the first before a call counts as failed.  [5]"),
     click.option("--max-connections", type=int, help="Calls under way at once.  [32]"),
     click.option("--temperature", type=float, help="Of the base classifier.  [0]"),
+    DETERMINISTIC,
 )
 CACHE_HELP = "File to keep answers in, or postgresql+psycopg://USER@HOST/DB to share them.  [the user's cache folder]"
 _CACHE = (
@@ -81,7 +87,7 @@ _CERTIFICATE = (
     click.option("--alpha", type=float, help="Probability that the certificate is wrong.  [0.05]"),
     click.option("--gamma", type=float, help="γ: semantic recovery stability; below 1 is your assumption.  [1]"),
 )
-_SEED = (click.option("--seed", type=int, help="Same seed, same certificate.  [0]"),)
+_SEED = (click.option("--seed", type=int, help="For studies: same seed, same certificate.  [0]"),)
 
 
 label_map_option = click.option(
