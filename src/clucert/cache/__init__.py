@@ -1,6 +1,6 @@
 """Answers that were paid for once: a cache of model answers that runs and processes share."""
 
-from clucert.cache.base import AnswerCache, CacheEntry, CacheStats, Claimed, ClaimingCache
+from clucert.cache.base import AnswerCache, CacheEntry, CacheStats
 from clucert.cache.files import cache_stats, clear_cache, default_cache_path, export_cache, open_cache
 from clucert.cache.keys import answer_key, clean_base_url
 from clucert.cache.location import CacheUrl
@@ -13,8 +13,6 @@ __all__ = [
     "CacheStats",
     "CacheUrl",
     "CachedModel",
-    "Claimed",
-    "ClaimingCache",
     "answer_key",
     "cache_stats",
     "clean_base_url",

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from clucert.errors import CacheError
 from clucert.types import Answer, Usage
@@ -64,33 +64,6 @@ class AnswerCache(Protocol):
 
     def close(self) -> None:
         """Free what the cache holds; calling it twice is harmless."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """What became of questions that were to be claimed; what is in neither field is being asked by somebody else."""
-
-    mine: frozenset[str]
-    """Nobody else asks these until they are stored, released, or this process is dead for a lease."""
-    known: Mapping[str, Answer]
-    """Answered already."""
-
-
-@runtime_checkable
-class ClaimingCache(AnswerCache, Protocol):
-    """A cache whose users ask no question that another one is asking at the moment.
-
-    Claims end when an answer is stored under the key, when they are released, when the cache is closed, and when the
-    process that holds them has been dead for a lease.
-    """
-
-    def claim_many(self, keys: Sequence[str]) -> Claimed:
-        """Claim the questions that are neither answered nor claimed by another process, all in one step."""
-        ...
-
-    def release_many(self, keys: Sequence[str]) -> None:
-        """Give claims back: these questions will not be asked now."""
         ...
 
 

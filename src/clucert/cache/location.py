@@ -33,8 +33,6 @@ class CacheUrl:
     host: str
     port: int | None
     database: str
-    lease: float | None = None
-    """Seconds for which a process that died keeps its questions from the others (``?lease=60``)."""
     patience: float | None = None
     """Seconds to wait for a server that went away (``?patience=60``)."""
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -50,9 +48,11 @@ class CacheUrl:
             usable = parts.scheme in _SCHEMES and not parts.fragment and "@" not in parts.path + parts.query
             port = parts.port
             options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-            lease, patience = (_seconds(options.pop(name, None)) for name in ("lease", "patience"))
+            # URLs of earlier versions may say for how long a process keeps its questions to itself.
+            options.pop("lease", None)
+            patience = _seconds(options.pop("patience", None))
         except ValueError:
-            usable, port, options, lease, patience = False, None, {}, None, None
+            usable, port, options, patience = False, None, {}, None
         database = unquote(parts.path.strip("/")) if usable else ""
         if not usable or not database or "/" in database:
             raise InputError(f"the cache's URL cannot be used: {_HOW}; special characters in it as %xx")
@@ -63,7 +63,6 @@ class CacheUrl:
             host=parts.hostname or "",
             port=port,
             database=database,
-            lease=lease,
             patience=patience,
             options={name: value for name, value in options.items() if value != _HIDDEN},
             password=secret if secret not in ("", _HIDDEN) else None,
@@ -74,8 +73,7 @@ class CacheUrl:
         secret = f":{_HIDDEN}" if self.password else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        named = {"lease": self.lease, "patience": self.patience}
-        query = {name: f"{value:g}" for name, value in named.items() if value is not None}
+        query = {} if self.patience is None else {"patience": f"{self.patience:g}"}
         query |= {name: _HIDDEN if _SECRET.search(name) else value for name, value in self.options.items()}
         at = "@" if user or secret else ""
         shown = f"?{urlencode(query, safe='*/')}" if query else ""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from clucert.cache.base import AnswerCache, ClaimingCache
+from clucert.cache.base import AnswerCache
 from clucert.cache.keys import ModelIdentity, answer_key
-from clucert.errors import BadAnswerError, CacheError
+from clucert.errors import BadAnswerError
 from clucert.types import Answer, Query, Usage
 
 if TYPE_CHECKING:
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
 
 
 CHUNK = 128
-FIRST_LOOK, LONGEST_LOOK = 0.05, 1.0
-"""Seconds between two looks at what other processes are asking: doubled as long as nothing changes."""
 
 
 @runtime_checkable
@@ -72,10 +68,7 @@ class CachedModel:
         known = self.cache.get_many([key for key in keys if key is not None])
         asked = _first_of_each(keys, known)
         fresh: dict[int, Answer] = {}
-        if isinstance(self.cache, ClaimingCache):
-            self._share(self.cache, queries, keys, asked, fresh, known)
-        else:
-            self._ask(queries, keys, asked, fresh)
+        self._ask(queries, keys, asked, fresh)
         first = {keys[i]: i for i in asked}
         answers = []
         reused: list[Usage] = []
@@ -88,38 +81,6 @@ class CachedModel:
             answers.append(Answer(stored.text, stored.label_logprobs))
         self._count(reused)
         return answers
-
-    def _share(
-        self,
-        cache: ClaimingCache,
-        queries: Sequence[Query],
-        keys: Sequence[str | None],
-        asked: Sequence[int],
-        fresh: dict[int, Answer],
-        known: dict[str, Answer],
-    ) -> None:
-        """Ask what no other process is asking, chunk by chunk; then wait for what others do, or take it over."""
-        left = [i for i in asked if keys[i] is not None]
-        self._ask(queries, keys, [i for i in asked if keys[i] is None], fresh)
-        pause = FIRST_LOOK
-        while left:
-            elsewhere: list[int] = []
-            before = len(left)
-            for start in range(0, len(left), self._chunk):
-                part = left[start : start + self._chunk]
-                claimed = cache.claim_many([key for i in part if (key := keys[i]) is not None])
-                known.update(claimed.known)
-                elsewhere += [i for i in part if keys[i] not in claimed.mine and keys[i] not in known]
-                try:
-                    self._ask(queries, keys, [i for i in part if keys[i] in claimed.mine], fresh)
-                except BaseException:
-                    with suppress(CacheError):
-                        cache.release_many(list(claimed.mine))
-                    raise
-            left = elsewhere
-            if left:
-                pause = FIRST_LOOK if len(left) < before else min(2 * pause, LONGEST_LOOK)
-                time.sleep(pause)
 
     def close(self) -> None:
         """Close the model; the cache belongs to whoever opened it."""

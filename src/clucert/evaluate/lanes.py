@@ -20,11 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from clucert.cache.base import AnswerCache, ClaimingCache
+from clucert.cache.base import AnswerCache
 from clucert.cache.keys import ModelIdentity, answer_key, clean_base_url
 from clucert.errors import AuthenticationError, BadAnswerError, ModelError
 from clucert.evaluate.budget import Budget, Price, Reservation
-from clucert.evaluate.claims import ClaimDesk, Counter
 from clucert.evaluate.entries import Entry, Group, SharedClock
 from clucert.protocols import LanguageModel
 from clucert.types import Answer, Query, Usage
@@ -129,7 +128,6 @@ class Lane:
         """Whether nothing more comes before what is in the line is answered; a :class:`GatheringModel` waits for it."""
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-model")
         self._cache_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-cache")
-        self._desk = self._claim_desk(cache) if isinstance(cache, ClaimingCache) else None
 
     @property
     def capacity(self) -> int:
@@ -147,9 +145,8 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        """Whether something is looked up, claimed, asked or stored; for a :class:`GatheringModel`, not asked."""
-        waits = bool(self._looking or self._unwritten or (self._desk and self._desk.unclaimed))
-        return waits or bool(self._open and not self.gathers)
+        """Whether something is looked up, asked or stored; for a :class:`GatheringModel`, not asked."""
+        return bool(self._looking or self._unwritten or (self._open and not self.gathers))
 
     def key(self, query: Query) -> Keyed:
         """``query`` with its key. May be called from any thread."""
@@ -185,8 +182,6 @@ class Lane:
             work = [self._gathered(self.model)]
         else:
             work = [self._batches(self.model)]
-        if self._desk:
-            self._desk.start()
         self._workers = [asyncio.create_task(coroutine) for coroutine in work]
 
     async def stop(self, *, now: bool = False) -> None:
@@ -203,8 +198,6 @@ class Lane:
         await asyncio.gather(*self._workers, return_exceptions=True)
         while self._storing is not None:
             await self._storing
-        if self._desk:
-            await self._desk.stop()
         # A model behind a server keeps connections on this loop.
         if (release := getattr(self.model, "release", None)) is not None:
             release()
@@ -256,27 +249,8 @@ class Lane:
         for entry in fresh:
             if entry.key in known:
                 self._deliver(entry, known[entry.key], cached=True)
-        if self._desk:
-            self._desk.put(entry for entry in unknown if entry.key is not None)
-            unknown = [entry for entry in unknown if entry.key is None]
         self._line.extend(unknown)
         self._wake()
-
-    def _claim_desk(self, cache: ClaimingCache) -> ClaimDesk[Entry]:
-        """What other processes are asking is not asked here; the line is kept twice as long as the model is wide."""
-
-        def ours(entry: Entry) -> None:
-            self._line.append(entry)
-            self._wake()
-
-        counter = Counter(
-            room=lambda: 2 * self.capacity - len(self._line),
-            claimed=ours,
-            answered=lambda entry, answer: self._deliver(entry, answer, cached=True),
-            dropped=self._close,
-            failed=self._fail,
-        )
-        return ClaimDesk(cache, counter, self._cache_thread)
 
     def _wake(self) -> None:
         for _ in range(len(self._idle) if self._stopping else min(len(self._line), len(self._idle))):
@@ -293,21 +267,13 @@ class Lane:
                 continue
             verdict, aside = self.budget.reserve(entry.query, self.options.price)
             if verdict == "go":
-                return self._popped(), aside
+                return self._line.popleft(), aside
             if verdict == "wait":
                 return None
             error = self.budget.exceeded()
             while self._line:
                 self._fail(self._line.popleft(), error)
-            for entry in self._desk.empty() if self._desk else ():
-                self._fail(entry, error)
         return None
-
-    def _popped(self) -> Entry:
-        entry = self._line.popleft()
-        if self._desk:
-            self._desk.nudge()
-        return entry
 
     async def _next(self) -> tuple[Entry, Reservation] | None:
         """Wait for something to ask; None when the lane stops."""
@@ -460,7 +426,7 @@ class Lane:
             self._storing = None
 
     def _deliver(self, entry: Entry, answer: Answer, *, cached: bool = False) -> None:
-        self._close(entry, stored=True)
+        self._close(entry)
         owner = entry.waiting[0][0]
         owner.seconds += entry.share
         charged: set[Group] = set()
@@ -486,8 +452,6 @@ class Lane:
             else:
                 group.done.set_exception(error)
 
-    def _close(self, entry: Entry, *, stored: bool = False) -> None:
-        if self._desk and entry.claimed:
-            self._desk.over(entry, stored=stored)
+    def _close(self, entry: Entry) -> None:
         if entry.key is not None and self._open.get(entry.key) is entry:
             del self._open[entry.key]
