@@ -8,8 +8,9 @@ from typing import Any
 
 from clucert import document
 from clucert.certificate import Certificate
+from clucert.errors import InputError
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.runs import by_id, read_manifest, read_records
+from clucert.evaluate.runs import RECORDS, Record, by_id, read_manifest, read_records
 
 
 def read_run(
@@ -22,4 +23,11 @@ def read_run(
     """
     config = StudyConfig.model_validate({**read_manifest(run_dir).config, **(overrides or {})})
     done = [record for record in by_id(read_records(run_dir)[0]) if record.document is not None][:limit]
-    return config, {record.id: document.read(record.document or {})[0].certificate for record in done}
+    return config, {record.id: _certificate(record, run_dir) for record in done}
+
+
+def _certificate(record: Record, run_dir: Path) -> Certificate:
+    try:
+        return document.read(record.document or {})[0].certificate
+    except InputError as error:
+        raise InputError(f"{run_dir / RECORDS}, input {record.id!r}: {error}") from None
