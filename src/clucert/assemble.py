@@ -138,6 +138,7 @@ def options_of(config: Config) -> ModelOptions:
         max_retries=config.max_retries,
         max_connections=config.max_connections,
         temperature=config.temperature,
+        accept_model_change=config.accept_model_change,
     )
 
 

@@ -38,6 +38,8 @@ class Config(BaseModel):
     max_retries: int = Field(default=5, ge=0)
     max_connections: int = Field(default=32, ge=1)
     temperature: float = Field(default=0.0, ge=0)
+    accept_model_change: bool = False
+    """Take whoever answers at an address for the model that answered there before, now or into the cache."""
 
     # Of tasks whose answers are free text.
     judge: str | None = None

@@ -87,6 +87,7 @@ def encode_answer(answer: Answer) -> str:
                 "cached": usage.cached,
             },
             **({} if answer.finish_reason is None else {"finish_reason": answer.finish_reason}),
+            **({} if answer.answered_by is None else {"answered_by": answer.answered_by}),
         },
         allow_nan=False,
         separators=(",", ":"),
@@ -100,14 +101,15 @@ def decode_answer(stored: str | bytes) -> Answer:
         value = json.loads(stored)
         text, logprobs, usage = value["text"], value["label_logprobs"], Usage(**value["usage"])
         numbers = None if logprobs is None else tuple(-math.inf if p is None else float(p) for p in logprobs)
-        finish_reason = value.get("finish_reason")
+        finish_reason, answered_by = value.get("finish_reason"), value.get("answered_by")
         well_formed = (
             isinstance(text, str)
             and isinstance(finish_reason, str | None)
+            and isinstance(answered_by, str | None)
             and all(isinstance(n, int) for n in (usage.calls, usage.input, usage.output, usage.cached))
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CacheError("an entry is not an answer") from error
     if not well_formed:
         raise CacheError("an entry is not an answer")
-    return Answer(text, numbers, usage, finish_reason)
+    return Answer(text, numbers, usage, finish_reason, answered_by)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from clucert.cache.authors import ACCEPT, AuthoredCache, Whose, introduction
 from clucert.cache.base import AnswerCache
 from clucert.cache.keys import ModelIdentity, answer_key
-from clucert.errors import BadAnswerError
+from clucert.errors import BadAnswerError, ModelUnavailableError
 from clucert.types import Answer, Query, Usage
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class CachedModel:
         """
         self.model = model
         self.cache = cache
+        whose: Whose | None = getattr(model, "whose", None)
+        self._mine = AuthoredCache(cache, whose)
         self.name = model.name
         self.deterministic = model.deterministic
         self.hits = 0
@@ -65,7 +69,13 @@ class CachedModel:
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer each query, in order. Raises what the model raises, and ``CacheError``."""
         keys = [answer_key(self._who, query) for query in queries]
-        known = self.cache.get_many([key for key in keys if key is not None])
+        found = self.cache.get_many([key for key in keys if key is not None])
+        spent: list[Usage] = []
+        if found and self._mine.must_ask:
+            spent = [
+                answer.usage for answer in self._introduced(queries[next(i for i, k in enumerate(keys) if k in found)])
+            ]
+        known = self._mine.own(found)
         asked = _first_of_each(keys, known)
         fresh: dict[int, Answer] = {}
         self._ask(queries, keys, asked, fresh)
@@ -78,7 +88,7 @@ class CachedModel:
                 continue
             stored = known[key] if key in known else fresh[first[key]]
             reused.append(stored.usage)
-            answers.append(Answer(stored.text, stored.label_logprobs))
+            answers.append(dataclasses.replace(stored, usage=spent.pop() if spent else Usage()))
         self._count(reused)
         return answers
 
@@ -98,7 +108,7 @@ class CachedModel:
             got = dict(zip(indices, answers, strict=True))
             fresh.update(got)
             named = {key: a for i, a in got.items() if (key := keys[i]) is not None}
-            self.cache.put_many(named, model=self.name)
+            self._mine.put_many(named, model=self.name)
 
         if isinstance(model, AnswersEach):
             wanted = [queries[i] for i in asked]
@@ -110,6 +120,13 @@ class CachedModel:
         for start in range(0, len(asked), self._chunk):
             part = asked[start : start + self._chunk]
             keep(part, model.answer([queries[i] for i in part]))
+
+    def _introduced(self, query: Query) -> Sequence[Answer]:
+        """Hear from the model before an answer of the cache is taken for its own."""
+        try:
+            return self.model.answer([introduction(query)])
+        except ModelUnavailableError as error:
+            raise ModelUnavailableError(f"{error} (to use the cache without asking who answers: {ACCEPT})") from None
 
     def _count(self, reused: Iterable[Usage]) -> None:
         with self._lock:

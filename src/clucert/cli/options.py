@@ -36,6 +36,12 @@ _MODEL = (
     click.option("--max-retries", type=int, help="Tries after the first before a call counts as failed.  [5]"),
     click.option("--max-connections", type=int, help="Calls under way at once.  [32]"),
     click.option("--temperature", type=float, help="Of the base classifier.  [0]"),
+    click.option(
+        "--accept-model-change",
+        is_flag=True,
+        default=None,
+        help="Go on, and use the cache, though the server says that another model answers than before.",
+    ),
 )
 CACHE_HELP = "File to keep answers in, or postgresql+psycopg://USER@HOST/DB to share them.  [the user's cache folder]"
 _CACHE = (

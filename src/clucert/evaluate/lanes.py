@@ -20,9 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from clucert.cache.authors import ACCEPT, NEVER_KEPT, AuthoredCache, Whose, introduction
 from clucert.cache.base import AnswerCache
 from clucert.cache.keys import ModelIdentity, answer_key, clean_base_url
-from clucert.errors import AuthenticationError, BadAnswerError, ModelError
+from clucert.errors import BadAnswerError, FatalModelError, ModelError, ModelUnavailableError
 from clucert.evaluate.budget import Budget, Price, Reservation
 from clucert.evaluate.entries import Entry, Group, SharedClock
 from clucert.protocols import LanguageModel
@@ -113,7 +114,9 @@ class Lane:
         self.identity = ModelIdentity(
             model.name, clean_base_url(self.options.base_url), self.options.identity, model.deterministic
         )
-        self._cache = cache
+        whose: Whose | None = getattr(model, "whose", None)
+        self._cache = None if cache is None else AuthoredCache(cache, whose)
+        self._introducing = asyncio.Lock()
         self._open: dict[str, Entry] = {}
         self._line: deque[Entry] = deque()
         self._idle: list[asyncio.Future[None]] = []
@@ -236,7 +239,10 @@ class Lane:
             loop = asyncio.get_running_loop()
             self._looking += 1
             try:
-                known = await loop.run_in_executor(self._cache_thread, self._cache.get_many, keys)
+                found = await loop.run_in_executor(self._cache_thread, self._cache.cache.get_many, keys)
+                if found:
+                    await self._introduce(self._cache, next(e.query for e in fresh if e.key in found))
+                    known = await loop.run_in_executor(self._cache_thread, self._cache.own, found)
             except BaseException as error:
                 for entry in fresh:
                     self._fail(entry, error)
@@ -251,6 +257,29 @@ class Lane:
                 self._deliver(entry, known[entry.key], cached=True)
         self._line.extend(unknown)
         self._wake()
+
+    async def _introduce(self, cache: AuthoredCache, query: Query) -> None:
+        """Hear from the model before an answer of the cache is taken for its own: one call in each run that uses it."""
+        introduce = getattr(self.model, "introduce", None)
+        async with self._introducing:
+            if introduce is None or not cache.must_ask:
+                return
+            query = introduction(query)
+            verdict, aside = self.budget.reserve(query, self.options.price)
+            while verdict == "wait":
+                await asyncio.sleep(SETTLING)
+                verdict, aside = self.budget.reserve(query, self.options.price)
+            if verdict != "go":
+                raise self.budget.exceeded()
+            usage: Usage | None = None
+            try:
+                usage = (await introduce(query)).usage
+            except ModelUnavailableError as error:
+                raise ModelUnavailableError(
+                    f"{error} (to use the cache without asking who answers: {ACCEPT})"
+                ) from None
+            finally:
+                self.budget.settle(aside, usage, self.options.price)
 
     def _wake(self) -> None:
         for _ in range(len(self._idle) if self._stopping else min(len(self._line), len(self._idle))):
@@ -381,7 +410,7 @@ class Lane:
             if len(answers) != len(batch):
                 raise BadAnswerError(f"{model.name} gave {len(answers)} answers to {len(batch)} queries")  # noqa: TRY301
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asked
-            if len(batch) > 1 and isinstance(error, ModelError) and not isinstance(error, AuthenticationError):
+            if len(batch) > 1 and isinstance(error, ModelError) and not isinstance(error, FatalModelError):
                 half = len(batch) // 2
                 await self._answer_batch(model, batch[:half])
                 await self._answer_batch(model, batch[half:])
@@ -397,7 +426,7 @@ class Lane:
             self.budget.settle(aside, answer.usage, self.options.price)
 
     def _answered(self, entry: Entry, answer: Answer) -> None:
-        if self._cache is None or entry.key is None:
+        if self._cache is None or entry.key is None or answer.finish_reason in NEVER_KEPT:
             self._deliver(entry, answer)
             return
         self._unwritten += 1
@@ -405,7 +434,7 @@ class Lane:
         if self._storing is None:
             self._storing = asyncio.create_task(self._store(self._cache))
 
-    async def _store(self, cache: AnswerCache) -> None:
+    async def _store(self, cache: AuthoredCache) -> None:
         """Store what has been answered, all that came during one transaction in the next, and only then deliver it."""
         loop = asyncio.get_running_loop()
         try:

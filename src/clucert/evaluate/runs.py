@@ -108,7 +108,17 @@ class Manifest(BaseModel):
 NOT_COMPARED = frozenset(
     {
         # How a run is carried out, not what it finds.
-        *("batch", "cache", "fail_fast", "fail_under", "in_flight", "junit", "max_connections", "max_cost"),
+        *(
+            "accept_model_change",
+            "batch",
+            "cache",
+            "fail_fast",
+            "fail_under",
+            "in_flight",
+            "junit",
+            "max_connections",
+            "max_cost",
+        ),
         *("max_requests", "max_retries", "max_tokens", "price_cached", "price_input", "price_output", "run_dir"),
         *("engine", "ray_address", "timeout", "workers", "worker_cpus", "worker_env", "worker_gpus"),
         # Compared by what they come to: the examples, the method's parameters, the contents of files.

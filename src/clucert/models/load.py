@@ -34,6 +34,8 @@ class ModelOptions:
     max_connections: int = 32
     temperature: float = 0.0
     """What the task will sample at; above 0 a remote model is not deterministic."""
+    accept_model_change: bool = False
+    """Take whoever answers at an address for the same model as before."""
     context: int = 4096
     """Longest prompt plus answer of a local GGUF model, in tokens."""
 

@@ -45,6 +45,7 @@ class _Choice(TypedDict):
     message: _Message
     finish_reason: NotRequired[str | None]
     logprobs: NotRequired[_Logprobs | None]
+    error: NotRequired[Any]
 
 
 class _PromptDetails(TypedDict):
@@ -60,6 +61,8 @@ class _Usage(TypedDict):
 class _Completion(TypedDict):
     choices: Annotated[list[_Choice], Field(min_length=1)]
     usage: NotRequired[_Usage | None]
+    model: NotRequired[Any]
+    system_fingerprint: NotRequired[Any]
 
 
 _COMPLETION = TypeAdapter(_Completion)
@@ -131,14 +134,18 @@ def _answer(completion: _Completion, query: Query) -> Answer:
     text = message.get("content") or message.get("refusal") or ""
     tokens = (logprobs.get("content") if logprobs else None) or []
     scores = None
+    # Routers report the failure of whom they asked inside of an answer.
+    reason = "error" if choice.get("error") else choice.get("finish_reason")
+    named = (completion.get("model"), completion.get("system_fingerprint"))
+    author = " ".join(name for name in named if isinstance(name, str) and name)[:200] or None
     if query.labels and tokens:
         scores = label_scores(query.labels, text, tokens[0].get("top_logprobs", ()))
     if used is None:
-        return Answer(text, scores, Usage(1), choice.get("finish_reason"))
+        return Answer(text, scores, Usage(1), reason, author)
     read, details = used.get("prompt_tokens") or 0, used.get("prompt_tokens_details")
     _check_not_truncated(query, read)
     cached = (details.get("cached_tokens") if details else None) or 0
-    return Answer(text, scores, Usage(1, read, used.get("completion_tokens") or 0, cached), choice.get("finish_reason"))
+    return Answer(text, scores, Usage(1, read, used.get("completion_tokens") or 0, cached), reason, author)
 
 
 def label_scores(labels: Sequence[str], text: str, top: Sequence[_TopToken]) -> tuple[float, ...] | None:
