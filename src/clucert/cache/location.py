@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from pydantic import BeforeValidator, InstanceOf, PlainSerializer
+from pydantic import BeforeValidator, InstanceOf, PlainSerializer, SerializationInfo
 
 from clucert.errors import InputError
 
@@ -115,12 +115,18 @@ def masked(argument: str) -> str:
 
 
 def _parsed(value: object) -> Any:
+    if value in ("False", "false"):
+        # As earlier versions wrote "no cache" down; nobody means a file of that name.
+        return False
     return cache_location(value) if isinstance(value, str) and _URL.match(value) else value
 
 
+def _dumped(value: CacheLocation | Literal[False] | None, info: SerializationInfo) -> Any:
+    return str(value) if isinstance(value, CacheUrl) or (value and info.mode == "json") else value
+
+
 CacheField = Annotated[
-    Path | Annotated[InstanceOf[CacheUrl], PlainSerializer(str, return_type=str)] | Literal[False] | None,
-    BeforeValidator(_parsed),
+    Path | InstanceOf[CacheUrl] | Literal[False] | None, BeforeValidator(_parsed), PlainSerializer(_dumped)
 ]
 """Where a configuration keeps answers: None is the user's cache folder, False nowhere. Dumped without its password."""
 
