@@ -16,12 +16,13 @@ from tests.cache.test_cache_behaviour import answers, key
 from tests.postgres_server import PASSWORD, QUOTED, PostgresServer
 
 from clucert.cache import CacheUrl, open_cache
-from clucert.cache.location import cache_location, masked
+from clucert.cache.location import cache_location
 from clucert.cache.outbox import cache_folder
 from clucert.config import Config
 from clucert.errors import CacheError, InputError
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import load_config, print_config
+from clucert.redact import redact_argument
 from clucert.types import Answer
 
 
@@ -66,12 +67,16 @@ def test_the_password_is_never_shown(tmp_path):
     for text in (
         *(str(location), repr(location), repr(config), str(config), config.model_dump_json()),
         *(str(config.model_dump()), print_config(study), repr(study), plan.manifest.model_dump_json(indent=1)),
-        *(masked(written), masked(f"--cache={written}"), location.scrub(f"no: s%23cret%40x or\n{location.password}")),
+        *(
+            redact_argument(written),
+            redact_argument(f"--cache={written}"),
+            location.scrub(f"no: s%23cret%40x or\n{location.password}"),
+        ),
     ):
         assert "cret" not in text
         assert "***" in text
     assert plan.manifest.config["cache"] == shown
-    assert plan.manifest.command[3:] == [shown.replace("me:***@", ""), f"--cache={shown.replace('me:***@', '')}"]
+    assert plan.manifest.command[3:] == [shown, f"--cache={shown}"]
     # Read back, it has no password: PGPASSWORD or ~/.pgpass supplies it.
     again = load_config(None, {"cache": plan.manifest.config["cache"]}).cache
     assert isinstance(again, CacheUrl)

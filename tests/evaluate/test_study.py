@@ -14,9 +14,10 @@ import pytest
 from study_world import ROWS, SECRET, World, write_data
 
 from clucert.errors import InputError, UsageError
-from clucert.evaluate.plan import make_plan, scrub
+from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import load_config
 from clucert.evaluate.study import Snapshot, evaluate
+from clucert.redact import redact
 
 
 @pytest.mark.slow
@@ -207,7 +208,7 @@ def test_a_plan_names_its_run_and_reads_no_model(tmp_path: Path):
 
 def test_secrets_are_scrubbed():
     env = {"MY_API_KEY": "hunter2hunter2", "SHORT_KEY": "abc", "HOME": "/home/me"}
-    said = scrub("key hunter2hunter2 at http://me:pw@host/v1\nBearer abc.def sk-12345678 abc", env)
+    said = redact("key hunter2hunter2 at http://me:pw@host/v1\nBearer abc.def sk-12345678 abc", env=env)
     assert said == "key *** at http://host/v1 Bearer *** *** abc"
 
 

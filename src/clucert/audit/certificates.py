@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from clucert import document
-from clucert.cache.keys import clean_base_url
 from clucert.certificate import Certificate
 from clucert.errors import InputError, UsageError
-from clucert.evaluate.plan import scrub, server_of
+from clucert.evaluate.plan import server_of
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.runs import MANIFEST, RECORDS, Record, by_id, read_manifest, read_records
+from clucert.redact import clean_base_url, redact
 
 _THE_USERS_OWN = frozenset(
     {
@@ -55,7 +55,7 @@ def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
     there = stored.get("base_url")
     if there and config.base_url is None and server_of(config) != clean_base_url(str(there)):
         raise UsageError(
-            f"the run in {run_dir} was made at {scrub(str(there))}: if that server may have your key and your texts, "
+            f"the run in {run_dir} was made at {redact(str(there))}: if that server may have your key and your texts, "
             f"confirm it with --base-url, or name another one"
         )
     return config

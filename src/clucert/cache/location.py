@@ -13,11 +13,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, SerializationInfo
 
 from clucert.errors import InputError
+from clucert.redact import HIDDEN, SECRET_PARAMETER, redact
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SCHEMES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
-_SECRET = re.compile(r"pass|secret|token|key", re.IGNORECASE)
-_HIDDEN = "***"
 _HOW = "write it like  postgresql+psycopg://user@host/database  (the password may be in PGPASSWORD or ~/.pgpass)"
 
 
@@ -64,17 +63,17 @@ class CacheUrl:
             port=port,
             database=database,
             patience=patience,
-            options={name: value for name, value in options.items() if value != _HIDDEN},
-            password=secret if secret not in ("", _HIDDEN) else None,
+            options={name: value for name, value in options.items() if value != HIDDEN},
+            password=secret if secret not in ("", HIDDEN) else None,
         )
 
     def __str__(self) -> str:
         user = quote(self.user, safe="")
-        secret = f":{_HIDDEN}" if self.password else ""
+        secret = f":{HIDDEN}" if self.password else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
         query = {} if self.patience is None else {"patience": f"{self.patience:g}"}
-        query |= {name: _HIDDEN if _SECRET.search(name) else value for name, value in self.options.items()}
+        query |= {name: HIDDEN if SECRET_PARAMETER.search(name) else value for name, value in self.options.items()}
         at = "@" if user or secret else ""
         shown = f"?{urlencode(query, safe='*/')}" if query else ""
         return f"postgresql+psycopg://{user}{secret}{at}{host}{port}/{quote(self.database)}{shown}"
@@ -84,11 +83,7 @@ class CacheUrl:
 
     def scrub(self, message: str) -> str:
         """``message`` on one line without the password."""
-        for secret in (self.password, *(v for k, v in self.options.items() if _SECRET.search(k))):
-            if secret:
-                for written in {secret, quote(secret, safe="")}:
-                    message = message.replace(written, _HIDDEN)
-        return " ".join(message.split())
+        return redact(message, (self.password, *(v for k, v in self.options.items() if SECRET_PARAMETER.search(k))))
 
 
 CacheLocation = Path | CacheUrl
@@ -101,17 +96,6 @@ def cache_location(written: str | os.PathLike[str] | CacheUrl) -> CacheLocation:
     if isinstance(written, str) and _URL.match(written):
         return CacheUrl.of(written)
     return Path(written).expanduser()
-
-
-def masked(argument: str) -> str:
-    """A part of a command line as it may be shown: a cache's URL in it loses its password."""
-    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    if not value.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):
-        return argument
-    try:
-        return f"{option}{equals}{CacheUrl.of(value)}"
-    except InputError:
-        return f"{option}{equals}postgresql://{_HIDDEN}"
 
 
 def _parsed(value: object) -> Any:

@@ -22,11 +22,12 @@ from typing import Protocol, runtime_checkable
 
 from clucert.cache.authors import ACCEPT, NEVER_KEPT, AuthoredCache, Whose, introduction
 from clucert.cache.base import AnswerCache
-from clucert.cache.keys import ModelIdentity, answer_key, clean_base_url
+from clucert.cache.keys import ModelIdentity, answer_key
 from clucert.errors import BadAnswerError, FatalModelError, ModelError, ModelUnavailableError
 from clucert.evaluate.budget import Budget, Price, Reservation
 from clucert.evaluate.entries import Entry, Group, SharedClock
 from clucert.protocols import LanguageModel
+from clucert.redact import clean_base_url
 from clucert.types import Answer, Query, Usage
 
 Keyed = tuple[Query, str | None]
