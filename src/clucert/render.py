@@ -198,8 +198,8 @@ def _sampler(certificate: Certificate) -> Iterable[Text]:
             at, far = (f"{floor(100 * p) / 100:.2f}" for p in (here, edge))
             yield _row(
                 "sampler",
-                f"predict answers so with probability ≥ {at} on this text, ≥ {far} after {radius.words} words "
-                f"swapped for {THREATS[threat]}; else it mostly abstains",
+                f"predict answers so with probability ≥ {at} on this text, ≥ {far} at the edge of the proved radius "
+                f"({radius.words}, {THREATS[threat]}); else it mostly abstains",
             )
 
 

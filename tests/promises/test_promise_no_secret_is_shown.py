@@ -9,7 +9,7 @@ import sys
 import traceback
 
 import pytest
-from test_promise_whose_answers import Serving, serve
+from tests.promises.test_promise_whose_answers import Serving, serve
 
 from clucert.config import Config
 from clucert.errors import CluCertError

@@ -21,6 +21,7 @@ from clucert.report.runs import load_run
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "certificate.json").read_text())
 READ = ("subject", "settings", "labels", "selection", "readings", "exhaustive", "overlaps", "notes", "samples", "cost")
 NULLABLE = {
+    "settings.seed",
     *("settings.threshold", "settings.refine_length", "settings.lexicon", "settings.encoder", "settings.perturbation"),
     *("settings.base.base_url", "settings.base.reader", "samples.1.vote", "samples.0.vote", "ballots"),
     *(f"subject.protected.{i}" for i in range(4)),

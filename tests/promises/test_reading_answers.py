@@ -277,7 +277,7 @@ TEXT = "a warm and funny film that never loses its way and stays with you"
 def test_a_stored_certificate_with_a_reserved_label_is_refused() -> None:
     stored = clucert.smooth(Fixed("a", ("a", "b")), ["a", "b"], **SMALL).certify(TEXT).document()
     for change in ({"labels": ["a", "unparsed"]}, {"selection": {**stored["selection"], "counts": {"Un parsed": 50}}}):
-        with pytest.raises(InputError, match="counts what is no label"):
+        with pytest.raises(InputError, match="is the name of what is no label"):
             document.read({**stored, **change})
 
 
