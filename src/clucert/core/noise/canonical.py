@@ -182,14 +182,11 @@ def _shortened(word: str) -> list[str]:
 
 
 def _within_one_edit(a: str, b: str) -> bool:
-    """Whether one letter inserted, deleted or replaced, or two neighbours swapped, make one of the other, or none."""
-    short, long = sorted((a, b), key=len)
-    i = next((i for i, (x, y) in enumerate(zip(short, long, strict=False)) if x != y), len(short))
-    if len(short) < len(long):
-        return short[i:] == long[i + 1 :]
-    return short[i + 1 :] == long[i + 1 :] or (
-        short[i : i + 2] == long[i : i + 2][::-1] and short[i + 2 :] == long[i + 2 :]
-    )
+    """Whether words with a part in common are one edit apart, or none: of unequal length, one is a part of the other."""
+    if len(a) != len(b) or a == b:
+        return True
+    i = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
+    return a[i + 1 :] == b[i + 1 :] or (a[i : i + 2] == b[i : i + 2][::-1] and a[i + 2 :] == b[i + 2 :])
 
 
 @dataclass(frozen=True, slots=True)
