@@ -182,7 +182,7 @@ def _shortened(word: str) -> list[str]:
 
 
 def _within_one_edit(a: str, b: str) -> bool:
-    """Whether words with a part in common are one edit apart, or none: of unequal length, one is a part of the other."""
+    """Whether words that share a part are at most one edit apart; of unequal length, one is a part of the other."""
     if len(a) != len(b) or a == b:
         return True
     i = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
