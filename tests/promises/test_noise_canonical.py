@@ -96,6 +96,8 @@ def test_forms():
     assert folded("STRASSE Straße") == "strasse strasse"
     assert form("1l|O0") == "1l|O0"
     assert form("각 が") == "각 が" == unicodedata.normalize("NFC", "각 が")
+    composed = Characters({"が": "x", "か": "y"})  # A form that is composed last is not looked up.
+    assert composed(composed("か\u3099")) == composed("か\u3099") == composed("が")
     for wrong in ({"ab": "c"}, {"a": "b"}, {"б": "в"}, {"б": ""}, {"б": " "}, {"б": "\n"}):
         with pytest.raises(InputError):
             Characters(wrong)
@@ -165,6 +167,12 @@ def test_case_and_other_tokens():
     rare = Spelling({"cast": 9, "cost": 1})
     assert rare("cxst") == "cast"
     assert rare.sealed("cast") != rare.sealed("cost")
+    equal = Spelling({f"c{letter}st": 7 for letter in "zyxwvutsrqponmlkjihgfedcba"})
+    assert equal("c-st") == "c-st"
+    assert [Spelling({f"c{letter}st": 7 for letter in "zyxwba"})(word) for word in ("cst", "clst")] == ["cast", "cast"]
+    assert equal.sealed("cast")
+    assert not equal.sealed("cbst")
+    assert not Spelling({"a": 9}).sealed("a")  # One deletion, and there is no token.
     for alphabet in ("aB", "", "a b", "a1", "日本"):
         with pytest.raises(InputError):
             Spelling({}, alphabet=alphabet)

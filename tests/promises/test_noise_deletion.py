@@ -211,6 +211,7 @@ def test_a_constant_number_kept_proves_nothing_where_texts_are_too_short():
     assert noise.overlap(2, 0, 1) == Overlap(Fraction(0), Fraction(0))
     assert noise.slack("insert", 2, 1) == NEVER
     assert noise.slack("delete", 3, 1) == NEVER
+    assert Overlap(Fraction(0), Fraction(1, 2)).slack == Overlap(Fraction(1, 2), Fraction(0)).slack == NEVER
     assert noise.floor("delete", 3, 1, Fraction(1)) == 0
     assert noise.slack("edit", 2, 0) == 0
 

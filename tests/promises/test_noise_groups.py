@@ -147,6 +147,20 @@ def test_radii_hold_against_every_text_of_the_ball(name):
     assert certified[threats[0]] > 3, certified
 
 
+def test_insertions_deletions_and_moves_mix():
+    """The radius of one of the three is that of any mix of them: two operations of any kinds touch two groups."""
+    noise, rng = CASES["groups"][0], random.Random(4)
+    for _ in range(30):
+        x = tuple(rng.choice("abcd") for _ in range(rng.randint(1, 3)))
+        parts = sub_texts(noise, x)
+        seen = {(h, z): Fraction(1) for h, part in enumerate(parts) for z in part}
+        lead = [[Fraction(1) for _ in part] for part in parts]
+        kinds = [rng.choice(("insert", "delete", "move")) for _ in range(2)]
+        reached = {z for y in ball(x, kinds[0], 1, "abcd") for z in ball(y, kinds[1], 1, "abcd")}
+        lost = 3 - min(worst_lead(noise, seen, y, Fraction(-1)) for y in reached)
+        assert lost <= noise.slack("move", 2) == noise.loss(lead, "insert", 2) == 4
+
+
 def test_any_number_of_votes_that_agree():
     """Nine questions, all agreeing: any 4 tokens inserted, deleted or moved, or any 2 replaced; 4 by place."""
     agree = [[hard("c")] * 9]
@@ -199,6 +213,7 @@ def test_members_cover_every_token_once_in_order():
             assert [set(places) for places in part] == [
                 {i for k in shown for i in single[k]} for shown in combinations(range(5), 3)
             ]
+    assert Blocks(3, interleaved=True).members("a" * 5) == [[(0, 3), (1, 4), (2,)]]
     assert [len(places) for places in Blocks(5).members("a" * 12)[0]] == [2, 2, 3, 2, 3]
 
 

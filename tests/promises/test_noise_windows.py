@@ -126,6 +126,7 @@ def test_radii_of_a_long_harmful_text():
     assert noise.flag_radius(16, 4, "block", 20) == Radius(3)  # 16 − 3·4 = 4: at least τ is enough.
     assert noise.flag_radius(16, 5, "block", 20) == Radius(2)
     assert noise.flag_radius(16, 2, "replace", 20) == Radius(2)
+    assert noise.flag_radius(0, 1, "ends", 20) is None
     assert noise.margin_lost("block", 1, 20) is None
     assert noise.margin_lost("replace", 1, 20) == 10
     assert noise.margin_lost("replace", 0, 20) == 0

@@ -127,6 +127,11 @@ class Spelling:
         self._letters = frozenset(alphabet)
         spelt = (word for word in frequencies if word and self._letters.issuperset(word))
         self._frequency = {word: frequencies[word] for word in spelt}
+        # Two words within one edit of each other have one of these parts in common.
+        self._by_part: dict[str, tuple[str, ...]] = {}
+        for word in self._frequency:
+            for part in {word, *_shortened(word)}:
+                self._by_part[part] = (*self._by_part.get(part, ()), word)
         self._code = lru_cache(maxsize=1 << 18)(self._code_of)
         self._sealed = lru_cache(maxsize=1 << 16)(self._is_sealed)
 
@@ -162,12 +167,26 @@ class Spelling:
     def _code_of(self, low: str) -> str:
         if low in self._frequency or len(low) < self.shortest:
             return low
-        known = [word for word in self.edits(low) if word in self._frequency]
+        shared = {word for part in {low, *_shortened(low)} for word in self._by_part.get(part, ())}
+        known = [word for word in shared if _within_one_edit(low, word)]
         return min(known, key=lambda word: (-self._frequency[word], word), default=low)
 
     def _is_sealed(self, low: str) -> bool:
         own = self._code(low)
-        return all(bool(word) and (word in self._frequency or self._code_of(word) == own) for word in self.edits(low))
+        return all(word in self._frequency or self._code(word) == own for word in self.edits(low))
+
+
+def _shortened(word: str) -> list[str]:
+    """The word without one of its letters."""
+    return [word[:i] + word[i + 1 :] for i in range(len(word))]
+
+
+def _within_one_edit(a: str, b: str) -> bool:
+    """Whether words that share a part are at most one edit apart; of unequal length, one is a part of the other."""
+    if len(a) != len(b) or a == b:
+        return True
+    i = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
+    return a[i + 1 :] == b[i + 1 :] or (a[i : i + 2] == b[i : i + 2][::-1] and a[i + 2 :] == b[i + 2 :])
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,8 @@ class Groups(_Grouped):
 
     Where a token stands does not matter, and how many there are does not either, so the length may change. A token that
     is inserted, deleted or moved touches the one group it belongs to, a replaced one its own and that of its successor:
-    ``n_ĉ − n_j > 2·q·(insertions + deletions + moves + 2·replacements)``. ``edit`` is any mix, each operation at 2.
+    ``n_ĉ − n_j > 2·q·(insertions + deletions + moves + 2·replacements)``. ``edit`` is any mix, each operation at 2;
+    a radius of ``insert``, ``delete`` or ``move`` holds for any mix of these three.
 
     ``count`` must be the same for *all* texts: were it read from a table by length, one more token could regroup them
     all. (A canonical form is applied before, to text or tokens; it may merge case.) The key is fixed before any text is

@@ -75,7 +75,7 @@ class Windows:
         ``everything`` (any number of pieces) or 0; so it is for inserted blocks of windows of one piece.
         """
         _check_threshold(at_least)
-        if harmful >= at_least and harmful - self.vanish(threat, 1, n) >= at_least and self.vanish(threat, 1, n) == 0:
+        if harmful >= at_least and self.vanish(threat, 1, n) == 0:
             return Radius(0, everything=True)
         limit = n if threat in ("delete", "replace") else None
         return largest(lambda r: harmful - self.vanish(threat, r, n) >= at_least, limit)
