@@ -380,6 +380,8 @@ def test_reasoning_is_all_that_stands_before_its_last_end() -> None:
     assert sst2.read(Answer("negative<think>x</think>positive")) is None
     assert sst2.read(Answer("<|channel|>final<|message|>positive<|channel|>analysis")) is None
     assert sst2.read(Answer("<|channel|>commentary<|message|>positive")) is None
+    # A turn that goes on behind what it said is not over.
+    assert load_task("gsm8k").read(Answer("<|channel|>final<|message|>#### 18<|channel|>analysis")) is None
 
 
 # Servers
