@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import math
@@ -22,6 +23,7 @@ from tests.models.fake_server import Reply, Request, completion, serving
 import clucert
 from clucert import document
 from clucert.assemble import classifier_of
+from clucert.driver import Backends
 from clucert.errors import BadAnswerError, CluCertError, InputError, UnreadableError
 from clucert.models.endpoint import Endpoint
 from clucert.models.load import ModelOptions
@@ -284,6 +286,14 @@ def test_a_stored_certificate_with_a_reserved_label_is_refused() -> None:
 def test_a_vote_for_no_label_of_a_closed_set_is_an_error_and_never_lost() -> None:
     with pytest.raises(BadAnswerError, match="voted 'c'"):
         clucert.smooth(Fixed("c", ("a", "b")), ["a", "b"], **SMALL).certify(TEXT)
+
+
+def test_an_open_classifier_that_says_unparsed_casts_no_vote() -> None:
+    closed = clucert.smooth(Fixed("a", ("a", "b")), ["a", "b"], **SMALL)
+    smoother = dataclasses.replace(closed.smoother, labels=None)
+    made = clucert.SmoothedClassifier(smoother, Backends(Fixed("Un-parsed", None))).certify(TEXT)
+    assert made.certificate.selection.unparsed == 50
+    assert made.prediction is None
 
 
 def test_an_open_answer_called_unparsed_is_unparsed(tmp_path: Path) -> None:
