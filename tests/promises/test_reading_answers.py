@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import math
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 import clucert
 from clucert import document
 from clucert.assemble import classifier_of
+from clucert.driver import Backends
 from clucert.errors import BadAnswerError, CluCertError, InputError, UnreadableError
 from clucert.models.endpoint import Endpoint
 from clucert.models.load import ModelOptions
@@ -286,6 +288,14 @@ def test_a_vote_for_no_label_of_a_closed_set_is_an_error_and_never_lost() -> Non
         clucert.smooth(Fixed("c", ("a", "b")), ["a", "b"], **SMALL).certify(TEXT)
 
 
+def test_an_open_classifier_that_says_unparsed_casts_no_vote() -> None:
+    closed = clucert.smooth(Fixed("a", ("a", "b")), ["a", "b"], **SMALL)
+    smoother = dataclasses.replace(closed.smoother, labels=None)
+    made = clucert.SmoothedClassifier(smoother, Backends(Fixed("Un-parsed", None))).certify(TEXT)
+    assert made.certificate.selection.unparsed == 50
+    assert made.prediction is None
+
+
 def test_an_open_answer_called_unparsed_is_unparsed(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text(json.dumps({"prompt": "{text}", "pattern": "is (\\w+)"}))
     task = load_task(str(tmp_path / "t.yaml"))
@@ -380,6 +390,8 @@ def test_reasoning_is_all_that_stands_before_its_last_end() -> None:
     assert sst2.read(Answer("negative<think>x</think>positive")) is None
     assert sst2.read(Answer("<|channel|>final<|message|>positive<|channel|>analysis")) is None
     assert sst2.read(Answer("<|channel|>commentary<|message|>positive")) is None
+    # A turn that goes on behind what it said is not over.
+    assert load_task("gsm8k").read(Answer("<|channel|>final<|message|>#### 18<|channel|>analysis")) is None
 
 
 # Servers
