@@ -1,4 +1,4 @@
-"""Charts as SVG text, drawn here so that they need no script, print, and are the same for the same run.
+"""Charts as SVG elements, for the page and for files: they need no script, print, and are the same for the same run.
 
 Colours are classes of the style sheet (``run0`` … ``run7``), so they follow light, dark and print.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from xml.etree.ElementTree import Element, tostring
-
-from markupsafe import Markup
+from xml.etree.ElementTree import Element
 
 from clucert.report.figures import duration
 from clucert.report.markup import text
@@ -57,7 +55,7 @@ class Frame:
         return self.base - share * (self.base - self.top)
 
 
-def curves(series: Sequence[Series], width: int, title: str, *, height: int = 300) -> Markup:
+def curves(series: Sequence[Series], width: int, title: str, *, height: int = 300) -> Element:
     """Certified accuracy over the number of changed words, a band for the interval, one line for each run."""
     frame = Frame(width, height)
     last = max((len(s.points) - 1 for s in series), default=0)
@@ -71,7 +69,7 @@ def curves(series: Sequence[Series], width: int, title: str, *, height: int = 30
     return _svg(frame, title, [*axes, *bands, *lines])
 
 
-def histogram(bins: Sequence[Bin], index: int, width: int, title: str, *, height: int = 170) -> Markup:
+def histogram(bins: Sequence[Bin], index: int, width: int, title: str, *, height: int = 170) -> Element:
     """How many inputs have which radius; answers that are wrong are drawn paler, on top."""
     frame = Frame(width, height, left=38)
     tallest = max((b.right + b.wrong for b in bins), default=0) or 1
@@ -83,14 +81,14 @@ def histogram(bins: Sequence[Bin], index: int, width: int, title: str, *, height
         thick = min(slot * 0.76, 36)
         parts += _column(column, x + (slot - thick) / 2, thick, tallest, index, frame)
         if i % every == 0:
-            parts.append(_label(x + slot / 2, frame.base + 16, column.label, "middle"))
-    parts.append(_label(frame.left + frame.inner / 2, frame.height - 4, "radius in words", "middle", "axis"))
+            parts.append(label(x + slot / 2, frame.base + 16, column.label, "middle"))
+    parts.append(label(frame.left + frame.inner / 2, frame.height - 4, "radius in words", "middle", "axis"))
     return _svg(frame, title, parts)
 
 
 def stage_bars(
     rows: Sequence[tuple[str, Mapping[Work, float]]], stages: Sequence[Work], width: int, title: str
-) -> Markup:
+) -> Element:
     """One bar for each run, as long as its seconds, cut into stages."""
     row_height = 46
     frame = Frame(width, len(rows) * row_height + 34, left=4, right=60, top=4, bottom=34)
@@ -98,10 +96,10 @@ def stage_bars(
     parts: list[Element] = []
     for i, (name, seconds) in enumerate(rows):
         top = frame.top + i * row_height
-        parts.append(_label(frame.left, top + 13, _shorten(name, width // 9), "start"))
+        parts.append(label(frame.left, top + 13, shorten(name, width // 9), "start"))
         parts += _stage_bar(seconds, stages, longest, top + 20, frame)
     return _svg(
-        frame, title, [*parts, _label(frame.left, frame.height - 8, "seconds, summed over inputs", "start", "axis")]
+        frame, title, [*parts, label(frame.left, frame.height - 8, "seconds, summed over inputs", "start", "axis")]
     )
 
 
@@ -113,58 +111,57 @@ def _stage_bar(
         length = frame.inner * seconds.get(stage, 0.0) / longest
         if length > 0:
             hint = _title(f"{stage}: {seconds[stage]:.1f} s")
-            yield _shape("rect", hint, x=_n(x), y=_n(top), width=_n(length), height=16, class_=f"stage{k}")
+            yield shape("rect", hint, x=_n(x), y=_n(top), width=_n(length), height=16, class_=f"stage{k}")
         x += length
-    yield _label(x + 6, top + 13, duration(sum(seconds.values())), "start")
+    yield label(x + 6, top + 13, duration(sum(seconds.values())), "start")
 
 
-def interval_bar(point: Point, index: int) -> Markup:
+def interval_bar(point: Point, index: int) -> Element:
     """One share with its interval on a track from 0 to 1."""
     low, high, value = (100 * v for v in (point.low, point.high, point.value))
     colour, middle = f"run{index % COLOURS}", min(max(value - 0.6, 0), 98.8)
-    bar = _shape(
+    return shape(
         "svg",
-        _shape("rect", x=0, y=3, width=100, height=2, class_="track"),
-        _shape("rect", x=_n(low), y=1.5, width=_n(max(high - low, 0.6)), height=5, class_=f"band {colour}"),
-        _shape("rect", x=_n(middle), y=0, width=1.2, height=8, class_=f"mark {colour}"),
+        shape("rect", x=0, y=3, width=100, height=2, class_="track"),
+        shape("rect", x=_n(low), y=1.5, width=_n(max(high - low, 0.6)), height=5, class_=f"band {colour}"),
+        shape("rect", x=_n(middle), y=0, width=1.2, height=8, class_=f"mark {colour}"),
         viewBox="0 0 100 8",
         preserveAspectRatio="none",
         class_="interval",
         aria_hidden="true",
     )
-    return _drawn(bar)
 
 
-def swatch(index: int) -> Markup:
+def swatch(index: int) -> Element:
     """The line and marker of a run, for legends and headings."""
-    line = _shape("path", d="M0 6H24", class_=_line_style(index))
+    line = shape("path", d="M0 6H24", class_=_line_style(index))
     mark = _marker(12, 6, index)
     size = {"viewBox": "0 0 24 12", "width": 24, "height": 12}
-    return _drawn(_shape("svg", line, mark, **size, class_="swatch", aria_hidden="true"))
+    return shape("svg", line, mark, **size, class_="swatch", aria_hidden="true")
 
 
-def _svg(frame: Frame, title: str, parts: Iterable[Element]) -> Markup:
+def _svg(frame: Frame, title: str, parts: Iterable[Element]) -> Element:
     size = f"0 0 {frame.width} {frame.height}"
-    return _drawn(_shape("svg", *parts, viewBox=size, role="img", aria_label=title, class_="chart"))
+    return shape("svg", *parts, viewBox=size, role="img", aria_label=title, class_="chart")
 
 
 def _band(series: Series, x: Scale, frame: Frame) -> Element:
     upper = [f"{_n(x(d))} {_n(frame.y(p.high))}" for d, p in enumerate(series.points)]
     lower = [f"{_n(x(d))} {_n(frame.y(p.low))}" for d, p in enumerate(series.points)]
-    return _shape("path", d=f"M{'L'.join([*upper, *reversed(lower)])}Z", class_=f"band run{series.index % COLOURS}")
+    return shape("path", d=f"M{'L'.join([*upper, *reversed(lower)])}Z", class_=f"band run{series.index % COLOURS}")
 
 
 def _line(series: Series, x: Scale, frame: Frame) -> Element:
     places = [(x(d), frame.y(p.value)) for d, p in enumerate(series.points)]
     route = "M" + "L".join(f"{_n(a)} {_n(b)}" for a, b in places)
-    path = _shape("path", d=route, class_=_line_style(series.index))
+    path = shape("path", d=route, class_=_line_style(series.index))
     dots = []
     for delta, (point, (a, b)) in enumerate(zip(series.points, places, strict=True)):
         hint = (
             f"{series.name}: {100 * point.value:.1f}% at δ = {delta} ({100 * point.low:.1f} to {100 * point.high:.1f}%)"
         )
-        dots.append(_shape("g", _title(hint), _marker(a, b, series.index)))
-    return _shape("g", path, *dots)
+        dots.append(shape("g", _title(hint), _marker(a, b, series.index)))
+    return shape("g", path, *dots)
 
 
 def _line_style(index: int) -> str:
@@ -173,35 +170,34 @@ def _line_style(index: int) -> str:
 
 def _marker(x: float, y: float, index: int) -> Element:
     """A circle, square, triangle or diamond: runs differ without colour too."""
-    classes = f"mark run{index % COLOURS}"
-    shape = index % MARKERS
-    if shape == 0:
-        return _shape("circle", cx=_n(x), cy=_n(y), r=3.5, class_=classes)
-    if shape == 1:
-        return _shape("rect", x=_n(x - 3), y=_n(y - 3), width=6, height=6, class_=classes)
-    if shape == 2:
-        return _shape("path", d=f"M{_n(x)} {_n(y - 4)}l4 7h-8Z", class_=classes)
-    return _shape("path", d=f"M{_n(x)} {_n(y - 4.5)}l4.5 4.5l-4.5 4.5l-4.5 -4.5Z", class_=classes)
+    classes, form = f"mark run{index % COLOURS}", index % MARKERS
+    if form == 0:
+        return shape("circle", cx=_n(x), cy=_n(y), r=3.5, class_=classes)
+    if form == 1:
+        return shape("rect", x=_n(x - 3), y=_n(y - 3), width=6, height=6, class_=classes)
+    if form == 2:
+        return shape("path", d=f"M{_n(x)} {_n(y - 4)}l4 7h-8Z", class_=classes)
+    return shape("path", d=f"M{_n(x)} {_n(y - 4.5)}l4.5 4.5l-4.5 4.5l-4.5 -4.5Z", class_=classes)
 
 
 def _share_axis(frame: Frame) -> Iterable[Element]:
     for percent in (0, 25, 50, 75, 100):
         y = frame.y(percent / 100)
-        yield _shape("line", x1=frame.left, x2=frame.width - frame.right, y1=_n(y), y2=_n(y), class_="grid")
-        yield _label(frame.left - 6, y + 4, f"{percent}%", "end")
+        yield shape("line", x1=frame.left, x2=frame.width - frame.right, y1=_n(y), y2=_n(y), class_="grid")
+        yield label(frame.left - 6, y + 4, f"{percent}%", "end")
 
 
 def _count_axis(frame: Frame, x: Scale, last: int, name: str) -> Iterable[Element]:
     for tick in range(0, last + 1, _step(last, frame.inner // 34)):
-        yield _label(x(tick), frame.base + 17, str(tick), "middle")
-    yield _label(frame.left + frame.inner / 2, frame.height - 4, name, "middle", "axis")
+        yield label(x(tick), frame.base + 17, str(tick), "middle")
+    yield label(frame.left + frame.inner / 2, frame.height - 4, name, "middle", "axis")
 
 
 def _number_axis(frame: Frame, tallest: int) -> Iterable[Element]:
     for tick in range(0, tallest + 1, _step(tallest, 4)):
         y = frame.y(tick / tallest)
-        yield _shape("line", x1=frame.left, x2=frame.width - frame.right, y1=_n(y), y2=_n(y), class_="grid")
-        yield _label(frame.left - 6, y + 4, str(tick), "end")
+        yield shape("line", x1=frame.left, x2=frame.width - frame.right, y1=_n(y), y2=_n(y), class_="grid")
+        yield label(frame.left - 6, y + 4, str(tick), "end")
 
 
 def _column(column: Bin, x: float, width: float, tallest: int, index: int, frame: Frame) -> Iterable[Element]:
@@ -211,15 +207,16 @@ def _column(column: Bin, x: float, width: float, tallest: int, index: int, frame
     hint = _title(f"{column.label}: {column.right} right, {column.wrong} not")
     for top, bottom, kind in ((lower, frame.base, "bar"), (upper, lower, "bar pale")):
         if bottom - top > 0:
-            yield _shape(
+            yield shape(
                 "rect", hint, x=_n(x), y=_n(top), width=_n(width), height=_n(bottom - top), class_=f"{kind} {colour}"
             )
 
 
-def _label(x: float, y: float, string: str, anchor: str, kind: str = "tick") -> Element:
-    label = _shape("text", x=_n(x), y=_n(y), text_anchor=anchor, class_=kind)
-    label.text = text(string)
-    return label
+def label(x: float, y: float, string: str, anchor: str = "start", kind: str = "tick") -> Element:
+    """Words at a place."""
+    words = shape("text", x=_n(x), y=_n(y), text_anchor=anchor, class_=kind)
+    words.text = text(string)
+    return words
 
 
 def _title(hint: str) -> Element:
@@ -229,16 +226,12 @@ def _title(hint: str) -> Element:
     return title
 
 
-def _shape(name: str, /, *children: Element, **attributes: object) -> Element:
+def shape(name: str, /, *children: Element, **attributes: object) -> Element:
     """An SVG element. An attribute's trailing underscore is dropped, inner ones become hyphens: ``text_anchor``."""
     named = {key.rstrip("_").replace("_", "-"): text(value) for key, value in attributes.items()}
     shape = Element(name, named)
     shape.extend(children)
     return shape
-
-
-def _drawn(svg: Element) -> Markup:
-    return Markup(tostring(svg, encoding="unicode"))  # noqa: S704 - the XML library escaped it
 
 
 def _step(last: int, ticks: int) -> int:
@@ -252,7 +245,8 @@ def _step(last: int, ticks: int) -> int:
         size *= 10
 
 
-def _shorten(string: str, limit: int) -> str:
+def shorten(string: str, limit: int) -> str:
+    """At most ``limit`` characters."""
     return string if len(string) <= limit else string[: limit - 1] + "…"
 
 

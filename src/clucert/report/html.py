@@ -10,12 +10,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from importlib import resources
 
 from markupsafe import Markup
 
 from clucert.report import attacked, charts, figures, opening, sections
-from clucert.report.markup import environment
+from clucert.report.markup import environment, packaged
 from clucert.report.payload import embed, payload
 from clucert.report.summary import Summary
 
@@ -37,11 +36,6 @@ def page(summaries: Sequence[Summary]) -> str:
         script=Markup(script),  # noqa: S704
         data=Markup(embed(payload([summary.run for summary in summaries]))),  # noqa: S704
     )
-
-
-def packaged(name: str) -> str:
-    """A file of ``page/``."""
-    return (resources.files("clucert.report") / "page" / name).read_text(encoding="utf-8").strip()
 
 
 def _hash(source: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, tostring
 
 from clucert.render import safe
 
@@ -16,11 +18,16 @@ def text(value: object) -> str:
     return safe(string, max(len(string), 1)).plain
 
 
-def environment() -> Environment:
-    """Templates of ``page/``. What they insert is escaped, unless it is a :class:`markupsafe.Markup`.
+def packaged(name: str) -> str:
+    """A file of ``page/``."""
+    return (resources.files("clucert.report") / "page" / name).read_text(encoding="utf-8").strip()
 
-    Markup is made of files of this package, and of what a library escaped: never of a run's strings. A name that is
-    not defined raises; None is left out.
+
+def environment() -> Environment:
+    """Templates of ``page/``. What they insert is escaped, but for charts and :class:`markupsafe.Markup`.
+
+    A chart is an element that the XML library writes and escapes; Markup is made of files of this package, never of a
+    run's strings. A name that is not defined raises; None is left out.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -35,6 +42,10 @@ def environment() -> Environment:
 
 
 def _shown(value: object) -> object:
-    if hasattr(value, "__html__"):
+    from markupsafe import Markup
+
+    if isinstance(value, Element):
+        return Markup(tostring(value, encoding="unicode"))  # noqa: S704
+    if isinstance(value, Markup):
         return value
     return "" if value is None else text(value)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element
 
 from clucert.gap import gap
 from clucert.report import charts
@@ -14,9 +14,6 @@ from clucert.report.figures import Cell, decimal, duration, money, percent, span
 from clucert.report.outcome import MEANING
 from clucert.report.runs import KINDS, Kind
 from clucert.report.summary import SHOWN_DELTAS, STAGES, Point, Summary
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 __all__ = ["MEANING", "PLAIN", "STAGES", "all_figures", "assumed", "curves", "gaps", "histograms", "made", "times"]
 
@@ -43,7 +40,7 @@ class Figure:
     """A chart, and its numbers as a table."""
 
     title: str
-    draw: Callable[[int], Markup]
+    draw: Callable[..., Element]
     """Draws it as wide as its argument ``width``, in SVG units."""
     columns: Sequence[str]
     rows: Sequence[Sequence[str | Cell]]
