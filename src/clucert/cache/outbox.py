@@ -18,7 +18,7 @@ from clucert.types import Answer
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/clucert``, else ``~/.cache/clucert``, on every system: the answers of earlier runs are there."""
+    """``$XDG_CACHE_HOME/clucert``, else ``~/.cache/clucert``, on every system: earlier answers are there."""
     return Unix("clucert", appauthor=False).user_cache_path
 
 
