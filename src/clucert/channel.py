@@ -124,7 +124,7 @@ class Channel:
             self._original = (yield Encode([self.text.text], stage))[0]
         embeddings = yield Encode(texts, stage)
         yield Phase("cluster")
-        return self.denoiser.select(embeddings, self._original).kept
+        return self.denoiser.select(embeddings, self._original)
 
     def _count(self, votes: Sequence[Vote], *, dropped: int) -> Votes:
         seen = Counter(votes)
