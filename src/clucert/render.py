@@ -16,25 +16,21 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from clucert.api import Certification
-
 THREATS = {
     "word": "any words",
     "synonym": "words of their synonym pools",
 }
 
 
-def print_certified(console: Console, certification: Certification, *, samples: int = 0) -> None:
-    """Print the answer first, then what it rests on, then what it took."""
-    certificate = certification.certificate
+def print_certified(console: Console, certificate: Certificate, cost: Cost, samples: Iterable[Text] = ()) -> None:
+    """Print the answer first, then what it rests on, then what it took, then ``samples`` (:func:`sample_lines`)."""
     for line in _headline(certificate):
         console.print(line)
     console.print(_votes_table(certificate), soft_wrap=True)
-    for line in _details(certificate, certification.cost):
+    for line in _details(certificate, cost):
         console.print(line)
-    if samples:
-        for block in _samples(certification.samples, samples):
-            console.print(block)
+    for line in samples:
+        console.print(line)
 
 
 def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
@@ -200,7 +196,8 @@ def _noise(certificate: Certificate) -> str:
     return f"mask rate {float(settings.mask_rate):g} (retains {certificate.s} of {certificate.n})"
 
 
-def _samples(samples: Iterable[Sample], limit: int) -> Iterable[Text]:
+def sample_lines(samples: Sequence[Sample], limit: int) -> Iterable[Text]:
+    """At most ``limit`` noised texts that were kept, and as many that were dropped."""
     for kept in (True, False):
         rows = [sample for sample in samples if sample.kept == kept][:limit]
         for sample in rows:

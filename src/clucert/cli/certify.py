@@ -37,9 +37,11 @@ def certify(text: str, as_json: bool, show_samples: int, **flags: Any) -> None:
         return
     from rich.console import Console
 
-    from clucert.render import print_certified
+    from clucert.render import print_certified, sample_lines
 
-    print_certified(Console(highlight=False, soft_wrap=not sys.stdout.isatty()), certification, samples=show_samples)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    samples = sample_lines(certification.samples, show_samples)
+    print_certified(console, certification.certificate, certification.cost, samples)
 
 
 def _standard_input() -> str:
