@@ -80,8 +80,9 @@ def test_a_clear_majority_is_certified_and_the_numbers_follow_the_paper():
     [
         (Votes({"positive": 52, "negative": 48}), "too close to call"),
         (Votes({"positive": 5, "negative": 0}), "too few to call even when all agree"),
-        (Votes({"positive": 0, "negative": 0}, unparsed=100), "no noised text"),
-        (Votes({"positive": 40, "negative": 0}, unparsed=60), "too close"),
+        (Votes({"positive": 0, "negative": 0}, unparsed=100), "unreadable answers: 100 of 100"),
+        (Votes({"positive": 40, "negative": 0}, unparsed=60), "unreadable answers: 60 of 100"),
+        (Votes({"positive": 51, "negative": 0}, unparsed=49), "too close"),
         (Votes({}, dropped=100), "no noised text"),
     ],
 )

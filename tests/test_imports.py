@@ -52,6 +52,7 @@ def told(found: list[Import]) -> list[str]:
 
 
 def test_core_imports_nothing_above_it() -> None:
+    inside("core.certificate")  # the noises that came first stand on modules which have yet to move
     assert not told([one for one in of("core") if one.inner and one.imported.split(".")[1] not in BASE])
 
 

@@ -9,27 +9,26 @@ from clucert.words import WordedText, split
 from tests.strategies import ordinary_words, texts
 
 NEIGHBOURS = (
-    *(
-        "Mr.",
-        "Dr. Smith",
-        "Paris",
-        "NASA",
-        "IT",
-        "I",
-        "I'm",
-        "the",
-        "of",
-        "A",
-        ".",
-        "...",
-        "said:",
-        '"',
-        "Paris's",
-        "vs.",
-    ),
-    *("n't", "ca", "' t", "isn #39;t", "`", "<", ">", "&lt;", "two", "12", "mp3", "( Reuters ) - ", "x", "@", "--"),
+    "Mr.",
+    "Paris",
+    "NASA",
+    "IT",
+    "I",
+    "I'm",
+    "A",
+    ".",
+    "said:",
+    "n't",
+    "ca",
+    "' t",
+    "#39;t",
+    "`",
+    "<b",
+    "two",
+    "@",
+    "--",
 )
-"""Pieces that decide on the words around them."""
+"""Pieces that would decide on the words around them, did a word's protection look there."""
 
 
 def of(text: str, *extra: str) -> dict[str, str]:
@@ -62,10 +61,9 @@ def test_numbers(text: str, expected: dict[str, str]) -> None:
     ("text", "words"),
     [
         ("it 's not that i never cannot", "not never cannot"),
-        ("he ca n't and wo n't", "ca n't wo"),
+        ("he ca n't and wo n't", "n't"),
         ("I don't, didn’t, won't", "don't didn’t won't"),
         ("without hope nor glory , hardly a no-nonsense non-issue", "without nor hardly no-nonsense non-issue"),
-        ("he isn #39;t here", "isn t"),
         ("knot note nothingness another", ""),
     ],
 )
@@ -76,12 +74,9 @@ def test_negations(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("run `rm -rf all` now", "rm rf all"),
-        ("```\nfor x in y\n``` done", "for x in y"),
-        ("a <b>bold</b> word and &lt;font size&gt; too", "b font size"),
-        ("use foo_bar, camelCase, call() and __init__ with --verbose", "foo_bar camelCase call init verbose"),
+        ("use foo_bar, camelCase and __init__ with --verbose", "foo_bar camelCase"),
         ("open src/a.py or /usr/bin/env in mp3 or C++", "src/a.py /usr/bin/env mp3 C++"),
-        ("`` a treebank quote '' and `an old style'", ""),
+        ("run `all` in a <b>bold</b> word, call() it", ""),
         ("the way -- another", ""),
     ],
 )
@@ -95,41 +90,11 @@ def test_urls() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("He met Mr. Smith in the city of Paris last week.", "Mr Smith Paris"),
-        ("The bank said NASA and U.N. staff saw it.", "NASA U.N."),
-        ("I think I've seen what I'd like.", ""),
-        ("Oil rose. Oil fell. They said: The end is near", ""),
-        ("It was here that Tanya sat. Tanya's book, she said, was lost.", "Tanya Tanya's"),
-        ("we saw @bob there", "bob"),
-        ("the story of tiger woods in new york", ""),
-    ],
+    "text", ["He met Mr. Smith in Paris.", "We saw NASA and @bob", "Woods on Top at Rain-Soaked Phoenix"]
 )
-def test_names(text: str, words: str) -> None:
-    assert of(text) == only("name", words)
-
-
-@pytest.mark.parametrize(
-    "headline",
-    [
-        "Dogged Players Refocus Eyes on Home",
-        "Woods on Top at Rain-Soaked Phoenix",
-        "BREAKING NEWS TODAY IS GREAT",
-        "Oil Prices Up",
-    ],
-)
-def test_a_headline_says_nothing_about_names(headline: str) -> None:
-    assert of(headline) == {}
-
-
-def test_acronyms_show_in_headlines() -> None:
-    assert of("Rebels Attack UN Vehicle After Talks") == {"UN": "name"}
-
-
-def test_a_headline_does_not_hide_the_names_of_the_next_sentence() -> None:
-    found = of("Players Refocus Eyes on Home. The strong team of Carlos beat many others.")
-    assert found == {"Carlos": "name"}
+def test_capitals_are_no_evidence(text: str) -> None:
+    """They are evidence of a name only beside words without, which a swap may change: names are the lexicon's."""
+    assert of(text) == {}
 
 
 def test_listed_words_come_first_and_in_any_case() -> None:
@@ -138,30 +103,12 @@ def test_listed_words_come_first_and_in_any_case() -> None:
     assert protected(text, ["oracle", "7"]) == (False, True, False, True, False, True)
 
 
-def test_a_contraction_of_the_pronoun_is_as_good_as_another_capital() -> None:
-    """Were it left out of the count, a swap of it would make its neighbour a name."""
-    assert of("a’a aa I'm ( Reuters ) - ") == {}
-    assert of("He says I'm right about Paris, and I'd go.") == only("name", "Paris")
-
-
-@given(st.lists(st.sampled_from(NEIGHBOURS) | ordinary_words | ordinary_words.map(str.title), max_size=12), st.data())
+@given(st.lists(st.sampled_from(NEIGHBOURS) | ordinary_words | ordinary_words.map(str.title), max_size=12))
 @settings(deadline=None)
-def test_a_swap_of_unprotected_words_in_the_same_case_changes_no_other_reason(
-    pieces: list[str], data: st.DataObject
-) -> None:
+def test_a_word_is_judged_by_itself(pieces: list[str]) -> None:
     text = split(" ".join(pieces))
-    before = reasons(text)
-    free = [i for i, why in enumerate(before) if why is None and len(text.words[i]) > 1]
-    if not free:
-        return
-    i = data.draw(st.sampled_from(free))
-    other = data.draw(ordinary_words.filter(lambda word: len(word) > 1))
-    old = text.words[i]
-    other = other.upper() if old.isupper() else other.capitalize() if old[0].isupper() else other
-    swapped = WordedText((*text.words[:i], other, *text.words[i + 1 :]), text.gaps)
-    after = reasons(swapped)
-    if after[i] is None:
-        assert after == before
+    alone = [reasons(WordedText((word,), ("", "")), ["film"])[0] for word in text.words]
+    assert list(reasons(text, ["film"])) == alone
 
 
 @given(texts, st.lists(st.text(max_size=3), max_size=3))

@@ -191,8 +191,12 @@ def test_closed_classes_certify_any_number_of_swaps():
     assert proved_radius(known(Fraction(1, 100)), 5, 2, overlap) == Radius(3, everything=True)
 
 
-def test_nothing_attackable_means_everything_is_certified():
-    assert proved_radius(known(Fraction(1, 100)), 5, 2, Overlap(())) == Radius(0, everything=True)
+@pytest.mark.parametrize("retained", [0, 1])
+def test_nothing_attackable_is_a_state_of_its_own(retained):
+    found = proved_radius(known(Fraction(1, 100)), 5, 2, Overlap((), Fraction(retained)))
+    assert found == Radius(0, nothing_to_attack=True)
+    assert published_radius(known(Fraction(1, 100)), 5, 2, attackable=0) == found
+    assert proved_radius(known(Fraction(0)), 5, 2, Overlap((), Fraction(retained))) is None
 
 
 @given(st.lists(st.fractions(0, 1), min_size=1, max_size=6), st.integers(1, 6), st.integers(0, 3))

@@ -146,7 +146,7 @@ def certify(text: str, **options: Any) -> Certification:
     """Certify one text; ``options`` are the fields of :class:`clucert.config.Config`.
 
     >>> clucert.certify("A thoughtful, quick response.", task="sst2").radius  # doctest: +SKIP
-    Radius(words=1, everything=False)
+    Radius(words=1, everything=False, nothing_to_attack=False)
     """
     with open_session(**options) as session:
         return session.certify(text)

@@ -29,6 +29,7 @@ from clucert.refine import load_refiner
 from clucert.sequential import fixed_plan, plans
 from clucert.smoothing import Smoother
 from clucert.tasks import custom_task, load_task
+from clucert.tasks.closed import check_labels
 from clucert.tasks.opened import OpenTask
 
 
@@ -77,6 +78,7 @@ def assemble_callable(
     """A smoother around a Python callable, or around a classifier that is one already."""
     from clucert.models.callable import CallableClassifier
 
+    check_labels(labels)
     classifier: Classifier = classify if isinstance(classify, Classifier) else CallableClassifier(classify, labels)
     base = Base((classifier.name,), config.task or "")
     smoother = make_smoother(config, method_of(config, config.task or ""), labels, base)
@@ -158,14 +160,15 @@ def task_of(config: Config) -> Task:
 
 
 def _answer_fields(config: Config, task: Task) -> dict[str, Any]:
-    """What the configuration says about free answers, as fields of the task. Raises UsageError where there are none."""
+    """What the configuration says about answers, as fields of the task. Raises UsageError for what it does not have."""
     if config.judge is not None and getattr(task, "read_by", None) is None:
         raise UsageError(f"--judge reads refusals; the answers of {task.name} are read by the task: try --task refusal")
+    if config.system_prompt is not None and not isinstance(task, OpenTask):
+        raise UsageError(f"{task.name} has no free answers: --system-prompt goes with --task refusal")
+    if config.answer_tokens is not None and not (is_dataclass(task) and hasattr(task, "max_tokens")):
+        raise UsageError(f"the task {task.name} says itself how long its answers are: leave out --answer-tokens")
     given = {"instruction": config.system_prompt, "max_tokens": config.answer_tokens}
-    fields = {name: value for name, value in given.items() if value is not None}
-    if fields and not isinstance(task, OpenTask):
-        raise UsageError(f"{task.name} has no free answers: --system-prompt, --answer-tokens go with --task refusal")
-    return fields
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def method_of(config: Config, task: str) -> Method:

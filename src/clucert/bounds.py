@@ -5,6 +5,7 @@ Pure functions of counts. Every bound is Clopper-Pearson: exact, never of zero w
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +15,14 @@ from clucert.types import Votes
 Number = float | Fraction
 UNPARSED = "UNPARSED"
 """The class of answers that name no label: counted, a runner-up, never a winner."""
+RESERVED = frozenset({"unparsed", "dropped", "abstained"})
+"""What stands beside labels where votes are counted or shown: never the name of a label, however it is written."""
+
+
+def is_reserved(label: str) -> bool:
+    """Whether ``label`` is a :data:`RESERVED` name, in any letter case, with any spaces or punctuation."""
+    plain = unicodedata.normalize("NFKC", label).casefold()
+    return "".join(filter(str.isalnum, plain)) in RESERVED
 
 
 def lower_bound(successes: int, trials: int, alpha: float) -> float:

@@ -20,7 +20,7 @@ from clucert.bounds import (
     unfiltered_bounds,
 )
 from clucert.crossing import Path
-from clucert.radius import Exceeds, Overlap, Radius, known, proved_radius, published_radius
+from clucert.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
 from clucert.types import Votes
 
 Domain = Literal["original", "refined"]
@@ -155,7 +155,7 @@ class Certificate:
     readings: tuple[Votes, ...]
     """Cumulative counts of the fresh samples at each look that was taken, in the order of ``settings.looks``."""
     overlaps: Mapping[str, Overlap]
-    """By threat model: ``word`` (any words) and ``synonym`` (a word may become a word of its pool)."""
+    """Of one recovery, by threat model: ``word`` (any words) and ``synonym`` (a word may become a word of its pool)."""
     exhaustive: bool = False
     """Every retention set was evaluated once: ``selection`` holds the exact distribution, and α is not spent."""
     notes: tuple[str, ...] = ()
@@ -197,6 +197,25 @@ class Certificate:
         return self.readings[-1] if self.readings else Votes({})
 
     @property
+    def votes(self) -> Votes:
+        """Those that chose ĉ and those that certify it."""
+        return self.selection if self.exhaustive else self.selection + self.estimation
+
+    @property
+    def unreadable(self) -> str | None:
+        """That most answers, of those that would settle it, were no votes, in one sentence; None when they were votes.
+
+        Such a certificate says nothing about the text: neither that its answer is robust nor that it is not.
+        """
+        for votes, drawn in ((self.selection, "selecting"), (self.estimation, "certifying")):
+            if votes.unparsed and votes.unparsed >= max(votes.counts.values(), default=0):
+                return (
+                    f"unreadable answers: {votes.unparsed} of {votes.kept} {drawn} answers state no label "
+                    "(--show-unparsed 5 shows some; raise --answer-tokens, or turn reasoning off)"
+                )
+        return None
+
+    @property
     def p_value(self) -> float:
         """Of the abstention test on the selection votes; 0 or 1 when they are exact."""
         if self.exhaustive and self.candidate is not None:
@@ -207,13 +226,16 @@ class Certificate:
     def abstained_at_selection(self) -> str | None:
         """Why the selection votes alone give no answer, in one sentence; None when they give one."""
         if self.candidate is None:
-            return "no noised text was kept and given a label: see dropped and unparsed"
+            return self.unreadable or "no noised text was kept and given a label: see dropped and unparsed"
+        if self.selection.unparsed >= self.selection.counts[self.candidate]:
+            return self.unreadable
         level = selection_level(self.settings, self.selection)
         if self.p_value > level:
             kept, test = self.selection.kept, f"(binomial test p = {self.p_value:.2g} > alpha = {level:.2g})"
             if self.selection.counts[self.candidate] == kept and not self.exhaustive:
                 return f"{kept} samples are too few to call even when all agree {test}: take more (--samples)"
-            return f"the two top answers are too close to call on {kept} samples {test}"
+            unparsed = f"; {self.selection.unparsed} answers state no label" if self.selection.unparsed else ""
+            return f"the two top answers are too close to call on {kept} samples {test}{unparsed}"
         return None
 
     @property
@@ -222,7 +244,7 @@ class Certificate:
         if self.abstained_at_selection:
             return self.abstained_at_selection
         if self._published is None:
-            return (
+            return self.unreadable or (
                 f"{self.candidate!r} was not confirmed as the majority by {self.estimation.kept} fresh samples "
                 f"at alpha = {self.settings.alpha:g}"
             )
@@ -328,9 +350,25 @@ class Certificate:
         return tuple(name for name, applies in held.items() if applies)
 
     @property
+    def vote_overlaps(self) -> Mapping[str, Overlap]:
+        """``overlaps`` as one vote sees them: it reads all k recoveries of its masked text, so κ is κ^k."""
+        k = self.settings.recoveries
+        return {threat: overlap.drawn(k) for threat, overlap in self.overlaps.items()}
+
+    @property
     def proved(self) -> Mapping[str, Radius | None]:
-        """By threat model, the radius that needs no assumption; None where nothing is proved, not even 0 changes."""
+        """By threat model, the radius that needs no assumption; None where nothing is proved, not even 0 changes.
+
+        It counts words of ``subject.domain``, each of which may become what the threat model allows; what stands
+        between the words stays as it is. A swap of synonyms is a swap of words, so the synonym radius is never below
+        the word radius (or all that can be swapped).
+        """
         if self.abstained:
             return dict.fromkeys(self.overlaps)
         exceeds = self._exceeds(filtered=False)
-        return {threat: proved_radius(exceeds, self.n, self.s, overlap) for threat, overlap in self.overlaps.items()}
+        found = {t: proved_radius(exceeds, self.n, self.s, overlap) for t, overlap in self.vote_overlaps.items()}
+        word, synonym = found.get("word"), found.get("synonym")
+        if word is not None and synonym is not None:
+            swaps = as_swaps(word, len(self.overlaps["synonym"].masked))
+            found["synonym"] = max(synonym, swaps, key=lambda radius: radius.words)
+        return found

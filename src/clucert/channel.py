@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clucert.ballots import Ballot, pack_sets
+from clucert.bounds import is_reserved
 from clucert.certificate import Perturbation, Settings, Subject
 from clucert.characters import CharacterRecovery
 from clucert.denoise import Denoiser, medoid_of_largest
+from clucert.errors import BadAnswerError
 from clucert.fill import LlmRecovery
 from clucert.noise import MaskRecovery, SynonymRecovery, every_retention, rng_for, sample_retention
 from clucert.protocols import Recovery
@@ -93,7 +95,7 @@ class Channel:
         texts = yield from self._recover(retained, rng, stage)
         kept = yield from self._keep(texts, stage)
         asked: list[int] = np.flatnonzero(kept).tolist()
-        answers: Sequence[Vote] = yield Classify([texts[i] for i in asked], stage, self._draws)
+        answers = self._named((yield Classify([texts[i] for i in asked], stage, self._draws)))
         self._draws += len(asked)
         votes: list[Vote] = [None] * len(texts)
         for i, vote in zip(asked, answers, strict=True):
@@ -125,6 +127,14 @@ class Channel:
         embeddings = yield Encode(texts, stage)
         yield Phase("cluster")
         return self.denoiser.select(embeddings, self._original)
+
+    def _named(self, votes: Sequence[Vote]) -> Sequence[Vote]:
+        """The votes, a reserved name as None. Raises BadAnswerError for what is no label of a closed set."""
+        strays = {vote for vote in votes if vote is not None}.difference(self.labels or ())
+        if self.labels and strays:
+            raise BadAnswerError(f"the classifier voted {min(strays)[:40]!r}, which is none of {list(self.labels)}")
+        reserved = set(filter(is_reserved, strays))
+        return [None if vote in reserved else vote for vote in votes] if reserved else votes
 
     def _count(self, votes: Sequence[Vote], *, dropped: int) -> Votes:
         seen = Counter(votes)

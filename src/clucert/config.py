@@ -39,7 +39,7 @@ class Config(BaseModel):
     max_connections: int = Field(default=32, ge=1)
     temperature: float = Field(default=0.0, ge=0)
 
-    # Of tasks whose answers are free text.
+    # How answers are asked for and read; the first two are for tasks whose answers are free text.
     judge: str | None = None
     """The model that says whether an answer refused; None is the phrase list."""
     system_prompt: str | None = None

@@ -13,15 +13,15 @@ from importlib.metadata import version
 from typing import Any
 
 from clucert import ballots
-from clucert.bounds import ClassBounds
+from clucert.bounds import ClassBounds, is_reserved
 from clucert.certificate import ASSUMPTIONS, Base, Certificate, Look, Perturbation, Settings, Subject
 from clucert.channel import Sample
 from clucert.driver import Cost
 from clucert.errors import InputError
-from clucert.gap import gap
+from clucert.gap import FIXED, gap, proved_in_words
 from clucert.radius import Overlap, Radius
 from clucert.smoothing import Certified
-from clucert.types import Usage, Votes
+from clucert.types import Unread, Usage, Votes
 
 SCHEMA_VERSION = 1
 
@@ -54,6 +54,7 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
         "derived": derived(certificate),
         "samples": [dataclasses.asdict(sample) for sample in certified.samples],
         "cost": cost and cost_document(cost),
+        "unread": [dataclasses.asdict(answer) for answer in cost.unread] if cost else [],
     }
 
 
@@ -63,12 +64,15 @@ def derived(certificate: Certificate) -> Json:
     return {
         "prediction": certificate.prediction,
         "abstained": certificate.abstained,
+        "unreadable": certificate.unreadable,
         "candidate": certificate.candidate,
         "p_value": certificate.p_value,
         "n": certificate.n,
         "s": certificate.s,
         "attackable_words": sum(certificate.subject.attackable),
         "radius": _radius(certificate.radius),
+        "domain": certificate.subject.domain,
+        "fixed": FIXED,
         "assumptions": {name: ASSUMPTIONS[name] for name in certificate.assumptions},
         "bounds": _bounds(certificate.bounds),
         "proved": {
@@ -76,6 +80,7 @@ def derived(certificate: Certificate) -> Json:
                 "radius": _radius(proved[threat]),
                 "attackable_words": len(overlap.masked),
                 "domain": certificate.subject.domain,
+                "in_words": " ".join(proved_in_words(certificate, threat, proved[threat])),
             }
             for threat, overlap in certificate.overlaps.items()
         },
@@ -105,6 +110,7 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
                 f"the certificate has schema {document['schema_version']}, newer than {SCHEMA_VERSION}: upgrade"
             )
         labels = document["labels"]
+        _check_names(labels, document)
         certificate = Certificate(
             subject=_subject(document["subject"]),
             settings=_settings(document["settings"]),
@@ -121,9 +127,17 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
         certificate = _with_ballots(certificate, document.get("ballots"))
         samples = tuple(Sample(**sample) for sample in document["samples"])
         cost = document.get("cost")
-        return Certified(certificate, samples), cost and _read_cost(cost)
+        return Certified(certificate, samples), cost and _read_cost(cost, document.get("unread", ()))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"this is not a CluCERT certificate: {type(error).__name__} {error}") from None
+
+
+def _check_names(labels: Sequence[str] | None, document: Mapping[str, Any]) -> None:
+    """Raise InputError for a label that has the name of what is no label: its votes and those would be one count."""
+    counted = [votes["counts"] for votes in (document["selection"], *document["readings"])]
+    for label in (*(labels or ()), *(name for counts in counted for name in counts)):
+        if is_reserved(label):
+            raise InputError(f"the certificate has a label called {label!r}, which counts what is no label")
 
 
 def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) -> Certificate:
@@ -160,7 +174,7 @@ def _overlap(overlap: Overlap) -> Json:
 
 
 def _radius(radius: Radius | None) -> Json | None:
-    return None if radius is None else {"words": radius.words, "everything": radius.everything}
+    return None if radius is None else dataclasses.asdict(radius)
 
 
 def _bounds(bounds: ClassBounds | None) -> Json | None:
@@ -194,7 +208,8 @@ def _perturbation(perturbation: Perturbation | None) -> Json | None:
     return None if perturbation is None else {"kind": perturbation.kind, "q": str(perturbation.q)}
 
 
-def _read_cost(fields: Mapping[str, Any]) -> Cost:
+def _read_cost(fields: Mapping[str, Any], unread: Sequence[Mapping[str, str]]) -> Cost:
     cost = Cost(fields["samples"], Usage(**fields["classify"]), Usage(**fields["generate"]))
     cost.seconds.update(fields["seconds"])
+    cost.show([Unread(**answer) for answer in unread])
     return cost

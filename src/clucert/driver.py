@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from clucert.errors import UsageError
+from clucert.models.legible import KEPT, distinct
 from clucert.protocols import Classifier, Encoder, LanguageModel
-from clucert.types import Classify, Encode, Generate, Phase, Request, Stage, Usage, Work
+from clucert.types import Classify, Encode, Generate, Phase, Request, Stage, Unread, Usage, Work
 
 T = TypeVar("T")
 
@@ -33,6 +34,12 @@ class Cost:
     generate: Usage = field(default_factory=Usage)
     """The helper model's: refine and fill."""
     seconds: defaultdict[Work, float] = field(default_factory=lambda: defaultdict(float))
+    unread: list[Unread] = field(default_factory=list)
+    """Examples of answers that were no votes, no two alike; those of the selecting samples come first."""
+
+    def show(self, unread: Sequence[Unread]) -> None:
+        """Keep examples, as long as there is room."""
+        self.unread = distinct([*self.unread, *unread])[:KEPT]
 
     @property
     def total(self) -> Usage:
@@ -93,4 +100,5 @@ def _serve(
             predictions = backends.classifier.predict(request.texts, first_draw=request.first_draw)
             cost.samples += len(request.texts)
             cost.classify += predictions.usage
+            cost.show(predictions.unread)
             return list(predictions.votes), "model"

@@ -94,6 +94,10 @@ class BadAnswerError(ModelError):
     """An answer that is not what the protocol promises."""
 
 
+class UnreadableError(CluCertError):
+    """Most of a model's answers are no votes: going on would pay for answers that nobody can read."""
+
+
 class CacheError(CluCertError):
     """The cache of answers cannot be read or written; what was stored before stays."""
 

@@ -1,10 +1,48 @@
-"""Why the published and the proved radius of a certificate differ, and which options close the gap."""
+"""What the radii of a certificate say, in words, and why the published and the proved one differ."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clucert.certificate import Certificate, Settings
+from clucert.certificate import Certificate, Domain, Settings
+from clucert.radius import Radius
+
+THREATS = {
+    "word": "any words",
+    "synonym": "words of their synonym pools",
+}
+"""What words may become, by threat model."""
+
+FIXED = "words may be replaced, one for one; what stands between them (punctuation, white space) is fixed"
+"""Holds for every radius of this version, and is printed with each."""
+
+
+def radius_words(radius: Radius | None, attackable: int, total: int, domain: Domain) -> str:
+    """``radius`` for people, with the text whose words it counts: "up to 3 of 12 words of the refined text"."""
+    if radius is None:
+        return "nothing"
+    text = f"of {total} words of the {domain} text"
+    if radius.nothing_to_attack:
+        return f"nothing to attack (0 {text})"
+    if radius.everything:
+        return (
+            f"all {attackable} attackable {text}" if attackable < total else f"all {total} words of the {domain} text"
+        )
+    count = f"{'up to ' if radius.words else ''}{radius.words} {text}"
+    return count if attackable == total else f"{count} ({attackable} attackable)"
+
+
+def proved_in_words(certificate: Certificate, threat: str, radius: Radius | None) -> tuple[str, str]:
+    """What ``radius``, proved for ``threat``, says: how many words, and of what change to them."""
+    domain, size = certificate.subject.domain, len(certificate.overlaps[threat].masked)
+    count, change = radius_words(radius, size, certificate.n, domain), f"swapped for {THREATS[threat]}"
+    if radius is None:
+        return count, f"is proved about words of the {domain} text {change}"
+    if radius.nothing_to_attack:
+        return count, f"can be {change}: nothing was tested"
+    if domain == "refined":
+        return count, f"{change}; nothing is proved about the original text"
+    return count, f"{change}, no assumption"
 
 
 def gap(certificate: Certificate) -> str | None:

@@ -106,7 +106,8 @@ class Lexicon(Protocol):
     def pools(self, text: WordedText, protected: Sequence[bool]) -> tuple[tuple[str, ...], ...]:
         """Candidates for each word, the word itself first; ``(word,)`` where nothing may be put in its place.
 
-        Inflection and case follow the word that stands there; antonyms are never among them.
+        Inflection and case follow the word that stands there; antonyms are never among them. The smoother asks for each
+        word as a text of its own, so that its pool depends on nothing else: the proofs need that.
         """
         ...
 

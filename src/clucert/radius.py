@@ -16,10 +16,26 @@ from clucert.bounds import Number
 
 @dataclass(frozen=True, slots=True)
 class Radius:
-    """``words`` may change (inclusive); ``everything`` says that this is every attackable word of the text."""
+    """``words`` may change (inclusive); ``everything`` says that this is every attackable word of the text.
+
+    Where no word is attackable at all, nothing was tested: ``nothing_to_attack``, a state of its own, with 0 words.
+    """
 
     words: int
     everything: bool = False
+    nothing_to_attack: bool = False
+
+    @property
+    def final(self) -> bool:
+        """Whether no votes could make it larger: it is all there is to change."""
+        return self.everything or self.nothing_to_attack
+
+    def reaches(self, delta: int) -> bool:
+        """Whether it certifies δ changed words: ``everything`` does so for every δ, since no text has more to change.
+
+        Where nothing can be attacked it holds for δ = 0 only: that no change exists is no robustness.
+        """
+        return self.words >= delta or self.everything
 
 
 def delta(n: int, s: int, t: int) -> Fraction:
@@ -70,6 +86,12 @@ class Overlap:
         """Whether the noise makes every allowed change vanish, wherever it is."""
         return self.retained == 1 and all(kappa == 1 for kappa in self.masked)
 
+    def drawn(self, times: int) -> Overlap:
+        """Of a vote that reads ``times`` independent recoveries of one masked text: they agree with κ^times."""
+        if times == 1:
+            return self
+        return Overlap(tuple(kappa**times for kappa in self.masked), self.retained**times)
+
     def omega(self, n: int, s: int, d: int) -> Fraction:
         """ω_min(d): a lower bound on the probability that the noise hides any d changes this threat allows.
 
@@ -101,7 +123,7 @@ def proved_radius(exceeds: Exceeds, n: int, s: int, overlap: Overlap) -> Radius 
     """
     limit = len(overlap.masked)
     if overlap.sealed:
-        return Radius(limit, everything=True) if exceeds(Fraction(0)) else None
+        return _of(limit, limit) if exceeds(Fraction(0)) else None
     return _largest(lambda d: exceeds(overlap.slack(n, s, d)), limit)
 
 
@@ -113,4 +135,13 @@ def _largest(holds: Callable[[int], bool], limit: int) -> Radius | None:
     t = -1
     while t < limit and holds(t + 1):
         t += 1
-    return None if t < 0 else Radius(t, everything=t == limit)
+    return None if t < 0 else _of(t, limit)
+
+
+def _of(words: int, limit: int) -> Radius:
+    return Radius(words, everything=words == limit > 0, nothing_to_attack=limit == 0)
+
+
+def as_swaps(radius: Radius, attackable: int) -> Radius:
+    """What a radius against any words says of swaps that are possible at ``attackable`` positions only."""
+    return _of(min(radius.words, attackable), attackable)

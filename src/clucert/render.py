@@ -9,25 +9,29 @@ from clucert.bounds import UNPARSED
 from clucert.certificate import ASSUMPTIONS, Certificate
 from clucert.channel import Sample
 from clucert.driver import Cost
-from clucert.gap import gap
+from clucert.gap import FIXED, gap, proved_in_words, radius_words
+from clucert.models.legible import shown
 from clucert.radius import Radius
+from clucert.types import Unread
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-THREATS = {
-    "word": "any words",
-    "synonym": "words of their synonym pools",
-}
 
+def print_certified(
+    console: Console, certificate: Certificate, cost: Cost, samples: Iterable[Text] = (), *, unread: int = 0
+) -> None:
+    """Print the answer first, then what it rests on, then what it took, then ``samples`` (:func:`sample_lines`).
 
-def print_certified(console: Console, certificate: Certificate, cost: Cost, samples: Iterable[Text] = ()) -> None:
-    """Print the answer first, then what it rests on, then what it took, then ``samples`` (:func:`sample_lines`)."""
+    Where answers were no votes, ``unread`` of them are shown, or one.
+    """
     for line in _headline(certificate):
         console.print(line)
     console.print(_votes_table(certificate), soft_wrap=True)
     for line in _details(certificate, cost):
+        console.print(line)
+    for line in unread_lines(cost.unread, max(unread, 1)):
         console.print(line)
     for line in samples:
         console.print(line)
@@ -47,6 +51,12 @@ def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> s
         return space + cell if place in right else cell + space
 
     return "\n".join("  ".join(padded(*cell) for cell in enumerate(line)).rstrip() for line in lines)
+
+
+def unread_lines(unread: Sequence[Unread], limit: int) -> Iterable[Text]:
+    """Answers that were no votes, one a line, and why they were none. Answers are hostile: they are escaped."""
+    for answer in unread[:limit]:
+        yield _row("unparsed", safe(shown(answer.text, 200)), (f"  {answer.why}", "dim"))
 
 
 def key_value_table(fields: Mapping[str, object]) -> str:
@@ -83,18 +93,6 @@ def _visible(character: str) -> str:
     return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
 
 
-def radius_words(radius: Radius | None, attackable: int, total: int) -> str:
-    """For people: "up to 3 of 12 words"."""
-    if radius is None:
-        return "none"
-    if attackable == 0:
-        return f"none of {total} words"
-    if radius.everything:
-        return f"all {attackable} attackable of {total} words" if attackable < total else f"all {total} words"
-    count = f"{'up to ' if radius.words else ''}{radius.words} of {total} words"
-    return count if attackable == total else f"{count} ({attackable} attackable)"
-
-
 def _row(name: str, *parts: str | Text | tuple[str, str]) -> Text:
     from rich.text import Text
 
@@ -107,33 +105,38 @@ def _headline(certificate: Certificate) -> Iterable[Text]:
     if subject.domain == "refined":
         yield _row("refined to", safe(subject.noised_text))
     if certificate.prediction is None:
+        if certificate.unreadable:
+            yield _row("prediction", ("none", "bold yellow"), f": {certificate.unreadable}")
+            return
         yield _row("prediction", ("abstained", "bold yellow"), f": {certificate.abstained}")
         return
     prediction = safe(certificate.prediction, 80)
     prediction.stylize("bold green")
     yield _row("prediction", prediction)
-    attackable = sum(subject.attackable)
+    radius, attackable = certificate.radius, sum(subject.attackable)
+    confidence = f"({_percent(1 - certificate.settings.alpha)} confidence)"
     yield _row(
         "radius",
-        (radius_words(certificate.radius, attackable, certificate.n), "bold"),
-        f" of the {subject.domain} text may change and the answer stays"
-        f" ({_percent(1 - certificate.settings.alpha)} confidence)",
+        (radius_words(radius, attackable, certificate.n, subject.domain), "bold"),
+        f" {_may_change(radius)} {confidence}",
     )
     yield _row("", *_assumes(certificate))
-    for threat, radius in certificate.proved.items():
-        size = len(certificate.overlaps[threat].masked)
-        yield _row(
-            "proved" if threat == "word" else "",
-            (radius_words(radius, size, certificate.n), "bold"),
-            f" swapped for {THREATS[threat]}, no assumption",
-        )
+    for threat, proved in certificate.proved.items():
+        count, change = proved_in_words(certificate, threat, proved)
+        yield _row("proved" if threat == "word" else "", (count, "bold"), f" {change}")
     if why := gap(certificate):
         yield _row("why", why)
 
 
+def _may_change(radius: Radius | None) -> str:
+    if radius is not None and radius.nothing_to_attack:
+        return "has a synonym pool: the noise changed nothing, and nothing was tested"
+    return "may change and the answer stays"
+
+
 def _assumes(certificate: Certificate) -> tuple[str, ...]:
     names = certificate.assumptions
-    return (f"assuming {', '.join(names)} (below)",) if names else ("no assumption",)
+    return (f"assuming {', '.join(names)} (below)",) if names else ("no assumption, words of the original text",)
 
 
 def _percent(share: float) -> str:
@@ -166,6 +169,8 @@ def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
     settings, total = certificate.settings, cost.total
     for name in certificate.assumptions:
         yield _row(name, ASSUMPTIONS[name])
+    if certificate.prediction is not None:
+        yield _row("fixed", FIXED)
     for note in certificate.notes:
         yield _row("note", (note, "yellow"))
     base = settings.base

@@ -132,12 +132,18 @@ def decided(certificate: Certificate, target: int | None = None) -> bool:
     taken = len(certificate.readings)
     if taken == len(certificate.settings.looks) or certificate.candidate is None:
         return True
-    if target is not None and certificate.radius is not None and certificate.radius.words >= target:
+    if target is not None and _reached(certificate, target):
         return True
     if certificate.one_bound:
         return all(_chance_below(certificate, goal) < FUTILE for goal in _goals(certificate, target))
     later = range(taken, len(certificate.settings.looks))
     return all(_chance(certificate, look, target) < FUTILE for look in later)
+
+
+def _reached(certificate: Certificate, target: int) -> bool:
+    """Whether the published radius certifies ``target`` words, or is all that the text has to change."""
+    radius = certificate.radius
+    return radius is not None and (radius.final or radius.words >= target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +158,15 @@ def _goals(certificate: Certificate, target: int | None) -> Iterator[_Goal]:
     """What a larger radius needs."""
     n, s, gamma = certificate.n, certificate.s, certificate.settings.gamma
     radius = certificate.radius
-    following = target if target is not None else 0 if radius is None else radius.words + 1
-    if following <= sum(certificate.subject.attackable) and not certificate.settings.votes_only:
+    attackable = sum(certificate.subject.attackable)
+    following = 0 if radius is None else radius.words + 1
+    if target is not None:
+        following = min(target, attackable)
+    if following <= attackable and not certificate.settings.votes_only:
         yield _Goal(True, float((1 - published_slack(n, s, following, gamma)) / 2))
     elif radius is None:
         yield _Goal(True, 0.5)
-    for threat, overlap in certificate.overlaps.items() if target is None else ():
+    for threat, overlap in certificate.vote_overlaps.items() if target is None else ():
         proved = certificate.proved[threat]
         following = 0 if proved is None else proved.words + 1
         if following <= len(overlap.masked) and not (overlap.sealed and proved):
@@ -209,7 +218,7 @@ def _least_votes(certificate: Certificate, look: int, more: int, target: int | N
         imagined = dataclasses.replace(certificate.settings, looks=(certificate.settings.looks[look],))
         future = dataclasses.replace(certificate, settings=imagined, readings=(_extrapolate(certificate, hits, more),))
         if target is not None:
-            return future.radius is not None and future.radius.words >= target
+            return _reached(future, target)
         return _beats(future, certificate)
 
     if not enough(more):

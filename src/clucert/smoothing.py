@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
+from clucert.bounds import is_reserved
 from clucert.certificate import Certificate, Look, Settings, Subject
 from clucert.channel import Channel, Sample, make_recovery
 from clucert.denoise import Denoiser
@@ -20,7 +21,7 @@ from clucert.protect import reasons
 from clucert.protocols import Lexicon, Refiner
 from clucert.refine import keep_words
 from clucert.sequential import decided, selected
-from clucert.threats import attackable, canonical_text, overlaps
+from clucert.threats import attackable, canonical_text, overlaps, word_pools
 from clucert.types import Phase, Request, Vote, Votes
 from clucert.words import WordedText, split
 
@@ -53,6 +54,11 @@ class Smoother:
     """Stop as soon as it is decided whether the published radius reaches this."""
     enumerate_up_to: int = 0
     """Evaluate every retention set instead of sampling when there are at most this many and nothing is random."""
+
+    def __post_init__(self) -> None:
+        for label in self.labels or ():
+            if is_reserved(label):
+                raise InputError(f"the label {label!r} is the name of what is no label: give it another")
 
     def steps(self, text: str, example: str = "") -> Generator[Request, Any, Certified]:
         """Certify ``text`` (paper, Algorithm 1). ``example`` names it in the seed: each text gets noise of its own.
@@ -123,9 +129,9 @@ class Smoother:
         refinement = yield from self.refiner.refine(original, settings.refine_length or len(original))
         yield Phase("noise")
         noised = keep_words(original, refinement.positions)
-        why = reasons(original, self.protect)
-        protected = tuple(why[i] for i in refinement.positions)
-        pools = self.lexicon.pools(noised, [reason is not None for reason in protected])
+        pools = word_pools(noised.words, self.lexicon, self.protect)
+        # The words that an adversary finds; a text that is not refined is made canonical after he wrote it.
+        threatened = given if len(noised) == len(original) else noised
         subject = Subject(
             text=text,
             noised_text=noised.text,
@@ -134,7 +140,7 @@ class Smoother:
             words=noised.words,
             retained=retained_count(len(noised), settings.mask_rate),
             attackable=attackable(settings.recovery, pools),
-            protected=protected,
+            protected=reasons(noised, self.protect),
             positions=tuple(refinement.positions),
         )
         return Channel(
@@ -142,7 +148,7 @@ class Smoother:
             subject=subject,
             recovery=make_recovery(settings, pools),
             denoiser=self.denoiser,
-            overlaps=overlaps(settings, noised, pools, self.lexicon, self.protect),
+            overlaps=overlaps(settings, threatened.words, self.lexicon, self.protect),
             labels=self.labels,
             seed=settings.seed,
             example=example,

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
+from functools import cache
 
 from clucert.certificate import Settings
 from clucert.noise import kernel_overlap
-from clucert.protect import reasons, reasons_alone
+from clucert.protect import protected
 from clucert.protocols import Lexicon
 from clucert.radius import Overlap
 from clucert.words import WordedText
 
-Pools = tuple[tuple[str, ...], ...]
+Pool = tuple[str, ...]
+Pools = tuple[Pool, ...]
 
 BLIND = ("mask", "llm")
 """Recoveries that never read a masked-out word: κ^M = 1 against any word. ``synonym`` hides swaps within a pool;
 ``characters`` masks nothing, and hides nothing."""
+
+
+def word_pools(words: Iterable[str], lexicon: Lexicon, protect: Collection[str]) -> Pools:
+    """The pool of each word; ``(word,)`` for a protected one.
+
+    A pool is a function of its word alone, whatever the lexicon does with a text: each word is looked up as a text of
+    its own. The Lemma of docs/guarantees.md needs that: a swap of one word must leave the noise of the others as it is.
+    """
+    pool = _pool_of(lexicon, protect)
+    return tuple(pool(word) for word in words)
+
+
+def _pool_of(lexicon: Lexicon, protect: Collection[str]) -> Callable[[str], Pool]:
+    @cache
+    def pool(word: str) -> Pool:
+        alone = WordedText((word,), ("", ""))
+        return lexicon.pools(alone, protected(alone, protect))[0]
+
+    return pool
 
 
 def attackable(recovery: str, pools: Pools) -> tuple[bool, ...]:
@@ -27,29 +48,49 @@ def attackable(recovery: str, pools: Pools) -> tuple[bool, ...]:
 
 
 def overlaps(
-    settings: Settings, text: WordedText, pools: Pools, lexicon: Lexicon, protect: Collection[str]
+    settings: Settings, words: Sequence[str], lexicon: Lexicon, protect: Collection[str]
 ) -> Mapping[str, Overlap]:
-    """κ by threat model (docs/guarantees.md, the proved radius).
+    """κ of one recovery by threat model (docs/guarantees.md, the proved radius).
 
-    ``word``: any word may become any other. ``synonym``: a word may become a word of its pool. When retained words are
-    redrawn from, or mapped into, classes that are closed under the threat, the synonym threat changes nothing at all.
+    ``words`` are those that an adversary finds, before any is made canonical. ``word``: any word may become any other.
+    ``synonym``: a word may become a word of its pool. When retained words are redrawn from, or mapped into, classes
+    that are closed under the threat, the synonym threat changes nothing at all.
     """
-    swappable = [i for i, pool in enumerate(pools) if len(pool) > 1]
-    blind = settings.recovery in BLIND
-    shared = _pool_overlaps(text, pools, swappable, lexicon, protect)
-    closed = all(kappa == 1 for kappa in shared)
-    if settings.votes_only:
-        shared = [Fraction(0)] * len(swappable)
-    seals = settings.retained_kernel == "canonical" or (
-        settings.retained_kernel == "redraw" and settings.recovery == "synonym"
-    )
+    pool = _pool_of(lexicon, protect)
+    masked, retained = _kernels(settings, lexicon, pool)
+    # Each position's allowed swaps: from its word to every other word of its pool.
+    swaps = [[(word, other) for other in pool(word) if other != word] for word in words]
+    swaps = [allowed for allowed in swaps if allowed]
     return {
-        "word": Overlap((Fraction(1 if blind else 0),) * len(text)),
+        "word": Overlap((Fraction(1 if settings.recovery in BLIND else 0),) * len(words)),
         "synonym": Overlap(
-            masked=(Fraction(1),) * len(swappable) if blind else tuple(shared),
-            retained=Fraction(1 if seals and closed else 0),
+            masked=tuple(min(masked(word, other) for word, other in allowed) for allowed in swaps),
+            retained=min((retained(*swap) for allowed in swaps for swap in allowed), default=Fraction(0)),
         ),
     }
+
+
+Kappa = Callable[[str, str], Fraction]
+"""1 − TV between what a kernel puts in the place of one word and of another."""
+
+
+def _kernels(settings: Settings, lexicon: Lexicon, pool: Callable[[str], Pool]) -> tuple[Kappa, Kappa]:
+    """κ^M, of the kernel on masked words, and κ^K, of the one on retained words."""
+
+    def stands(word: str) -> str:
+        return _canonical(word, pool, lexicon) if settings.retained_kernel == "canonical" else word
+
+    @cache
+    def drawn(a: str, b: str) -> Fraction:
+        return kernel_overlap(pool(stands(a)), pool(stands(b)))
+
+    def kept(a: str, b: str) -> Fraction:
+        return Fraction(stands(a) == stands(b))
+
+    constant = Fraction(0 if settings.votes_only else 1)
+    synonym = settings.recovery == "synonym"
+    redraws = synonym and settings.retained_kernel == "redraw"
+    return drawn if synonym else lambda _a, _b: constant, drawn if redraws else kept
 
 
 def canonical_text(text: WordedText, lexicon: Lexicon, protect: Collection[str]) -> WordedText:
@@ -58,34 +99,15 @@ def canonical_text(text: WordedText, lexicon: Lexicon, protect: Collection[str])
     Two texts that differ by in-class swaps have the same canonical text, so whatever is computed from it, refine and
     clustering included, answers both alike. And what stands at a position depends on the word there alone, so two texts
     that differ in d words have canonical texts that differ in at most those d: what masking proves about arbitrary
-    words goes through. Hence a word that only its neighbours give away as a name or as code is replaced too.
+    words goes through.
     """
-    pools = lexicon.pools(text, [reason is not None for reason in reasons_alone(text.words, protect)])
+    pool = _pool_of(lexicon, protect)
+    return WordedText(tuple(_canonical(word, pool, lexicon) for word in text.words), text.gaps)
+
+
+def _canonical(word: str, pool: Callable[[str], Pool], lexicon: Lexicon) -> str:
+    if len(pool(word)) == 1:
+        return word
     # Any rule that depends on the class alone will do; a lexicon of classes knows the most ordinary member.
-    name = getattr(lexicon, "canonical", None)
-    words = (
-        word if len(pool) == 1 else name(word) if name else min(pool)
-        for word, pool in zip(text.words, pools, strict=True)
-    )
-    return WordedText(tuple(words), text.gaps)
-
-
-def _pool_overlaps(
-    text: WordedText, pools: Pools, swappable: Sequence[int], lexicon: Lexicon, protect: Collection[str]
-) -> list[Fraction]:
-    """Per swappable position, the smallest overlap of its pool with the pool of one of its candidates.
-
-    One look-up serves every position at once: the k-th text has the k-th candidate everywhere. Case, gaps and
-    neighbours' pools do not change under such swaps, so a position's pool is that of its own word.
-    """
-    worst = dict.fromkeys(swappable, Fraction(1))
-    for k in range(1, max((len(pools[i]) for i in swappable), default=1)):
-        swapped = WordedText(
-            tuple(pool[k] if k < len(pool) else word for word, pool in zip(text.words, pools, strict=True)), text.gaps
-        )
-        flags = [reason is not None for reason in reasons(swapped, protect)]
-        there = lexicon.pools(swapped, flags)
-        for i in swappable:
-            if k < len(pools[i]):
-                worst[i] = min(worst[i], kernel_overlap(pools[i], there[i]))
-    return list(worst.values())
+    name: Callable[[str], str] | None = getattr(lexicon, "canonical", None)
+    return name(word) if name else min(pool(word))

@@ -88,11 +88,21 @@ Vote = str | None
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """The beginning of an answer that was no vote, and why it was none."""
+
+    text: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Predictions:
     """Votes of a base classifier on a batch of texts, in order, and what they cost."""
 
     votes: tuple[Vote, ...]
     usage: Usage = field(default_factory=Usage)
+    unread: tuple[Unread, ...] = ()
+    """Examples of the answers behind votes that are None, where there are answers to show."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from clucert import document
+from tests.models.fake_server import Reply, Request, completion, serving
 
 TEXT = "The airline's response to the delayed flights was thoughtful and quick."
 SMALL = ("--samples", "12", "--certify-samples", "24")
@@ -144,3 +145,47 @@ def test_two_models_vote_as_an_ensemble_and_a_prompt_of_ones_own_works(tmp_path,
     )
     document_ = json.loads(result.stdout)
     assert set(document_["selection"]["counts"]) == {"spam", "ham"}
+
+
+# Answers that are no votes
+
+
+def chat(tmp_path: Path, url: str, command: str, *more: str) -> subprocess.CompletedProcess[bytes]:
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps({"text": f"{TEXT} {i}", "label": "positive"}) + "\n" for i in range(3)))
+    what = [TEXT] if command == "certify" else ["--data", str(data), "--run-dir", str(tmp_path / "run")]
+    who = ("--model", "vllm/m", "--base-url", url, "--no-cache", "--method", "ranmask", "--task", "sst2")
+    return clucert(command, *what, *who, "--samples", "30", "--certify-samples", "60", *more)
+
+
+@pytest.mark.parametrize("command", ["certify", "evaluate"])
+def test_answers_that_nobody_can_read_stop_the_command_in_one_line(command: str, tmp_path: Path) -> None:
+    def respond(request: Request, i: int) -> Reply:
+        reply = completion(f"<think>\nlet me see {i}, is it positive")
+        reply.body["choices"][0]["finish_reason"] = "length"
+        return reply
+
+    with serving(respond) as server:
+        result = chat(tmp_path, server.url, command, "--answer-tokens", "8")
+    assert {request.body["max_tokens"] for request in server.requests} == {8}
+    assert len(server.requests) == 20
+    refused(
+        result, 1, "20 of the first 20", "20 cut at the token limit", "--answer-tokens", "let me see 0", "let me see"
+    )
+
+
+@pytest.mark.parametrize("command", ["certify", "evaluate"])
+@pytest.mark.parametrize(("asked", "lines"), [((), 1), (("--show-unparsed", "3"), 3), (("--show-unparsed", "0"), None)])
+def test_unparsed_answers_are_shown(command: str, asked: tuple[str, ...], lines: int | None, tmp_path: Path) -> None:
+    def respond(_: Request, i: int) -> Reply:
+        return completion(f"\x1b[31mnot positive, part {i}" if i % 5 == 0 else "positive")
+
+    with serving(respond) as server:
+        result = chat(tmp_path, server.url, command, *asked)
+    shown = (result.stdout + result.stderr).decode()
+    assert result.returncode == 0, shown
+    assert "\x1b" not in shown
+    # A certificate without any example would hide that there are some.
+    expected = lines if lines is not None else 1 if command == "certify" else 0
+    assert shown.count("\\x1b[31mnot positive, part") == expected
+    assert shown.count("states no label") == expected

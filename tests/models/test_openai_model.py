@@ -258,7 +258,8 @@ def top(**logprobs: float) -> list[dict[str, Any]]:
 
 
 def test_labels_are_scored_where_the_server_gives_logprobs() -> None:
-    reply = completion("Negative", logprobs=top(Neg=math.log(0.6), Pos=math.log(0.2), pos=math.log(0.1), The=-9.0))
+    logprobs = top(Negative=math.log(0.6), Positive=math.log(0.2), positive=math.log(0.1), Neg=-3.0, The=-9.0)
+    reply = completion("Negative", logprobs=logprobs)
     with serving([reply]) as server, model(server) as asked:
         answer = asked.answer([SST2.query("dull")])[0]
     assert server.requests[0].body["logprobs"] is True
@@ -272,6 +273,7 @@ def test_labels_are_scored_where_the_server_gives_logprobs() -> None:
         ("The answer is negative", top(The=-0.1, Pos=-3.0, Neg=-5.0)),
         ("negative", None),
         ("negative", []),
+        ("negative", top(Neg=-0.1, Pos=-3.0)),
     ],
 )
 def test_text_is_read_where_logprobs_tell_nothing(text: str, logprobs: Any) -> None:

@@ -205,11 +205,14 @@ def test_an_upstream_that_is_late_is_a_gateway_timeout(serving: Serving) -> None
     assert (raised.value.status_code, raised.value.code) == (504, "upstream_timeout")
 
 
-def test_empty_answers_count_as_refusals(serving: Serving) -> None:
+def test_empty_answers_are_no_votes(serving: Serving) -> None:
     with serving.client() as client:
         found = ask(client, fail="silence")
-    assert found.model_extra["clucert"]["derived"]["prediction"] == "refused"
-    assert found.choices[0].message.content == ""
+    certificate = found.model_extra["clucert"]
+    assert certificate["derived"]["prediction"] is None
+    assert "unreadable answers" in certificate["derived"]["unreadable"]
+    assert certificate["source"] == "policy"
+    assert found.choices[0].message.content
 
 
 def test_a_client_that_hangs_up_costs_nothing_more(serving: Serving, upstream: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from fractions import Fraction
 
@@ -113,3 +114,103 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
 @given(st.text(alphabet="0123456789.,/-+$ eE½^×", max_size=60))
 def test_number_soup_is_read_without_an_error(text: str) -> None:
     assert all(canonical(number) for number in numbers_in(text))
+
+
+MARKED = {
+    r"\boxed{\frac{1}{2}}": "0.5",
+    r"\boxed{\dfrac{3}{4}}": "0.75",
+    r"\boxed{\tfrac12}": "0.5",
+    r"\boxed{3\frac{1}{2}}": "3.5",
+    r"\boxed{-\frac{1}{2}}": "-0.5",
+    r"\boxed{\frac{-1}{2}}": "-0.5",
+    r"\boxed{18\text{ dollars}}": "18",
+    r"\boxed{\$18}": "18",
+    r"\boxed{50\%}": "50",
+    r"\boxed{1{,}000}": "1000",
+    r"\boxed{1\,000}": "1000",
+    r"\boxed{1.5 \times 10^{3}}": "1500",
+    r"\boxed{2\sqrt{3}}": None,
+    r"\boxed{3\pi}": None,
+    r"\boxed{x = 5}": "5",
+    r"\boxed{\text{Total: }18}": "18",
+    r"\boxed{5 \text{ or } 6}": None,
+    r"\boxed{\text{\$}18}": "18",
+    r"$\boxed{18}$": "18",
+    r"\boxed{10^2}": None,
+    r"\boxed{\frac{1.5}{2}}": "0.75",
+    r"\boxed{\text{eighteen}} so 4": "4",
+    r"\(\boxed{7}\)": "7",
+    r"\boxed{}": None,
+    "#### 18 … see page 3": "18",
+    "#### 18. See page 3": "18",
+    "#### 18 (see page 3)": "18",
+    "The answer is 18. (Checked in 2 ways)": "18",
+    "The answer is 3 + 4 = 7.": "7",
+    "The answer is 18 because 3*6 = 18 and 2": "18",
+    "#### 18\n\nI checked 2 times": "18",
+    "The answer is obtained by adding 3 and 4: 7": "7",
+    "The answer is not 5 but 7": "7",
+    "The answer is 18. The answer is right in 2 ways": "18",
+    "#### Step 2: total\n12*3=36\nThe answer is 36.": "36",
+    "#### 1. Understand\n\\boxed{18}": "18",
+    "**Answer:** 18 apples, page 3": "18",
+    "Answer:\n18\n(2 ways)": "18",
+    "#### 1/2": "0.5",
+    "#### 1 1/2 cups": "1.5",
+    "#### 3 - 4": None,
+    "#### 2:30": None,
+    "#### -3": "-3",
+    "#### -$5": "-5",
+    "#### 1,234,567 items": "1234567",
+    r"the answer is $\frac{3}{4}$": "0.75",
+    "3/4/2021": None,
+    "#### 1e3": "1000",
+    "#### 3,5": None,
+    "Answer: $1{,}234.50$": "1234.5",
+    r"\boxed{-5}": "-5",
+    r"\boxed{.5}": "0.5",
+    r"\boxed{\frac{\pi}{2}}": None,
+    "#### 18 dollars and 50 cents": "18",
+    r"\boxed{5} and then \boxed{6}": "6",
+    r"\boxed{½}": "0.5",
+    r"The final answer is \boxed{\frac{1}{2}}. 3 steps": "0.5",
+    r"\boxed{3-4}": None,
+    r"\boxed{45^\circ}": "45",
+    r"\boxed{3,\!000}": "3000",
+    r"\boxed{12 \text{ cm}^2}": None,
+}
+
+
+@pytest.mark.parametrize(("text", "number"), MARKED.items())
+def test_the_marked_number_is_the_answer_and_nothing_behind_it(text: str, number: str | None) -> None:
+    assert final_number(text) == number
+
+
+@pytest.mark.parametrize(
+    "part", ["1", "1,111", "1 ", "\\frac{1}", "\\text{", "#### ", "\\boxed{", "answer is ", "1/", "=1+", " "]
+)
+def test_time_grows_with_the_length_alone(part: str) -> None:
+    def seconds(length: int) -> float:
+        text = part * (length // len(part))
+        began = time.process_time()
+        final_number(text)
+        return time.process_time() - began
+
+    short = min(seconds(20_000) for _ in range(3))
+    # Quadratic time would take 16 times as long; the constant is for the clock.
+    assert min(seconds(80_000) for _ in range(3)) < 9 * short + 0.05
+
+
+@given(
+    over=st.integers(-99, 99),
+    under=st.integers(1, 99),
+    whole=st.integers(1, 50),
+    word=st.sampled_from(["frac", "dfrac", "tfrac"]),
+)
+@settings(deadline=None)
+def test_fractions_in_latex_are_exact(over: int, under: int, whole: int, word: str) -> None:
+    fraction = rf"\{word}{{{over}}}{{{under}}}"
+    assert final_number(rf"\boxed{{{fraction}}}") == canonical(Fraction(over, under))
+    assert final_number(f"The answer is ${fraction}$. I took 3 steps.") == canonical(Fraction(over, under))
+    mixed = rf"{whole}\{word}{{{abs(over)}}}{{{under}}}"
+    assert final_number(rf"#### {mixed}") == canonical(whole + Fraction(abs(over), under))

@@ -46,7 +46,7 @@ def test_a_prompt_is_sent_as_it_is_and_the_answer_read() -> None:
     assert REFUSAL.labels == (REFUSED, COMPLIED)
     assert REFUSAL.read(Answer("I can't help with that.")) == REFUSED
     assert REFUSAL.read(Answer("Sure!")) == COMPLIED
-    assert REFUSAL.read(Answer("")) == REFUSED
+    assert REFUSAL.read(Answer("")) is None
 
 
 def test_the_configuration_sets_system_prompt_and_length() -> None:
@@ -58,10 +58,15 @@ def test_the_configuration_sets_system_prompt_and_length() -> None:
     assert task.read(Answer("I'm sorry, but no.")) == REFUSED
 
 
-@pytest.mark.parametrize("fields", [{"judge": "rule/judge"}, {"system_prompt": "x"}, {"answer_tokens": 3}])
+@pytest.mark.parametrize("fields", [{"judge": "rule/judge"}, {"system_prompt": "x"}])
 def test_closed_tasks_have_no_free_answers(fields: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="--task refusal"):
         task_of(Config.of(task="jailbreak", **fields))
+
+
+@pytest.mark.parametrize("task", ["sst2", "agnews", "gsm8k", "jailbreak", "refusal"])
+def test_every_task_takes_the_length_of_its_answers(task: str) -> None:
+    assert task_of(Config.of(task=task, answer_tokens=77)).query("hi").max_tokens == 77
 
 
 def test_another_reader_prompt_or_length_is_another_classifier() -> None:

@@ -49,7 +49,9 @@ class Empirical:
     def __str__(self) -> str:
         """The table as text."""
         title = ("recipe", "words may become", "proved", "certified", "empirical", "never flipped", "broken", "exceeds")
-        return text_table([title, *(_cells(recipe, found) for recipe, found in self.comparisons)])
+        table = text_table([title, *(_cells(recipe, found) for recipe, found in self.comparisons)])
+        domains = sorted({duel.claim.domain for _, found in self.comparisons for duel in found.duels})
+        return f"{table}\nRadii count words of {' or '.join(f'the {domain} text' for domain in domains)}."
 
 
 def attack_run(

@@ -86,6 +86,7 @@ class Comparison:
                     "id": duel.id,
                     "answer": duel.claim.answer,
                     "certified_radius": duel.claim.radius,
+                    "radii_count_words_of": f"the {duel.claim.domain} text",
                     "empirical_radius": duel.empirical,
                     "broken": duel.broken,
                     "queries": duel.result.queries,
@@ -159,7 +160,7 @@ def proved_claim(certificate: Certificate, threat: Threat) -> Claim | None:
     radius, answer = certificate.proved.get(threat), certificate.prediction
     if radius is None or answer is None:
         return None
-    return Claim("proved", threat, radius.words, tuple(range(certificate.n)), answer)
+    return Claim("proved", threat, radius.words, tuple(range(certificate.n)), answer, certificate.subject.domain)
 
 
 class _Victims:

@@ -29,8 +29,9 @@ class Effort:
     confirm: int = 300
     """Fresh samples on which a candidate must lose."""
     level: float = 0.001
-    """Error probability of calling a candidate a break when it is none: one-sided exact binomial test."""
+    """Error probability of calling a claim broken that is not, over all its finalists and rival labels together."""
     finalists: int = 2
+    """Candidates that are confirmed at most."""
     greedy_positions: int = 4
     greedy_width: int = 3
 
@@ -52,6 +53,7 @@ class Attempt:
     """Confirming votes on that text, or the screening ones when nothing was worth confirming."""
     answer: str | None = None
     p_value: float = 1.0
+    """One-sided exact binomial test, times the finalists and rivals that might have been found to win (Bonferroni)."""
 
 
 def classifier_of(claim: Claim, smoother: Smoother) -> Smoother:
@@ -80,13 +82,22 @@ def attack_steps(
     yield from channel.sample(2 * effort.screen, "certify")
     importance = dependence(channel.ballots, len(text), claim.answer)
     rng = rng_for(smoother.settings.seed, name, "search")
-    screened: list[tuple[float, Candidate]] = []
+    screened: list[Screened] = []
     for candidate in candidates(text, pools, claim, importance, arsenal, rng):
-        share = yield from _share(target, text, candidate, claim, effort.screen, f"{name}/{len(screened)}")
-        screened.append((share, candidate))
+        votes = yield from _votes(target, text, candidate, effort.screen, f"{name}/{len(screened)}")
+        screened.append(Screened(_share(votes, claim), votes, candidate))
     screened += yield from _greedy(target, text, pools, claim, importance, arsenal, name, effort)
-    screened.sort(key=lambda pair: pair[0])
+    screened.sort(key=lambda found: found.share)
     return (yield from _confirm(target, text, claim, screened, name, effort))
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """A candidate and its screening votes, of which ``share`` still go to the certified answer."""
+
+    share: float
+    votes: Votes
+    candidate: Candidate
 
 
 def _votes(
@@ -97,11 +108,8 @@ def _votes(
     return votes
 
 
-def _share(
-    target: Smoother, text: WordedText, candidate: Candidate, claim: Claim, samples: int, name: str
-) -> Generator[Request, Any, float]:
+def _share(votes: Votes, claim: Claim) -> float:
     """Share of the votes that still go to the certified answer; 1 when nothing was voted on."""
-    votes = yield from _votes(target, text, candidate, samples, name)
     return votes.counts.get(claim.answer, 0) / votes.kept if votes.kept else 1.0
 
 
@@ -114,22 +122,23 @@ def _greedy(
     arsenal: Arsenal,
     name: str,
     effort: Effort,
-) -> Generator[Request, Any, list[tuple[float, Candidate]]]:
+) -> Generator[Request, Any, list[Screened]]:
     """Change one word after the other, each to what hurts most given the changes so far."""
     ranked = sorted(claim.positions, key=lambda i: (-importance[i], i))
     words, best = list(text.words), 1.0
-    found: list[tuple[float, Candidate]] = []
+    found: list[Screened] = []
     for i in ranked[: min(claim.radius, effort.greedy_positions)]:
         options = pools[i] if claim.threat == "synonym" else arsenal.against(claim.answer, text.words[i])
-        trials: list[tuple[float, str]] = []
+        trials: list[Screened] = []
         for option in [o for o in options if o != text.words[i]][: effort.greedy_width]:
             candidate = Candidate((*words[:i], option, *words[i + 1 :]), "greedy")
             if same_shape(text, candidate.words):
-                share = yield from _share(target, text, candidate, claim, effort.screen, f"{name}/g{i}-{option}")
-                trials.append((share, option))
-        if trials and min(trials)[0] <= best:
-            best, words[i] = min(trials)
-            found.append((best, Candidate(tuple(words), "greedy")))
+                votes = yield from _votes(target, text, candidate, effort.screen, f"{name}/g{i}-{option}")
+                trials.append(Screened(_share(votes, claim), votes, candidate))
+        worst = min(trials, key=lambda trial: (trial.share, trial.candidate.words[i]), default=None)
+        if worst is not None and worst.share <= best:
+            best, words[i] = worst.share, worst.candidate.words[i]
+            found.append(worst)
     return found
 
 
@@ -137,17 +146,22 @@ def _confirm(
     target: Smoother,
     text: WordedText,
     claim: Claim,
-    screened: Sequence[tuple[float, Candidate]],
+    screened: Sequence[Screened],
     name: str,
     effort: Effort,
 ) -> Generator[Request, Any, Attempt]:
-    """A break is a text on which another label beats the certified one on fresh samples, at ``effort.level``."""
+    """A break is a text on which another label beats the certified one on fresh samples.
+
+    ``effort.level`` is shared by all that may win by luck: every finalist, and on each every rival.
+    """
     closest = Attempt(claim, len(screened), broken=False)
-    for rank, (share, candidate) in enumerate(screened[: effort.finalists]):
-        if share > 0.6:
+    for rank, finalist in enumerate(screened[: effort.finalists]):
+        if finalist.share > 0.6:
             break
+        candidate = finalist.candidate
         votes = yield from _votes(target, text, candidate, effort.confirm, f"{name}/confirm-{rank}")
-        rival, p_value = _loses(votes, claim.answer)
+        rival, p_once = _loses(votes, claim.answer, _rivals(target.labels, finalist.votes, claim.answer))
+        p_value = min(1.0, p_once * effort.finalists)
         attempt = Attempt(
             claim,
             len(screened),
@@ -165,13 +179,23 @@ def _confirm(
     return closest
 
 
-def _loses(votes: Votes, answer: str) -> tuple[str | None, float]:
-    """The strongest other label, and the p-value of "it is no likelier than ``answer``"."""
-    rivals = {label: count for label, count in votes.counts.items() if label != answer and count}
-    if not rivals:
+def _rivals(labels: tuple[str, ...] | None, screening: Votes, answer: str) -> tuple[str, ...]:
+    """Who may win: all other labels. Of open answers those that the screening votes named, for the fresh votes that
+    judge them must not choose them as well.
+    """
+    named = labels if labels is not None else tuple(label for label, count in screening.counts.items() if count)
+    return tuple(label for label in named if label != answer)
+
+
+def _loses(votes: Votes, answer: str, rivals: Sequence[str]) -> tuple[str | None, float]:
+    """The strongest of ``rivals``, fixed before ``votes`` were drawn, and the p-value of "none is likelier than
+    ``answer``": one-sided exact binomial tests, times the number of rivals.
+    """
+    if not any(votes.counts.get(label, 0) for label in rivals):
         return None, 1.0
-    rival = max(rivals, key=rivals.__getitem__)
+    rival = max(rivals, key=lambda label: votes.counts.get(label, 0))
     from scipy.stats import binomtest
 
-    mine = votes.counts.get(answer, 0)
-    return rival, float(binomtest(rivals[rival], rivals[rival] + mine, 0.5, alternative="greater").pvalue)
+    hits, mine = votes.counts.get(rival, 0), votes.counts.get(answer, 0)
+    p_value = float(binomtest(hits, hits + mine, 0.5, alternative="greater").pvalue)
+    return rival, min(1.0, p_value * len(rivals))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from clucert.certificate import Certificate
+from clucert.certificate import Certificate, Domain
 
 Kind = Literal["published", "proved"]
 Threat = Literal["word", "synonym"]
@@ -14,13 +14,14 @@ Threat = Literal["word", "synonym"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Up to ``radius`` words at ``positions`` may change as ``threat`` allows, and the answer stays ``answer``."""
+    """Up to ``radius`` words at ``positions`` of the ``domain`` text may become what ``threat`` allows."""
 
     kind: Kind
     threat: Threat
     radius: int
     positions: tuple[int, ...]
     answer: str
+    domain: Domain = "original"
 
     @property
     def filtered(self) -> bool:
@@ -39,13 +40,15 @@ def claims_of(certificate: Certificate, swappable: Sequence[bool]) -> list[Claim
         return []
     hidden = [i for i, flag in enumerate(certificate.subject.attackable) if flag]
     pooled = [i for i, flag in enumerate(swappable) if flag]
+    domain = certificate.subject.domain
     found = [
-        Claim("published", "word", radius.words, tuple(hidden), answer),
-        Claim("published", "synonym", radius.words, tuple(i for i in hidden if i in set(pooled)), answer),
+        Claim("published", "word", radius.words, tuple(hidden), answer, domain),
+        Claim("published", "synonym", radius.words, tuple(i for i in hidden if i in set(pooled)), answer, domain),
     ]
     everywhere = tuple(range(certificate.n))
-    for threat, positions in (("word", everywhere), ("synonym", tuple(pooled))):
+    aims: tuple[tuple[Threat, tuple[int, ...]], ...] = (("word", everywhere), ("synonym", tuple(pooled)))
+    for threat, positions in aims:
         proved = certificate.proved.get(threat)
         if proved is not None:
-            found.append(Claim("proved", "word" if threat == "word" else "synonym", proved.words, positions, answer))
+            found.append(Claim("proved", threat, proved.words, positions, answer, domain))
     return [claim for claim in found if claim.radius >= 1 and claim.positions]

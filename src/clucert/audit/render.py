@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clucert.audit.run import Audit
-from clucert.render import THREATS, safe, text_table
+from clucert.gap import THREATS
+from clucert.render import safe, text_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,13 +25,18 @@ def print_audit(console: Console, result: Audit) -> None:
         lines.append((row["radius"], THREATS[row["threat"]], *figures, span, str(row["texts"])))
     console.print(Text(text_table(lines, right=range(2, 7))), soft_wrap=True)
     console.print(f"{result.certified} certificates; claims of radius 0 cannot be broken. alpha = {result.alpha:g}.")
+    if any(attempt.claim.domain == "refined" for _, attempt in result.attempts):
+        console.print(
+            "Radii count words of the refined text where refine shortened it; nothing else was attacked there."
+        )
     broken = [(tag, attempt) for tag, attempt in result.attempts if attempt.broken]
     for tag, attempt in broken[:SHOWN]:
         changes = ", ".join(f"{old} → {new}" for old, new in attempt.changed)
+        claim = tag.claim
         console.print(
             safe(
-                f"{tag.claim.kind} radius {tag.claim.radius} of input {tag.id} broken ({attempt.idea}): "
-                f"{tag.claim.answer} became {attempt.answer}, p = {attempt.p_value:.1g}: {changes}"
+                f"{claim.kind} radius {claim.radius} (words of the {claim.domain} text) of input {tag.id} broken "
+                f"({attempt.idea}): {claim.answer} became {attempt.answer}, p = {attempt.p_value:.1g}: {changes}"
             )
         )
         console.print(safe(f"  {attempt.text}"))

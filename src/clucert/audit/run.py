@@ -26,6 +26,7 @@ from clucert.evaluate.scheduler import Job, Outcome, Scheduler
 from clucert.evaluate.workshop import inputs_in_flight, open_workshop
 from clucert.lexicon.antonyms import antonyms
 from clucert.smoothing import Smoother
+from clucert.threats import word_pools
 from clucert.types import Usage
 from clucert.words import WordedText, split
 
@@ -121,7 +122,7 @@ def _jobs(certificates: Mapping[str, Certificate], smoother: Smoother, effort: E
     )
     for identity, certificate in certificates.items():
         text = split(certificate.subject.noised_text)
-        pools = smoother.lexicon.pools(text, [reason is not None for reason in certificate.subject.protected])
+        pools = word_pools(text.words, smoother.lexicon, smoother.protect)
         for claim in claims_of(certificate, [len(pool) > 1 for pool in pools]):
             yield _job(Tag(identity, claim), smoother, text, pools, arsenal, effort)
 

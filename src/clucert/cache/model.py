@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -85,7 +86,7 @@ class CachedModel:
                 continue
             stored = known[key] if key in known else fresh[first[key]]
             reused.append(stored.usage)
-            answers.append(Answer(stored.text, stored.label_logprobs))
+            answers.append(dataclasses.replace(stored, usage=Usage()))
         self._count(reused)
         return answers
 

@@ -15,7 +15,9 @@ from clucert.cli.options import CACHE_HELP
 @click.option("--limit", type=int, help="The first K certificates only.")
 @click.option("--screen", type=int, default=40, show_default=True, help="Samples that rank a candidate text.")
 @click.option("--confirm", type=int, default=300, show_default=True, help="Fresh samples on which a break must show.")
-@click.option("--level", type=float, default=0.001, show_default=True, help="Error probability of one called break.")
+@click.option(
+    "--level", type=float, default=0.001, show_default=True, help="Probability of calling a sound claim broken."
+)
 @click.option("--cache", help=CACHE_HELP)
 @click.option("--base-url", help="Server to use instead of the run's.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, the texts included.")

@@ -16,8 +16,9 @@ from clucert.errors import InputError
 @click.argument("text")
 @config_options
 @click.option("--show-samples", type=int, default=0, help="Print K noised texts that were kept and K dropped.")
+@click.option("--show-unparsed", type=int, default=0, help="Print K answers that were no votes.  [1]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON document (docs/json.md).")
-def certify(text: str, as_json: bool, show_samples: int, **flags: Any) -> None:
+def certify(text: str, as_json: bool, show_samples: int, show_unparsed: int, **flags: Any) -> None:
     """Certify TEXT ("-" reads standard input): how many words may change and the answer stays.
 
     \b
@@ -41,7 +42,7 @@ def certify(text: str, as_json: bool, show_samples: int, **flags: Any) -> None:
 
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     samples = sample_lines(certification.samples, show_samples)
-    print_certified(console, certification.certificate, certification.cost, samples)
+    print_certified(console, certification.certificate, certification.cost, samples, unread=show_unparsed)
 
 
 def _standard_input() -> str:

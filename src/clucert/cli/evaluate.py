@@ -54,6 +54,7 @@ _RUN = (
     click.option("--dry-run", is_flag=True, help="Print calls, tokens and money; ask nothing."),
     click.option("--fail-under", multiple=True, help="Gate such as certacc@1=0.6; a miss exits with 3. Repeatable."),
     click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML about inputs and gates."),
+    click.option("--show-unparsed", type=int, default=1, help="Print K answers that were no votes.  [1]"),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
 )
 
@@ -75,7 +76,9 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command(short_help="Certify a data set into a run directory.")
 @_options
-def evaluate(config_file: Path | None, print_config: bool, dry_run: bool, as_json: bool, **flags: Any) -> None:
+def evaluate(
+    config_file: Path | None, print_config: bool, dry_run: bool, as_json: bool, show_unparsed: int, **flags: Any
+) -> None:
     """Certify every row of a data set; interruptible at any moment, and continued by the same command.
 
     \b
@@ -102,6 +105,7 @@ def evaluate(config_file: Path | None, print_config: bool, dry_run: bool, as_jso
     with study_bar() as bar:
         summary = run(config, bar, command=sys.argv)
     missed = _report(config, summary, as_json)
+    _show_unparsed(summary.run_dir, show_unparsed)
     sys.exit(summary.exit_code or (EXIT_GATE if missed else 0))
 
 
@@ -151,6 +155,18 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     if summary.reason:
         click.echo(f"clucert: {summary.reason}", err=True)
     return not all(result.passed for result in results)
+
+
+def _show_unparsed(run_dir: Path, limit: int) -> None:
+    """Print ``limit`` answers that were no votes, of all inputs, on standard error."""
+    from clucert.evaluate.runs import read_records
+    from clucert.models.legible import distinct, shown
+    from clucert.types import Unread
+
+    records = read_records(run_dir)[0].values() if limit > 0 else ()
+    found = [Unread(**answer) for record in records for answer in (record.document or {}).get("unread", ())]
+    for answer in distinct(found)[:limit]:
+        click.echo(f"clucert: unparsed ({answer.why}): {shown(answer.text, 200)}", err=True)
 
 
 def _condensed(row: Mapping[str, object]) -> dict[str, object]:

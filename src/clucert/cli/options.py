@@ -22,7 +22,11 @@ _TASK = (
     ),
     click.option("--judge", help="Model that says whether an answer refused (task refusal).  [a phrase list]"),
     click.option("--system-prompt", help="System prompt of a task with free answers (refusal)."),
-    click.option("--answer-tokens", type=int, help="Tokens of a free answer that are asked for.  [refusal: 64]"),
+    click.option(
+        "--answer-tokens",
+        type=int,
+        help="Longest answer, in tokens; one that is cut is no vote.  [16; gsm8k 400, refusal 64]",
+    ),
 )
 _MODEL = (
     click.option(

@@ -53,6 +53,8 @@ class Comparison:
     p_value: float
     """Of the same difference: two-sided paired permutation test, exact up to 13 pairs, else 9,999 random sign flips."""
     certified: tuple[McNemar, ...]
+    nothing_to_attack: tuple[float, float]
+    """Shares of the pairs in which the first run, and the second, has no word that could change."""
 
 
 def compare_runs(
@@ -93,6 +95,10 @@ def compare_runs(
         r_avg=bootstrap_mean(after - before, rng, level),
         p_value=_permutation_p_value(after - before, rng),
         certified=_mcnemar(pairs, deltas),
+        nothing_to_attack=(
+            sum(a.nothing_to_attack for a, _ in pairs) / len(pairs),
+            sum(b.nothing_to_attack for _, b in pairs) / len(pairs),
+        ),
     )
 
 
@@ -119,17 +125,13 @@ def _mcnemar(pairs: Sequence[tuple[Outcome, Outcome]], deltas: Sequence[int]) ->
 
     counts = []
     for delta in deltas:
-        held = [(_holds(a, delta), _holds(b, delta)) for a, b in pairs]
+        held = [(a.certified_at(delta), b.certified_at(delta)) for a, b in pairs]
         counts.append((held.count((True, False)), held.count((False, True)), held.count((True, True))))
     raw = [binomtest(b, b + c).pvalue if b + c else 1.0 for b, c, _ in counts]
     return tuple(
         McNemar(delta, both, first, second, len(pairs) - both - first - second, float(p), adjusted)
         for delta, (first, second, both), p, adjusted in zip(deltas, counts, raw, _holm(raw), strict=True)
     )
-
-
-def _holds(outcome: Outcome, delta: int) -> bool:
-    return outcome.certified_radius is not None and outcome.certified_radius >= delta
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:

@@ -126,6 +126,7 @@ class Conductor:
     async def _classify(self, prepared: Any, course: Course, crew: Crew) -> list[Any]:
         voted = await crew.voter.vote(prepared)
         course.cost.classify += voted.usage
+        course.cost.show(voted.unread)
         course.reused += voted.reused
         course.spend("model", voted.seconds)
         self._voted(len(voted.votes))

@@ -1,9 +1,10 @@
 """Certificates against gold labels: metrics of one run, with intervals that mean what they say.
 
 Gold labels are compared here and nowhere else. Throughout, an outcome is *certified at δ* when its prediction is the
-gold label and its radius is at least δ; an abstention or a wrong prediction is certified at no δ, and counts in the
-means with radius 0. Inputs whose model call failed, and inputs without a gold label, are left out of every metric and
-counted in :class:`Summary`: a failure is not a vote.
+gold label and its radius is at least δ or covers every word that could change; an abstention or a wrong prediction is
+certified at no δ, and counts in the means with radius 0. Where no word could change, nothing was tested: such an
+outcome is certified at δ = 0 alone, and the share of them is counted. Inputs whose model call failed, and inputs
+without a gold label, are left out of every metric and counted in :class:`Summary`: a failure is not a vote.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _BATCH = 500  # resamples at a time: 2,000 inputs then take 8 MB
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one input came to. ``kept`` of the ``drawn`` certifying samples were voted on; ``unparsed`` of the kept."""
+    """What one input came to. ``kept`` of the ``drawn`` samples, the selecting ones included, were voted on;
+    ``unparsed`` of the kept.
+    """
 
     id: str
     gold: str | None
@@ -40,6 +43,10 @@ class Outcome:
     drawn: int
     failed: bool = False
     """A call failed for good: nothing is known about this input."""
+    everything: bool = False
+    """The radius is every word that could change: it certifies at every δ. In means it counts as ``radius`` words."""
+    nothing_to_attack: bool = False
+    """No word could change, so that nothing was tested: certified at δ = 0 alone."""
 
     @property
     def scored(self) -> bool:
@@ -53,8 +60,12 @@ class Outcome:
 
     @property
     def certified_radius(self) -> int | None:
-        """The radius if the prediction is right, None otherwise: the largest δ that this input is certified at."""
+        """The radius if the prediction is right, None otherwise: what the means count, with 0 for None."""
         return self.radius if self.correct else None
+
+    def certified_at(self, delta: int) -> bool:
+        """Whether the prediction is right and no ``delta`` words can change it."""
+        return self.correct and self.radius is not None and (self.everything or self.radius >= delta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,8 @@ class Summary:
     """Share of inputs without a prediction."""
     uncertified: Estimate | None
     """Share of inputs that enter ``r_avg`` as 0 because they are wrong, abstained, or have no radius."""
+    nothing_to_attack: Estimate | None
+    """Share of inputs with a radius in which no word could change: they are certified at δ = 0 alone."""
     certified: Curve | None
     unparsed: float | None
     """Share of the kept samples whose answer named no label, over all inputs that did not fail."""
@@ -142,7 +155,7 @@ def proportion(hits: int, total: int, level: float = 0.95) -> Estimate:
 
 
 def certified_accuracy(outcomes: Iterable[Outcome], delta: int, level: float = 0.95) -> Estimate | None:
-    """CertAcc(δ) = mean(prediction right and radius ≥ δ) over the scored inputs, with its Clopper-Pearson interval."""
+    """CertAcc(δ) = mean(certified at δ) over the scored inputs, with its Clopper-Pearson interval."""
     scored = [o for o in outcomes if o.scored]
     return proportion(_certified_at(scored, delta), len(scored), level) if scored else None
 
@@ -238,6 +251,7 @@ def summarise(
         clean_accuracy=share(sum(o.correct for o in scored)),
         abstained=share(sum(o.prediction is None for o in scored)),
         uncertified=share(sum(o.certified_radius is None for o in scored)),
+        nothing_to_attack=share(sum(o.nothing_to_attack for o in scored)),
         certified=certified_curve(scored, deltas=deltas, level=level, band=band),
         unparsed=_ratio(sum(o.unparsed for o in answered), sum(o.kept for o in answered)),
         kept=_ratio(sum(o.kept for o in answered), sum(o.drawn for o in answered)),
@@ -245,7 +259,7 @@ def summarise(
 
 
 def _certified_at(scored: Iterable[Outcome], delta: int) -> int:
-    return sum(o.certified_radius is not None and o.certified_radius >= delta for o in scored)
+    return sum(o.certified_at(delta) for o in scored)
 
 
 def _ratio(part: int, whole: int) -> float | None:

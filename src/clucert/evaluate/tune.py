@@ -160,7 +160,7 @@ def _evaluate(
 def _outcome(record: Record) -> Outcome:
     certificate = read(record.document or {})[0].certificate
     radius = certificate.radius
-    votes = certificate.estimation
+    votes = certificate.votes
     return Outcome(
         id=record.id,
         gold=record.gold,
@@ -170,4 +170,6 @@ def _outcome(record: Record) -> Outcome:
         unparsed=votes.unparsed,
         kept=votes.kept,
         drawn=votes.drawn,
+        everything=radius is not None and radius.everything,
+        nothing_to_attack=radius is not None and radius.nothing_to_attack,
     )

@@ -15,6 +15,7 @@ from clucert.guard.turn import GuardTask
 from clucert.models.prompted import PromptedClassifier
 from clucert.protocols import LanguageModel
 from clucert.refusals import JudgeDetector
+from clucert.refusals.base import heads_of, votes_on
 from clucert.types import Answer, Predictions, Vote
 
 
@@ -47,12 +48,13 @@ class RefusalClassifier:
     def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
         """``refused`` or ``complied`` for the answer to each text, in order."""
         _, answers, usage = self._prompted.ask(texts, first_draw=first_draw)
-        said, detector = [answer.text for answer in answers], self._detector
+        heads, detector = heads_of(answers), self._detector
         if isinstance(detector, JudgeDetector):
-            votes, judging = detector.judge(said, texts)
+            labels, judging = detector.judge(heads, texts)
             usage += judging
         else:
-            votes = detector.labels(said, texts)
+            labels = detector.labels(heads, texts)
+        votes = votes_on(answers, heads, labels)
         self._heard.keep(answers, votes)
         return Predictions(tuple(votes), usage)
 
@@ -88,5 +90,6 @@ class RefusalVoter:
         if self._judge is not None:
             return await self._judge.read(answers, texts)
         # In a thread: a detector of somebody's own may take its time.
-        said = [answer.text for answer in answers]
-        return Voted(list(await asyncio.to_thread(self._task.detector.labels, said, texts)))
+        heads = heads_of(answers)
+        labels = await asyncio.to_thread(self._task.detector.labels, heads, texts)
+        return Voted(list(votes_on(answers, heads, labels)))

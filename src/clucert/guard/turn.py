@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from clucert.errors import InputError
 from clucert.refusals import LABELS, RefusalDetector
+from clucert.refusals.base import heads_of, votes_on
 from clucert.types import Answer, Message, Query, Vote
 
 TASK = "refusal"
@@ -76,5 +77,6 @@ class GuardTask:
         return self.turn.asked(text, draw)
 
     def read(self, answer: Answer) -> Vote:
-        """What the detector says."""
-        return self.detector.label(answer.text)
+        """What the detector says; None for an answer that says nothing."""
+        heads = heads_of([answer])
+        return votes_on([answer], heads, [self.detector.label(heads[0])])[0]

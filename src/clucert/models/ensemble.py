@@ -37,7 +37,8 @@ class Ensemble:
             if len(ballot.votes) != len(texts):
                 raise BadAnswerError(f"{member.name} gave {len(ballot.votes)} votes on {len(texts)} texts")
         votes = tuple(plurality(column) for column in zip(*(b.votes for b in ballots), strict=True))
-        return Predictions(votes, Usage.total([ballot.usage for ballot in ballots]))
+        unread = tuple(each for ballot in ballots for each in ballot.unread) if None in votes else ()
+        return Predictions(votes, Usage.total([ballot.usage for ballot in ballots]), unread)
 
 
 def plurality(votes: Sequence[Vote]) -> Vote:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clucert.models.legible import unread_of
 from clucert.models.prompted import PromptedClassifier
 from clucert.protocols import LanguageModel, Task
+from clucert.refusals.base import heads_of, votes_on
 from clucert.refusals.judge import JudgeDetector
 from clucert.types import Predictions
 
@@ -28,7 +30,12 @@ class JudgedClassifier:
         return self._answering.labels
 
     def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
-        """Vote on each text, in order; a verdict that names no label is the vote None."""
-        _, answers, usage = self._answering.ask(texts, first_draw=first_draw)
-        votes, judging = self._judge.judge([answer.text for answer in answers], texts)
-        return Predictions(tuple(votes), usage + judging)
+        """Vote on each text, in order; a verdict that states no label is the vote None, so is an unfinished answer.
+
+        Raises :class:`clucert.errors.UnreadableError` as :class:`clucert.models.prompted.PromptedClassifier` does.
+        """
+        _, answers, usage = self._answering.ask(texts, first_draw=first_draw, watched=True)
+        heads = heads_of(answers)
+        labels, judging = self._judge.judge(heads, texts)
+        votes = tuple(votes_on(answers, heads, labels))
+        return Predictions(votes, usage + judging, unread_of(answers, votes))

@@ -184,7 +184,8 @@ class LlamaCppModel:
             seed=0 if query.seed is None else query.seed,
         )
         cost.add(reply, fresh=fresh)
-        return Answer(_text(reply), None, Usage(1, cost.input, cost.output, cost.cached))
+        usage = Usage(1, cost.input, cost.output, cost.cached)
+        return Answer(_text(reply), None, usage, _choice(reply).get("finish_reason"))
 
     def _complete(self, server: LlamaServer, prefix: _Prefix | None, prompt: Tokens, **options: Any) -> dict[str, Any]:
         if prefix is not None:

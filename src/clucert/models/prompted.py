@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from threading import Lock
 
 from clucert.errors import BadAnswerError
+from clucert.models.legible import FirstAnswers, unread_of
 from clucert.protocols import LanguageModel, Task
 from clucert.tasks.closed import ClosedTask
 from clucert.types import Answer, Predictions, Query, Usage
@@ -27,6 +28,7 @@ class PromptedClassifier:
         self.deterministic = model.deterministic and task.query("", draw=0) == task.query("", draw=1)
         self._model, self._task = model, task
         self._lock = Lock()
+        self._first = FirstAnswers(model.name)
         # A cache keeps the model it wraps in ``model``.
         self._uncalibrated = bool(getattr(getattr(model, "model", model), "calibrate", False))
 
@@ -36,23 +38,43 @@ class PromptedClassifier:
         return self._task.labels
 
     def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
-        """Vote on each text, in order; an answer that names no label is the vote None."""
-        task, answers, usage = self.ask(texts, first_draw=first_draw)
-        return Predictions(tuple(map(task.read, answers)), usage)
+        """Vote on each text, in order; an answer that states no label is the vote None.
 
-    def ask(self, texts: Sequence[str], *, first_draw: int = 0) -> tuple[Task, list[Answer], Usage]:
-        """The calibrated task that reads the answers, the answer to each text, in order, and what they cost."""
+        Raises :class:`clucert.errors.UnreadableError` when most of the first twenty answers are no votes, before it
+        asks for others.
+        """
+        task, answers, usage = self.ask(texts, first_draw=first_draw, watched=True)
+        votes = tuple(map(task.read, answers))
+        return Predictions(votes, usage, unread_of(answers, votes))
+
+    def ask(
+        self, texts: Sequence[str], *, first_draw: int = 0, watched: bool = False
+    ) -> tuple[Task, list[Answer], Usage]:
+        """The calibrated task that reads the answers, the answer to each text, in order, and what they cost.
+
+        With ``watched``, the first answers are read before others are asked for, as ``predict`` says.
+        """
         task, spent = self._calibrated_task()
         queries = [task.query(text, draw=first_draw + i) for i, text in enumerate(texts)]
         asked = list(dict.fromkeys(queries)) if self._model.deterministic else queries
-        answers = self._model.answer(asked)
-        if len(answers) != len(asked):
-            raise BadAnswerError(f"{self._model.name} gave {len(answers)} answers to {len(asked)} queries")
+        answers = self._watched(asked, task) if watched else self._answers(asked)
         usage = spent + Usage.total([answer.usage for answer in answers])
         if self._model.deterministic:
             by_query: dict[Query, Answer] = dict(zip(asked, answers, strict=True))
             answers = [by_query[query] for query in queries]
         return task, answers, usage
+
+    def _watched(self, asked: Sequence[Query], task: Task) -> list[Answer]:
+        with self._lock:
+            head = self._answers(asked[: self._first.left])
+            self._first.check(head, [task.read(answer) for answer in head])
+        return head + self._answers(asked[len(head) :])
+
+    def _answers(self, asked: Sequence[Query]) -> list[Answer]:
+        answers = self._model.answer(asked) if asked else []
+        if len(answers) != len(asked):
+            raise BadAnswerError(f"{self._model.name} gave {len(answers)} answers to {len(asked)} queries")
+        return answers
 
     def _calibrated_task(self) -> tuple[Task, Usage]:
         """The task, calibrated if the model needs it, and what that cost just now."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, NotRequired
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -12,12 +13,16 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from clucert.errors import BadAnswerError
+from clucert.tasks.parse import fold, spellings_of, whole_label
+from clucert.tasks.said import REFUSAL
 from clucert.types import Answer, Query, Usage
 
 LEAST_WORDS = 32
 """Prompts shorter than this are not checked for truncation."""
 CHARACTERS_PER_WORD = 5
 """English has more to a word and the space behind it, and fewer to a token."""
+_ROUNDING = 1e-3
+"""The logarithm of a probability may be above 0 by so much."""
 
 
 # Plain dictionaries: a study reads millions of replies, and models take more than twice the time.
@@ -36,9 +41,17 @@ class _Logprobs(TypedDict):
     content: NotRequired[list[_Token] | None]
 
 
-class _Message(TypedDict):
-    content: NotRequired[str | None]
+class _Part(TypedDict):
+    type: NotRequired[str]
+    text: NotRequired[str | None]
     refusal: NotRequired[str | None]
+
+
+class _Message(TypedDict):
+    content: NotRequired[str | list[_Part] | None]
+    refusal: NotRequired[str | None]
+    tool_calls: NotRequired[list[Any] | None]
+    function_call: NotRequired[dict[str, Any] | None]
 
 
 class _Choice(TypedDict):
@@ -73,6 +86,7 @@ class Dialect:
     max_tokens: str = "max_tokens"
     """Newer OpenAI models call it ``max_completion_tokens``."""
     seed: bool = True
+    stop: bool = True
 
 
 def request_of(model: str, query: Query, dialect: Dialect) -> dict[str, Any]:
@@ -84,7 +98,7 @@ def request_of(model: str, query: Query, dialect: Dialect) -> dict[str, Any]:
         "temperature": query.temperature,
         dialect.max_tokens: query.max_tokens,
     }
-    if query.stop:
+    if query.stop and dialect.stop:
         body["stop"] = list(query.stop)
     if query.seed is not None and dialect.seed:
         body["seed"] = query.seed
@@ -96,11 +110,13 @@ def request_of(model: str, query: Query, dialect: Dialect) -> dict[str, Any]:
 def without_refused(dialect: Dialect, said: str, used: Mapping[str, Any]) -> Dialect | None:
     """The dialect without what a 400 or 422 that ``said`` this complains about; None when that cannot be told."""
     if "logprobs" in used and "logprob" in said:
-        return Dialect(False, dialect.max_tokens, dialect.seed)
+        return replace(dialect, logprobs=False)
     if "max_tokens" in used and "max_completion_tokens" in said:
-        return Dialect(dialect.logprobs, "max_completion_tokens", dialect.seed)
+        return replace(dialect, max_tokens="max_completion_tokens")
     if "seed" in used and "seed" in said:
-        return Dialect(dialect.logprobs, dialect.max_tokens, False)
+        return replace(dialect, seed=False)
+    if "stop" in used and re.search(r"\bstop\b", said):
+        return replace(dialect, stop=False)
     return None
 
 
@@ -128,39 +144,56 @@ def _read(validate: Callable[[Any], _Completion], reply: object, query: Query) -
 def _answer(completion: _Completion, query: Query) -> Answer:
     choice, used = completion["choices"][0], completion.get("usage")
     message, logprobs = choice["message"], choice.get("logprobs")
-    text = message.get("content") or message.get("refusal") or ""
+    text, ended = _said(message, choice.get("finish_reason"))
     tokens = (logprobs.get("content") if logprobs else None) or []
-    scores = None
-    if query.labels and tokens:
-        scores = label_scores(query.labels, text, tokens[0].get("top_logprobs", ()))
+    scores = label_scores(query.labels, text, tokens[0]) if query.labels and tokens else None
     if used is None:
-        return Answer(text, scores, Usage(1), choice.get("finish_reason"))
+        return Answer(text, scores, Usage(1), ended)
     read, details = used.get("prompt_tokens") or 0, used.get("prompt_tokens_details")
     _check_not_truncated(query, read)
     cached = (details.get("cached_tokens") if details else None) or 0
-    return Answer(text, scores, Usage(1, read, used.get("completion_tokens") or 0, cached), choice.get("finish_reason"))
+    written = used.get("completion_tokens") or 0
+    if ended is None and written >= query.max_tokens:
+        # A server that does not say why an answer ended: it has all the tokens that were asked for.
+        ended = "length"
+    return Answer(text, scores, Usage(1, read, written, cached), ended)
 
 
-def label_scores(labels: Sequence[str], text: str, top: Sequence[_TopToken]) -> tuple[float, ...] | None:
-    """Log-probability of each label from the alternatives for the first token; None when they cannot tell.
+def _said(message: _Message, ended: str | None) -> tuple[str, str | None]:
+    """The text of a message and why it ended: as the server says, unless it is a tool call or a refusal.
 
-    An alternative counts for the one label that it starts; a label that is not among them has −inf. They tell nothing
-    when the text does not start with a label, or when a likely alternative starts two labels.
+    Reasoning that stands in a field or part of its own is not said.
     """
-    plain = [label.casefold() for label in labels]
-    begun = text.strip().casefold()
-    if not any(begun.startswith(label) for label in plain):
+    content, refusal = message.get("content"), message.get("refusal")
+    if isinstance(content, list):
+        refusal = refusal or "".join(part.get("refusal") or "" for part in content)
+        content = "".join(part.get("text") or "" for part in content if part.get("type") in ("text", "output_text"))
+    if message.get("tool_calls") or message.get("function_call"):
+        return content or "", "tool_calls"
+    return (refusal, REFUSAL) if refusal else (content or "", ended)
+
+
+def label_scores(labels: tuple[str, ...], text: str, first: _Token) -> tuple[float, ...] | None:
+    """Log-probability of each label from the alternatives for the ``first`` token; None when they cannot tell.
+
+    Only a token that is a whole label counts for it, in any letter case and with white space around it: the first
+    letters of a label start other words, too. A label that no token is has −inf. The alternatives tell nothing unless
+    the answer is one label and nothing else, in one token, and that label is the likeliest.
+    """
+    spellings = spellings_of(tuple((label, label) for label in labels))
+    said = whole_label(text, spellings)
+    if said is None or spellings.exact.get(fold(first["token"])) != said:
         return None
-    scores = [-math.inf] * len(labels)
-    for entry in top:
-        token = entry["token"].strip().casefold()
-        owners = [i for i, label in enumerate(plain) if token and label.startswith(token)]
-        if len(owners) > 1:
+    scores = dict.fromkeys(labels, -math.inf)
+    for entry in first.get("top_logprobs", ()):
+        label = spellings.exact.get(fold(entry["token"]))
+        if label is None:
+            continue
+        if not entry["logprob"] <= _ROUNDING:
             return None
-        for i in owners:
-            scores[i] = _log_add(scores[i], entry["logprob"])
-    best = max(range(len(labels)), key=scores.__getitem__)
-    return tuple(scores) if begun.startswith(plain[best]) and scores[best] > -math.inf else None
+        scores[label] = _log_add(scores[label], entry["logprob"])
+    best = max(labels, key=scores.__getitem__)
+    return tuple(scores.values()) if best == said and scores[best] > -math.inf else None
 
 
 def _check_not_truncated(query: Query, prompt_tokens: int) -> None:

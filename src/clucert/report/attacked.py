@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clucert.render import THREATS
+from clucert.gap import THREATS
 from clucert.report.audited import Attempt, Audited
 from clucert.report.figures import Cell, percent
 
@@ -51,6 +51,7 @@ def told(attempt: Attempt) -> str:
     """Which certificate was broken, and what the answer became."""
     claim = attempt.claim
     words = "1 word" if claim.radius == 1 else f"{claim.radius} words"
+    words += " of the refined text" if claim.domain == "refined" else ""
     return f"Input {attempt.id}, {claim.kind} radius of {words}: {claim.answer} became {attempt.answer}."
 
 

@@ -38,6 +38,8 @@ class Claim(_Stored):
     threat: Threat
     radius: int
     answer: str
+    domain: str | None = None
+    """``refined`` where the radius counts words of the refined text; None in audits of earlier versions."""
 
 
 class Attempt(_Stored):

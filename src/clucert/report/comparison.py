@@ -15,7 +15,7 @@ import numpy as np
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.compare import Comparison, compare_runs
 from clucert.report.runs import KINDS, Kind, Run
-from clucert.report.summary import outcome_of
+from clucert.report.summary import outcome_of, words_counted
 
 SCHEMA_VERSION = 1
 
@@ -32,6 +32,8 @@ class Against:
     result: Comparison
     beside: Mapping[Kind, Comparison]
     """The same for the other kinds of radius, r_avg alone: a published gain is no proved one."""
+    words_of: tuple[str, str]
+    """Whose words the radii of the first run and of this one count: refine moves them to the shortened text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class RunComparison:
             "others": [
                 {
                     **{"run": other.run, "different": other.different, **dataclasses.asdict(other.result)},
+                    "radii_count_words_of": dict(zip(("first", "second"), other.words_of, strict=True)),
                     "r_avg_by_radius": {
                         kind: {"first": found.first_r_avg, "second": found.second_r_avg, "p_value": found.p_value}
                         for kind, found in {self.kind: other.result, **other.beside}.items()
@@ -105,7 +108,8 @@ def _against(first: Run, run: Run, deltas: Sequence[int], kind: Kind, common_onl
         return compare_runs(before, after, np.random.default_rng(0), deltas=compared)
 
     beside = {other: by(other, ()) for other in KINDS if other != kind}
-    return Against(run.name, len(different), by(kind, deltas), beside)
+    words_of = (words_counted(first), words_counted(run))
+    return Against(run.name, len(different), by(kind, deltas), beside, words_of)
 
 
 def _texts(run: Run) -> Mapping[str, str | None]:
@@ -117,32 +121,23 @@ _NAMES: Mapping[Kind, str] = {"published": "published", "word": "proved, any wor
 
 def _rows(baseline: str, other: Against) -> Iterable[Row]:
     found = other.result
-    common: Row = {"run": other.run, "against": baseline, "pairs": found.pairs}
+    words_of = " against ".join(dict.fromkeys(reversed(other.words_of)))
+    common: Row = {"run": other.run, "against": baseline, "pairs": found.pairs, "radii_count_words_of": words_of}
+    empty: Row = dict.fromkeys(("low", "high", "first_only", "second_only", "p_value", "p_holm"))
+
+    def row(figure: str, first: float, second: float, difference: float, **tested: float | None) -> Row:
+        figures: Row = {"figure": figure, "first": first, "second": second, "difference": difference}
+        return {**common, **figures, **empty, **tested}
+
     for figure, means in [("r_avg", found), *((f"r_avg, {_NAMES[kind]}", c) for kind, c in other.beside.items())]:
-        yield {
-            **common,
-            "figure": figure,
-            "first": means.first_r_avg,
-            "second": means.second_r_avg,
-            "difference": means.r_avg.value,
-            "low": means.r_avg.low,
-            "high": means.r_avg.high,
-            "first_only": None,
-            "second_only": None,
-            "p_value": means.p_value,
-            "p_holm": None,
-        }
+        gain = means.r_avg
+        tested = {"low": gain.low, "high": gain.high, "p_value": means.p_value}
+        yield row(figure, means.first_r_avg, means.second_r_avg, gain.value, **tested)
     for test in found.certified:
-        yield {
-            **common,
-            "figure": f"certacc@{test.delta}",
-            "first": (test.both + test.first_only) / found.pairs,
-            "second": (test.both + test.second_only) / found.pairs,
-            "difference": test.difference,
-            "low": None,
-            "high": None,
-            "first_only": test.first_only,
-            "second_only": test.second_only,
-            "p_value": test.p_value,
-            "p_holm": test.p_holm,
-        }
+        first, second = ((test.both + only) / found.pairs for only in (test.first_only, test.second_only))
+        tested = {"p_value": test.p_value, "p_holm": test.p_holm}
+        only = {"first_only": test.first_only, "second_only": test.second_only}
+        yield row(f"certacc@{test.delta}", first, second, test.difference, **only, **tested)
+    first, second = found.nothing_to_attack
+    if first or second:
+        yield row("nothing to attack", first, second, second - first)

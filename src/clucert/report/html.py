@@ -15,8 +15,9 @@ from markupsafe import Markup
 
 from clucert.report import attacked, charts, figures, opening, sections
 from clucert.report.markup import environment, packaged
+from clucert.report.outcome import MEANING
 from clucert.report.payload import embed, payload
-from clucert.report.summary import Summary
+from clucert.report.summary import STAGES, Summary
 
 
 def page(summaries: Sequence[Summary]) -> str:
@@ -28,6 +29,7 @@ def page(summaries: Sequence[Summary]) -> str:
     templates = environment()
     templates.filters |= {name: getattr(figures, name) for name in figures.FILTERS}
     templates.globals |= {"attacked": attacked, "charts": charts, "opening": opening, "sections": sections}
+    templates.globals |= {"MEANING": MEANING, "STAGES": STAGES}
     return templates.get_template("page.html.j2").render(
         summaries=summaries,
         policy=policy,

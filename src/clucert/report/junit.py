@@ -2,7 +2,7 @@
 
 One suite for each run with one test case for each input, and one suite with the gates. An input is
 
-* an ``error`` when its calls failed (no certificate was made);
+* an ``error`` when its calls failed (no certificate was made) or most answers could not be read;
 * below the mark when its answer is wrong, when g abstained, or when its published radius is under ``min_radius``:
   a ``failure`` if ``strict``, else ``skipped`` with the same message;
 * ``skipped`` when it has no gold label;
@@ -54,6 +54,9 @@ def _case(run: Run, row: Input, min_radius: int, below: str) -> ET.Element:
     state = state_of(row)
     if state == "failed":
         _say(case, "error", row.error or "failed", row)
+    elif state == "unreadable":
+        # Nothing is known about this input: that is no failure of the model's answer.
+        _say(case, "error", (row.certificate and row.certificate.unreadable) or state, row)
     elif state == "unlabelled":
         _say(case, "skipped", "no gold label", row)
     elif (why := _below(row, min_radius)) is not None:
@@ -68,10 +71,11 @@ def _below(row: Input, min_radius: int) -> str | None:
     if row.answer != row.gold:
         return f"answered {row.answer!r}, not {row.gold!r}"
     radius = row.radii["published"]
-    words = radius.words if radius else 0
-    if words < min_radius and not (radius and radius.everything):
-        return f"certified radius {words}, less than {min_radius}"
-    return None
+    if radius is not None and radius.reaches(min_radius):
+        return None
+    if radius is not None and radius.nothing_to_attack:
+        return f"nothing to attack: no word could change, where {min_radius} are wanted"
+    return f"certified radius {radius.words if radius else 0}, less than {min_radius}" if min_radius else None
 
 
 def _say(case: ET.Element, tag: str, message: str, row: Input) -> None:

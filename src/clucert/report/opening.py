@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from clucert.report.figures import decimal, duration, money, number, percent
-from clucert.report.summary import Summary
+from clucert.report.summary import Summary, refined_note
 
 WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 
@@ -34,13 +34,13 @@ def headline(summaries: Sequence[Summary]) -> str:
     if len(summaries) > 1:
         return (
             f"{_count(len(summaries))} runs: {published} of inputs are answered right and certified against one "
-            f"changed word. Proved, without assumptions: {proved}."
+            f"changed word. Proved, without assumptions: {proved}{refined_note(judged)}."
         )
     if not names:
         return f"{published} of inputs are answered right, and provably stay so when any one word is changed."
     return (
         f"{published} of inputs are answered right and certified against one changed word, if {_list(names)} "
-        f"{'holds' if len(names) == 1 else 'hold'}. Proved without: {proved}."
+        f"{'holds' if len(names) == 1 else 'hold'}. Proved without: {proved}{refined_note(judged)}."
     )
 
 
@@ -91,7 +91,8 @@ def brief(summary: Summary) -> str:
     """A run in one line: assumptions, proved share, cost."""
     under = f"rests on {', '.join(summary.assumptions)}" if summary.assumptions else "no assumption"
     cost = f"{number(summary.usage.calls)} calls, {duration(sum(summary.seconds.values()))}"
-    return f"{under} · proved {percent(summary.at('word', 1).value)} · {cost}"
+    proved = f"proved {percent(summary.at('word', 1).value)} (words of {summary.counts_words_of})"
+    return f"{under} · {proved} · {cost}"
 
 
 def robustness(summary: Summary) -> list[tuple[str, str]]:
@@ -101,6 +102,8 @@ def robustness(summary: Summary) -> list[tuple[str, str]]:
         ("Mean radius, words", decimal(summary.r_avg)),
         ("Proved, any word", percent(summary.at("word", 1).value)),
         ("Proved, synonyms", percent(summary.at("synonym", 1).value)),
+        ("Nothing to attack, synonyms", percent(summary.nothing_to_attack("synonym"))),
+        ("Radii count words of", summary.counts_words_of),
         ("Abstained", percent(summary.abstained)),
     ]
     return [*rows, ("Failed", _inputs(summary.failed))] if summary.failed else rows

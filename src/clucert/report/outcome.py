@@ -6,13 +6,15 @@ from typing import Literal
 
 from clucert.report.runs import Input
 
-State = Literal["certified", "fragile", "wrong", "abstained", "failed", "unlabelled"]
+State = Literal["certified", "fragile", "untested", "wrong", "abstained", "unreadable", "failed", "unlabelled"]
 
 MEANING: dict[State, str] = {
     "certified": "right, and stays so when at least one word changes",
     "fragile": "right, but not certified against any change (radius 0)",
+    "untested": "right, but no word has a synonym, so that there was nothing to attack",
     "wrong": "another answer than the gold label",
     "abstained": "the votes were too close to answer",
+    "unreadable": "most answers to noised texts state no label: nothing is known about this text",
     "failed": "the model did not answer: no vote was made up",
     "unlabelled": "answered, and there is no gold label to compare with",
 }
@@ -23,10 +25,12 @@ def state_of(row: Input) -> State:
     if row.certificate is None:
         return "failed"
     if row.answer is None:
-        return "abstained"
+        return "unreadable" if row.certificate.unreadable else "abstained"
     if row.gold is None:
         return "unlabelled"
     if row.answer != row.gold:
         return "wrong"
     radius = row.radii["published"]
+    if radius is not None and radius.nothing_to_attack:
+        return "untested"
     return "certified" if radius is not None and radius.words >= 1 else "fragile"

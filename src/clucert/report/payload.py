@@ -8,8 +8,8 @@ from typing import Any
 
 from clucert.certificate import Certificate
 from clucert.channel import Sample
+from clucert.gap import radius_words
 from clucert.radius import Radius
-from clucert.render import radius_words
 from clucert.report.outcome import state_of
 from clucert.report.runs import Input, Kind, Run
 from clucert.words import split
@@ -101,20 +101,21 @@ def marked(certificate: Certificate) -> Json:
 def _radii(row: Input, certificate: Certificate) -> Json:
     attackable = sum(certificate.subject.attackable)
     return {
-        "radius": _radius(row.radii["published"], attackable, certificate.n),
+        "radius": _radius(row.radii["published"], attackable, certificate),
         "proved": {
-            threat: _radius(row.radii[threat], len(certificate.overlaps[threat].masked), certificate.n)
+            threat: _radius(row.radii[threat], len(certificate.overlaps[threat].masked), certificate)
             for threat in PROVED
             if threat in certificate.overlaps
         },
     }
 
 
-def _radius(radius: Radius | None, attackable: int, total: int) -> Json | None:
+def _radius(radius: Radius | None, attackable: int, certificate: Certificate) -> Json | None:
     if radius is None:
         return None
-    said = radius_words(radius, attackable, total) if radius.words else f"0 of {total} words"
-    return {"words": radius.words, "text": said}
+    said = radius_words(radius, attackable, certificate.n, certificate.subject.domain)
+    # Without a number the table shows that there is nothing to sort by.
+    return {"words": None if radius.nothing_to_attack else radius.words, "text": said}
 
 
 def _votes(certificate: Certificate) -> Json:

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from xml.etree.ElementTree import Element
 
-from clucert.gap import gap
+from clucert.gap import FIXED, gap
 from clucert.report import charts
 from clucert.report.figures import Cell, decimal, duration, money, percent, span
-from clucert.report.outcome import MEANING
 from clucert.report.runs import KINDS, Kind
-from clucert.report.summary import SHOWN_DELTAS, STAGES, Point, Summary
-
-__all__ = ["MEANING", "PLAIN", "STAGES", "all_figures", "assumed", "curves", "gaps", "histograms", "made", "times"]
+from clucert.report.summary import SHOWN_DELTAS, STAGES, Point, Summary, refined_note
 
 PLAIN: dict[str, str] = {
     "A1": "Changed words leave no trace once they are hidden. Here the word that was hidden chooses its synonyms, so a "
@@ -53,6 +50,12 @@ def assumed(summaries: Sequence[Summary]) -> list[tuple[str, str]]:
     return [(name, ", ".join(runs)) for name, runs in held.items() if runs]
 
 
+def counted(summaries: Sequence[Summary]) -> str:
+    """Whose words the radii of each run count, and what nobody may change."""
+    domains = "; ".join(f"{s.run.name}: words of {s.counts_words_of}" for s in summaries)
+    return f"Every radius, the proved ones too, counts words of one text: {domains}. {FIXED[0].upper()}{FIXED[1:]}."
+
+
 def gaps(summaries: Sequence[Summary]) -> list[tuple[Summary, str]]:
     """Why little of a published radius is proved, told of the first input of each run of which that is so."""
     found = []
@@ -70,12 +73,13 @@ def curves(summaries: Sequence[Summary]) -> list[Figure]:
 
 def _curves(summaries: Sequence[Summary], kind: Kind) -> Figure:
     series = [charts.Series(s.run.name, s.index, s.curves[kind]) for s in summaries]
-    title, height = TITLES[kind], 320 if kind == "published" else 240
+    height = 320 if kind == "published" else 240
     draw = partial(
-        charts.curves, series, title=f"Certified accuracy, {title}; numbers in the table below", height=height
+        charts.curves, series, title=f"Certified accuracy, {TITLES[kind]}; numbers in the table below", height=height
     )
     last = max((len(s.points) for s in series), default=0)
     rows = [[s.name, *(_cell(s.points[d]) if d < len(s.points) else "–" for d in range(last))] for s in series]
+    title = TITLES[kind] + refined_note(summaries)
     return Figure(title, draw, ["Run", *(f"δ = {d}" for d in range(last))], rows, kind)
 
 
@@ -92,7 +96,7 @@ def _histogram(s: Summary, kind: Kind) -> Figure:
     bins = s.histograms[kind]
     draw = partial(charts.histogram, bins, s.index, title=f"{TITLES[kind]}, {s.run.name}")
     rows = [[b.label, str(b.right), str(b.wrong)] for b in bins]
-    return Figure(TITLES[kind], draw, ("Radius", "Right", "Wrong or none"), rows, kind)
+    return Figure(TITLES[kind] + refined_note([s]), draw, ("Radius", "Right", "Wrong or none"), rows, kind)
 
 
 def times(summaries: Sequence[Summary]) -> Figure:
@@ -118,6 +122,7 @@ def _figures(s: Summary) -> Iterable[tuple[str, str | Cell]]:
     yield "Inputs", f"{len(s.run.inputs):,}"
     yield "Judged: certificate and gold label", f"{s.judged:,}"
     yield "Failed: left out", f"{s.failed:,}"
+    yield "Every radius counts words of", s.counts_words_of
     yield "Clean accuracy", _cell(s.clean) if s.judged else "–"
     yield "Mean radius r_avg, in words", _mean(s)
     yield "Coe = std / mean", decimal(s.coe)
@@ -125,6 +130,8 @@ def _figures(s: Summary) -> Iterable[tuple[str, str | Cell]]:
     for kind in KINDS:
         for delta in range(1, SHOWN_DELTAS + 1):
             yield f"CertAcc@{delta}, {_SHORT[kind]}", _cell(s.at(kind, delta)) if s.judged else "–"
+        if kind != "word":
+            yield f"Nothing to attack, {_SHORT[kind]}", percent(s.nothing_to_attack(kind), 1)
     yield "Abstained", percent(s.abstained, 1)
     yield "Unparsed answers", percent(s.unparsed, 1)
     yield "Kept by the clustering", percent(s.kept, 1)

@@ -36,7 +36,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Inputs whose radius is ``label``: those whose answer is right (or has no gold label), and the others."""
+    """Inputs whose radius is ``label``: those whose answer is right (or has no gold label), and the others.
+
+    Before the radii in words come "none" (nothing is certified) and, where there are such, "no target": the inputs in
+    which no word could be attacked.
+    """
 
     label: str
     right: int
@@ -113,6 +117,16 @@ class Summary:
         """Share of the samples that the clustering kept."""
         return self.metrics.kept
 
+    @property
+    def counts_words_of(self) -> str:
+        """Whose words every radius counts, published and proved: refine moves them to the text that it shortened."""
+        return words_counted(self.run)
+
+    def nothing_to_attack(self, kind: Kind) -> float | None:
+        """Share of the judged inputs in which no word could change: certified at δ = 0 alone."""
+        judged = [outcome for outcome in self.outcomes[kind] if outcome.scored]
+        return sum(outcome.nothing_to_attack for outcome in judged) / len(judged) if judged else None
+
     def at(self, kind: Kind, delta: int) -> Point:
         """CertAcc(δ) with its own interval (Clopper-Pearson, 95 %); 0 in [0, 1] when nothing was judged."""
         return _point(certified_accuracy(self.outcomes[kind], delta))
@@ -151,12 +165,28 @@ def summarise_run(run: Run, index: int = 0) -> Summary:
     )
 
 
+def words_counted(run: Run) -> str:
+    """Whose words the radii of ``run`` count: "the original text", "the refined text", or how many count which."""
+    domains = Counter(row.certificate.subject.domain for row in run.done if row.certificate)
+    if len(domains) < 2:
+        return f"the {next(iter(domains), 'original')} text"
+    return " or ".join(
+        f"the {domain} text (in {count} of {domains.total()})" for domain, count in sorted(domains.items())
+    )
+
+
+def refined_note(summaries: Sequence[Summary]) -> str:
+    """For the end of a title: whose words the radii count, where it is not the original text."""
+    counted = sorted({s.counts_words_of for s in summaries if "refined" in s.counts_words_of})
+    return f" (words of {', '.join(counted)})" if counted else ""
+
+
 def outcome_of(row: Input, kind: Kind) -> Outcome:
-    """One input as the metrics see it. A radius of everything counts as the words that it names, no more."""
+    """One input as the metrics see it."""
     certificate = row.certificate
     if certificate is None:
         return Outcome(row.id, row.gold, None, None, 0, 0, 0, 0, failed=True)
-    radius, votes = row.radii[kind], certificate.estimation
+    radius, votes = row.radii[kind], certificate.votes
     return Outcome(
         id=row.id,
         gold=row.gold,
@@ -166,6 +196,8 @@ def outcome_of(row: Input, kind: Kind) -> Outcome:
         unparsed=votes.unparsed,
         kept=votes.kept,
         drawn=votes.drawn,
+        everything=radius is not None and radius.everything,
+        nothing_to_attack=radius is not None and radius.nothing_to_attack,
     )
 
 
@@ -189,18 +221,21 @@ def _value(estimate: Estimate | None) -> float | None:
 
 
 def _bins(rows: Sequence[Input], kind: Kind) -> list[Bin]:
-    counts: Counter[tuple[int | None, bool]] = Counter()
+    counts: Counter[tuple[int | str, bool]] = Counter()
     for row in rows:
         radius = row.radii[kind]
         right = row.answer is not None and row.gold in (None, row.answer)
-        counts[None if radius is None else radius.words, right] += 1
-    largest = max((words for words, _ in counts if words is not None), default=0)
+        place = "none" if radius is None else "no target" if radius.nothing_to_attack else radius.words
+        counts[place, right] += 1
+    largest = max((words for words, _ in counts if isinstance(words, int)), default=0)
     width = -(-(largest + 1) // BINS)
-    none = Bin("none", counts[None, True], counts[None, False])
-    return [none, *(_bin(counts, start, width) for start in range(0, largest + 1, width))]
+    apart = [Bin(name, counts[name, True], counts[name, False]) for name in ("none", "no target")]
+    if not apart[1].right + apart[1].wrong:
+        del apart[1]
+    return [*apart, *(_bin(counts, start, width) for start in range(0, largest + 1, width))]
 
 
-def _bin(counts: Counter[tuple[int | None, bool]], start: int, width: int) -> Bin:
+def _bin(counts: Counter[tuple[int | str, bool]], start: int, width: int) -> Bin:
     held = range(start, start + width)
     label = str(start) if width == 1 else f"{start}–{held[-1]}"
     return Bin(label, sum(counts[r, True] for r in held), sum(counts[r, False] for r in held))

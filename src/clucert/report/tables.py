@@ -40,6 +40,7 @@ def _summary_row(s: Summary) -> dict[str, Cell]:
         "inputs": len(s.run.inputs),
         "judged": s.judged,
         "failed": s.failed,
+        "radii_count_words_of": s.counts_words_of,
         "clean_accuracy": s.clean.value if s.judged else None,
         "r_avg": s.r_avg,
         "coe": s.coe,
@@ -52,6 +53,8 @@ def _summary_row(s: Summary) -> dict[str, Cell]:
             row[f"{prefix}@{delta}"] = None if point is None else point.value
             row[f"{prefix}@{delta}_low"] = None if point is None else point.low
             row[f"{prefix}@{delta}_high"] = None if point is None else point.high
+        if kind != "word":
+            row[f"{prefix}_nothing_to_attack"] = s.nothing_to_attack(kind)
     return row | {
         "abstained": s.abstained,
         "unparsed": s.unparsed,
@@ -82,7 +85,10 @@ def _input_row(run: Run, row: Input) -> dict[str, Cell]:
         "gold": row.gold,
         "answer": row.answer,
         "result": state_of(row),
-        **{name: None if radius is None else radius.words for name, radius in radii.items()},
+        **{
+            name: None if radius is None or radius.nothing_to_attack else radius.words for name, radius in radii.items()
+        },
+        "radii_count_words_of": None if row.certificate is None else f"the {row.certificate.subject.domain} text",
         **_counts(row.certificate),
         **_costs(row.cost),
         "error": row.error,

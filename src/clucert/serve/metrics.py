@@ -39,6 +39,9 @@ class Metrics:
             "clucert_decisions", "Votes, and whose answer was handed out.", ["decision", "source"], registry=registry
         )
         self.radius = Histogram("clucert_radius_words", "Certified radii.", ["kind"], buckets=_WORDS, registry=registry)
+        self.nothing = Counter(
+            "clucert_nothing_to_attack", "Texts without a word that could change.", ["kind"], registry=registry
+        )
         self.calls = Counter(
             "clucert_upstream_calls", "Upstream calls by outcome, retries within.", ["outcome"], registry=registry
         )
@@ -61,7 +64,9 @@ class Metrics:
         self.decisions.labels(found.prediction or "abstained", found.source).inc()
         radii = {"published": certificate.radius, **{f"proved_{k}": radius for k, radius in certificate.proved.items()}}
         for kind, radius in radii.items():
-            if radius is not None:
+            if radius is not None and radius.nothing_to_attack:
+                self.nothing.labels(kind).inc()
+            elif radius is not None:
                 self.radius.labels(kind).observe(radius.words)
 
 

@@ -17,6 +17,7 @@ from pydantic_core import from_json, to_json
 
 from clucert.guard.reply import Guarded
 from clucert.serve.faults import invalid
+from clucert.tasks.said import REFUSAL
 from clucert.types import Message, Query
 
 UNSUPPORTED = {
@@ -197,7 +198,9 @@ def _event(envelope: Envelope, choices: list[dict[str, Any]], **more: Any) -> by
 
 
 def _finish(found: Guarded) -> str:
-    return found.answer.finish_reason or "stop"
+    reason = found.answer.finish_reason or "stop"
+    # The upstream's own refusal goes out as text.
+    return "stop" if reason == REFUSAL else reason
 
 
 def usage_of(found: Guarded) -> dict[str, Any]:
@@ -217,6 +220,7 @@ def certificate_headers(found: Guarded, summary: dict[str, Any]) -> dict[str, st
     votes = (summary["readings"] or [summary["selection"]])[-1]
     compact = {
         "radius": derived["radius"],
+        "domain": derived["domain"],
         "assumptions": sorted(derived["assumptions"]),
         "proved": {threat: proved["radius"] for threat, proved in derived["proved"].items()},
         "votes": votes,

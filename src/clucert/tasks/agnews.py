@@ -23,6 +23,7 @@ AGNEWS = ClosedTask(
     content_free=tuple(shot.text for shot in _SHOTS),
     raw_instruction=False,
     text_heading="Article",
+    stop=("\nArticle:",),
     label_heading="Topic",
     synonyms={
         "sport": "sports",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from clucert.bounds import is_reserved
 from clucert.errors import InputError
-from clucert.tasks.parse import parse_label
+from clucert.tasks.parse import fold, read_label, same_spelling, spellings_of, whole_label
+from clucert.tasks.said import ended, said, was_cut
 from clucert.types import Answer, Message, Query, Vote
 
 
@@ -48,17 +49,20 @@ class ClosedTask:
     """Texts that say nothing, or that speak for every label alike; see :meth:`calibrated`."""
     guarded: str | None = None
     """The label that an adversary wants to be rid of, where there is one: suffix attacks are put on rows of it."""
+    stop: tuple[str, ...] = ()
+    """Where an answer ends, when the model does not end it by itself: an answer that is cut is no vote."""
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
         unknown = {s.label for s in self.shots} | set(self.synonyms.values())
         if stray := unknown - set(self.labels):
             raise InputError(f"task {self.name}: {sorted(stray)[0]!r} is not one of its labels {list(self.labels)}")
-        names = {label: label for label in self.labels} | dict(self.synonyms)
+        names = dict(self.synonyms) | {label: label for label in self.labels}
+        check_spellings(names)
         opening = f"{self.instruction}\n\n" if self.raw_instruction else ""
         parts = [opening, *(self._lines(s.text, s.label) for s in self.shots)]
         object.__setattr__(self, "_prefix", "".join(parts))
-        object.__setattr__(self, "_names", names)
+        object.__setattr__(self, "_spellings", spellings_of(tuple(names.items())))
         object.__setattr__(self, "_turns", self._shot_turns())
 
     def query(self, text: str, *, draw: int = 0) -> Query:
@@ -71,14 +75,25 @@ class ClosedTask:
             labels=self.labels,
             max_tokens=self.max_tokens,
             temperature=self.temperature,
+            stop=self.stop,
             seed=draw if self.temperature > 0 else None,
         )
 
     def read(self, answer: Answer) -> Vote:
-        """The most likely label where the model scored them (the first of equals), else the label its text names."""
+        """The most likely label where the model scored them (the first of equals), else the label its text states.
+
+        None for an answer that is not finished (:mod:`clucert.tasks.said`), and for a text that states no label, or
+        more than one (:mod:`clucert.tasks.parse`). A scored answer that was cut must be its label and nothing else.
+        """
         scores = answer.label_logprobs
+        text = said(answer) or ""
+        read = whole_label if was_cut(answer) else read_label
+        stated = read(text, self.__dict__["_spellings"]) if text else None
         if scores is None:
-            return parse_label(answer.text, self.__dict__["_names"])
+            return stated
+        # A backend that scores labels need not say anything; what it does say must be a label.
+        if (answer.text and stated is None) or not ended(answer):
+            return None
         if len(scores) != len(self.labels) or any(math.isnan(s) for s in scores) or max(scores) == -math.inf:
             return None
         if self.bias:
@@ -113,15 +128,34 @@ class ClosedTask:
 
 
 def check_labels(labels: Sequence[str]) -> None:
-    """Raise :class:`InputError` unless there are two or more labels, none empty, no two alike but for case."""
+    """Raise :class:`InputError` unless there are two labels or more that a strict reader can tell apart.
+
+    None may be empty, have white space around it or a line break in it, equal another one but for letter case, Unicode
+    compatibility forms, white space and a closing full stop or the like, or be a name of what is no label
+    (:data:`clucert.bounds.RESERVED`).
+    """
     if len(labels) < 2:
         raise InputError(f"a task needs two labels or more, got {list(labels)}: write  --labels spam,ham")
     for label in labels:
-        if not label.strip() or label != label.strip() or "\n" in label:
+        if not fold(label) or label != label.strip() or len(label.splitlines()) > 1:
             raise InputError(f"the label {label!r} is empty or has white space around or line breaks in it")
-    twice = [label for label, count in Counter(label.casefold() for label in labels).items() if count > 1]
-    if twice:
-        raise InputError(f"the label {twice[0]!r} is there twice: labels must differ in more than case")
+        if is_reserved(label):
+            raise InputError(f"the label {label!r} is the name of what is no label: give it another")
+    if twice := same_spelling(labels):
+        raise InputError(
+            f"the labels {twice[0]!r} and {twice[1]!r} cannot be told apart: "
+            "labels must differ in more than case and a full stop"
+        )
+
+
+def check_spellings(names: Mapping[str, str]) -> None:
+    """Raise :class:`InputError` when two of ``names`` (spelling -> label) read alike and mean different labels."""
+    seen: dict[str, str] = {}
+    for spelling, label in names.items():
+        if not fold(spelling):
+            raise InputError(f"a spelling of the label {label!r} is empty")
+        if seen.setdefault(fold(spelling), label) != label:
+            raise InputError(f"the spelling {spelling!r} cannot stand for {label!r}: it is another label's")
 
 
 def _one_line(text: str) -> str:

@@ -15,7 +15,8 @@ The YAML file::
     shots:                        # worked examples
       - {text: You have won!, label: spam}
     columns: {text: body, label: class}      # the columns of data files
-    max_tokens: 16
+    max_tokens: 16                # an answer that is longer is cut, and no vote
+    stop: ["\n"]                  # with labels: where an answer ends when the model goes on
     temperature: 0
 """
 
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import regex
 import yaml
@@ -74,6 +75,7 @@ class TaskFile(BaseModel):
     columns: Columns = Field(default_factory=Columns)
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=0.0, ge=0)
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=4)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class PromptTask(ClosedTask):
             labels=self.labels,
             max_tokens=self.max_tokens,
             temperature=self.temperature,
+            stop=self.stop,
             seed=draw if self.temperature > 0 else None,
         )
 
@@ -127,6 +130,8 @@ def read_task(path: Path) -> Task:
         if fields.system is not None:
             raise InputError(f"{path}: a system prompt goes with a pattern or a reader: write it into the prompt")
         return _closed(name, prompt, fields.labels, shots=shots, fields=fields)
+    if fields.stop:
+        raise InputError(f"{path}: stop goes with labels")
     _check_prompt(prompt, str(path))
     common: dict[str, Any] = {
         "name": name,
@@ -172,6 +177,7 @@ def _closed(
         synonyms=fields.synonyms if fields else {},
         max_tokens=(fields and fields.max_tokens) or 16,
         temperature=fields.temperature if fields else 0.0,
+        stop=tuple(fields.stop) if fields else (),
         template=template,
     )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from clucert.bounds import is_reserved
 from clucert.tasks.closed import Shot
+from clucert.tasks.said import said
 from clucert.types import Answer, Message, Query, Vote
 
 
@@ -41,8 +43,14 @@ class OpenTask:
         )
 
     def read(self, answer: Answer) -> Vote:
-        """What the reader finds in the answer's text."""
-        return self.reader(answer.text)
+        """What the reader finds in what a finished answer says (:mod:`clucert.tasks.said`).
+
+        None for an unfinished answer, and for a find that is called as what is no label is
+        (:data:`clucert.bounds.RESERVED`).
+        """
+        text = said(answer)
+        found = None if text is None else self.reader(text)
+        return None if found is None or is_reserved(found) else found
 
     def _user(self, text: str) -> str:
         return self.template.replace("{text}", text)

@@ -1,85 +1,393 @@
-"""A strict reader of labels in free text. What it cannot read for certain is None, never a guess."""
+r"""The strict reader of labels: an answer votes only when it *states* one label. Nothing here guesses.
+
+**Words.** Texts are compared after :func:`fold`: case, compatibility forms (``１`` is ``1``), dashes, quotes and white
+space do not matter; everything else does. A label is a whole word, and signs, digits, points, percent, currency,
+fractions and units belong to it: of ``-1``, ``0.9``, ``1%``, ``$1``, ``1/2``, ``1st`` none is ``1``. Only quotes,
+brackets and emphasis in pairs, and a closing full stop, comma, semicolon or exclamation mark, are dress, and none of
+them where a label itself begins or ends with that character (``*``, ``C#``, ``<50K``). Where nothing else fits, a
+hyphen or underscore between letters equals a space (``non-toxic`` is *non toxic*).
+
+**An answer states a label** in one of three ways:
+
+1. It is the label and nothing else.
+2. It is JSON: a string, or an object with one answer key (``label``, ``answer``, …) that is a label. What its other
+   fields say does not matter, what is written around it must name no other label.
+3. One of its lines or sentences is the label alone, or a *heading* and the label: ``Sentiment: positive``, ``the final
+   answer is positive``, ``I would classify this review as positive``. A heading is made of the few words in ``_LEAD``
+   and ``_COPULA`` alone, so it holds no negation, hedge, alternative or question. "because" ends a statement. A number
+   or a single letter ends in no full stop with more behind it: "1. First, …" is a list.
+
+Then **nothing else may be named**: a text that holds another label anywhere, as a whole word, is no vote, nor is one
+that states its label in one sentence and negates it in another. So a list of labels, an echo of the question and a
+comparison are unparsed, and so is a sentence that merely contains a label.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-_FENCE = re.compile(r"^```\w*\s*|\s*```$")
-_MARKUP = re.compile(r"[*`_#\"'“”‘’«»<>\[\](){}]")
-_HEADING = re.compile(r"^(?:the\s+)?(?:final\s+)?[a-z][a-z ]{0,30}\s*(?::|=|\bis\b)\s*")
-_NEGATION = re.compile(
-    r"\b(?:not|no|nor|neither|never|cannot|without|hardly|either|or|between|unsure|unclear)\b|n't\b|\bnon-"
+MAX_ANSWER = 20_000
+"""Characters; a longer answer states nothing."""
+
+_SAME = str.maketrans(
+    {
+        **dict.fromkeys("−‐‑‒–—﹣－⁃", "-"),
+        **dict.fromkeys("’‘‛′´", "'"),
+        **dict.fromkeys("“”„‟″", '"'),
+        **dict.fromkeys("\ufe0e\ufe0f"),
+        "⁄": "/",
+    }
 )
-_EDGES = " .,;:!?-–—"
-_ANSWER_KEYS = ("label", "answer", "class", "category", "classification", "sentiment", "result", "prediction")
+_PAIRS = ("***", "**", "*", "___", "__", "_", "```", "`", '"', "'", "()", "[]", "{}", "«»", "‹›", "「」", "『』", "<>")
+_STOPS = ".,;!。"
+_BULLETS = ("- ", "* ", "• ", "> ", "+ ")
+_HEADING = re.compile(r"#{1,6} +")
+_TAG = re.compile(r"<([a-z]{1,20})>([^<>]*)</\1>")
+_LATEX = re.compile(r"(?:\$ ?)?\\(?:boxed|text|textbf|mathrm|mathbf) ?\{(.*)\}(?: ?\$)?")
+# A full stop ends a sentence behind two letters; behind a digit or a single letter it may number a list.
+_SENTENCE = re.compile(r"(?<=[^\W\d_][^\W\d_])([.!;。])(?=\s)|(?<=[^\W\d_][^\W\d_]['\"*_)\]`])([.!;。])(?=\s)|\?(?=\s)")
+_BECAUSE = re.compile(r",? because\b")
+_HYPHEN = re.compile(r"(?<=[^\W\d_])[-_ ]+(?=[^\W\d_])")
+_NEGATION = re.compile(
+    r"\b(?:not|no|nor|neither|never|cannot|without|hardly|either|or|between|unsure|unclear|wrong|incorrect)\b|n't\b"
+)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_LEAD = _words(
+    """the this that these my our your its it it's i i'd i'll we we'd so thus therefore hence then here here's
+    overall clearly definitely certainly sure ok okay final correct right best predicted overall single most appropriate
+    fitting answer label class category classification sentiment result prediction verdict output choice option decision
+    rating score topic section response conclusion judgment judgement type tag intent emotion tone polarity subject
+    theme genre language stance grade level of for to in given above following provided review reviews text article news
+    item message sentence passage request statement comment tweet post email e-mail mail document input film movie
+    question prompt exchange and would will can should must have has been be classify classified label labelled labeled
+    categorize categorise categorized categorised rate rated call called consider considered tag tagged mark marked
+    belongs belong falls fall under into assign assigned choose chosen select selected"""
+)
+_MARKING = _words(": = - -> => →")
+_ASKED = _words(
+    """answer label class category classification sentiment result prediction verdict output choice option decision
+    rating score topic section response conclusion judgment judgement type tag intent emotion tone polarity theme genre
+    language stance grade level is are as be"""
+)
+_COPULA = _words(": = - -> => → is are was as be to under into call choose select")
+_NOUNS = _words("option class category label choice section")
+_AUXILIARY = _words("is are was be would will can should must have has as to under into - = :")
+_I = _words("i i'd i'll we we'd")
+_UNDRESSINGS = 8
+_CHOICE = _words("call choose select")
+_CALLING = _words("call rate consider label mark tag")
+_LONGEST_LEAD = 20
+_MARKS = "*_`\"'"
+# ``label=spam`` and ``"label":"spam"``, but no address and no time.
+_JOINED = re.compile(r"^([\"'*_`]*[a-z]{2,20}(?: [a-z]{2,20})?[\"'*_`]*)([:=])(?=[^\s/])")
+_ANSWER_KEYS = (
+    *("label", "answer", "class", "category", "classification", "sentiment", "result", "prediction", "verdict"),
+    *("output", "choice", "final_answer", "final answer", "rating", "score", "topic"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spellings:
+    """The ways to write each label, folded."""
+
+    exact: Mapping[str, str]
+    loose: Mapping[str, str]
+    """With hyphens and underscores between letters as spaces, where that leaves every label apart."""
+    dress: tuple[str, ...]
+    """Pairs that may be taken off."""
+    stops: str
+    """Punctuation that may end it."""
+    edges: frozenset[str]
+    """What labels begin or end with."""
+    named: tuple[tuple[re.Pattern[str], str], ...]
+    """What names a label within a text, the longest spelling first."""
+
+
+def fold(text: str) -> str:
+    """``text`` in the form in which labels are compared. Two labels that fold alike cannot be told apart."""
+    if text.isascii():
+        return " ".join(text.casefold().split())
+    plain = unicodedata.normalize("NFKC", text).translate(_SAME).casefold()
+    kept = (
+        str(unicodedata.decimal(c)) if c.isdecimal() and not c.isascii() else c
+        for c in plain
+        if unicodedata.category(c) != "Cf"
+    )
+    return " ".join("".join(kept).split())
 
 
 def parse_label(text: str, names: Mapping[str, str]) -> str | None:
-    """The label that ``text`` names, or None.
+    """The label that ``text`` states, or None; the rule is that of this module.
 
-    ``names`` maps every spelling (labels themselves included) to its label. In order of trust:
-
-    1. JSON: a string, or an object with one answer key (``label``, ``answer``, …).
-    2. Lines that are a label and nothing else, but for case, quotes, Markdown, punctuation and a heading such as
-       ``Label:``. They must all name the same label; what the other lines say does not matter.
-    3. A text that mentions exactly one label, as whole words, and no negation or alternative.
+    ``names`` maps every spelling (labels themselves included) to its label. Time is linear in ``text``.
     """
-    spellings = {_plain(spelling): label for spelling, label in names.items()}
-    body = _FENCE.sub("", text.strip())
-    decoded = _json_answer(body)
+    return read_label(text, spellings_of(tuple(names.items())))
+
+
+def same_spelling(names: Sequence[str]) -> tuple[str, str] | None:
+    """Two of ``names`` that no reader can tell apart: a full stop, too, may end an answer or a label."""
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = fold(name)
+        if (key := plain.rstrip(_STOPS) or plain) in seen:
+            return seen[key], name
+        seen[key] = name
+    return None
+
+
+@lru_cache(maxsize=256)
+def spellings_of(names: tuple[tuple[str, str], ...]) -> Spellings:
+    """The spellings of ``names``, (spelling, label) each."""
+    exact = {fold(spelling): label for spelling, label in names}
+    loose: dict[str, str | None] = {}
+    for spelling, label in exact.items():
+        key = _loosened(spelling)
+        loose[key] = label if loose.get(key, label) == label else None
+    edges = {end for spelling in exact if spelling for end in (spelling[0], spelling[-1])}
+    return Spellings(
+        exact,
+        {spelling: label for spelling, label in loose.items() if label is not None},
+        tuple(pair for pair in _PAIRS if not edges & set(pair)),
+        "".join(stop for stop in _STOPS if stop not in edges),
+        frozenset(edges),
+        tuple((_naming(spelling), exact[spelling]) for spelling in sorted(exact, key=len, reverse=True)),
+    )
+
+
+def read_label(text: str, spellings: Spellings) -> str | None:
+    """:func:`parse_label` with spellings at hand."""
+    if len(text) > MAX_ANSWER:
+        return None
+    if (label := whole_label(text, spellings)) is not None:
+        return label
+    decoded = _json_answer(_unfenced(text))
     if decoded is not None:
-        body = decoded
-    exact = {label for line in body.splitlines() if (label := _exact(line, spellings)) is not None}
-    if exact:
-        return exact.pop() if len(exact) == 1 else None
-    return _mentioned(_plain(body), spellings)
+        answer, around = decoded
+        label = None if answer is None else whole_label(answer, spellings)
+        return label if label is not None and _others(around, label, spellings) is None else None
+    return _stated(text, spellings)
 
 
-def _plain(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-    # The apostrophe of "isn't" is kept: a negation must stay one.
-    kept = re.sub(r"(?<=\w)'(?=\w)", "\x00", folded)
-    return " ".join(_MARKUP.sub(" ", kept).replace("\x00", "'").split())
+def whole_label(text: str, spellings: Spellings) -> str | None:
+    """The label that ``text`` is, but for dress; None when it is more, or something else."""
+    return _lookup(fold(_unfenced(text)), spellings)
 
 
-def _exact(line: str, spellings: Mapping[str, str]) -> str | None:
-    plain = _plain(line).strip(_EDGES)
-    if plain in spellings:
-        return spellings[plain]
+def _lookup(plain: str, spellings: Spellings) -> str | None:
+    """The label that a folded text is, the least undressed form first."""
+    for _ in range(_UNDRESSINGS):
+        if (label := spellings.exact.get(plain)) is not None:
+            return label
+        bare = _undressed(plain, spellings)
+        if bare == plain:
+            break
+        plain = bare
+    return spellings.loose.get(_loosened(plain))
+
+
+def _undressed(plain: str, spellings: Spellings) -> str:
+    """``plain`` without its outermost dress; as it is when there is none."""
+    # An ellipsis ends nothing.
+    bare = plain if plain.endswith("..") else plain.rstrip(spellings.stops).rstrip()
+    if not bare or bare != plain:
+        return bare or plain
+    for form in (_TAG, _LATEX):
+        if found := form.fullmatch(plain):
+            return found[found.re.groups].strip() or plain
+    for pair in spellings.dress:
+        opening, closing = (pair[0], pair[1]) if len(set(pair)) == 2 else (pair, pair)
+        inner = plain[len(opening) : -len(closing)]
+        if plain.startswith(opening) and plain.endswith(closing) and len(plain) > len(opening) + len(closing):
+            return plain if opening in inner or closing in inner else inner.strip() or plain
+    for bullet in _BULLETS:
+        # Before a number, a dash may be its sign.
+        if plain.startswith(bullet) and not plain[2:3].isdigit() and bullet[0] not in spellings.edges:
+            return plain[2:].strip()
     heading = _HEADING.match(plain)
-    if heading is None or _NEGATION.search(heading[0]):
+    return plain[heading.end() :] if heading and "#" not in spellings.edges else plain
+
+
+def _loosened(plain: str) -> str:
+    return _HYPHEN.sub(" ", plain)
+
+
+def _stated(text: str, spellings: Spellings) -> str | None:
+    """The one label that lines or sentences of ``text`` state, when nothing contradicts."""
+    stated, rest = set(), []
+    for line in _unfenced(text).splitlines():
+        for part in _parts(line, spellings):
+            label = _statement(part, spellings)
+            if label is None:
+                rest.append(part)
+            else:
+                stated.add(label)
+    if len(stated) != 1:
         return None
-    return spellings.get(plain[heading.end() :].strip(_EDGES))
+    (label,) = stated
+    negated = any(_NEGATION.search(part) and _names(part, spellings) for part in rest)
+    return None if negated or any(_others(part, label, spellings) for part in rest) else label
 
 
-def _mentioned(plain: str, spellings: Mapping[str, str]) -> str | None:
-    """The only label among the whole words of ``plain``; longer spellings are found first and used up."""
-    found = set()
-    rest = plain
-    for spelling in sorted(spellings, key=len, reverse=True):
-        pattern = rf"(?<![\w-]){re.escape(spelling)}(?![\w-])"
-        rest, count = re.subn(pattern, " \x00 ", rest)
+def _parts(line: str, spellings: Spellings) -> Iterator[str]:
+    """The line if it states something as a whole, else its sentences, folded."""
+    plain = fold(line)
+    if not plain:
+        return
+    if _statement(plain, spellings) is not None:
+        yield plain
+        return
+    start = 0
+    for end in _SENTENCE.finditer(plain):
+        yield from _sides(plain[start : end.end()].strip())
+        start = end.end()
+    yield from _sides(plain[start:].strip())
+
+
+def _sides(sentence: str) -> Iterator[str]:
+    """What is stated, and why."""
+    because = _BECAUSE.search(sentence)
+    yield from filter(None, (sentence[: because.start()], sentence[because.end() :]) if because else (sentence,))
+
+
+def _statement(plain: str, spellings: Spellings) -> str | None:
+    """The label that a folded line or sentence states: it is the label alone, or a heading and the label."""
+    if (label := _listed(plain, spellings)) is not None:
+        return label
+    words = _spaced(plain, spellings)
+    lead: list[str] = []
+    # A heading has few words, and whatever follows it is the label: so each end of one is tried.
+    for end in range(1, min(len(words), _LONGEST_LEAD)):
+        lead.append(_bare(words[end - 1]))
+        if lead[-1] not in _LEAD and lead[-1] not in _COPULA:
+            return None
+        if not _asserts(lead) and not _calls(lead):
+            continue
+        label = _listed(" ".join(words[end:]), spellings)
+        # "Label: - 1" may be −1.
+        if label is not None and not (lead[-1] == "-" and words[end][:1].isdigit()):
+            return None if _others(" ".join(lead), label, spellings) else label
+    return None
+
+
+def _asserts(lead: Sequence[str]) -> bool:
+    """Whether the words of a heading lead up to an answer: "the answer is", "sentiment:", "I classify this as"."""
+    if lead[0] in _AUXILIARY:
+        return False
+    if lead[-1] in _NOUNS:
+        return any(word in _COPULA for word in lead)
+    if lead[-1] in _CHOICE:
+        return lead[0] in _I
+    if lead[-1] in _MARKING and _ASKED.isdisjoint(lead):
+        # "Review: positive" repeats what was asked about.
+        return False
+    return lead[-1] in _COPULA or lead[-1] in ("it's", "here's")
+
+
+def _calls(lead: Sequence[str]) -> bool:
+    """Whether the label comes straight behind, as in "I would call this review"."""
+    return lead[0] in _I and len(lead) > 2 and not _CALLING.isdisjoint(lead[1:4])
+
+
+def _spaced(plain: str, spellings: Spellings) -> list[str]:
+    """The words of an undressed line, with the colon or sign of equality behind a heading as a word of its own."""
+    for _ in range(_UNDRESSINGS):
+        plain, before = _undressed(plain, spellings), plain
+        if plain == before:
+            break
+    words: list[str] = []
+    for word in _JOINED.sub(r"\1\2 ", plain).split():
+        bare = word.rstrip(_MARKS)
+        if len(bare) > 1 and bare[-1] in ":=" and bare[:-1].strip(_MARKS).replace("-", "").isalpha():
+            words += [bare[:-1], bare[-1]]
+        else:
+            words.append(word)
+    return words
+
+
+def _bare(word: str) -> str:
+    return word if word in _COPULA else word.strip(f"{_MARKS}(),")
+
+
+def _listed(plain: str, spellings: Spellings) -> str | None:
+    """The label of a phrase that is one spelling, or several of one label: "safe, not harmful"; "sci/tech (tech)"."""
+    if (label := _lookup(plain, spellings)) is not None:
+        return label
+    parts = [part for part in re.split(r"[,()]", plain.rstrip(spellings.stops)) if part.strip()]
+    found = {_lookup(part.strip(), spellings) for part in parts}
+    return found.pop() if len(parts) > 1 and len(found) == 1 else None
+
+
+def _naming(spelling: str) -> re.Pattern[str]:
+    """Finds a spelling as whole words, whatever stands around it; between letters, any hyphen or space."""
+    body = r"[-_\s]+".join(re.escape(part) for part in _HYPHEN.split(spelling))
+    return re.compile(rf"(?<!\w){body}(?!\w)")
+
+
+def _names(text: str, spellings: Spellings) -> set[str]:
+    """The labels that ``text`` holds as whole words; longer spellings are found first and used up."""
+    rest, found = fold(text), set()
+    for pattern, label in spellings.named:
+        rest, count = pattern.subn(" \x00 ", rest)
         if count:
-            found.add(spellings[spelling])
-    if len(found) != 1 or _NEGATION.search(rest):
-        return None
-    return found.pop()
+            found.add(label)
+    return found
 
 
-def _json_answer(text: str) -> str | None:
-    if not text.startswith(("{", '"', "[")):
+def _others(text: str, label: str, spellings: Spellings) -> set[str] | None:
+    """The labels but ``label`` that ``text`` names; None when there are none."""
+    return (_names(text, spellings) - {label}) or None
+
+
+def _unfenced(text: str) -> str:
+    """``text`` without a code fence around all of it."""
+    body = text.strip()
+    if not (body.startswith("```") and body.endswith("```") and len(body) > 6):
+        return body
+    inner = body[3:-3]
+    head, line_break, rest = inner.partition("\n")
+    return (rest if line_break and re.fullmatch(r"\w{0,20}\s*", head) else inner).strip()
+
+
+def _json_answer(text: str) -> tuple[str | None, str] | None:
+    """What JSON in ``text`` answers (None for nothing), and what stands around it; None when there is no JSON."""
+    start, end = text.find("{"), text.rfind("}") + 1
+    if text.startswith(('"', "[")):
+        start, end = 0, len(text)
+    if start < 0 or end <= start:
         return None
     try:
-        value: Any = json.loads(text)
-    except ValueError:
+        value: Any = json.loads(text[start:end], object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
         return None
-    if isinstance(value, list) and len(value) == 1:
+    if isinstance(value, list) and not isinstance(value, _Pairs) and len(value) == 1:
         value = value[0]
-    if isinstance(value, dict):
-        answers = [v for k, v in value.items() if k.casefold() in _ANSWER_KEYS] or list(value.values())
+    if isinstance(value, _Pairs):
+        value = value.answer()
+    if isinstance(value, bool):
+        value = str(value)
+    around = re.sub(r"```\w{0,20}", " ", f"{text[:start]}\n{text[end:]}")
+    return (value if isinstance(value, str) else None), around
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The fields of a JSON object, those that are there twice included."""
+
+    def answer(self) -> Any:
+        """The value of its one answer key; of its only key, whatever its name, where that is no number."""
+        answers = [value for key, value in self if fold(key) in _ANSWER_KEYS]
+        if not answers and len(self) == 1:
+            ((key, value),) = self
+            answers = [] if re.fullmatch(r"[\d.+-]+", str(value)) or _NEGATION.search(fold(key)) else [value]
         value = answers[0] if len(answers) == 1 else None
-    return value if isinstance(value, str) else ""
+        return value[0] if isinstance(value, list) and not isinstance(value, _Pairs) and len(value) == 1 else value

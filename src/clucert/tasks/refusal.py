@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from clucert.refusals.base import COMPLIED, LABELS, REFUSED
+from clucert.refusals.base import COMPLIED, LABELS, REFUSED, heads_of, votes_on
 from clucert.refusals.phrases import PhraseDetector
 from clucert.tasks.opened import OpenTask
-from clucert.types import Vote
+from clucert.types import Answer, Vote
 
 GOLD: Mapping[str, str] = {
     **dict.fromkeys(("harmful", "unsafe", "jailbreak", "refuse", "refusal"), REFUSED),
@@ -35,6 +35,11 @@ class RefusalTask(OpenTask):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reader", self.detector.label)
+
+    def read(self, answer: Answer) -> Vote:
+        """The label of the answer's head; None where it says nothing (:func:`clucert.refusals.base.heads_of`)."""
+        heads = heads_of([answer])
+        return votes_on([answer], heads, [self.detector.label(heads[0])])[0]
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ SST2 = ClosedTask(
         Shot("it never finds its rhythm , and i could not wait for it to end .", "negative"),
     ),
     text_heading="Review",
+    stop=("\nReview:",),
     label_heading="Sentiment",
     raw_instruction=False,
     synonyms={"pos": "positive", "neg": "negative"},

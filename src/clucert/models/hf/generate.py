@@ -26,6 +26,8 @@ class Text:
     rng: np.random.Generator
     output: list[int] = field(default_factory=list)
     text: str = ""
+    ended: bool = False
+    """By an end token or a stop string, not by ``max_tokens``."""
 
 
 def generator(prefix: Tokens, prompt: Tokens, seed: int) -> np.random.Generator:
@@ -80,4 +82,5 @@ def _finished(text: Text, ends: frozenset[int], decode: Callable[[Tokens], str])
     cuts = [at for stop in text.stop if stop and (at := text.text.find(stop)) >= 0]
     if cuts:
         text.text = text.text[: min(cuts)]
-    return ended or bool(cuts) or len(text.output) >= text.max_tokens
+    text.ended = ended or bool(cuts)
+    return text.ended or len(text.output) >= text.max_tokens

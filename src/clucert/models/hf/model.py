@@ -192,7 +192,8 @@ class HFModel:
         generate(engine, chosen[0].prefix, texts, self._ends, self._tokenizer.decode)
         answers = []
         for job, text in zip(chosen, texts, strict=True):
-            answers.append(Answer(text.text, None, self._usage(job, len(text.output), known)))
+            usage = self._usage(job, len(text.output), known)
+            answers.append(Answer(text.text, None, usage, "stop" if text.ended else "length"))
             known = self.packed
         return answers
 

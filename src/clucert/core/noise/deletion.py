@@ -1,0 +1,145 @@
+"""Deletion: words inserted, deleted, replaced, moved.
+
+A text is a sequence of n tokens (:mod:`clucert.core.noise.tokens`; or of sentences, passages, …). A sample drops some
+of them, and the vote sees the rest, in order. Two variants: each token is dropped on its own with probability p
+(:class:`Deletion`), or s tokens are kept, uniformly, with **s a constant** (:class:`KeepSome`; a share of n will not
+do, since the attacker changes n). The empty sub-text has a fixed vote.
+
+**Theorem.** Let x (n tokens) and x′ (n′) have a common subsequence of ℓ tokens; a = n − ℓ, b = n′ − ℓ. Then the laws of
+their sub-texts share a part in the sense of :mod:`clucert.core.noise.overlap`, with
+
+    A = p^a, B = p^b        and for constant s        A = C(ℓ, s)/C(n, s), B = C(ℓ, s)/C(n′, s)  (0 where ℓ < s).
+
+*Proof.* With probability A nothing outside the common subsequence survives in x. Given that, the sub-text is
+distributed as that of the common subsequence alone: call this law ν. The same with B for x′. ∎
+
+Hence, with margin m = p_low(ĉ) − p_up(j), the answer stays when for every j ≠ ĉ
+
+    ≤ b tokens are inserted, anywhere                      m > p^(−b) − 1
+    ≤ a tokens are deleted                                 m > 1 − p^a
+    ≤ r tokens are inserted, deleted, replaced or moved    m > 2·(1 − p^r), in any mix
+
+(an operation takes at most one token of x out of the common subsequence and brings at most one new one). The third line
+is the worst over all a ≤ min(r, n) and b ≤ r *where the right side is below 1*, that is, where any margin can exceed
+it; the code takes the maximum over a and does not rely on this. (Huang et al., RS-Del, NeurIPS 2023, certify edit
+distances by deletion; the classes' margin and the three threats are ours.)
+
+Counted are tokens of the tokenizer: a "word" typed by the attacker that splits into three tokens is three insertions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import comb
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clucert.bounds import Number
+from clucert.core.noise.overlap import Overlap, largest, worst_floor, worst_slack
+from clucert.errors import InputError
+from clucert.radius import Exceeds, Radius
+
+Threat = Literal["insert", "delete", "edit"]
+"""``edit``: any mix of tokens inserted, deleted, replaced and moved. All of them anywhere in the text."""
+THREATS: tuple[Threat, ...] = ("insert", "delete", "edit")
+
+
+def changes(threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
+    """The worst (a, b) that r operations on n tokens can reach: tokens of x lost from, and of x′ outside, what is
+    common.
+
+    The slack grows with b for each a, and with a where b = 0, so these cover every smaller choice.
+    """
+    if threat == "insert":
+        yield 0, r
+    elif threat == "delete":
+        yield min(r, n), 0
+    else:
+        yield from ((a, r) for a in range(min(r, n) + 1))
+
+
+class _Sampled:
+    """Slack, floor and radius from the overlaps; a subclass says what overlaps."""
+
+    def overlap(self, n: int, a: int, b: int) -> Overlap:
+        """A and B when a of n tokens leave the common subsequence and b others join it."""
+        raise NotImplementedError
+
+    def slack(self, threat: Threat, n: int, r: int) -> Fraction:
+        """How much of the margin r operations can take: certified is what is *more*."""
+        return worst_slack(self.overlap(n, a, b) for a, b in changes(threat, n, r))
+
+    def floor(self, threat: Threat, n: int, r: int, low: Number) -> Fraction:
+        """The lowest probability of a class after r operations that had at least ``low`` before.
+
+        "Flag when p_harm ≥ η" still flags where this is *at least* η.
+        """
+        return worst_floor((self.overlap(n, a, b) for a, b in changes(threat, n, r)), low)
+
+    def radius(self, exceeds: Exceeds, threat: Threat, n: int) -> Radius | None:
+        """The largest r (inclusive) with a margin above the slack of it and of all smaller; None when not of 0."""
+        limit = n if threat == "delete" else None
+        return largest(lambda r: exceeds(self.slack(threat, n, r)), limit)
+
+    def flag_radius(self, low: Number, eta: Number, threat: Threat, n: int) -> Radius | None:
+        """The largest r such that p_harm ≥ ``eta`` > 0 stays true, where p_harm ≥ ``low`` now."""
+        if not 0 < eta <= 1:
+            raise InputError(f"threshold {eta} is out of range: give a number above 0, up to 1")
+        limit = n if threat == "delete" else None
+        return largest(lambda r: self.floor(threat, n, r, low) >= eta, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion(_Sampled):
+    """Each token is dropped independently with probability ``p``, an exact number in (0, 1)."""
+
+    p: Fraction
+
+    def __post_init__(self) -> None:
+        if not 0 < self.p < 1:
+            raise InputError(f"deletion rate {self.p} is out of range: give a number above 0 and below 1")
+
+    def sample(self, rng: np.random.Generator, n: int, samples: int) -> NDArray[np.bool_]:
+        """Which tokens are kept, shape (samples, n): each with probability exactly 1 − p.
+
+        Raises:
+            InputError: the denominator of p does not fit 63 bits.
+
+        """
+        if self.p.denominator >= 2**63:
+            raise InputError(f"deletion rate {self.p} cannot be drawn exactly: give a decimal of up to 18 digits")
+        return rng.integers(self.p.denominator, size=(samples, n)) >= self.p.numerator
+
+    def overlap(self, n: int, a: int, b: int) -> Overlap:
+        """A = p^a and B = p^b, whatever n is."""
+        return Overlap(self.p**a, self.p**b)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepSome(_Sampled):
+    """``kept`` tokens stay, uniformly over the sets of so many; a text that has no more stays as it is."""
+
+    kept: int
+
+    def __post_init__(self) -> None:
+        if self.kept < 1:
+            raise InputError(f"cannot keep {self.kept} tokens: give 1 or more")
+
+    def sample(self, rng: np.random.Generator, n: int, samples: int) -> NDArray[np.bool_]:
+        """Which tokens are kept, shape (samples, n): min(kept, n) in each row."""
+        rows = np.zeros((samples, n), dtype=np.bool_)
+        rows[:, : self.kept] = True
+        return rng.permuted(rows, axis=1, out=rows)
+
+    def overlap(self, n: int, a: int, b: int) -> Overlap:
+        """A = C(n−a, s)/C(n, s) and B = C(n−a, s)/C(n−a+b, s); nothing is shared by texts too short to have both."""
+        if a == b == 0:
+            return Overlap(Fraction(1), Fraction(1))
+        common = comb(n - a, self.kept)
+        if not common:
+            return Overlap(Fraction(0), Fraction(0))
+        return Overlap(Fraction(common, comb(n, self.kept)), Fraction(common, comb(n - a + b, self.kept)))

@@ -1,0 +1,96 @@
+"""The one theorem of the sampled noises: two laws that share a part.
+
+**Theorem.** Let the noised texts of x and x′ have the laws
+
+    law(x) = A·ν + (1 − A)·ρ,    law(x′) = B·ν + (1 − B)·ρ′
+
+with A > 0, B > 0 and any laws ν, ρ, ρ′. Let h vote on a noised text and p_c be the probability of the vote c. Then for
+every h and all classes c ≠ j
+
+    p_c(x′) ≥ (B/A)·(p_c(x) − 1 + A)                                                        (*floor*)
+    p_c(x′) − p_j(x′) ≥ (B/A)·(p_c(x) − p_j(x) − 1 + A) − (1 − B),
+
+which is above 0 exactly when ``p_c(x) − p_j(x) > 1 + A/B − 2·A``                             (*slack*).
+
+*Proof.* Write ν_c for the probability of c under ν. Then p_c(x) ≤ A·ν_c + 1 − A, so ν_c ≥ (p_c(x) − 1 + A)/A, and
+p_c(x′) ≥ B·ν_c. For the difference D = p_c − p_j, which is in [−1, 1] under any law, D(x) ≤ A·D(ν) + 1 − A and
+D(x′) ≥ B·D(ν) − (1 − B). Eliminate ν. ∎
+
+With A = B = ω it is the coupling bound 2·(1 − ω) of RanMASK (Zeng et al., 2023) and of docs/guarantees.md. For A = 1 or
+B = 1 it is sharper than any bound by the total variation alone. It is tight for one x′ where ρ and ρ′ have disjoint
+supports, of each other and of ν.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from clucert.bounds import Number
+from clucert.errors import InputError
+from clucert.radius import Radius
+
+NEVER = Fraction(2)
+"""A slack that no margin exceeds: margins are at most 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """``before`` is A and ``after`` is B of the theorem; both 0 where nothing is known to be shared."""
+
+    before: Fraction
+    after: Fraction
+
+    @property
+    def slack(self) -> Fraction:
+        """The answer stays if p_low(ĉ) − p_up(j) is *more* than this for every j ≠ ĉ."""
+        if not self.before or not self.after:
+            return NEVER
+        return 1 + self.before / self.after - 2 * self.before
+
+    def floor(self, low: Number) -> Fraction:
+        """The lowest that p_c(x′) can be where p_c(x) ≥ ``low``."""
+        if not self.before or not self.after:
+            return Fraction(0)
+        return max(Fraction(0), self.after / self.before * (Fraction(low) - 1 + self.before))
+
+
+def worst_slack(overlaps: Iterable[Overlap]) -> Fraction:
+    """The slack against an attacker who may choose any of these."""
+    return max(overlap.slack for overlap in overlaps)
+
+
+def worst_floor(overlaps: Iterable[Overlap], low: Number) -> Fraction:
+    """The lowest p_c(x′) against an attacker who may choose any of these."""
+    return min(overlap.floor(low) for overlap in overlaps)
+
+
+def largest(holds: Callable[[int], bool], limit: int | None = None) -> Radius | None:
+    """The largest r ≤ ``limit`` such that ``holds`` is true of it and of every smaller one, or None when not of 0.
+
+    ``limit`` is the number of changes the threat has room for (every token deleted); None where there is no end. Then
+    ``holds`` must become false.
+    """
+    if not holds(0):
+        return None
+    r = 0
+    while r != limit and holds(r + 1):
+        r += 1
+    return Radius(r, everything=r == limit)
+
+
+def parse_probability(value: str | Fraction | float, name: str = "p") -> Fraction:
+    """A probability strictly between 0 and 1, exactly; a float means the decimal it prints as.
+
+    Raises:
+        InputError: not a number, or out of range.
+
+    """
+    try:
+        number = value if isinstance(value, Fraction) else Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"{name} {value!r} is not a number: give a decimal such as 0.8") from None
+    if not 0 < number < 1:
+        raise InputError(f"{name} {value} is out of range: give a number above 0 and below 1")
+    return number

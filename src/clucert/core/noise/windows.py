@@ -1,0 +1,128 @@
+"""Windows and erase-and-check: a harmful part is still there, whatever is put around it.
+
+A *window* is k consecutive pieces (tokens, sentences); a text of n ≥ k pieces has n − k + 1, a shorter one is one
+window as a whole. "Flag when at least τ windows are harmful" is about windows that *survive*: new ones cannot unflag.
+Exact: every window is asked.
+
+**Theorem.** Let n ≥ k. A window of x that no change falls *into* is a window of x′. So of the windows of x vanish at
+most
+
+    k − 1    for a block of any length that is inserted at one place; none at either end of the text
+    k − 1    for a token that is inserted,    k for one that is deleted or replaced,    2k − 1 for one that is moved
+
+*Proof.* k consecutive tokens of x that are consecutive in x′ are one of its windows, for x′ has k tokens then. A block
+falls into the windows that have tokens on both sides of its place: at most k − 1 starts. A token is in at most k
+windows; a move is a deletion and an insertion. ∎
+
+For n < k this is false: the one window is the whole text, and *any* insertion, at the ends too, makes it part of
+another. Then only 0 changes are certified.
+
+*Majority* over windows (n_ĉ − n_j > ``margin_lost``): L tokens appended or put before add at most L windows; any other
+change takes the windows that vanish and adds those that the new token is in (k at most) or that close over a deleted
+one (k − 1).
+
+*Erase-and-check* (Kumar et al., 2023, suffix mode): flag when the text, or one of its d prefixes that are 1 to d tokens
+shorter, is flagged. If the filter flags x, it flags x followed by any ≤ d tokens, because x is one of the prefixes: d +
+1 questions, α = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from clucert.core.noise.overlap import largest
+from clucert.errors import InputError
+from clucert.radius import Radius
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """All windows of ``size`` consecutive pieces; each may be asked about once, however often it occurs."""
+
+    size: int
+
+    threats: ClassVar[tuple[str, ...]] = ("ends", "block", "insert", "delete", "replace", "edit")
+    """``ends``: any number of pieces before and behind; ``block``: r blocks, of any length, anywhere; ``edit``: r
+    pieces inserted, deleted, replaced or moved, in any mix."""
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise InputError(f"windows of {self.size} pieces: give 1 or more")
+
+    def members(self, pieces: Sequence[str]) -> list[tuple[int, ...]]:
+        """The places each window shows, from left to right; at least one window, perhaps of nothing."""
+        n = len(pieces)
+        return [tuple(range(i, min(i + self.size, n))) for i in range(max(1, n - self.size + 1))]
+
+    def vanish(self, threat: str, r: int, n: int) -> int:
+        """How many of the windows of a text of n pieces can vanish under r operations, at most."""
+        if threat not in self.threats:
+            raise InputError(f"windows prove nothing about {threat!r}: they speak of {', '.join(self.threats)}")
+        k, total = self.size, max(1, n - self.size + 1)
+        if r == 0:
+            return 0
+        if n < k:
+            return total
+        each = {"ends": 0, "block": k - 1, "insert": k - 1, "delete": k, "replace": k, "edit": 2 * k - 1}[threat]
+        return min(total, r * each)
+
+    def flag_radius(self, harmful: int, at_least: int, threat: str, n: int) -> Radius | None:
+        """The largest r such that at least τ windows stay harmful; None when not so many are harmful now.
+
+        ``harmful`` of the windows of a text of n pieces are harmful, τ is ``at_least`` ≥ 1. For ``ends`` the radius is
+        ``everything`` (any number of pieces) or 0; so it is for inserted blocks of windows of one piece.
+        """
+        _check_threshold(at_least)
+        if harmful >= at_least and harmful - self.vanish(threat, 1, n) >= at_least and self.vanish(threat, 1, n) == 0:
+            return Radius(0, everything=True)
+        limit = n if threat in ("delete", "replace") else None
+        return largest(lambda r: harmful - self.vanish(threat, r, n) >= at_least, limit)
+
+    def margin_lost(self, threat: str, r: int, n: int) -> int | None:
+        """How much of a majority n_ĉ − n_j over windows r operations can take (more must be left over); None: all of
+        it.
+
+        Of ``ends``, r is how many pieces are put before and behind together. Of ``block`` the new windows have no
+        bound.
+        """
+        gone = self.vanish(threat, r, n)
+        if r == 0:
+            return 0
+        if n < self.size or threat == "block":
+            return None
+        k = self.size
+        return {
+            "ends": r,
+            "insert": r * (2 * k - 1),
+            "delete": r * (2 * k - 1),
+            "replace": 2 * k * r,
+            "edit": gone + r * (2 * k - 1),
+        }[threat]
+
+
+@dataclass(frozen=True, slots=True)
+class EraseAndCheck:
+    """Flag when the text, or one of its prefixes shorter by up to ``suffix`` pieces, is flagged.
+
+    What is certified: a text that the *filter* flags stays flagged when at most ``suffix`` pieces are appended (new
+    pieces, after white space: text glued to the last token replaces it). The price: a harmless text is flagged when any
+    of its suffix + 1 prefixes is. The filter must see the pieces joined as a sub-text is, for the whole text too.
+    """
+
+    suffix: int
+
+    def __post_init__(self) -> None:
+        if self.suffix < 1:
+            raise InputError(f"a suffix of {self.suffix} pieces: give 1 or more")
+
+    def members(self, pieces: Sequence[str]) -> list[tuple[int, ...]]:
+        """The places each prefix shows, the whole text first; the empty prefix is among them where n ≤ suffix."""
+        n = len(pieces)
+        return [tuple(range(length)) for length in range(n, max(0, n - self.suffix) - 1, -1)]
+
+
+def _check_threshold(at_least: int) -> None:
+    if at_least < 1:
+        raise InputError(f"flag at {at_least} windows would flag every text: give 1 or more")
