@@ -1,6 +1,6 @@
 """What the closed synonym classes cost: accuracy of a bare model when words move inside their classes.
 
-    python bench/classes.py /work/shared/data --rows 400
+    python bench/classes.py ../shared/data --rows 400
 
 For the validation rows of SST-2 and AG News: the text as it is; with every word replaced by the representative of its
 class (`--retained-kernel canonical`); with every word redrawn from its class (`redraw`), three times. The classes are

@@ -1,6 +1,6 @@
 """The hf backend beside llama.cpp and beside plain transformers: same model, same rows, one run.
 
-    python bench/hf_backend.py /work/shared/data/sst2_validation.jsonl --rows 120 --rounds 3
+    python bench/hf_backend.py ../shared/data/sst2_validation.jsonl --rows 120 --rounds 3
 
 Each round times, one after the other, a matrix multiplication (the machine's peak at that moment), llama.cpp, hf, and
 a loop over plain transformers that computes the shared prefix once and expands its keys and values over batches of 128

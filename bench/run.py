@@ -142,7 +142,7 @@ def page(machine: dict[str, Any], results: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
-    parser.add_argument("--runs", type=Path, default=Path("/tmp/clucert-bench-runs"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/bench"))
     parser.add_argument("--only", nargs="+", choices=BENCHES, default=list(BENCHES))
     options = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)

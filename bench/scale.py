@@ -1,6 +1,6 @@
 """What grows with a study, and whether the time predicted on paper is the time it takes.
 
-    python bench/scale.py /work/shared/data/agnews.jsonl
+    python bench/scale.py ../shared/data/agnews.jsonl
 
 Growth: `clucert evaluate` on more and more rows against a local server that answers at once: peak memory of the
 process, bytes of the run directory per row, bytes of the cache per answer.

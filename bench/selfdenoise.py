@@ -1,6 +1,6 @@
 """SelfDenoise and CluCERT, same model, rows, N and N', nothing shared: seconds and tokens by stage, side by side.
 
-    python bench/selfdenoise.py /work/shared/data/sst2_validation.jsonl --rows 4 --rounds 2
+    python bench/selfdenoise.py ../shared/data/sst2_validation.jsonl --rows 4 --rounds 2
 
 Each round runs both in turn, in processes of their own, without a cache; medians over the rounds are reported, and the
 ratio is the median of the ratios within a round. The mask rates are the methods' own (SelfDenoise 0.7, CluCERT 0.95).

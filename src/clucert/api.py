@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -62,12 +63,18 @@ class SmoothedClassifier:
     """A smoothed classifier g over a base classifier f. It is a :class:`clucert.protocols.Classifier` itself.
 
     ``certify`` draws N + N′ samples a text, ``predict`` only N.
+
+    ``certify`` is a study, which anybody may repeat: it draws from the public seed of the settings. ``predict`` is what
+    is deployed: it draws from 256 secret bits of this object and the text, so that nobody can choose words against the
+    noise; they are shown and stored nowhere. With ``seeded``, for studies only, it draws from the seed.
     """
 
-    def __init__(self, smoother: Smoother, backends: Backends) -> None:
+    def __init__(self, smoother: Smoother, backends: Backends, *, seeded: bool = False) -> None:
         self.smoother, self.backends = smoother, backends
         self.name = f"{smoother.settings.method}({backends.classifier.name})"
-        self.deterministic = backends.classifier.deterministic
+        self._key = None if seeded else secrets.token_bytes(32)
+        # Seeded noise depends on the place of a text in the call.
+        self.deterministic = backends.classifier.deterministic and not seeded
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -86,11 +93,21 @@ class SmoothedClassifier:
         return Certification(certified.certificate, certified.samples, cost)
 
     def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
-        """The smoothed answer to each text; None where g abstains. ``first_draw`` numbers the texts in the seed."""
+        """The smoothed answer to each text; None where N samples do not tell it from the next.
+
+        The same text gets the same noise as long as this object lives. Where it was made with a seed, ``first_draw``
+        numbers the texts in the seed instead.
+        """
         votes: list[Vote] = []
         usage = Usage()
         for index, text in enumerate(texts, first_draw):
-            vote, cost = drive(self.smoother.predict_steps(text, str(index)), self.backends)
+            key = self._key
+            steps = (
+                self.smoother.predict_steps(text, str(index))
+                if key is None
+                else self.smoother.keyed(key, text).predict_steps(text)
+            )
+            vote, cost = drive(steps, self.backends)
             votes.append(vote)
             usage += cost.total
         return Predictions(tuple(votes), usage)
@@ -107,7 +124,7 @@ class Session(SmoothedClassifier, Closing):
         self.config = config
         with ExitStack() as stack:
             assembly = loaded(config, stack, watch=watch)
-            super().__init__(assembly.smoother, assembly.backends)
+            super().__init__(assembly.smoother, assembly.backends, seeded=config.seeded)
             self._close = stack.pop_all().close
 
     def close(self) -> None:
@@ -155,18 +172,27 @@ def certify(text: str, **options: Any) -> Certification:
 def certify_callable(
     text: str, classify: Callable[[list[str]], Sequence[str | int]], labels: Sequence[str], **options: Any
 ) -> Certification:
-    """Certify the answer of any Python callable: a list of texts in, a list of labels (or their indices) out."""
+    """Certify the answer of any Python callable: a list of texts in, a list of labels (or their indices) out.
+
+    Every sample is asked about unless ``deterministic=True`` says that equal texts always get equal labels.
+    """
     return smooth(classify, labels, **options).certify(text)
 
 
 def smooth(
     classify: Callable[[list[str]], Sequence[str | int]] | Classifier, labels: Sequence[str], **options: Any
 ) -> SmoothedClassifier:
-    """A smoothed classifier over any Python callable or :class:`clucert.protocols.Classifier`."""
+    """A smoothed classifier over any Python callable or :class:`clucert.protocols.Classifier`.
+
+    A callable is asked about every sample, for it may draw at random: say ``deterministic=True`` where equal texts
+    always get equal labels, and they are asked about once. A classifier says so itself (``deterministic``); one that
+    does not say is asked about every sample, too. ``seed`` is for studies: without it ``predict`` draws from a secret.
+    """
     from clucert.assemble import assemble_callable
 
-    assembly = assemble_callable(Config.of(**options), classify, tuple(labels))
-    return SmoothedClassifier(assembly.smoother, assembly.backends)
+    config = Config.of(**options)
+    assembly = assemble_callable(config, classify, tuple(labels))
+    return SmoothedClassifier(assembly.smoother, assembly.backends, seeded=config.seeded)
 
 
 def load(path: str | Path) -> Certification:

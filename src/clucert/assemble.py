@@ -31,6 +31,7 @@ from clucert.smoothing import Smoother
 from clucert.tasks import custom_task, load_task
 from clucert.tasks.closed import check_labels
 from clucert.tasks.opened import OpenTask
+from clucert.types import Answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,8 @@ def assemble(
             helper=helper,
             encoder=encoder.result() if encoder else None,
         )
-        if config.sampling == "auto" and backends.classifier.deterministic:
-            smoother = replace(smoother, enumerate_up_to=config.samples + config.certify_samples)
-        return Assembly(smoother, backends, stack.pop_all().close, models)
+        smoother = replace(smoother, answers=_answers(config, backends.classifier, task))
+        return Assembly(_exact(config, smoother, backends), backends, stack.pop_all().close, models)
     raise AssertionError("unreachable")
 
 
@@ -76,18 +76,41 @@ def assemble_callable(
     config: Config, classify: Callable[[list[str]], Sequence[str | int]] | Classifier, labels: tuple[str, ...]
 ) -> Assembly:
     """A smoother around a Python callable, or around a classifier that is one already."""
-    from clucert.models.callable import CallableClassifier
+    from clucert.models.callable import declared
 
     check_labels(labels)
-    classifier: Classifier = classify if isinstance(classify, Classifier) else CallableClassifier(classify, labels)
+    classifier = declared(classify, labels, config.deterministic)
     base = Base((classifier.name,), config.task or "")
     smoother = make_smoother(config, method_of(config, config.task or ""), labels, base)
+    smoother = replace(smoother, answers=_answers(config, classifier))
     encoder = load_encoder(smoother.settings.encoder or "minilm") if _embeds(smoother) else None
     needs_helper = "llm" in (smoother.settings.recovery, smoother.settings.refine)
     if needs_helper and config.helper_model is None:
         raise UsageError("this method asks a helper model (refine or fill): give one as helper_model")
     helper = load_model(config.helper_model, options_of(config)) if needs_helper and config.helper_model else None
-    return Assembly(smoother, Backends(classifier, helper, encoder), helper.close if helper else lambda: None)
+    backends = Backends(classifier, helper, encoder)
+    return Assembly(_exact(config, smoother, backends), backends, helper.close if helper else lambda: None)
+
+
+def _exact(config: Config, smoother: Smoother, backends: Backends) -> Smoother:
+    """``smoother``, enumerating where that is wanted and exact: the vote, a fill included, repeats itself."""
+    filled = smoother.settings.recovery == "llm"
+    fixed = backends.classifier.deterministic and not (filled and not getattr(backends.helper, "deterministic", False))
+    if config.sampling != "auto" or not fixed:
+        return smoother
+    return replace(smoother, enumerate_up_to=config.samples + config.certify_samples)
+
+
+def _answers(config: Config, classifier: Classifier, task: Task | None = None) -> Answers:
+    """How votes on equal texts are to come about: asked once of what is known or said to repeat itself, on trial of a
+    model that has no reason to draw, and anew for every sample of all else.
+    """
+    if classifier.deterministic:
+        return Answers("declared" if config.deterministic else "deterministic")
+    if task is None or config.deterministic is not None:
+        return Answers("sampled")
+    first, second = (task.query("", draw=draw) for draw in (0, 1))
+    return Answers("probed" if first == second and first.temperature == 0 else "sampled")
 
 
 def classifier_of(model: LanguageModel, task: Task, judge: LanguageModel | None = None) -> Classifier:
@@ -140,6 +163,7 @@ def options_of(config: Config) -> ModelOptions:
         max_retries=config.max_retries,
         max_connections=config.max_connections,
         temperature=config.temperature,
+        deterministic=bool(config.deterministic),
     )
 
 

@@ -142,3 +142,18 @@ def leader(votes: Votes) -> str | None:
     """The label with most votes; None when no label has any. A tie goes to the first label counted."""
     seen = {label: count for label, count in votes.counts.items() if count > 0}
     return max(seen, key=seen.__getitem__) if seen else None
+
+
+def agreement(p: Number, samples: int, alpha: float) -> float:
+    """A lower bound on the probability that ``samples`` fresh votes answer ĉ when p(ĉ) is at least ``p``.
+
+    They answer ĉ when it leads and the abstention test at ``alpha`` tells it from the next. The worst case is that all
+    other votes go to one class: any other division leaves fewer votes to be told from.
+    """
+    for hits in range(samples // 2 + 1, samples + 1):
+        if abstention_p_value(Votes({"ĉ": hits, "other": samples - hits})) <= alpha:
+            from scipy.special import betainc
+
+            # P[X ≥ hits] of Binomial(samples, p)
+            return float(betainc(hits, samples - hits + 1, min(1.0, max(0.0, float(p)))))
+    return 0.0

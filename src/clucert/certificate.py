@@ -13,6 +13,7 @@ from clucert.ballots import Ballot
 from clucert.bounds import (
     ClassBounds,
     abstention_p_value,
+    agreement,
     class_bounds,
     exact_bounds,
     leader,
@@ -21,7 +22,7 @@ from clucert.bounds import (
 )
 from clucert.crossing import Path
 from clucert.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
-from clucert.types import Votes
+from clucert.types import Answers, Votes
 
 Domain = Literal["original", "refined"]
 BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
@@ -87,7 +88,8 @@ class Settings:
     predict_samples: int
     looks: tuple[Look, ...]
     """When the certifying votes are read: one look at N′ samples spends all of α; several share it."""
-    seed: int
+    seed: int | None
+    """Of a study, which anybody may repeat; None where the noise came from a secret key, which is kept nowhere."""
     lexicon: str | None = None
     encoder: str | None = None
     retained_kernel: Literal["keep", "redraw", "canonical"] = "keep"
@@ -164,6 +166,8 @@ class Certificate:
     """Names the text in the seed."""
     ballots: tuple[Ballot, ...] = ()
     """The single votes behind the counts, in the order of stages and parts; none in records of earlier versions."""
+    answers: Answers | None = None
+    """How equal noised texts came by their votes; None in records of earlier versions."""
 
     def replace(self, *, alpha: float | None = None, gamma: float | None = None) -> Certificate:
         """The same votes read at another α or γ."""
@@ -372,3 +376,22 @@ class Certificate:
             swaps = as_swaps(word, len(self.overlaps["synonym"].masked))
             found["synonym"] = max(synonym, swaps, key=lambda radius: radius.words)
         return found
+
+    def agreement(self, threat: str, changes: int) -> float | None:
+        """How likely ``predict`` (N fresh samples) answers as certified on *any* text with at most so many changes of
+        the proved threat model: a lower bound, which holds at level 1 − α.
+
+        The proof is about g, which never errs. Its sampler abstains or errs near the boundary, and a radius goes up to
+        the boundary: at its edge this is small. None where nothing is proved for so many changes, and where the
+        sampler's stopping (looks, a batch filter) is not a test on N votes.
+        """
+        radius, bounds = self.proved.get(threat), self.unfiltered
+        if self.settings.selection_looks or self.settings.clustering != "none":
+            return None
+        if radius is None or bounds is None or not 0 <= changes <= radius.words:
+            return None
+        # A swap of synonyms is a replaced word: both bounds hold.
+        overlaps = [self.vote_overlaps[name] for name in dict.fromkeys((threat, "word")) if name in self.overlaps]
+        hidden = max(1 if each.sealed else each.omega(self.n, self.s, changes) for each in overlaps)
+        low = float(bounds.low) - float(1 - hidden)
+        return agreement(low, self.settings.predict_samples, self.settings.alpha)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +21,17 @@ from clucert.fill import LlmRecovery
 from clucert.noise import MaskRecovery, SynonymRecovery, every_retention, rng_for, sample_retention
 from clucert.protocols import Recovery
 from clucert.radius import Overlap
+from clucert.repeats import Repeats
 from clucert.threats import Pools
-from clucert.types import Classify, Encode, Phase, Recovered, Request, Stage, Vote, Votes
+from clucert.types import Answers, Classify, Encode, Phase, Recovered, Request, Stage, Vote, Votes
 from clucert.words import WordedText
 
 SHOWN = 200
 """Samples that are kept for display at most."""
+
+UNSHARED = 1_000
+"""Number of the first part that is drawn after a question got two answers: more than there are looks."""
+TWO_ANSWERS = "one question got two answers, so equal texts share no vote: every sample was drawn and asked anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,8 @@ class Channel:
     denoiser: Denoiser
     overlaps: Mapping[str, Overlap]
     labels: tuple[str, ...] | None
-    seed: int
+    seed: int = field(repr=False)
+    """Of a study, or secret."""
     example: str
     recoveries: int = 1
     """k: recoveries of each masked text, of which the medoid of the largest cluster is asked about."""
@@ -70,14 +77,49 @@ class Channel:
     shown: list[Sample] = field(default_factory=list)
     ballots: list[Ballot] = field(default_factory=list)
     _original: NDArray[np.float32] | None = None
-    _draws: int = 0
+    repeats: Repeats | None = None
+    """Where equal noised texts share a vote on trial; otherwise every one is put to the backend."""
+    asked: Answers | None = None
+    """How the backend is known to treat equal texts; None where nobody said."""
+    first_part: int = 0
+    """Parts are numbered from here on: other parts, other noise."""
+    next_draw: int = 0
+    _given: tuple[str, ...] = field(init=False, default=())
+
+    def __post_init__(self) -> None:
+        self._given = tuple(self.notes)
 
     def sample(self, samples: int, stage: Stage, part: int = 0) -> Generator[Request, Any, Votes]:
         """Draw, recover, filter and vote: the counts of one stage, or of one part of it."""
         yield Phase("noise")
+        part += self.first_part
         rng = self._rng(stage, part)
         retained = sample_retention(rng, len(self.text), self.subject.retained, samples)
         return (yield from self._vote(retained, rng, stage, part))
+
+    def settle(self) -> Generator[Request, Any, None]:
+        """Ask some shared questions for the last time. Raises UnsteadyError when an answer is not what it was."""
+        again = self.repeats.last() if self.repeats else []
+        if self.repeats and again:
+            votes: Sequence[Vote] = yield self._classify(again, "certify", 0)
+            self.repeats.check(again, votes)
+
+    def unshared(self) -> Channel:
+        """The same channel with noise that nobody has seen, every sample of it a question of its own."""
+        return dataclasses.replace(
+            self,
+            repeats=None,
+            asked=Answers("sampled"),
+            first_part=UNSHARED,
+            notes=[*self._given, TWO_ANSWERS],
+            shown=[],
+            ballots=[],
+        )
+
+    @property
+    def answers(self) -> Answers | None:
+        """How equal noised texts came by their votes."""
+        return self.repeats.answers if self.repeats else self.asked
 
     def enumerate(self) -> Generator[Request, Any, Votes]:
         """Vote on every retention set once; meant for a deterministic recovery and base classifier."""
@@ -95,14 +137,31 @@ class Channel:
         texts = yield from self._recover(retained, rng, stage)
         kept = yield from self._keep(texts, stage)
         asked: list[int] = np.flatnonzero(kept).tolist()
-        answers = self._named((yield Classify([texts[i] for i in asked], stage, self._draws)))
-        self._draws += len(asked)
+        answers = self._named((yield from self._ask([texts[i] for i in asked], stage)))
         votes: list[Vote] = [None] * len(texts)
         for i, vote in zip(asked, answers, strict=True):
             votes[i] = vote
         self._show(texts, kept, votes, stage)
         self.ballots.append(Ballot(stage, part, tuple(votes), tuple(kept.tolist()), pack_sets(retained)))
         return self._count(answers, dropped=len(texts) - len(asked))
+
+    def _ask(self, texts: Sequence[str], stage: Stage) -> Generator[Request, Any, Sequence[Vote]]:
+        """A vote on each text. Raises UnsteadyError when a shared one is found to be a draw."""
+        if self.repeats is None:
+            votes: Sequence[Vote] = yield self._classify(texts, stage)
+            return votes
+        new, again = self.repeats.plan(texts)
+        middle = len(new) // 2
+        found: Sequence[Vote] = yield self._classify([*new[:middle], *again, *new[middle:]], stage, len(texts))
+        probed = slice(middle, middle + len(again))
+        self.repeats.learn(new, [*found[: probed.start], *found[probed.stop :]])
+        self.repeats.check(again, found[probed])
+        return self.repeats.votes(texts)
+
+    def _classify(self, texts: Sequence[str], stage: Stage, samples: int | None = None) -> Classify:
+        first = self.next_draw
+        self.next_draw += len(texts)
+        return Classify(texts, stage, first, samples)
 
     def _recover(
         self, retained: NDArray[np.bool_], rng: np.random.Generator, stage: Stage

@@ -38,6 +38,9 @@ class Config(BaseModel):
     max_retries: int = Field(default=5, ge=0)
     max_connections: int = Field(default=32, ge=1)
     temperature: float = Field(default=0.0, ge=0)
+    deterministic: bool | None = None
+    """Whether equal questions always get equal answers. None: as is known of the model; a callable samples, and a
+    server at temperature 0 is probed. False: every sample is asked anew."""
 
     # How answers are asked for and read; the first two are for tasks whose answers are free text.
     judge: str | None = None
@@ -75,6 +78,8 @@ class Config(BaseModel):
     alpha: float = Field(default=0.05, gt=0, lt=1)
     gamma: float = Field(default=1.0, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
+    """For studies: the same seed, the same certificate. Unless it is given, what is deployed (``predict``, guards)
+    draws from a secret key instead: whoever knows the noise can choose words against it."""
     show_samples: int = Field(default=0, ge=0)
 
     @classmethod
@@ -86,6 +91,11 @@ class Config(BaseModel):
             first = error.errors()[0]
             where = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
             raise UsageError(f"{where}: {first['msg']} (got {first.get('input')!r})") from None
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the seed was given, and not left at its default."""
+        return "seed" in self.model_fields_set
 
     @property
     def lexicon_files(self) -> list[Path]:

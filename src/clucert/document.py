@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 from clucert import ballots
 from clucert.bounds import ClassBounds, is_reserved
@@ -21,7 +21,7 @@ from clucert.errors import InputError
 from clucert.gap import FIXED, gap, proved_in_words
 from clucert.radius import Overlap, Radius
 from clucert.smoothing import Certified
-from clucert.types import Unread, Usage, Votes
+from clucert.types import AnswerKind, Answers, Unread, Usage, Votes
 
 SCHEMA_VERSION = 1
 
@@ -50,7 +50,8 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
         "exhaustive": certificate.exhaustive,
         "overlaps": {threat: _overlap(overlap) for threat, overlap in certificate.overlaps.items()},
         "notes": list(certificate.notes),
-        "ballots": ballots.write(certificate.ballots, certificate.example) if certificate.ballots else None,
+        "ballots": _ballots(certificate),
+        "answers": certificate.answers and dataclasses.asdict(certificate.answers),
         "derived": derived(certificate),
         "samples": [dataclasses.asdict(sample) for sample in certified.samples],
         "cost": cost and cost_document(cost),
@@ -81,6 +82,7 @@ def derived(certificate: Certificate) -> Json:
                 "attackable_words": len(overlap.masked),
                 "domain": certificate.subject.domain,
                 "in_words": " ".join(proved_in_words(certificate, threat, proved[threat])),
+                "agreement": _agreement(certificate, threat),
             }
             for threat, overlap in certificate.overlaps.items()
         },
@@ -93,8 +95,8 @@ def cost_document(cost: Cost) -> Json:
     """Calls, tokens and seconds."""
     return {
         "samples": cost.samples,
-        "classify": dataclasses.asdict(cost.classify),
-        "generate": dataclasses.asdict(cost.generate),
+        "classify": cost.classify.document(),
+        "generate": cost.generate.document(),
         "seconds": {work: round(seconds, 6) for work, seconds in cost.seconds.items()},
     }
 
@@ -123,6 +125,7 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
                 for threat, o in document["overlaps"].items()
             },
             notes=tuple(document["notes"]),
+            answers=_read_answers(document.get("answers")),
         )
         certificate = _with_ballots(certificate, document.get("ballots"))
         samples = tuple(Sample(**sample) for sample in document["samples"])
@@ -140,11 +143,28 @@ def _check_names(labels: Sequence[str] | None, document: Mapping[str, Any]) -> N
             raise InputError(f"the certificate has a label called {label!r}, which counts what is no label")
 
 
-def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) -> Certificate:
+def _ballots(certificate: Certificate) -> Json | None:
+    """None as well where the noise came from a secret key: without it the retention sets cannot be drawn again."""
+    if not certificate.ballots or certificate.settings.seed is None:
+        return None
+    return ballots.write(certificate.ballots, certificate.example)
+
+
+def _read_answers(fields: Mapping[str, Any] | None) -> Answers | None:
     if fields is None:
+        return None
+    answers = Answers(fields["kind"], int(fields["probes"]))
+    if answers.kind not in get_args(AnswerKind) or answers.probes < 0:
+        raise ValueError(f"answers {answers.kind!r}")
+    return answers
+
+
+def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) -> Certificate:
+    seed = certificate.settings.seed
+    if fields is None or seed is None:
         return certificate
     example = fields["example"]
-    draw = ballots.Draw(certificate.settings.seed, example, certificate.n, certificate.s, certificate.exhaustive)
+    draw = ballots.Draw(seed, example, certificate.n, certificate.s, certificate.exhaustive)
     return dataclasses.replace(certificate, example=example, ballots=ballots.read(fields, draw))
 
 
@@ -175,6 +195,12 @@ def _overlap(overlap: Overlap) -> Json:
 
 def _radius(radius: Radius | None) -> Json | None:
     return None if radius is None else dataclasses.asdict(radius)
+
+
+def _agreement(certificate: Certificate, threat: str) -> float | None:
+    """How likely the deployed sampler answers as certified at the edge of the proved radius, at least."""
+    radius = certificate.proved[threat]
+    return None if radius is None else certificate.agreement(threat, radius.words)
 
 
 def _bounds(bounds: ClassBounds | None) -> Json | None:

@@ -95,10 +95,11 @@ def _serve(
             cost.generate += Usage.total([answer.usage for answer in answers])
             return [a.text for a in answers], work
         case Classify():
+            samples = len(request.texts) if request.samples is None else request.samples
             if progress:
-                progress(request.stage, len(request.texts))
+                progress(request.stage, samples)
             predictions = backends.classifier.predict(request.texts, first_draw=request.first_draw)
-            cost.samples += len(request.texts)
+            cost.samples += samples
             cost.classify += predictions.usage
             cost.show(predictions.unread)
             return list(predictions.votes), "model"

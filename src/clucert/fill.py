@@ -23,7 +23,8 @@ class LlmRecovery:
     stay mask tokens. So the noised text is a function of the masked text (and of the model's randomness), which is
     all that the proof asks. ``Recovered.failed`` counts the texts that still hold a mask.
 
-    A deterministic model is assumed at ``temperature`` 0; above it every query carries a seed of its own.
+    Every query is a draw of its own, which a model that repeats itself need not be asked anew: a fill is a part of the
+    vote, and equal masked texts may share it only where the model's answer is a function of them.
     """
 
     name = "llm"
@@ -42,15 +43,15 @@ class LlmRecovery:
         ]
         asked = [i for i, row in enumerate(rows) if None in row]
         if asked:
-            seeds = rng.integers(2**31, size=len(asked)).tolist() if self.temperature > 0 else [None] * len(asked)
-            queries = [self._query(text, rows[i], seed) for i, seed in zip(asked, seeds, strict=True)]
+            draws: list[int] = rng.integers(2**31, size=len(asked)).tolist()
+            queries = [self._query(text, rows[i], draw) for i, draw in zip(asked, draws, strict=True)]
             answers: list[str] = yield Generate(queries, stage)
             for i, answer in zip(asked, answers, strict=True):
                 rows[i] = _filled(answer, rows[i])
         texts = [text.join([self.token if word is None else word for word in row]) for row in rows]
         return Recovered(texts, sum(None in row for row in rows))
 
-    def _query(self, text: WordedText, row: Sequence[str | None], seed: int | None) -> Query:
+    def _query(self, text: WordedText, row: Sequence[str | None], draw: int) -> Query:
         numbers = iter(range(1, len(row) + 1))
         blanks = sum(word is None for word in row)
         shown = " ".join(text.join([f"({next(numbers)})" if word is None else word for word in row]).split())
@@ -65,7 +66,8 @@ class LlmRecovery:
             temperature=self.temperature,
             # Small models do not stop at the last blank: the number after it ends the list, and so does a blank.
             stop=("\n", f" {blanks + 1}:", "("),
-            seed=seed,
+            seed=draw if self.temperature > 0 else None,
+            draw=draw,
         )
 
 

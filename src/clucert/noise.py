@@ -90,6 +90,17 @@ def rng_for(seed: int, example: str | int, stage: str) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, *words.tolist()]))
 
 
+def keyed_seed(key: bytes, *said: str, size: int = 32) -> int:
+    """A seed of ``size`` bytes for :func:`rng_for`: a keyed digest (BLAKE2b) of ``said``, which nobody foresees without
+    ``key`` (at most 64 bytes). Other parts or another division into parts give another seed.
+    """
+    digest = hashlib.blake2b(key=key, digest_size=size)
+    for part in said:
+        raw = part.encode(errors="surrogatepass")
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return int.from_bytes(digest.digest(), "big")
+
+
 class MaskRecovery:
     """Leaves the mask token where it is (RanMASK): ``κ^M = 1`` against any word."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from math import floor
 from typing import TYPE_CHECKING
 
 from clucert.bounds import UNPARSED
 from clucert.certificate import ASSUMPTIONS, Certificate
 from clucert.channel import Sample
 from clucert.driver import Cost
-from clucert.gap import FIXED, gap, proved_in_words, radius_words
+from clucert.gap import FIXED, THREATS, gap, proved_in_words, radius_words
 from clucert.models.legible import shown
 from clucert.radius import Radius
 from clucert.types import Unread
@@ -184,14 +185,33 @@ def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
         f"recovery {settings.recovery}, clustering {settings.clustering}, threshold {settings.threshold}, "
         f"alpha {settings.alpha:g}, gamma {settings.gamma:g}",
     )
+    if certificate.answers:
+        yield _row("answers", str(certificate.answers))
+    yield from _sampler(certificate)
     seconds = sum(cost.seconds.values())
     slowest = sorted(cost.seconds.items(), key=lambda item: -item[1])
     spent = ", ".join(f"{work} {took:.1f}" for work, took in slowest if took >= 0.05)
     yield _row(
         "cost",
         f"{total.calls} calls for {cost.samples} samples, {total.input} tokens in ({total.cached} cached), "
-        f"{total.output} out, {seconds:.1f} s ({spent}), seed {settings.seed}",
+        f"{total.output} out, {seconds:.1f} s ({spent}), "
+        + ("noise from a secret key" if settings.seed is None else f"seed {settings.seed}"),
     )
+
+
+def _sampler(certificate: Certificate) -> Iterable[Text]:
+    """The proof is about g; what is deployed is a sample of it."""
+    for threat, radius in certificate.proved.items():
+        here = certificate.agreement(threat, 0)
+        if radius is not None and here is not None:
+            edge = certificate.agreement(threat, radius.words) or 0.0
+            # Rounded down: lower bounds.
+            at, far = (f"{floor(100 * p) / 100:.2f}" for p in (here, edge))
+            yield _row(
+                "sampler",
+                f"predict answers so with probability ≥ {at} on this text, ≥ {far} after {radius.words} words "
+                f"swapped for {THREATS[threat]}; else it mostly abstains",
+            )
 
 
 def _noise(certificate: Certificate) -> str:

@@ -6,27 +6,33 @@ cluster of machines) runs the same computation and gets the same certificate to 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator
+from dataclasses import dataclass, field, replace
 from math import comb
-from typing import Any
+from typing import Any, TypeVar
 
 from clucert.bounds import is_reserved
 from clucert.certificate import Certificate, Look, Settings, Subject
 from clucert.channel import Channel, Sample, make_recovery
 from clucert.denoise import Denoiser
 from clucert.errors import InputError
-from clucert.noise import retained_count
+from clucert.noise import keyed_seed, retained_count, rng_for
 from clucert.protect import reasons
 from clucert.protocols import Lexicon, Refiner
 from clucert.refine import keep_words
+from clucert.repeats import Repeats, UnsteadyError
 from clucert.sequential import decided, selected
 from clucert.threats import attackable, canonical_text, overlaps, word_pools
-from clucert.types import Phase, Request, Vote, Votes
+from clucert.types import Answers, Phase, Request, Vote, Votes
 from clucert.words import WordedText, split
+
+T = TypeVar("T")
 
 MAX_WORDS = 5_000
 """The longest text that is noised whole: 1,000 variants of it still fit in memory."""
+
+FIRST_DRAWS = 2**30
+"""Where a secret begins to number the draws of a model that samples; servers take seeds below 2**31."""
 
 VOTES_ONLY = "random characters hide no changed word: this is a vote (SmoothLLM), and no change is certified"
 
@@ -54,6 +60,10 @@ class Smoother:
     """Stop as soon as it is decided whether the published radius reaches this."""
     enumerate_up_to: int = 0
     """Evaluate every retention set instead of sampling when there are at most this many and nothing is random."""
+    answers: Answers | None = None
+    """How the backend is known to treat equal texts; None where nobody said. ``probed`` shares votes on trial."""
+    secret: int | None = field(default=None, repr=False)
+    """Draw from this, of which no certificate tells, instead of the seed in the settings; see :meth:`keyed`."""
 
     def __post_init__(self) -> None:
         for label in self.labels or ():
@@ -67,20 +77,45 @@ class Smoother:
         Raises :class:`clucert.errors.InputError` for a text that is not Unicode, without words or with more than
         ``MAX_WORDS``.
         """
-        channel = yield from self.open(text, example)
-        if self._enumerable(channel):
-            votes = yield from channel.enumerate()
-            certificate = self._certificate(channel, votes, exhaustive=True)
-        else:
-            certificate = yield from self.certify_from(channel)
-        return Certified(certificate, tuple(channel.shown))
+        channel, certificate = yield from self.trusted(text, example, self._certify_or_enumerate)
+        return Certified(replace(certificate, answers=channel.answers), tuple(channel.shown))
 
     def predict_steps(self, text: str, example: str = "") -> Generator[Request, Any, Vote]:
         """The smoothed answer alone: N samples at most and the abstention test, no radius."""
-        channel = yield from self.open(text, example)
-        selection = yield from self._select(channel)
+        channel, selection = yield from self.trusted(text, example, self._select)
         certificate = self._certificate(channel, selection)
         return None if certificate.abstained_at_selection else certificate.candidate
+
+    def trusted(
+        self, text: str, example: str, work: Callable[[Channel], Generator[Request, Any, T]]
+    ) -> Generator[Request, Any, tuple[Channel, T]]:
+        """``work`` on a channel of ``text``: (the channel, the result), which rests on no vote that is not one.
+
+        Where a question turns out to get two answers, what was done is thrown away and done again on a channel of fresh
+        noise that shares no vote.
+        """
+        channel = yield from self.open(text, example)
+        try:
+            result = yield from work(channel)
+            yield from channel.settle()
+        except UnsteadyError:
+            channel = channel.unshared()
+            result = yield from work(channel)
+        return channel, result
+
+    def keyed(self, key: bytes, *said: str) -> Smoother:
+        """The same with noise that is a function of ``key`` and ``said`` alone, for what is deployed.
+
+        Whoever does not know the key cannot foresee it, asking again gives the same noise, so that patience buys no
+        better draw, and certificates hold neither the key nor what is made of it: their seed is None.
+        """
+        return replace(self, settings=replace(self.settings, seed=None), secret=keyed_seed(key, *said))
+
+    def _certify_or_enumerate(self, channel: Channel) -> Generator[Request, Any, Certificate]:
+        if not self._enumerable(channel):
+            return (yield from self.certify_from(channel))
+        votes = yield from channel.enumerate()
+        return self._certificate(channel, votes, exhaustive=True)
 
     def certify_from(self, channel: Channel) -> Generator[Request, Any, Certificate]:
         """Choose ĉ, abstain when it is too close, certify, all on samples of ``channel``."""
@@ -150,12 +185,22 @@ class Smoother:
             denoiser=self.denoiser,
             overlaps=overlaps(settings, threatened.words, self.lexicon, self.protect),
             labels=self.labels,
-            seed=settings.seed,
+            seed=self._seed,
             example=example,
+            repeats=Repeats(settings.alpha) if self.answers and self.answers.kind == "probed" else None,
+            asked=self.answers,
+            next_draw=0 if self.secret is None else int(rng_for(self.secret, example, "draws").integers(FIRST_DRAWS)),
             recoveries=settings.recoveries,
             show=self.show_samples,
             notes=[note for note in (refinement.fallback, VOTES_ONLY if settings.votes_only else None) if note],
         )
+
+    @property
+    def _seed(self) -> int:
+        seed = self.settings.seed if self.secret is None else self.secret
+        if seed is None:
+            raise InputError("the noise of this certificate came from a secret key: give a seed, or smooth anew")
+        return seed
 
     def _certificate(
         self, channel: Channel, selection: Votes, readings: tuple[Votes, ...] = (), *, exhaustive: bool = False

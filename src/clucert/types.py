@@ -41,6 +41,26 @@ class Query:
     """The draw's index when the model samples (temperature > 0); part of every cache key."""
     extra: tuple[tuple[str, str], ...] = ()
     """Further fields of the request, each with its value as JSON, for servers; local models pass over them."""
+    draw: int | None = field(default=None, repr=False)
+    """Which of several asks of one question at temperature 0 this is, for models that may answer them differently.
+    Never sent; part of every cache key of such a model. Not shown, so that digests of a request do not depend on it."""
+
+
+CHARACTERS_PER_TOKEN = 4
+"""The rule of thumb for English where no tokenizer is at hand."""
+TOKENS_PER_MESSAGE = 4
+"""What a chat template puts around each message."""
+
+
+def estimate_input(query: Query) -> int:
+    """Tokens of ``query`` where no tokenizer is at hand: a token per four characters, four for each message."""
+    characters = sum(len(message.content) for message in query.messages)
+    return -(-characters // CHARACTERS_PER_TOKEN) + TOKENS_PER_MESSAGE * len(query.messages)
+
+
+def estimate_output(text: str) -> int:
+    """Tokens of an answer by the same rule, at least one."""
+    return max(1, -(-len(text) // CHARACTERS_PER_TOKEN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +71,8 @@ class Usage:
     input: int = 0
     output: int = 0
     cached: int = 0
+    estimated: int = 0
+    """Of the calls, those whose tokens are an estimate, because the server reported none or impossible ones."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -58,7 +80,13 @@ class Usage:
             self.input + other.input,
             self.output + other.output,
             self.cached + other.cached,
+            self.estimated + other.estimated,
         )
+
+    def document(self) -> dict[str, int]:
+        """As JSON; ``estimated`` only where something is."""
+        found = {"calls": self.calls, "input": self.input, "output": self.output, "cached": self.cached}
+        return found | ({"estimated": self.estimated} if self.estimated else {})
 
     @classmethod
     def total(cls, usages: Sequence[Usage]) -> Usage:
@@ -68,6 +96,7 @@ class Usage:
             sum([usage.input for usage in usages]),
             sum([usage.output for usage in usages]),
             sum([usage.cached for usage in usages]),
+            sum([usage.estimated for usage in usages]),
         )
 
 
@@ -133,6 +162,31 @@ class Votes:
         return self.kept + self.dropped
 
 
+AnswerKind = Literal["deterministic", "declared", "probed", "sampled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How equal noised texts came by their votes; a certificate needs votes of a fixed function, or a draw for each.
+
+    ``deterministic``: asked once, and the backend is known to repeat itself. ``declared``: asked once, for the user
+    says that it does. ``probed``: asked once within the certificate, and ``probes`` more times spread over it without a
+    difference. ``sampled``: every sample was asked anew.
+    """
+
+    kind: AnswerKind
+    probes: int = 0
+
+    def __str__(self) -> str:
+        said = {
+            "deterministic": "known deterministic, equal texts asked once",
+            "declared": "declared deterministic, equal texts asked once",
+            "probed": f"probed {self.probes} times, no difference: equal texts asked once",
+            "sampled": "sampled, every noised text asked anew",
+        }
+        return said[self.kind]
+
+
 @dataclass(frozen=True, slots=True)
 class Refinement:
     """Which words were kept, and how they were chosen."""
@@ -166,6 +220,8 @@ class Classify:
     stage: Stage
     first_draw: int = 0
     """Index of the first text among the draws of this stage, for models that sample."""
+    samples: int | None = None
+    """Samples that the votes are for, where equal ones share a text; as many as ``texts`` when None."""
 
 
 @dataclass(frozen=True, slots=True)

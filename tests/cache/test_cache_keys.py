@@ -40,7 +40,7 @@ def test_every_field_of_the_request_changes_the_key(name, value):
 
 def test_no_field_of_a_query_is_forgotten():
     """A field added to Query must be added to OTHERS, and thereby to the key."""
-    assert {f.name for f in dataclasses.fields(Query)} == {*OTHERS, "temperature", "seed"}
+    assert {f.name for f in dataclasses.fields(Query)} == {*OTHERS, "temperature", "seed", "draw"}
 
 
 def test_a_request_without_further_fields_has_the_key_of_earlier_versions():

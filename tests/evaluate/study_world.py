@@ -44,6 +44,7 @@ class World:
             "mask_rate": "0.5",
             "samples": 10,
             "certify_samples": 30,
+            "deterministic": True,
             "max_connections": 8,
             "max_retries": 0,
             "in_flight": 3,

@@ -9,6 +9,7 @@ from study_world import ROWS, World
 
 from clucert.evaluate.budget import estimate_input
 from clucert.evaluate.dryrun import dry_run
+from clucert.repeats import probes_needed
 from clucert.tasks import load_task
 
 
@@ -30,6 +31,16 @@ def test_a_dry_run_sends_nothing_and_counts_what_the_study_then_asks(world: Worl
     assert model.input / model.calls == pytest.approx(one, rel=0.1)
     assert estimate.cost == pytest.approx((model.input + 2 * model.output) / 1e6)
     assert not model.tokenizer
+
+
+def test_the_probes_of_a_server_that_nobody_vouches_for_are_foreseen(world: World):
+    vouched = dry_run(world.study(), rows=None)
+    estimate = dry_run(world.study(deterministic=None), rows=None)
+    assert vouched.calls < estimate.calls <= vouched.calls + ROWS * probes_needed(0.05) + ROWS
+    summary = world.run(deterministic=None)
+    assert summary.spent.calls <= estimate.calls
+    sampled = dry_run(world.study(deterministic=False, run_dir=str(world.folder / "sampled")), rows=None)
+    assert sampled.calls + sampled.models["openai/test"].cached == ROWS * 40
 
 
 def test_what_is_cached_and_done_is_not_counted_again(world: World):

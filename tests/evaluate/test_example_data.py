@@ -22,6 +22,7 @@ from clucert.evaluate.data import DataSource, file_digest, load_examples
 from clucert.evaluate.readers import open_table
 
 SENTIMENT = ("negative", "positive")
+NUMBERINGS = ({"0": "negative", "1": "positive"},)
 GOOD = "text,label\ngood,positive\nbad,negative\n"
 
 
@@ -36,8 +37,14 @@ def write(tmp_path):
     return write
 
 
-def load(path, labels=SENTIMENT, normalise=None, need_labels=True, **options):
-    return load_examples(DataSource(path, **options), labels=labels, normalise=normalise, need_labels=need_labels)
+def load(path, labels=SENTIMENT, normalise=None, need_labels=True, numberings=NUMBERINGS, **options):
+    return load_examples(
+        DataSource(path, **options),
+        labels=labels,
+        normalise=normalise,
+        need_labels=need_labels,
+        numberings=numberings,
+    )
 
 
 def rows(data):
@@ -102,8 +109,8 @@ def test_any_text_survives_in_json_lines(tmp_path_factory, texts):
 MALFORMED = [
     ("a.csv", "text,label\ngood,1\nbad\n", 3, "1 fields where the header names 2"),
     ("a.csv", "text,label\ngood,1\na,b,0\n", 3, "3 fields where the header names 2"),
-    ("a.csv", 'text,label\n"go\nod",1\n\nbad,7\n', 5, "label '7' is none of 'negative' (0), 'positive' (1)"),
-    ("a.csv", "text,label\ngood,1\nbad,-1\n", 3, "label '-1' is none of"),
+    ("a.csv", 'text,label\n"go\nod",1\n\nbad,so\n', 5, "label 'so' is none of 'negative', 'positive'"),
+    ("a.csv", "text,label\ngood,1\nbad,0.5\n", 3, "label '0.5' is none of"),
     ("a.csv", "text,label\ngood,1\n  ,0\n", 3, "'text' is empty"),
     ("a.csv", "text,label\ngood,1\nbad,\n", 3, "no label"),
     ("a.csv", "text,label\ngood,1\nba\x00d,0\n", 3, "NUL"),
@@ -156,7 +163,7 @@ def test_rows_after_a_malformed_one_keep_their_line_and_id(write):
         ("a.csv", "\n\n", {}, "is empty"),
         ("a.jsonl", "", {}, "no column 'text'"),
         ("a.csv", "text,label\n", {}, "holds no example"),
-        ("a.csv", "text,label\nx,9\n", {"skip_malformed": True}, "holds no example (1 malformed rows left out)"),
+        ("a.csv", "text,label\nx,?\n", {"skip_malformed": True}, "holds no example (1 malformed rows left out)"),
         ("a.csv", "review,label\nx,1\n", {"text_column": "reviews"}, "no column 'reviews': did you mean 'review'?"),
         ("a.csv", "review,label\nx,1\n", {}, "no column 'text' or 'sentence' or 'question' or 'prompt'"),
         ("a.csv", "text,labels\nx,1\n", {}, "did you mean 'labels'?"),
@@ -198,11 +205,17 @@ def test_files_that_are_not_there_or_not_files(tmp_path, write):
 def test_named_columns_ids_attack_and_extra(write):
     path = write("a.csv", "id,q,text,gold,attack,src\n7,good,no,pos,deepwordbug,x\n9,bad,no,NEG,,y\n")
     data = load(
-        path, text_column="q", label_column="gold", extra_columns=("src",), label_map={"Pos": "positive", "neg": "0"}
+        path,
+        text_column="q",
+        label_column="gold",
+        extra_columns=("src",),
+        label_map={"Pos": "positive", "neg": "NEGATIVE"},
     )
     assert rows(data) == [("7", "good", "positive"), ("9", "bad", "negative")]
     assert [dict(e.extra) for e in data.examples] == [{"src": "x", "attack": "deepwordbug"}, {"src": "y", "attack": ""}]
-    by_line = load(path, text_column="q", label_column="gold", id_column="", label_map={"pos": "1", "neg": "0"})
+    by_line = load(
+        path, text_column="q", label_column="gold", id_column="", label_map={"pos": "positive", "neg": "negative"}
+    )
     assert [e.id for e in by_line.examples] == ["2", "3"]
 
 
@@ -397,7 +410,8 @@ class TestHub:
             load(f"hf:{tmp_path}/nothing")
 
 
-REAL = Path("/work/shared/data")
+REAL = Path(__file__).parents[3] / "shared" / "data"
+"""Beside the repository; not part of it."""
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the shared data are not on this machine")

@@ -63,24 +63,26 @@ def a_run(draw, names=None):
 
 def oracle_radius(o):
     """Section 2 of the guarantees, end: an abstention or a wrong answer is certified nowhere."""
-    if o.prediction is None or o.prediction != o.gold or o.radius is None:
+    if o.failed or o.prediction is None or o.prediction != o.gold or o.radius is None:
         return None
     return o.radius
 
 
-def in_play(run):
-    return [o for o in run if not o.failed and o.gold is not None]
+def in_play(run, leave_out_failed=False):
+    """A failed input counts as not certified, unless it is asked that it be left out."""
+    return [o for o in run if o.gold is not None and not (leave_out_failed and o.failed)]
 
 
 @settings(deadline=None)
-@given(a_run())
-def test_summary_against_brute_force(run):
-    got = summarise(run, rng())
-    scored = in_play(run)
+@given(a_run(), st.booleans())
+def test_summary_against_brute_force(run, leave_out):
+    got = summarise(run, rng(), leave_out_failed=leave_out)
+    scored = in_play(run, leave_out)
     n = len(scored)
     answered = [o for o in run if not o.failed]
     assert (got.inputs, got.scored) == (len(run), n)
-    assert got.inputs == got.failed + got.unlabelled + got.scored
+    assert got.judged == len(in_play(run, leave_out_failed=True))
+    assert got.inputs == got.failed + got.unlabelled + got.judged
     drawn, kept = sum(o.drawn for o in answered), sum(o.kept for o in answered)
     assert got.kept == (kept / drawn if drawn else None)
     assert got.unparsed == (sum(o.unparsed for o in answered) / kept if kept else None)
@@ -92,26 +94,35 @@ def test_summary_against_brute_force(run):
     variance = sum((v - mean) ** 2 for v in values) / n
     assert got.r_avg.value == pytest.approx(float(mean))
     assert got.coe == (pytest.approx(math.sqrt(variance) / float(mean)) if mean else None)
-    assert got.clean_accuracy.value == sum(o.prediction == o.gold for o in scored) / n
-    assert got.abstained.value == sum(o.prediction is None for o in scored) / n
+    assert got.clean_accuracy.value == sum(o.prediction == o.gold and not o.failed for o in scored) / n
+    assert got.abstained.value == sum(o.prediction is None and not o.failed for o in scored) / n
     assert got.uncertified.value == sum(oracle_radius(o) is None for o in scored) / n
     for delta, point in zip(got.certified.deltas, got.certified.points, strict=True):
         held = sum(1 for o in scored if oracle_radius(o) is not None and oracle_radius(o) >= delta)
         assert point.value == held / n
-        assert certified_accuracy(run, delta).value == held / n
+        assert certified_accuracy(scored, delta).value == held / n
     assert got.certified.points[-1].value == 0
     assert got.uncertified.value == pytest.approx(1 - got.certified.points[0].value)
 
 
 @settings(deadline=None)
 @given(a_run(), a_run(names=["x", "y"]))
-def test_failed_and_unlabelled_inputs_change_no_metric(run, more):
+def test_failed_inputs_lower_every_share_unless_left_out_and_unlabelled_ones_change_none(run, more):
     fields = [f.name for f in dataclasses.fields(summarise([], rng()))]
     same = [f for f in fields if f not in ("inputs", "failed", "unlabelled")]
-    failed = [dataclasses.replace(o, failed=True) for o in more]
+    bare = [dataclasses.replace(o, gold=None, failed=True) for o in more]
+    failed = [dataclasses.replace(o, gold="a", failed=True) for o in more]
+    for added, options in ((bare, {}), (bare, {"leave_out_failed": True}), (failed, {"leave_out_failed": True})):
+        before, after = summarise(run, rng(), **options), summarise(run + added, rng(), **options)
+        assert all(getattr(before, f) == getattr(after, f) for f in same)
+        assert after.failed == before.failed + 2
     before, after = summarise(run, rng()), summarise(run + failed, rng())
-    assert all(getattr(before, f) == getattr(after, f) for f in same)
-    assert after.failed == before.failed + 2
+    assert (after.scored, after.judged) == (before.scored + 2, before.judged)
+    if before.scored:
+        share = before.scored / after.scored
+        assert after.clean_accuracy.value == pytest.approx(before.clean_accuracy.value * share)
+        assert after.r_avg.value == pytest.approx(before.r_avg.value * share)
+        assert after.abstained.value == pytest.approx(before.abstained.value * share)
 
 
 def test_abstaining_is_not_being_right_about_an_unlabelled_input():
@@ -128,10 +139,12 @@ def test_by_hand():
         outcome(3, prediction=None, radius=None),
         outcome(4, radius=9, failed=True),
     ]
-    assert radii(run).tolist() == [4, 0, 0, 0]
-    assert r_avg(run) == 1
-    assert coe(run) == pytest.approx(math.sqrt(3))
-    got = summarise(run, rng())
+    assert radii(run).tolist() == [4, 0, 0, 0, 0]
+    assert r_avg(run) == 4 / 5
+    assert summarise(run, rng()).clean_accuracy.value == 2 / 5
+    assert coe(run[:4]) == pytest.approx(math.sqrt(3))
+    got = summarise(run, rng(), leave_out_failed=True)
+    assert got.r_avg.value == 1
     assert (got.clean_accuracy.value, got.abstained.value, got.uncertified.value) == (0.5, 0.25, 0.5)
     assert [p.value for p in got.certified.points] == [0.5, 0.25, 0.25, 0.25, 0.25, 0]
 
@@ -243,15 +256,18 @@ def test_comparison_against_brute_force(data):
     ] + data.draw(a_run(names=["new"]))
     other = {o.id: o for o in second}
     pairs = [(a, other[a.id]) for a in first if a.id in other]
-    usable = [(a, b) for a, b in pairs if not a.failed and not b.failed and a.gold is not None]
-    if not usable:
+    leave_out = data.draw(st.booleans())
+    answered = [(a, b) for a, b in pairs if not a.failed and not b.failed]
+    usable = [(a, b) for a, b in (answered if leave_out else pairs) if a.gold is not None]
+    if all(a.gold is None for a, _ in answered):
         with pytest.raises(InputError, match="nothing can be compared"):
-            compare_runs(first, second, rng())
+            compare_runs(first, second, rng(), leave_out_failed=leave_out)
         return
-    got = compare_runs(first, second, rng(), deltas=(0, 2))
+    got = compare_runs(first, second, rng(), deltas=(0, 2), leave_out_failed=leave_out)
     assert got.pairs == len(usable)
     assert got.missing == len(set(map(str, names)) ^ set(other))
-    assert got.pairs + got.failed + got.unlabelled == len(pairs)
+    assert got.failed == len(pairs) - len(answered)
+    assert got.unlabelled == sum(a.gold is None for a, _ in answered)
     differences = [(oracle_radius(b) or 0) - (oracle_radius(a) or 0) for a, b in usable]
     assert got.r_avg.value == pytest.approx(sum(differences) / len(usable))
     assert got.second_r_avg - got.first_r_avg == pytest.approx(got.r_avg.value)

@@ -232,3 +232,23 @@ def test_the_yaml_file_is_overridden_by_flags_and_read_strictly(tmp_path: Path):
         load_config(path, {})
     path.write_text("")
     assert load_config(path, {}) == load_config(None, {})
+
+
+def test_a_server_that_nobody_vouches_for_is_probed_and_the_records_say_so(world: World):
+    world.run(deterministic=None)
+    answers = [record["document"]["answers"] for record in world.records().values()]
+    assert {answer["kind"] for answer in answers} <= {"probed", "sampled"}
+    probed = [answer for answer in answers if answer["kind"] == "probed"]
+    assert probed
+    assert all(answer["probes"] >= 2 for answer in probed)
+    # Each text's draws are its own: what a probe asks again is asked again.
+    asked = len(world.asked())
+    assert asked - len(set(world.asked())) >= sum(answer["probes"] for answer in answers)
+    again = world.run(deterministic=None, run_dir=str(world.folder / "again"))
+    assert again.spent.calls == 0
+    assert len(world.asked()) == asked
+    assert world.records("again") == world.records()
+    sampled = world.run(deterministic=False, run_dir=str(world.folder / "sampled"))
+    kinds = [record["document"]["answers"]["kind"] for record in world.records("sampled").values()]
+    assert set(kinds) == {"sampled"}
+    assert sampled.spent.calls > 0

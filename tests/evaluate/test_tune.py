@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from study_world import ROWS, World
+from study_world import ROWS, World, write_data
 
 from clucert.errors import InputError, UsageError
+from clucert.evaluate.metrics import r_avg
 from clucert.evaluate.tune import Row, choose, grid_of, tune
 from clucert.methods import load_method
+from clucert.report.summary import read_summaries
 
 
 def row(name: str, radius: float, accuracy: float, inputs: int = 50) -> Row:
@@ -51,9 +53,36 @@ def test_tuning_goes_on_where_it_stopped_and_writes_a_method_that_can_be_used(wo
     assert tuned.best == choose(tuned.rows)
     path = world.folder / "tuned.yaml"
     path.write_text(tuned.method)
-    method = load_method(str(path)).for_task("sst2")
-    assert (method.name, method.mask_rate) == ("ranmask-tuned", tuned.best.point["mask_rate"])
-    assert method.recovery == "mask"
+    for task in ("sst2", "prompt", "any other"):
+        method = load_method(str(path)).for_task(task)
+        assert (method.name, method.mask_rate) == ("ranmask-tuned", tuned.best.point["mask_rate"])
+        assert method.recovery == "mask"
+    assert method.tuned is not None
+    assert {name: method.tuned[name] for name in ("task", "model", "radius", "data", "inputs", "mask_rates")} == {
+        **{"task": "sst2", "model": "openai/test", "radius": "published", "data": "data.jsonl"},
+        **{"inputs": ROWS, "mask_rates": ["0.3", "0.5", "0.8"]},
+    }
+    assert str(world.folder) not in tuned.method
+    assert load_method(str(path)).for_task("sst2", mask_rate="0.6").tuned is None
+
+
+def test_each_radius_has_its_own_winner_and_unused_fields_make_no_setting(world: World):
+    grid = grid_of(("0.5", "0.8"), (0.3, 0.5), (None, 20))
+    for radius, kind in (("published", "published"), ("word", "word"), ("synonym", "synonym")):
+        tuned = tune(world.study(), grid, radius=radius)
+        assert [r.point for r in tuned.rows] == [{"mask_rate": "0.5"}, {"mask_rate": "0.8"}]
+        for row in tuned.rows:
+            (figures,) = read_summaries([world.folder / "run" / f"mask_rate={row.point['mask_rate']}"])
+            assert row.r_avg == pytest.approx(r_avg(figures.outcomes[kind]))
+        assert f"radius: {radius}" in tuned.method
+
+
+def test_a_failed_row_is_in_the_denominator(world: World):
+    write_data(world.folder / "data.jsonl", poison=3)
+    (row,) = tune(world.study(), [{"mask_rate": "0.5"}]).rows
+    (figures,) = read_summaries([world.folder / "run" / "mask_rate=0.5"])
+    assert (row.inputs, row.failed) == (ROWS, 1)
+    assert row.clean_accuracy == figures.clean.value == sum(o.correct for o in figures.outcomes["word"]) / ROWS
 
 
 def test_nothing_to_choose_from_is_said(world: World):

@@ -51,7 +51,7 @@ def guard(model: Any, policy: Policy | None = None, **options: Any) -> SmoothedM
     config = guard_config(**{"method": "ranmask", "samples": 20, "certify_samples": 60, **options})
     base = Base(("test/chat",), "refusal", base_url=config.base_url)
     smoother = make_smoother(config, method_of(config, "refusal"), LABELS, base)
-    return SmoothedModel(model, Defence(smoother, PhraseDetector(), policy or Policy()))
+    return SmoothedModel(model, Defence(smoother, PhraseDetector(), policy or Policy()), seed=0)
 
 
 @pytest.mark.parametrize(("share", "side"), [(1.0, "refused"), (0.0, "complied")])

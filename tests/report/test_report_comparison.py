@@ -57,11 +57,14 @@ def test_the_same_id_with_another_text_is_another_input(tmp_path: Path) -> None:
     assert (against.result.pairs, against.different) == (7, 1)
 
 
-def test_failed_inputs_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_failed_inputs_are_counted_as_not_certified_or_left_out_when_asked(tmp_path: Path) -> None:
     one = write_run(tmp_path / "one", METHODS[0], rows(8))
     two = write_run(tmp_path / "two", METHODS[1], [(i, text if i != "3" else "", gold) for i, text, gold in rows(8)])
     (against,) = compare_runs([one, two]).others
-    assert (against.result.pairs, against.result.failed) == (7, 1)
+    assert (against.result.pairs, against.result.failed) == (8, 1)
+    (left,) = compare_runs([one, two], leave_out_failed=True).others
+    assert (left.result.pairs, left.result.failed) == (7, 1)
+    assert against.result.second_r_avg == left.result.second_r_avg * 7 / 8
 
 
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_the_certificate_is_that_of_the_plain_guard_to_the_bit(
     found, again, other = (respond(query, seed, **options, **METHODS[method]) for seed in (1, 1, 2))
     assert (found.certificate, found.answer) == (again.certificate, again.answer)
     assert found.certificate.settings.seed != other.certificate.settings.seed
-    with open_guard(**options, **METHODS[method], seed=found.certificate.settings.seed) as guard:
+    with open_guard(**options, **METHODS[method], seed=1) as guard:
         plain = guard.respond(query)
     assert plain.certificate == found.certificate
     assert (plain.answer.text, plain.source) == (found.answer.text, found.source)

@@ -16,6 +16,8 @@ import openai
 import pytest
 from serve_world import CALLS, KEY, PROMPT, Serving, ask, order, served, stats, stub
 
+from clucert.repeats import probes_needed
+
 
 async def one(client: openai.AsyncOpenAI, number: int, **what: Any) -> str:
     """What became of one request: its status, or what is wrong with its answer."""
@@ -54,7 +56,7 @@ def test_hundreds_at_once_are_all_answered_and_the_metrics_add_up(tmp_path: Path
         assert metrics['clucert_decisions_total{decision="complied",source="majority"}'] == count
         answered = metrics['clucert_upstream_calls_total{outcome="answered"}']
         assert answered == upstream_stats["answered"] == metrics['clucert_upstream_tokens_total{direction="in"}'] / 1000
-        assert count <= answered <= count * CALLS
+        assert count <= answered <= count * (CALLS + probes_needed(0.05))
         assert metrics["clucert_request_seconds_count"] == count
         assert metrics["clucert_in_flight"] == metrics["clucert_waiting"] == 0
         assert metrics["clucert_upstream_in_flight"] == 0

@@ -29,6 +29,7 @@ from clucert.evaluate.plan import make_plan
 from clucert.evaluate.recorder import reason_of
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.runs import Manifest, Record, RunWriter, input_digest, open_run
+from clucert.evaluate.study import data_notes
 from clucert.methods import load_method
 from clucert.noise import rng_for
 from clucert.protocols import LanguageModel
@@ -66,6 +67,8 @@ class AttackReport:
     rows: tuple[AttackRow, ...]
     errors: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Why attacks failed, by ``recipe/defence/id``: they are tried again by the same command."""
+    notes: tuple[str, ...] = ()
+    """How the labels were read, and what the choice of rows may do to the figures."""
 
     def document(self) -> dict[str, Any]:
         """The table and what it was made with, as JSON."""
@@ -78,6 +81,7 @@ class AttackReport:
             "seed": self.study.config.seed,
             "rows": [row.document() for row in self.rows],
             "failed": dict(self.errors),
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
@@ -118,7 +122,7 @@ def run_attacks(
             victims = load_victims(config, study.defences, stack)
             fresh = {name: victim.fresh() for name, victim in victims.items() if isinstance(victim, SmoothedVictim)}
             _attack_all(Todo(victims, fresh, config.seed, study.max_queries), run, left, progress)
-        report = _report(study, run, jobs)
+        report = dataclasses.replace(_report(study, run, jobs), notes=tuple(data_notes(plan)))
     _write(report, folder)
     return report
 
@@ -213,9 +217,9 @@ def load_victims(config: StudyConfig, defences: Sequence[str], stack: ExitStack)
             victims[name] = PromptedVictim(model, task) if one else LabelVictim(backends.classifier)
         else:
             encoder = load_encoder(smoothers[name].settings.encoder or "minilm")
-            victims[name] = SmoothedVictim(
-                smoothers[name], Backends(backends.classifier, backends.helper, encoder), config.samples
-            )
+            smoother = dataclasses.replace(smoothers[name], answers=loaded.smoother.answers)
+            asked = Backends(backends.classifier, backends.helper, encoder)
+            victims[name] = SmoothedVictim(smoother, asked, config.samples)
     return victims
 
 

@@ -137,8 +137,11 @@ class SmoothedVictim:
         if not split(text).words:
             return Votes({})
         digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
-        channel = yield from self.smoother.open(text, f"{self.stream}/{digest}")
-        return (yield from channel.sample(self.samples or self.smoother.settings.predict_samples, "predict"))
+        samples = self.samples or self.smoother.settings.predict_samples
+        _, votes = yield from self.smoother.trusted(
+            text, f"{self.stream}/{digest}", lambda channel: channel.sample(samples, "predict")
+        )
+        return votes
 
 
 def scored_votes(votes: Votes) -> Scored:

@@ -78,10 +78,11 @@ def attack_steps(
     """Attack ``claim``, made about ``text``, as hard as ``effort`` says. ``example`` seeds the search."""
     target = classifier_of(claim, smoother)
     name = f"{example}/audit/{claim.kind}-{claim.threat}"
-    channel = yield from target.open(text.text, f"{name}/origin")
-    yield from channel.sample(2 * effort.screen, "certify")
+    channel, _ = yield from target.trusted(
+        text.text, f"{name}/origin", lambda c: c.sample(2 * effort.screen, "certify")
+    )
     importance = dependence(channel.ballots, len(text), claim.answer)
-    rng = rng_for(smoother.settings.seed, name, "search")
+    rng = rng_for(smoother.settings.seed or 0, name, "search")
     screened: list[Screened] = []
     for candidate in candidates(text, pools, claim, importance, arsenal, rng):
         votes = yield from _votes(target, text, candidate, effort.screen, f"{name}/{len(screened)}")
@@ -103,8 +104,8 @@ class Screened:
 def _votes(
     target: Smoother, text: WordedText, candidate: Candidate, samples: int, name: str
 ) -> Generator[Request, Any, Votes]:
-    channel = yield from target.open(text.join(candidate.words), name)
-    votes: Votes = yield from channel.sample(samples, "certify")
+    changed = text.join(candidate.words)
+    _, votes = yield from target.trusted(changed, name, lambda channel: channel.sample(samples, "certify"))
     return votes
 
 

@@ -102,17 +102,11 @@ def encode_answer(answer: Answer) -> str:
     logprobs = answer.label_logprobs
     if logprobs is not None and any(math.isnan(p) or p == math.inf for p in logprobs):
         raise CacheError("an answer with a log-probability that is no number cannot be cached")
-    usage = answer.usage
     return json.dumps(
         {
             "text": answer.text,
             "label_logprobs": None if logprobs is None else [None if p == -math.inf else float(p) for p in logprobs],
-            "usage": {
-                "calls": usage.calls,
-                "input": usage.input,
-                "output": usage.output,
-                "cached": usage.cached,
-            },
+            "usage": answer.usage.document(),
             **({} if answer.finish_reason is None else {"finish_reason": answer.finish_reason}),
         },
         allow_nan=False,
@@ -131,10 +125,12 @@ def decode_answer(stored: str | bytes) -> Answer:
         well_formed = (
             isinstance(text, str)
             and isinstance(finish_reason, str | None)
-            and all(isinstance(n, int) for n in (usage.calls, usage.input, usage.output, usage.cached))
+            and all(isinstance(n, int) for n in usage.document().values())
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CacheError("an entry is not an answer") from error
     if not well_formed:
         raise CacheError("an entry is not an answer")
+    if min(usage.document().values()) < 0:  # stored before such a usage was refused: it must not lower a sum
+        usage = Usage(1, estimated=1)
     return Answer(text, numbers, usage, finish_reason)

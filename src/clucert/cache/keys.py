@@ -17,7 +17,7 @@ KEY_SCHEMA = 2
 """Raised whenever the meaning of a key changes, so that old answers are not taken for new ones."""
 
 _SECRET = re.compile(r"key|token|secret|sig|password|auth|credential", re.IGNORECASE)
-_REQUEST_FIELDS = tuple(f.name for f in fields(Query) if f.name not in ("messages", "seed"))
+_REQUEST_FIELDS = tuple(f.name for f in fields(Query) if f.name not in ("messages", "seed", "draw"))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -59,9 +59,9 @@ def answer_key(model: ModelIdentity, query: Query) -> str | None:
 
     The draw's index ``query.seed`` is part of it exactly when the model samples: when it is not deterministic, or the
     temperature is above 0. None, for "do not cache", when the temperature is above 0 and the query does not say which
-    draw it is: repeats would all get one answer. At temperature 0 a query without a draw's index is cached even for a
-    server whose arithmetic varies: its first answer stands, so the base classifier is a fixed function of the text, as
-    the certificate wants it.
+    draw it is: repeats would all get one answer. At temperature 0, where queries have no seed, ``query.draw`` tells the
+    draws of a model that is not deterministic apart. One without it is cached even so: its first answer stands, which
+    is right for what is asked once (a refine, the content-free texts) and wrong for votes.
     """
     if query.temperature > 0 and query.seed is None:
         return None
@@ -72,6 +72,8 @@ def answer_key(model: ModelIdentity, query: Query) -> str | None:
     request["temperature"] = float(query.temperature)
     if samples:
         request["seed"] = query.seed
+        if query.draw is not None:
+            request["draw"] = query.draw
     if not query.extra:
         # Keys from before there was such a field stay what they were.
         del request["extra"]

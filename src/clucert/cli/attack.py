@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clucert.cli.options import config_options, given_flags
+from clucert.cli.options import config_options, given_flags, label_map_option
 
 if TYPE_CHECKING:
     from clucert.attacks.suffix import Form
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--data", help="CSV, TSV, JSON Lines or Parquet file with gold labels.")
 @click.option("--text-column", help="Column of the text.  [text, sentence, question or prompt]")
 @click.option("--label-column", help="Column of the gold label.  [label or answer]")
+@label_map_option
 @click.option("--id-column", help="Column that names a row.  [the line number]")
 @click.option("--attack-column", help="For --recipe suffix: column of suffixes or attacked prompts.  [attack]")
 @click.option("--limit", type=int, help="The first K rows only.")
@@ -82,6 +83,8 @@ def attack(
     with _bar() as bar:
         report = run_attacks(study, bar, command=sys.argv)
     click.echo(json.dumps(report.document(), ensure_ascii=False, indent=1) if as_json else str(report))
+    for note in report.notes:
+        click.echo(f"clucert: note: {note}", err=True)
     click.echo(f"wrote {report.run_dir}", err=True)
     if report.errors:
         key, why = next(iter(report.errors.items()))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from clucert.cli.options import leave_out_failed_option
 from clucert.cli.report import RUNS
 
 
@@ -22,8 +23,16 @@ from clucert.cli.report import RUNS
     help="Which radius: the published one, or the one proved for a threat model.",
 )
 @click.option("--common-only", is_flag=True, help="Compare the rows that all runs have.")
+@leave_out_failed_option
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def compare(runs: tuple[Path, ...], delta: tuple[int, ...], kind: str, common_only: bool, as_json: bool) -> None:
+def compare(
+    runs: tuple[Path, ...],
+    delta: tuple[int, ...],
+    kind: str,
+    common_only: bool,
+    leave_out_failed: bool | None,
+    as_json: bool,
+) -> None:
     """Compare each later run with the first, input by input.
 
     McNemar's exact test for certified accuracy at each radius; a paired permutation test and bootstrap for r_avg.
@@ -31,5 +40,17 @@ def compare(runs: tuple[Path, ...], delta: tuple[int, ...], kind: str, common_on
     from clucert.render import rows_table
     from clucert.report import compare_runs
 
-    comparison = compare_runs(runs, delta, kind=kind, common_only=common_only)  # type: ignore[arg-type]
-    click.echo(json.dumps(comparison.document(), indent=2) if as_json else rows_table(comparison.rows()))
+    comparison = compare_runs(
+        runs,
+        delta,
+        kind=kind,  # type: ignore[arg-type]
+        common_only=common_only,
+        leave_out_failed=bool(leave_out_failed),
+    )
+    if as_json:
+        click.echo(json.dumps(comparison.document(), indent=2))
+    else:
+        click.echo(rows_table(comparison.runs))
+        click.echo(rows_table(comparison.rows()))
+    for note in comparison.notes:
+        click.echo(f"clucert: warning: {note}", err=True)

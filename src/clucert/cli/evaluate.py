@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clucert.cli.options import config_options, given_flags
+from clucert.cli.options import config_options, given_flags, label_map_option, leave_out_failed_option
 from clucert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _DATA = (
     click.option("--format", help="csv, tsv, jsonl or parquet, where the file's name does not say."),
     click.option("--text-column", help="Column of the text.  [text, sentence, question or prompt]"),
     click.option("--label-column", help="Column of the gold label.  [label or answer]"),
+    label_map_option,
     click.option("--id-column", help="Column that names a row.  [the line number]"),
     click.option("--limit", type=int, help="The first K rows only."),
     click.option("--sample", type=int, help="K rows at random, by --seed."),
@@ -53,6 +54,7 @@ _RUN = (
     click.option("--price-output", help="The same for output tokens."),
     click.option("--dry-run", is_flag=True, help="Print calls, tokens and money; ask nothing."),
     click.option("--fail-under", multiple=True, help="Gate such as certacc@1=0.6; a miss exits with 3. Repeatable."),
+    leave_out_failed_option,
     click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML about inputs and gates."),
     click.option("--show-unparsed", type=int, default=1, help="Print K answers that were no votes.  [1]"),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
@@ -133,20 +135,25 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     from clucert.report.summary import read_summaries
     from clucert.report.tables import summary_rows
 
-    runs = [summary.run_dir]
-    results = check_gates(runs, config.fail_under)
+    runs, leave_out = [summary.run_dir], config.leave_out_failed
+    results = check_gates(runs, config.fail_under, leave_out_failed=leave_out)
     if config.junit:
-        write_junit(runs, config.junit, config.fail_under)
-    (row,) = summary_rows(read_summaries(runs))
+        write_junit(runs, config.junit, config.fail_under, leave_out_failed=leave_out)
+    (figures,) = read_summaries(runs, leave_out_failed=leave_out)
+    (row,) = summary_rows([figures])
     if as_json:
         gates = [{"gate": str(r.gate), "value": r.value, "passed": r.passed} for r in results]
-        click.echo(json.dumps({"schema_version": 1, "run_dir": str(summary.run_dir), "summary": row, "gates": gates}))
+        labels = [dataclasses.asdict(label) for label in figures.standing.labels]
+        said = {"summary": row, "labels": labels, "warnings": list(figures.warnings), "gates": gates}
+        click.echo(json.dumps({"schema_version": 1, "run_dir": str(summary.run_dir), **said}))
     else:
         from clucert.render import key_value_table
 
         click.echo(key_value_table(_condensed(row)))
         for result in results:
             click.echo(str(result))
+    for warning in figures.warnings:
+        click.echo(f"clucert: warning: {warning}", err=True)
     for note in summary.notes:
         click.echo(f"clucert: note: {note}", err=True)
     if summary.failed:
@@ -169,12 +176,18 @@ def _show_unparsed(run_dir: Path, limit: int) -> None:
         click.echo(f"clucert: unparsed ({answer.why}): {shown(answer.text, 200)}", err=True)
 
 
+_SAID_ELSEWHERE = ("warnings", "label_map")
+_ONLY_WHERE_ANY = ("failed_are", "unfinished", "calls_estimated")
+
+
 def _condensed(row: Mapping[str, object]) -> dict[str, object]:
     """For the terminal: a share and its interval on one line, and no line for radii that nothing reached."""
     shown: dict[str, object] = {}
     for name, value in row.items():
         low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-        if name.endswith(("_low", "_high")) or ("@" in name and not value and not name.endswith("@1")):
+        unreached = "@" in name and not value and not name.endswith("@1")
+        unneeded = name in _SAID_ELSEWHERE or (name in _ONLY_WHERE_ANY and not value)
+        if name.endswith(("_low", "_high")) or unreached or unneeded:
             continue
         shown[name] = value if low is None or high is None else f"{value:.3f}  [{low:.3f}, {high:.3f}]"
     return shown

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from clucert.config import Config
+from clucert.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +29,11 @@ _TASK = (
         help="Longest answer, in tokens; one that is cut is no vote.  [16; gsm8k 400, refusal 64]",
     ),
 )
+DETERMINISTIC = click.option(
+    "--deterministic/--sampled",
+    default=None,
+    help="Equal questions always get equal answers: ask once / ask every sample.  [servers are probed]",
+)
 _MODEL = (
     click.option(
         "--model",
@@ -40,6 +46,7 @@ _MODEL = (
     click.option("--max-retries", type=int, help="Tries after the first before a call counts as failed.  [5]"),
     click.option("--max-connections", type=int, help="Calls under way at once.  [32]"),
     click.option("--temperature", type=float, help="Of the base classifier.  [0]"),
+    DETERMINISTIC,
 )
 CACHE_HELP = "File to keep answers in, or postgresql+psycopg://USER@HOST/DB to share them.  [the user's cache folder]"
 _CACHE = (
@@ -80,7 +87,22 @@ _CERTIFICATE = (
     click.option("--alpha", type=float, help="Probability that the certificate is wrong.  [0.05]"),
     click.option("--gamma", type=float, help="γ: semantic recovery stability; below 1 is your assumption.  [1]"),
 )
-_SEED = (click.option("--seed", type=int, help="Same seed, same certificate.  [0]"),)
+_SEED = (click.option("--seed", type=int, help="For studies: same seed, same certificate.  [0]"),)
+
+
+label_map_option = click.option(
+    "--label-map",
+    multiple=True,
+    help="What the label column means, such as 0=ham,1=spam. Repeatable.  [what the task declares; numbers of unknown "
+    "meaning are refused]",
+)
+
+leave_out_failed_option = click.option(
+    "--leave-out-failed",
+    is_flag=True,
+    default=None,
+    help="Leave failed rows out of the shares and means.  [they count as not certified]",
+)
 
 
 def config_options(command: F) -> F:
@@ -105,6 +127,8 @@ def given_flags(flags: dict[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     if given.pop("no_cache", False):
         given["cache"] = False
+    if "label_map" in given:
+        given["label_map"] = label_map_of(given["label_map"])
     for name in ("labels", "protect"):
         if isinstance(given.get(name), str):
             given[name] = [part.strip() for part in given[name].split(",")]
@@ -114,3 +138,15 @@ def given_flags(flags: dict[str, Any]) -> dict[str, Any]:
 def config_of(flags: dict[str, Any], **more: Any) -> Config:
     """The configuration that the given flags make; what was not given keeps its default."""
     return Config.of(**given_flags(flags), **more)
+
+
+def label_map_of(written: Sequence[str]) -> dict[str, str]:
+    """Read ``0=ham,1=spam``. Raises :class:`UsageError` for what is no mapping, or maps one thing twice."""
+    found: dict[str, str] = {}
+    for pair in ",".join(written).split(","):
+        key, equals, label = (part.strip() for part in pair.partition("="))
+        if not (equals and key and label):
+            raise UsageError(f"--label-map: {pair!r} is not WRITTEN=LABEL: write it like 0=ham,1=spam")
+        if found.setdefault(key, label) != label:
+            raise UsageError(f"--label-map: {key!r} cannot be both {found[key]!r} and {label!r}")
+    return found

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from clucert.cli.options import leave_out_failed_option
+
 RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
@@ -16,6 +18,7 @@ RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type
 @click.option(
     "--table-format", multiple=True, default=("csv", "json", "md"), help="csv, json, md, parquet. Repeatable."
 )
+@leave_out_failed_option
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder for the charts as files.")
 @click.option(
     "--plot-format", multiple=True, default=("png",), help="svg, or png and pdf (extra clucert[plot]). Repeatable."
@@ -25,15 +28,17 @@ def report(
     out: Path,
     tables: Path | None,
     table_format: tuple[str, ...],
+    leave_out_failed: bool | None,
     plots: Path | None,
     plot_format: tuple[str, ...],
 ) -> None:
     """Write what RUNS found to one HTML file that needs no network."""
     from clucert.report import write_plots, write_report, write_tables
 
-    written = [write_report(runs, out)]
+    leave_out = bool(leave_out_failed)
+    written = [write_report(runs, out, leave_out_failed=leave_out)]
     if tables:
-        written += write_tables(runs, tables, table_format)
+        written += write_tables(runs, tables, table_format, leave_out_failed=leave_out)
     if plots:
         written += write_plots(runs, plots, plot_format)
     for path in written:

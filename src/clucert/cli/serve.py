@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from clucert.cli.options import defence_options, given_flags
+from clucert.cli.options import DETERMINISTIC, defence_options, given_flags
 from clucert.errors import MissingExtraError
 
 _GUARD = (
@@ -36,10 +36,11 @@ _GUARD = (
         "--refusal-phrases", type=click.Path(path_type=Path), help="Phrase list that tells refusals (YAML).  [packaged]"
     ),
     click.option("--judge", help="Model that tells refusals instead, e.g. openai/NAME at the same URL."),
-    click.option("--seed", type=int, help="Fix the noise, to reproduce it.  [a secret one of each process]"),
+    click.option("--seed", type=int, help="For studies: fix the noise, show its seed.  [a secret key of each process]"),
 )
 _UPSTREAM = (
     click.option("--helper-model", help="Who refines and fills, e.g. openai/NAME at the same URL.  [--model]"),
+    DETERMINISTIC,
     click.option("--timeout", type=float, help="Seconds to wait for one upstream call.  [60]"),
     click.option("--max-retries", type=int, default=2, show_default=True, help="Tries after the first of a call."),
     click.option("--max-connections", type=int, help="Upstream calls under way at once.  [32]"),
@@ -136,7 +137,7 @@ def _run(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any]
         calls = config.samples + config.certify_samples
         open_to = "its API keys" if keys else "anybody who reaches it: no API key is set"
         click.echo(
-            f"clucert: defending {model} at {url}, up to {calls} upstream calls a request ({config.method})", err=True
+            f"clucert: defending {model} at {url}, {calls} samples a request at most ({config.method})", err=True
         )
         click.echo(f"clucert: open to {open_to}", err=True)
 

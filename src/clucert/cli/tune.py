@@ -5,22 +5,32 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clucert.cli.evaluate import data_options
 from clucert.cli.options import config_options, given_flags
 
+if TYPE_CHECKING:
+    from clucert.evaluate.tune import Radius
+
 
 @click.command(short_help="Choose mask rate, threshold and L on a validation split.")
 @config_options
 @data_options
 @click.option("--run-dir", type=click.Path(path_type=Path), required=True, help="Where the settings' runs are kept.")
-@click.option("--mask-rates", default="0.3,0.5,0.7,0.9", show_default=True, help="Mask rates to try.")
+@click.option("--mask-rates", default="0.5,0.7,0.9,0.95", show_default=True, help="Mask rates to try.")
 @click.option("--thresholds", default="0.3,0.5,0.7", show_default=True, help="Thresholds τ to try.")
 @click.option("--lengths", default="off,20", show_default=True, help="L to try; off is no refine.")
 @click.option("--max-drop", type=float, default=0.02, show_default=True, help="Clean accuracy that may be given up.")
+@click.option(
+    "--radius",
+    type=click.Choice(["published", "word", "synonym"]),
+    default="published",
+    show_default=True,
+    help="Whose mean to make large: the published radius, or the one proved for a threat model.",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the best setting as a method file.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def tune(
@@ -28,16 +38,21 @@ def tune(
     thresholds: str,
     lengths: str,
     max_drop: float,
+    radius: Radius,
     config_file: Path | None,
     out: Path | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Evaluate every combination on a *validation* split and name the best: the largest r_avg of the published radius
-    among the settings whose clean accuracy is within --max-drop of the best one's.
+    """Evaluate every combination on a *validation* split and name the best: the largest r_avg of --radius among the
+    settings whose clean accuracy is within --max-drop of the best one's.
 
     Parameters chosen this way keep the certificates valid; parameters chosen on the texts to be certified do not.
-    """
+
+    \b
+    clucert tune --task sst2 --data validation.csv --method ranmask --radius word --run-dir runs/tune -o mine.yaml
+    clucert evaluate --task sst2 --data test.csv --method mine.yaml --run-dir runs/a
+    """  # noqa: D301
     from clucert.cli.progress import study_bar
     from clucert.errors import UsageError
     from clucert.evaluate.runconfig import load_config
@@ -52,17 +67,22 @@ def tune(
     except ValueError as error:
         raise UsageError(f"--thresholds and --lengths are lists of numbers, e.g. 0.3,0.5 and off,20: {error}") from None
     with study_bar() as bar:
-        tuned = search(config, grid_of(_parts(mask_rates), taus, sizes), lambda _i, s: bar(s), max_drop=max_drop)
+        tuned = search(
+            config, grid_of(_parts(mask_rates), taus, sizes), lambda _i, s: bar(s), max_drop=max_drop, radius=radius
+        )
     if out:
         out.write_text(tuned.method, encoding="utf-8")
-        click.echo(f"wrote {out}", err=True)
+        click.echo(f"wrote {out}: use it as --method {out}", err=True)
     rows = [_flat(row) for row in tuned.rows]
     if as_json:
         best = _flat(tuned.best)
-        click.echo(json.dumps({"schema_version": 1, "rows": rows, "best": best, "method": tuned.method}, indent=2))
+        more = {"radius": radius, "method": tuned.method, "notes": list(tuned.notes)}
+        click.echo(json.dumps({"schema_version": 1, "rows": rows, "best": best, **more}, indent=2))
     else:
         click.echo(rows_table(rows))
         click.echo(f"\nbest, as a method file:\n{tuned.method}")
+    for note in tuned.notes:
+        click.echo(f"clucert: note: {note}", err=True)
     if tuned.stopped:
         click.echo(f"clucert: {tuned.stopped}", err=True)
 
@@ -75,4 +95,5 @@ def _flat(row: Any) -> dict[str, Any]:
     fields = dataclasses.asdict(row)
     point = fields.pop("point")
     length = "off" if point.get("refine") == "off" else point.get("refine_length")
-    return {"mask_rate": point["mask_rate"], "threshold": point["threshold"], "refine_length": length, **fields}
+    setting = {"mask_rate": point.get("mask_rate"), "threshold": point.get("threshold"), "refine_length": length}
+    return {**setting, **fields}

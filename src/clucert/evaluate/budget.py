@@ -7,23 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from clucert.errors import BudgetExceededError, UsageError
-from clucert.types import Query, Usage
+from clucert.types import Query, Usage, estimate_input
 
 Price = Callable[[Usage], float | None]
 """US dollars for a usage; None when the model's price is not known."""
 
 Verdict = Literal["go", "wait", "stop"]
-
-CHARACTERS_PER_TOKEN = 4
-"""The rule of thumb for English where no tokenizer is at hand."""
-TOKENS_PER_MESSAGE = 4
-"""What a chat template puts around each message."""
-
-
-def estimate_input(query: Query) -> int:
-    """Tokens of ``query`` where no tokenizer is at hand: a token per four characters, four for each message."""
-    characters = sum(len(message.content) for message in query.messages)
-    return -(-characters // CHARACTERS_PER_TOKEN) + TOKENS_PER_MESSAGE * len(query.messages)
 
 
 def estimate_usage(query: Query) -> Usage:
@@ -62,7 +51,8 @@ class Budget:
 
     limits: Limits = field(default_factory=Limits)
     spent: Usage = field(default_factory=Usage)
-    """Of calls that came back. One that failed counts as a call: nobody says what it cost."""
+    """Of calls that came back. One that failed counts as a call: nobody says what it cost. Where a server does not say,
+    it is an estimate, and ``spent.estimated`` counts those calls."""
     cost: float = 0.0
     """US dollars, of the calls whose price is known."""
     priced: bool = True

@@ -43,7 +43,7 @@ class Comparison:
     missing: int
     """Inputs that only one of the runs has."""
     failed: int
-    """Inputs that both have, left out because a call failed in one of them."""
+    """Inputs that both have and where a call failed in one: not certified there, unless they were to be left out."""
     unlabelled: int
     """Inputs that both have, left out because they have no gold label."""
     first_r_avg: float
@@ -64,8 +64,11 @@ def compare_runs(
     *,
     deltas: Sequence[int] = (0, 1, 2, 3),
     level: float = 0.95,
+    leave_out_failed: bool = False,
 ) -> Comparison:
     """Pair two runs by input id and test their difference. ``rng`` is for the bootstrap and the permutations.
+
+    With ``leave_out_failed`` the pairs are those of which neither failed.
 
     Raises :class:`InputError` when an input is twice in a run, when the runs do not agree on its gold label, and when
     no pair is left.
@@ -80,8 +83,8 @@ def compare_runs(
                 "compare runs on the same data"
             )
     answered = [(a, b) for a, b in shared if not (a.failed or b.failed)]
-    pairs = [(a, b) for a, b in answered if a.scored]
-    if not pairs:
+    pairs = [(a, b) for a, b in (answered if leave_out_failed else shared) if a.scored]
+    if not any(a.scored for a, _ in answered):
         raise InputError("the runs share no input with a gold label that both answered: nothing can be compared")
     before = np.array([a.certified_radius or 0 for a, _ in pairs], dtype=float)
     after = np.array([b.certified_radius or 0 for _, b in pairs], dtype=float)
@@ -89,7 +92,7 @@ def compare_runs(
         pairs=len(pairs),
         missing=len(one) + len(two) - 2 * len(shared),
         failed=len(shared) - len(answered),
-        unlabelled=len(answered) - len(pairs),
+        unlabelled=sum(not a.scored for a, _ in answered),
         first_r_avg=float(before.mean()),
         second_r_avg=float(after.mean()),
         r_avg=bootstrap_mean(after - before, rng, level),

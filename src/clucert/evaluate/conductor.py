@@ -101,7 +101,7 @@ class Conductor:
                 case Generate():
                     reply = await self._waited(_generate(turn.prepared, course, crew))
                 case Classify():
-                    reply = await self._waited(self._classify(turn.prepared, course, crew))
+                    reply = await self._waited(self._classify(turn.prepared, _samples(turn.request), course, crew))
 
     async def _waited(self, answers: Awaitable[T]) -> T:
         self.waiting += 1
@@ -123,13 +123,13 @@ class Conductor:
         course.spend("encode", seconds)
         return embeddings
 
-    async def _classify(self, prepared: Any, course: Course, crew: Crew) -> list[Any]:
+    async def _classify(self, prepared: Any, samples: int, course: Course, crew: Crew) -> list[Any]:
         voted = await crew.voter.vote(prepared)
         course.cost.classify += voted.usage
         course.cost.show(voted.unread)
         course.reused += voted.reused
         course.spend("model", voted.seconds)
-        self._voted(len(voted.votes))
+        self._voted(samples)
         return voted.votes
 
 
@@ -143,6 +143,10 @@ async def _generate(prepared: Any, course: Course, crew: Crew) -> list[str]:
     return [answer.text for answer in asked.answers]
 
 
+def _samples(request: Classify) -> int:
+    return len(request.texts) if request.samples is None else request.samples
+
+
 def _advance(course: Course, crew: Crew, reply: Any) -> _Turn | _Finished:
     """Up to the next question; in the work thread."""
     turn = course.advance(reply)
@@ -152,7 +156,7 @@ def _advance(course: Course, crew: Crew, reply: Any) -> _Turn | _Finished:
     if isinstance(turn.request, Classify):
         work: Work = "model"
         prepared = crew.voter.prepare(turn.request.texts, turn.request.first_draw)
-        course.cost.samples += len(turn.request.texts)
+        course.cost.samples += _samples(turn.request)
     else:
         work, helper = course.work, crew.helper
         if helper is None:

@@ -8,19 +8,18 @@ import heapq
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clucert.errors import InputError
+from clucert.evaluate.gold import BadRowError, GoldReader, LabelNames, Numbering, sorted_note
 from clucert.evaluate.readers import Format, Malformed, Row, Table, open_table
 
 TEXT_COLUMNS = ("text", "sentence", "question", "prompt")
 LABEL_COLUMNS = ("label", "answer")
-GOLD_MARK = "####"
-"""GSM8K writes its reasoning first, and the gold answer after this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,15 @@ class Dataset:
     source: DataSource
     examples: tuple[Example, ...]
     skipped: tuple[Problem, ...]
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    """What was read as which label, where the data write it otherwise: ``{"0": "negative", "1": "positive"}``."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What ought to be known about the choice of rows, in words."""
+        limit = self.source.limit if self.source.sample is None else None
+        note = sorted_note((e.label for e in self.examples), limit)
+        return () if note is None else (note,)
 
     @property
     def digest(self) -> str:
@@ -111,15 +119,20 @@ def load_examples(
     labels: Sequence[str] | None,
     normalise: Callable[[str], str | None] | None = None,
     need_labels: bool = True,
+    synonyms: Mapping[str, str] | None = None,
+    numberings: Sequence[Numbering] = (),
 ) -> Dataset:
     """Read the examples of ``source``.
 
-    With ``labels`` a gold label is one of them, written in any case, or its index counted from 0, or what
-    ``source.label_map`` or the file's class names make of it. Without (open answers) it is the text after the last
-    ``####``, or all of it, passed through ``normalise``, which returns None for what is no answer.
+    With ``labels`` a gold label is one of them, written in any case, or one of ``synonyms``, or what
+    ``source.label_map`` or the file's class names make of it. A number is what one of ``numberings`` says, never a
+    position (:mod:`clucert.evaluate.gold`). Without labels (open answers) it is the text after the last ``####``, or
+    all of it, passed through ``normalise``, which returns None for what is no answer.
+
+    Where the rows of ``limit`` leave open which numbering is meant, the labels of the rest of the file decide.
 
     Raises :class:`InputError` naming file and line for the first malformed row, unless ``source.skip_malformed``;
-    also when a column is missing and when no example is left.
+    also when a column is missing, when numbers are of no known meaning and when no example is left.
     """
     for name, count in (("limit", source.limit), ("sample", source.sample)):
         if count is not None and count < 1:
@@ -127,18 +140,27 @@ def load_examples(
     with open_table(source.path, format=source.format, quoted=source.quoted) as table:
         columns = _choose_columns(table, source, need_labels)
         names = table.class_names.get(columns.label or "", ())
-        gold = _Gold(tuple(labels) if labels is not None else None, source.label_map, names, normalise)
+        known = LabelNames(None if labels is None else tuple(labels), synonyms or {}, numberings, normalise)
+        gold = GoldReader(known, source.label_map, names)
         loader = _Loader(source, columns, gold)
-        examples: Iterable[Example] = itertools.islice(loader.examples(table), source.limit)
+        rows = table.read(columns.all)
+        examples: Iterable[Example] = itertools.islice(loader.examples(rows), source.limit)
         chosen = tuple(examples if source.sample is None else _sample(examples, source.sample, source.seed))
+        _settle(gold, rows, columns)
     if not chosen:
         left_out = f" ({len(loader.skipped)} malformed rows left out)" if loader.skipped else ""
         raise InputError(f"{source.path} holds no example{left_out}{table.hint}")
-    return Dataset(source, chosen, tuple(loader.skipped))
+    read = tuple(e if e.label is None else replace(e, label=gold.decided(e.label)) for e in chosen)
+    return Dataset(source, read, tuple(loader.skipped), gold.used)
 
 
-class _BadRowError(Exception):
-    """What is wrong with one row."""
+def _settle(gold: GoldReader, rows: Iterator[Row | Malformed], columns: _Columns) -> None:
+    """Read on, past the limit, as long as the numbers seen may mean more than one thing."""
+    if columns.label is None:
+        return
+    while gold.undecided and (row := next(rows, None)) is not None:
+        if isinstance(row, Row):
+            gold.look_at(row.values.get(columns.label))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,59 +218,20 @@ def _column(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Gold:
-    """Reads gold labels; raises :class:`_BadRowError` with the problem."""
-
-    labels: tuple[str, ...] | None
-    label_map: Mapping[str, str]
-    class_names: tuple[str, ...]
-    normalise: Callable[[str], str | None] | None
-
-    def read(self, value: object) -> str:
-        if value is None or (isinstance(value, str) and not value.strip()):
-            raise _BadRowError("no label")
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)  # a column of integers with gaps becomes one of floats in many tools
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.class_names):
-            value = self.class_names[value]
-        if not isinstance(value, str | int | float):
-            raise _BadRowError(f"a label that is a {type(value).__name__}")
-        written = str(value).strip()
-        mapped = {k.strip().casefold(): v for k, v in self.label_map.items()}.get(written.casefold(), written)
-        return self._open(mapped) if self.labels is None else self._closed(mapped, self.labels)
-
-    def _closed(self, written: str, labels: tuple[str, ...]) -> str:
-        for label in labels:
-            if label.casefold() == written.casefold():
-                return label
-        if written.isdecimal() and int(written) < len(labels):
-            return labels[int(written)]
-        known = ", ".join(f"{label!r} ({i})" for i, label in enumerate(labels))
-        raise _BadRowError(f"label {written[:80]!r} is none of {known}; translate it with label_map")
-
-    def _open(self, written: str) -> str:
-        answer = written.rpartition(GOLD_MARK)[2].strip()
-        read = self.normalise(answer) if self.normalise and answer else answer
-        if not read:
-            raise _BadRowError(f"label {written[-80:]!r} names no answer")
-        return read
-
-
 @dataclass(slots=True)
 class _Loader:
     source: DataSource
     columns: _Columns
-    gold: _Gold
+    gold: GoldReader
     skipped: list[Problem] = field(default_factory=list)
     _lines: dict[str, int] = field(default_factory=dict)
 
-    def examples(self, table: Table) -> Iterator[Example]:
+    def examples(self, rows: Iterable[Row | Malformed]) -> Iterator[Example]:
         """The good rows; the others are raised about or put into ``skipped``."""
-        for row in table.read(self.columns.all):
+        for row in rows:
             try:
                 example = self._example(row)
-            except _BadRowError as error:
+            except BadRowError as error:
                 where = self._where(row.line)
                 if not self.source.skip_malformed:
                     raise InputError(f"{where}: {error} (skip_malformed leaves such rows out)") from error
@@ -258,18 +241,20 @@ class _Loader:
 
     def _example(self, row: Row | Malformed) -> Example:
         if isinstance(row, Malformed):
-            raise _BadRowError(row.problem)
+            raise BadRowError(row.problem)
         columns, values = self.columns, row.values
         text = _text(values, columns.text)
-        label = None if columns.label is None else self._label(values, columns.label)
+        label = None if columns.label is None else self._label(row, columns.label)
         extra = {name: values.get(column) for name, column in columns.extra.items()}
         return Example(self._id(row), text, label, extra)
 
-    def _label(self, values: Mapping[str, Any], column: str) -> str:
+    def _label(self, row: Row, column: str) -> str:
+        values = row.values
         if column not in values:
-            raise _BadRowError(f"no {column!r}")
+            raise BadRowError(f"no {column!r}")
         value = values[column]
-        return self.gold.read(_text(values, column) if isinstance(value, str) and value.strip() else value)
+        written = _text(values, column) if isinstance(value, str) and value.strip() else value
+        return self.gold.read(written, self._where(row.line))
 
     def _id(self, row: Row) -> str:
         column = self.columns.id
@@ -277,10 +262,10 @@ class _Loader:
             return str(row.line)
         value = row.values.get(column)
         if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-            raise _BadRowError(f"no usable {column!r}; id_column='' numbers the rows instead")
+            raise BadRowError(f"no usable {column!r}; id_column='' numbers the rows instead")
         name = _text({column: str(value)}, column)
         if name in self._lines:
-            raise _BadRowError(f"{column} {name!r} was that of {self._where(self._lines[name])} already")
+            raise BadRowError(f"{column} {name!r} was that of {self._where(self._lines[name])} already")
         self._lines[name] = row.line
         return name
 
@@ -292,16 +277,16 @@ class _Loader:
 
 def _text(values: Mapping[str, Any], column: str) -> str:
     if column not in values:
-        raise _BadRowError(f"no {column!r}")
+        raise BadRowError(f"no {column!r}")
     value = values[column]
     if not isinstance(value, str):
-        raise _BadRowError(f"{column!r} is a {type(value).__name__}, not a string")
+        raise BadRowError(f"{column!r} is a {type(value).__name__}, not a string")
     if not value.strip():
-        raise _BadRowError(f"{column!r} is empty")
+        raise BadRowError(f"{column!r} is empty")
     if "\x00" in value:
-        raise _BadRowError(f"{column!r} holds a NUL character")
+        raise BadRowError(f"{column!r} holds a NUL character")
     if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-        raise _BadRowError(f"{column!r} is not UTF-8")
+        raise BadRowError(f"{column!r} is not UTF-8")
     return value
 
 

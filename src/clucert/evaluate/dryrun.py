@@ -4,13 +4,14 @@ The noise is drawn as the study will draw it, the prompts are the task's own, eq
 are in the cache are told apart; nothing is sent. What only the answers could tell is taken at its dearest: every vote
 is for one label and no look is the last, so that no input stops early; the filter drops nothing; an open answer takes
 all the tokens that it may. So the numbers are upper bounds, but for what cannot be foreseen (an llm refine that has to
-be asked again, calls that have to be repeated because they failed) and the two calls that calibrate a local model.
+be asked again, calls that have to be repeated because they failed, a server that gives one question two answers) and
+the two calls that calibrate a local model.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from clucert.denoise import Denoiser, load_clusterer
-from clucert.evaluate.budget import CHARACTERS_PER_TOKEN, estimate_input
 from clucert.evaluate.data import Example
 from clucert.evaluate.lanes import Keyed, Lane
 from clucert.evaluate.plan import Plan, make_plan
@@ -29,7 +29,7 @@ from clucert.noise import MASK
 from clucert.protocols import Encoder, Steps
 from clucert.refusals.judge import JUDGE, judged_text
 from clucert.smoothing import Smoother
-from clucert.types import Classify, Encode, Generate, Phase, Query, Usage
+from clucert.types import CHARACTERS_PER_TOKEN, Classify, Encode, Generate, Phase, Query, Usage, estimate_input
 
 ROWS = 20
 """Inputs that are looked at by default; the others are taken to be like them."""
@@ -106,16 +106,17 @@ def _count(plan: Plan, left: Sequence[Example], seen: Sequence[Example], worksho
     for example in seen:
         for request in _play(dearest, example, crew.encoder):
             if isinstance(request, Generate) and crew.helper is not None:
-                counts[crew.helper.model.name].add(request.queries)
+                counts[crew.helper.model.name].add(map(crew.helper.key, request.queries))
             elif isinstance(request, Classify):
-                queries = [plan.task.query(t, draw=request.first_draw + i) for i, t in enumerate(request.texts)]
                 for lane in asked:
-                    counts[lane.model.name].add(queries)
+                    counts[lane.model.name].add(lane.keys(plan.task, request.texts, request.first_draw))
                 if config.judge:
                     # One verdict on each answer, of which only the length is known.
-                    said = "x" * (CHARACTERS_PER_TOKEN * max(query.max_tokens for query in queries))
-                    judged = [JUDGE.query(judged_text(said, text)) for text in request.texts]
-                    counts[workshop.assembly.models[config.judge].name].add(judged * len(asked))
+                    longest = max(plan.task.query(text).max_tokens for text in request.texts)
+                    said = "x" * (CHARACTERS_PER_TOKEN * longest)
+                    judge = lanes[workshop.assembly.models[config.judge].name]
+                    judged = judge.keys(JUDGE, [judged_text(said, t) for t in request.texts], request.first_draw)
+                    counts[judge.model.name].add(judged * len(asked))
     scale = len(left) / len(seen) if seen else 0.0
     return DryRun(len(left), len(seen), {name: count.scaled(scale) for name, count in counts.items()})
 
@@ -166,10 +167,10 @@ class _Count:
     output: int = 0
     seen: set[str] = field(default_factory=set)
 
-    def add(self, queries: Sequence[Query]) -> None:
+    def add(self, queries: Iterable[Keyed]) -> None:
         """Count what has not been counted yet and is not in the cache."""
         new: list[Keyed] = []
-        for query, key in map(self.lane.key, queries):
+        for query, key in queries:
             if key is None or key not in self.seen:
                 new.append((query, key))
                 self.seen.update(() if key is None else (key,))

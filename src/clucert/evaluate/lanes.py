@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from clucert.cache.base import AnswerCache, ClaimingCache
@@ -26,7 +26,7 @@ from clucert.errors import AuthenticationError, BadAnswerError, ModelError
 from clucert.evaluate.budget import Budget, Price, Reservation
 from clucert.evaluate.claims import ClaimDesk, Counter
 from clucert.evaluate.entries import Entry, Group, SharedClock
-from clucert.protocols import LanguageModel
+from clucert.protocols import LanguageModel, Task
 from clucert.types import Answer, Query, Usage
 
 Keyed = tuple[Query, str | None]
@@ -151,9 +151,15 @@ class Lane:
         waits = bool(self._looking or self._unwritten or (self._desk and self._desk.unclaimed))
         return waits or bool(self._open and not self.gathers)
 
-    def key(self, query: Query) -> Keyed:
-        """``query`` with its key. May be called from any thread."""
+    def key(self, query: Query, draw: int | None = None) -> Keyed:
+        """``query`` with its key, as a draw of its own where the model may not repeat itself. Safe from any thread."""
+        if draw is not None and not self.identity.deterministic:
+            query = replace(query, draw=draw)
         return query, answer_key(self.identity, query)
+
+    def keys(self, task: Task, texts: Sequence[str], first_draw: int) -> list[Keyed]:
+        """The question of ``task`` about each text, numbered as draws. Safe from any thread."""
+        return [self.key(task.query(text, draw=d), d) for d, text in enumerate(texts, first_draw)]
 
     async def ask(self, batch: Sequence[Keyed]) -> Asked:
         """Answer each query, in order.

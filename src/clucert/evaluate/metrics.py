@@ -3,8 +3,10 @@
 Gold labels are compared here and nowhere else. Throughout, an outcome is *certified at δ* when its prediction is the
 gold label and its radius is at least δ or covers every word that could change; an abstention or a wrong prediction is
 certified at no δ, and counts in the means with radius 0. Where no word could change, nothing was tested: such an
-outcome is certified at δ = 0 alone, and the share of them is counted. Inputs whose model call failed, and inputs
-without a gold label, are left out of every metric and counted in :class:`Summary`: a failure is not a vote.
+outcome is certified at δ = 0 alone, and the share of them is counted. An input whose model call failed is certified at
+no δ either: a failure is not a vote, and a server that fails on the hard inputs must not look robust; only who asks for
+it gets the metrics without them. Inputs without a gold label are left out of every metric. All are counted in
+:class:`Summary`.
 """
 
 from __future__ import annotations
@@ -51,12 +53,17 @@ class Outcome:
     @property
     def scored(self) -> bool:
         """Whether this input enters the metrics."""
-        return not self.failed and self.gold is not None
+        return self.gold is not None
 
     @property
     def correct(self) -> bool:
-        """The prediction is the gold label; an abstention is not."""
-        return self.scored and self.prediction == self.gold
+        """The prediction is the gold label; an abstention is not, and a failed input has none."""
+        return self.scored and not self.failed and self.prediction == self.gold
+
+    @property
+    def abstained(self) -> bool:
+        """There was an answer, and it is that the votes are too close."""
+        return self.prediction is None and not self.failed
 
     @property
     def certified_radius(self) -> int | None:
@@ -93,10 +100,13 @@ class Summary:
 
     inputs: int
     failed: int
-    """Left out of every metric: a call failed for good."""
+    """A call failed for good. Those with a gold label count as not certified, unless they were to be left out."""
     unlabelled: int
     """Left out of every metric: no gold label."""
     scored: int
+    """The denominator of every share: inputs with a gold label, failed ones among them unless left out."""
+    judged: int
+    """Of the scored, those that did not fail."""
     r_avg: Estimate | None
     """Mean certified radius in words, 0 for the uncertified; BCa bootstrap interval."""
     coe: float | None
@@ -228,14 +238,17 @@ def summarise(
     deltas: Sequence[int] | None = None,
     level: float = 0.95,
     band: Band = "dkw",
+    leave_out_failed: bool = False,
 ) -> Summary:
     """Every metric of one run. ``rng`` is for the bootstrap: the same state gives the same interval.
+
+    With ``leave_out_failed`` the shares and means are over the inputs that did not fail.
 
     Raises :class:`InputError` when an input has two outcomes.
     """
     everything = check_outcomes(outcomes)
     answered = [o for o in everything if not o.failed]
-    scored = [o for o in answered if o.scored]
+    scored = [o for o in (answered if leave_out_failed else everything) if o.scored]
     total = len(scored)
 
     def share(hits: int) -> Estimate | None:
@@ -244,12 +257,13 @@ def summarise(
     return Summary(
         inputs=len(everything),
         failed=len(everything) - len(answered),
-        unlabelled=len(answered) - total,
+        unlabelled=sum(not o.scored for o in answered),
         scored=total,
+        judged=sum(not o.failed for o in scored),
         r_avg=r_avg_interval(scored, rng, level),
         coe=coe(scored),
         clean_accuracy=share(sum(o.correct for o in scored)),
-        abstained=share(sum(o.prediction is None for o in scored)),
+        abstained=share(sum(o.abstained for o in scored)),
         uncertified=share(sum(o.certified_radius is None for o in scored)),
         nothing_to_attack=share(sum(o.nothing_to_attack for o in scored)),
         certified=certified_curve(scored, deltas=deltas, level=level, band=band),

@@ -59,7 +59,13 @@ def make_plan(config: StudyConfig, command: Sequence[str] | None = None) -> Plan
     config = _with_columns(config)
     label_map = {**getattr(task, "gold", {}), **config.label_map}
     source = replace(config.source, label_map=label_map)
-    dataset = load_examples(source, labels=task.labels, normalise=_normaliser(task))
+    dataset = load_examples(
+        source,
+        labels=task.labels,
+        normalise=_normaliser(task),
+        synonyms=getattr(task, "synonyms", {}),
+        numberings=getattr(task, "numberings", ()),
+    )
     models = "+".join(config.model)
     name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (task.name, method.name, models))
     return Plan(
@@ -141,7 +147,12 @@ def _manifest(config: StudyConfig, task: Task, method: Method, dataset: Dataset,
         parameters=method.model_dump(mode="json", exclude={"name", "description", "tasks"}),
         files=named_files(config) | _reader(task),
         model=list(config.model),
-        data=Data(path=dataset.source.path, sha256=dataset.digest, rows=len(dataset.examples)),
+        data=Data(
+            path=dataset.source.path,
+            sha256=dataset.digest,
+            rows=len(dataset.examples),
+            label_map=dict(dataset.label_map),
+        ),
         seed=config.seed,
         versions=installed,
         sessions=[Session(started=started, command=shown, versions=installed)],

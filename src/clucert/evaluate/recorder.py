@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 from clucert import document
@@ -57,7 +56,7 @@ def record_of(outcome: Outcome[Example]) -> Record:
         status="done" if error is None else "failed",
         error=None if error is None else reason_of(error),
         document=None if error is not None else document.write(outcome.result, outcome.cost),
-        reused=dataclasses.asdict(outcome.reused),
+        reused=outcome.reused.document(),
         input=input_digest(example.id, example.text, example.label),
     )
 

@@ -72,6 +72,8 @@ class StudyConfig(Config):
 
     # What the result is held to.
     fail_under: list[str] = Field(default_factory=list)
+    leave_out_failed: bool = False
+    """Whether failed inputs are left out of every share; otherwise they count as not certified."""
     junit: Path | None = None
 
     @property

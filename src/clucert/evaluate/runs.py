@@ -62,6 +62,8 @@ class Data(BaseModel):
     path: str
     sha256: str
     rows: int
+    label_map: dict[str, str] = Field(default_factory=dict)
+    """What was read as which label, where the data write it otherwise, such as 0: negative."""
 
 
 class Session(BaseModel):
@@ -101,8 +103,17 @@ class Manifest(BaseModel):
 NOT_COMPARED = frozenset(
     {
         # How a run is carried out, not what it finds.
-        *("batch", "cache", "fail_fast", "fail_under", "in_flight", "junit", "max_connections", "max_cost"),
-        *("max_requests", "max_retries", "max_tokens", "price_cached", "price_input", "price_output", "run_dir"),
+        *("batch", "cache", "fail_fast", "fail_under", "in_flight", "junit", "leave_out_failed", "max_connections"),
+        *(
+            "max_cost",
+            "max_requests",
+            "max_retries",
+            "max_tokens",
+            "price_cached",
+            "price_input",
+            "price_output",
+            "run_dir",
+        ),
         *("engine", "ray_address", "timeout", "workers", "worker_cpus", "worker_env", "worker_gpus"),
         # Compared by what they come to: the examples, the method's parameters, the contents of files.
         *("attack_column", "data", "format", "id_column", "label_column", "label_map", "limit", "quoted", "sample"),

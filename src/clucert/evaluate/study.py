@@ -13,6 +13,7 @@ from clucert.errors import CluCertError
 from clucert.evaluate import loops
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, open_engine
+from clucert.evaluate.gold import written_map
 from clucert.evaluate.interrupts import two_step_interrupt
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.recorder import Recorder, reason_of
@@ -195,11 +196,12 @@ def summary_of(
         stopped=stopped,
         reason=reason,
         errors={identity: record.error or "" for identity, record in records.items() if record.status == "failed"},
-        notes=(*_notes(plan, run), *(engine.notes if engine else ())),
+        notes=(*_notes(plan, run), *(engine.notes if engine else ()), *_spent_notes(engine)),
     )
 
 
 def _notes(plan: Plan, run: RunWriter) -> Iterator[str]:
+    yield from data_notes(plan)
     if skipped := len(plan.dataset.skipped):
         yield f"{skipped} malformed rows were left out, the first: {plan.dataset.skipped[0].where}"
     if run.repaired:
@@ -211,3 +213,19 @@ def _notes(plan: Plan, run: RunWriter) -> Iterator[str]:
     ]
     if changed:
         yield f"the run was begun with other versions: {', '.join(changed)}"
+
+
+def _spent_notes(engine: Engine | None) -> Iterator[str]:
+    spent = engine.meter.spent if engine else Usage()
+    if spent.estimated:
+        yield (
+            f"tokens of {spent.estimated:,} of {spent.calls:,} calls are an estimate (a token per four characters): "
+            "the server reports none or impossible ones; caps and cost go by the estimate"
+        )
+
+
+def data_notes(plan: Plan) -> Iterator[str]:
+    """How the labels were read where they are written otherwise, and what the choice of rows may do to the figures."""
+    if plan.dataset.label_map:
+        yield f"labels were read as {written_map(plan.dataset.label_map)}; --label-map says otherwise"
+    yield from plan.dataset.notes

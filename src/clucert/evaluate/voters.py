@@ -99,8 +99,7 @@ class PromptedVoter:
 
     def prepare(self, texts: Sequence[str], first_draw: int) -> list[Keyed]:
         """The queries, numbered as draws, and their keys."""
-        task, key = self._task, self._lane.key
-        return [key(task.query(text, draw=first_draw + i)) for i, text in enumerate(texts)]
+        return self._lane.keys(self._task, texts, first_draw)
 
     async def vote(self, prepared: list[Keyed]) -> Voted:
         """Ask and read."""
@@ -134,11 +133,11 @@ class Judge:
     def __init__(self, lane: Lane) -> None:
         self._voter = PromptedVoter(JUDGE, lane, watched=False)
 
-    async def read(self, answers: Sequence[Answer], texts: Sequence[str]) -> Voted:
-        """The label of each answer to the text at the same place."""
+    async def read(self, answers: Sequence[Answer], texts: Sequence[str], first_draw: int) -> Voted:
+        """The label of each answer to the text at the same place; a judge that samples numbers its draws, too."""
         heads = heads_of(answers)
         shown = exchanges(heads, texts)
-        judged = await self._voter.vote(self._voter.prepare(list(shown.values()), 0)) if shown else Voted([])
+        judged = await self._voter.vote(self._voter.prepare(list(shown.values()), first_draw)) if shown else Voted([])
         labels = verdicts(len(texts), dict(zip(shown, judged.votes, strict=True)))
         return Voted(list(votes_on(answers, heads, labels)), judged.usage, judged.reused, judged.seconds)
 
@@ -153,16 +152,15 @@ class JudgedVoter:
         self._first = _First(lane)
         self._judge = Judge(judge)
 
-    def prepare(self, texts: Sequence[str], first_draw: int) -> tuple[Sequence[str], list[Keyed]]:
-        """The texts, and the keyed queries about them, numbered as draws."""
-        task, key = self._task, self._lane.key
-        return texts, [key(task.query(text, draw=first_draw + i)) for i, text in enumerate(texts)]
+    def prepare(self, texts: Sequence[str], first_draw: int) -> tuple[Sequence[str], list[Keyed], int]:
+        """The texts, and the keyed queries about them, numbered as draws from ``first_draw``."""
+        return texts, self._lane.keys(self._task, texts, first_draw), first_draw
 
-    async def vote(self, prepared: tuple[Sequence[str], list[Keyed]]) -> Voted:
+    async def vote(self, prepared: tuple[Sequence[str], list[Keyed], int]) -> Voted:
         """Ask, then have the answers judged."""
-        texts, queries = prepared
+        texts, queries, first_draw = prepared
         asked = await self._first.ask(queries, lambda answers: [self._task.read(answer) for answer in answers])
-        judged = await self._judge.read(asked.answers, texts)
+        judged = await self._judge.read(asked.answers, texts, first_draw)
         return Voted(
             judged.votes,
             asked.usage + judged.usage,

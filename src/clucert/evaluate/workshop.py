@@ -58,7 +58,8 @@ class Workshop:
     def smoother(self, config: StudyConfig, task: Task) -> Smoother:
         """The smoother of ``config``, which may differ in the method from the one that was loaded."""
         smoother = smoother_of(config, task)
-        return replace(smoother, enumerate_up_to=self.assembly.smoother.enumerate_up_to)
+        loaded = self.assembly.smoother
+        return replace(smoother, enumerate_up_to=loaded.enumerate_up_to, answers=loaded.answers)
 
     def crew(self, config: StudyConfig, task: Task, smoother: Smoother, run_dir: Path | None = None) -> Crew:
         """Who answers the requests of ``smoother``; lanes are made anew for each run.

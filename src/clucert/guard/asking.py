@@ -42,7 +42,7 @@ class RefusalClassifier:
         self._prompted = PromptedClassifier(model, task)
         self._detector, self._heard = task.detector, heard
         self.name = self._prompted.name
-        self.deterministic = self._prompted.deterministic
+        self.deterministic = self._prompted.deterministic and getattr(task.detector, "deterministic", False)
         self.labels: tuple[str, ...] | None = task.labels
 
     def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
@@ -50,7 +50,7 @@ class RefusalClassifier:
         _, answers, usage = self._prompted.ask(texts, first_draw=first_draw)
         heads, detector = heads_of(answers), self._detector
         if isinstance(detector, JudgeDetector):
-            labels, judging = detector.judge(heads, texts)
+            labels, judging = detector.judge(heads, texts, first_draw)
             usage += judging
         else:
             labels = detector.labels(heads, texts)
@@ -63,6 +63,7 @@ class RefusalClassifier:
 class _Asked:
     texts: Sequence[str]
     queries: list[Keyed]
+    first_draw: int
 
 
 class RefusalVoter:
@@ -76,19 +77,19 @@ class RefusalVoter:
 
     def prepare(self, texts: Sequence[str], first_draw: int) -> _Asked:
         """The queries, numbered as draws, and their keys."""
-        task, key = self._task, self._lane.key
-        return _Asked(texts, [key(task.query(text, draw=first_draw + i)) for i, text in enumerate(texts)])
+        return _Asked(texts, self._lane.keys(self._task, texts, first_draw), first_draw)
 
     async def vote(self, prepared: _Asked) -> Voted:
         """Ask, then detect."""
         asked = await self._lane.ask(prepared.queries)
-        read = await self._read(asked.answers, prepared.texts)
+        read = await self._read(asked.answers, prepared)
         self._heard.keep(asked.answers, read.votes)
         return Voted(read.votes, asked.usage + read.usage, asked.reused + read.reused, asked.seconds + read.seconds)
 
-    async def _read(self, answers: Sequence[Answer], texts: Sequence[str]) -> Voted:
+    async def _read(self, answers: Sequence[Answer], prepared: _Asked) -> Voted:
+        texts = prepared.texts
         if self._judge is not None:
-            return await self._judge.read(answers, texts)
+            return await self._judge.read(answers, texts, prepared.first_draw)
         # In a thread: a detector of somebody's own may take its time.
         heads = heads_of(answers)
         labels = await asyncio.to_thread(self._task.detector.labels, heads, texts)

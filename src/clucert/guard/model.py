@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,17 +15,30 @@ from clucert.driver import Backends, Progress, drive
 from clucert.errors import UsageError
 from clucert.guard.asking import Heard, RefusalClassifier
 from clucert.guard.reply import Guarded, Policy, chosen
-from clucert.guard.turn import GuardTask, Turn
+from clucert.guard.turn import MAX_SEED, GuardTask, Turn
+from clucert.noise import keyed_seed
 from clucert.protocols import Encoder, LanguageModel
 from clucert.refusals import JudgeDetector, PhraseDetector, RefusalDetector
 from clucert.smoothing import Smoother
-from clucert.types import Answer, Message, Query
+from clucert.types import Answer, Answers, Message, Query
 
 if TYPE_CHECKING:
     from clucert.assemble import Assembly
 
 DEFAULTS: dict[str, Any] = {"method": "clucert-no-refine", "samples": 10, "certify_samples": 40, "cache": False}
 """What a guard does unless told otherwise: each answer costs N + N′ calls, and prompts are nobody's to keep."""
+
+
+SEED_BYTES = 6
+"""Of a seed that a certificate shows: it survives every JSON reader, which may hold numbers in 53 bits."""
+
+
+class NoiseKey:
+    """What the noise of a guard is drawn from: 256 secret bits, shown and stored nowhere; for studies a public seed."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.public = seed is not None
+        self.raw = secrets.token_bytes(32) if seed is None else str(seed).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +53,34 @@ class Defence:
         """The question whose answer the votes are read from."""
         return GuardTask(turn, self.detector)
 
-    def smoother_for(self, turn: Turn, seed: int | None = None) -> Smoother:
-        """The smoother whose certificates name what was asked about ``turn``, under a seed of its own if given."""
+    def prepare(self, query: Query, key: NoiseKey) -> tuple[Turn, Smoother]:
+        """The turn of ``query`` that is noised, and its smoother.
+
+        The noise, and the seed of a model that samples unless the client gave one, are functions of the key and of the
+        messages alone: whoever asks the same again, with whatever parameters, gets the same draw.
+        """
+        said = [part for message in query.messages for part in (message.role, message.content)]
+        if query.seed is None:
+            query = dataclasses.replace(query, seed=keyed_seed(key.raw, "draws", *said) % MAX_SEED)
+        turn = Turn.of(query)
+        smoother = self._about(turn)
+        if key.public:
+            seed = keyed_seed(key.raw, "noise", *said, size=SEED_BYTES)
+            return turn, dataclasses.replace(smoother, settings=dataclasses.replace(smoother.settings, seed=seed))
+        return turn, smoother.keyed(key.raw, "noise", *said)
+
+    def _about(self, turn: Turn) -> Smoother:
+        """The smoother whose certificates name what was asked about ``turn``."""
         settings = self.smoother.settings
         temperature = turn.query.temperature
         base = dataclasses.replace(
             settings.base, reader=self.detector.name, question=turn.digest, temperature=temperature
         )
-        settings = dataclasses.replace(settings, base=base, seed=settings.seed if seed is None else seed)
-        # Evaluating every retention set once is exact only where the model does not sample.
-        enumerate_up_to = 0 if temperature > 0 else self.smoother.enumerate_up_to
-        return dataclasses.replace(self.smoother, settings=settings, enumerate_up_to=enumerate_up_to)
+        smoother = dataclasses.replace(self.smoother, settings=dataclasses.replace(settings, base=base))
+        if temperature > 0:
+            # Neither is evaluating every retention set once exact then, nor may equal texts share a vote.
+            return dataclasses.replace(smoother, enumerate_up_to=0, answers=Answers("sampled"))
+        return smoother
 
 
 class SmoothedModel(Closing):
@@ -73,12 +104,15 @@ class SmoothedModel(Closing):
         encoder: Encoder | None = None,
         helper: LanguageModel | None = None,
         close: Callable[[], None] | None = None,
+        seed: int | None = None,
     ) -> None:
+        """``seed`` is for studies: it makes the noise public, and reproducible. Without it the noise is secret."""
         self.model, self.defence = model, defence
         self.name = f"{defence.smoother.settings.method}({model.name})"
         self.deterministic = model.deterministic
         self._encoder, self._helper = encoder, helper or model
         self._close = close or model.close
+        self._key = NoiseKey(seed)
 
     def respond(
         self, prompt: str | Query, *, max_tokens: int = 256, temperature: float = 0.0, progress: Progress | None = None
@@ -92,10 +126,11 @@ class SmoothedModel(Closing):
         """
         if isinstance(prompt, str):
             prompt = Query((Message("user", prompt),), max_tokens=max_tokens, temperature=temperature)
-        turn, heard = Turn.of(prompt), Heard()
+        turn, smoother = self.defence.prepare(prompt, self._key)
+        heard = Heard()
         task = self.defence.task(turn)
         backends = Backends(RefusalClassifier(self.model, task, heard), self._helper, self._encoder)
-        certified, cost = drive(self.defence.smoother_for(turn).steps(turn.text), backends, progress)
+        certified, cost = drive(smoother.steps(turn.text), backends, progress)
         answer, source = chosen(certified.certificate, heard, self.defence.policy)
         if answer is None:
             answer = self.model.answer([turn.query])[0]
@@ -130,7 +165,8 @@ def open_guard(
 
     ``options`` are the fields of :class:`clucert.config.Config`; those of ``DEFAULTS`` differ: 10 samples choose the
     side, 40 fresh ones certify it, and no answer is kept unless ``cache`` names where. Refusals are told by a packaged
-    list of phrases, by ``detector``, or by the model that ``judge`` names.
+    list of phrases, by ``detector``, or by the model that ``judge`` names. The noise is drawn from a secret key, so
+    that nobody can look for a prompt that it happens to spare; ``seed``, for studies only, makes it public.
     """
     config = guard_config(**options)
     with ExitStack() as stack:
@@ -138,7 +174,8 @@ def open_guard(
         backends = assembly.backends
         model = assembly.models[config.model[0]]
         close = stack.pop_all().close
-        return SmoothedModel(model, defence, encoder=backends.encoder, helper=backends.helper, close=close)
+        seed = config.seed if config.seeded else None
+        return SmoothedModel(model, defence, encoder=backends.encoder, helper=backends.helper, close=close, seed=seed)
     raise AssertionError("unreachable")
 
 

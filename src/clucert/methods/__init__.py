@@ -39,6 +39,8 @@ class Method(BaseModel):
     refine: Literal["off", "llm", "embedding"] = "off"
     refine_length: int | None = Field(default=None, ge=1)
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    tuned: dict[str, Any] | None = None
+    """What the values were chosen on, as `clucert tune` writes it; None once one of them is changed."""
 
     @field_validator("mask_rate", mode="before")
     @classmethod
@@ -77,6 +79,8 @@ class Method(BaseModel):
     def for_task(self, task: str, **overrides: Any) -> Method:
         """The method with what was chosen for ``task``, then with ``overrides`` that are not None."""
         given = {name: value for name, value in overrides.items() if value is not None}
+        if any(getattr(self, name) != value for name, value in given.items()):
+            given["tuned"] = None
         return _validate({**self.model_dump(), **self.tasks.get(task, {}), **given}, f"method {self.name!r}")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import index
+from typing import Any
 
-from clucert.errors import BadAnswerError
+from clucert.errors import BadAnswerError, InputError
+from clucert.protocols import Classifier
 from clucert.tasks.closed import check_labels
 from clucert.types import Predictions, Usage, Vote
 
@@ -13,8 +15,9 @@ from clucert.types import Predictions, Usage, Vote
 class CallableClassifier:
     """``classify`` gets a list of texts and returns one label, label index, or None (UNPARSED) for each, in order.
 
-    Anything else it returns is a :class:`BadAnswerError`, never a vote. ``deterministic`` is the caller's word: say
-    False when the same text may get different labels, and it is asked about each draw.
+    Anything else it returns is a :class:`BadAnswerError`, never a vote. ``deterministic`` is the caller's word that
+    equal texts always get equal labels: they are then asked about once. Without it each draw is asked about, as a
+    callable that draws at random would else have one draw counted as many.
     """
 
     def __init__(
@@ -23,7 +26,7 @@ class CallableClassifier:
         labels: Sequence[str],
         *,
         name: str | None = None,
-        deterministic: bool = True,
+        deterministic: bool = False,
     ) -> None:
         check_labels(labels)
         self.name = name or str(getattr(classify, "__name__", type(classify).__name__))
@@ -62,3 +65,36 @@ class CallableClassifier:
             if 0 <= position < len(self._labels):
                 return self._labels[position]
         raise BadAnswerError(f"{self.name} returned {str(label)[:40]!r}, which is none of {list(self._labels)}")
+
+
+class DeclaredClassifier:
+    """``classifier`` with the user's word, which comes before its own, on whether equal texts get equal votes."""
+
+    def __init__(self, classifier: Any, labels: Sequence[str], *, deterministic: bool) -> None:
+        self.name = str(getattr(classifier, "name", type(classifier).__name__))
+        self.deterministic = deterministic
+        self._labels, self._classifier = tuple(labels), classifier
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The closed label set."""
+        return self._labels
+
+    def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
+        """The votes of the classifier."""
+        found: Predictions = self._classifier.predict(texts, first_draw=first_draw)
+        return found
+
+
+def declared(classify: object, labels: Sequence[str], deterministic: bool | None) -> Classifier:
+    """A callable, or whatever has ``predict``, as a classifier. It samples unless it, or ``deterministic``, says
+    that it does not. Raises :class:`InputError` for anything else.
+    """
+    if isinstance(classify, Classifier):
+        known = deterministic is None or deterministic == classify.deterministic
+        return classify if known else DeclaredClassifier(classify, labels, deterministic=bool(deterministic))
+    if hasattr(classify, "predict"):
+        return DeclaredClassifier(classify, labels, deterministic=bool(deterministic))
+    if not callable(classify):
+        raise InputError(f"{type(classify).__name__} is no classifier: give a function from texts to labels")
+    return CallableClassifier(classify, labels, deterministic=bool(deterministic))

@@ -36,6 +36,6 @@ class JudgedClassifier:
         """
         _, answers, usage = self._answering.ask(texts, first_draw=first_draw, watched=True)
         heads = heads_of(answers)
-        labels, judging = self._judge.judge(heads, texts)
+        labels, judging = self._judge.judge(heads, texts, first_draw)
         votes = tuple(votes_on(answers, heads, labels))
         return Predictions(votes, usage + judging, unread_of(answers, votes))

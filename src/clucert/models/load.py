@@ -34,6 +34,8 @@ class ModelOptions:
     max_connections: int = 32
     temperature: float = 0.0
     """What the task will sample at; above 0 a remote model is not deterministic."""
+    deterministic: bool = False
+    """The user's word that a server answers equal questions alike at temperature 0."""
     context: int = 4096
     """Longest prompt plus answer of a local GGUF model, in tokens."""
 

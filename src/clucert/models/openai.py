@@ -44,8 +44,8 @@ class NotThereError(ModelUnavailableError):
 class OpenAIModel:
     """A model behind an OpenAI-compatible chat endpoint, as a :class:`clucert.protocols.LanguageModel`.
 
-    ``deterministic`` says that equal queries may share an answer: at temperature 0. Servers are not bound to repeat
-    themselves even then; sharing makes one of their answers the answer.
+    ``deterministic`` only where ``options`` say so and the temperature is 0: servers are not bound to repeat themselves
+    even then, so votes are shared on trial at most (:mod:`clucert.repeats`).
 
     Requests run on an event loop in a thread of the model's own, ``max_connections`` at a time, so it can be called
     from any thread and from a notebook. Nothing shown or raised holds the key.
@@ -56,7 +56,7 @@ class OpenAIModel:
     ) -> None:
         self.name = name
         self.base_url = endpoint.base_url
-        self.deterministic = options.temperature == 0
+        self.deterministic = options.deterministic and options.temperature == 0
         self._model, self._endpoint, self._options, self._max_wait = model, endpoint, options, max_wait
         self._dialect = Dialect()
         self._answered = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Lock
 
 from clucert.errors import BadAnswerError
@@ -15,8 +16,8 @@ from clucert.types import Answer, Predictions, Query, Usage
 class PromptedClassifier:
     """The base classifier f: ask ``model`` the question of ``task`` about each text.
 
-    Queries that are equal are asked once when the model is deterministic; a task that samples numbers its draws, so its
-    queries differ and each is asked.
+    Queries that are equal are asked once when the model is deterministic. For any other model, and for a task that
+    samples, the draws are numbered: each is asked, and each has a place of its own in a cache.
 
     A small local model (one with ``calibrate = True``) is first asked about the task's content-free texts, once, and
     its label bias is taken off (:meth:`clucert.tasks.closed.ClosedTask.calibrated`). Safe to call from several threads.
@@ -48,14 +49,18 @@ class PromptedClassifier:
         return Predictions(votes, usage, unread_of(answers, votes))
 
     def ask(
-        self, texts: Sequence[str], *, first_draw: int = 0, watched: bool = False
+        self, texts: Sequence[str], *, first_draw: int | None = None, watched: bool = False
     ) -> tuple[Task, list[Answer], Usage]:
         """The calibrated task that reads the answers, the answer to each text, in order, and what they cost.
 
-        With ``watched``, the first answers are read before others are asked for, as ``predict`` says.
+        With ``watched``, the first answers are read before others are asked for, as ``predict`` says. Without
+        ``first_draw`` the answers are no votes: what a cache knows of equal queries at temperature 0 is taken.
         """
         task, spent = self._calibrated_task()
-        queries = [task.query(text, draw=first_draw + i) for i, text in enumerate(texts)]
+        start = first_draw or 0
+        queries = [task.query(text, draw=start + i) for i, text in enumerate(texts)]
+        if first_draw is not None and not self._model.deterministic:
+            queries = [replace(query, draw=start + i) for i, query in enumerate(queries)]
         asked = list(dict.fromkeys(queries)) if self._model.deterministic else queries
         answers = self._watched(asked, task) if watched else self._answers(asked)
         usage = spent + Usage.total([answer.usage for answer in answers])

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from clucert.errors import BadAnswerError
 from clucert.tasks.parse import fold, spellings_of, whole_label
 from clucert.tasks.said import REFUSAL
-from clucert.types import Answer, Query, Usage
+from clucert.types import Answer, Query, Usage, estimate_input, estimate_output
 
 LEAST_WORDS = 32
 """Prompts shorter than this are not checked for truncation."""
@@ -147,16 +147,28 @@ def _answer(completion: _Completion, query: Query) -> Answer:
     text, ended = _said(message, choice.get("finish_reason"))
     tokens = (logprobs.get("content") if logprobs else None) or []
     scores = label_scores(query.labels, text, tokens[0]) if query.labels and tokens else None
-    if used is None:
-        return Answer(text, scores, Usage(1), ended)
-    read, details = used.get("prompt_tokens") or 0, used.get("prompt_tokens_details")
-    _check_not_truncated(query, read)
+    usage = _usage(used or {}, query, text)
+    if not usage.estimated:
+        _check_not_truncated(query, usage.input)
+        if ended is None and usage.output >= query.max_tokens:
+            # A server that does not say why an answer ended: it has all the tokens that were asked for.
+            ended = "length"
+    return Answer(text, scores, usage, ended)
+
+
+MOST_TOKENS = 10_000_000
+"""No model reads or writes as many in one call: a server that says so has miscounted."""
+
+
+def _usage(used: _Usage, query: Query, text: str) -> Usage:
+    """What the server says the call cost; an estimate, marked as one, where it says nothing or what cannot be."""
+    read, written = used.get("prompt_tokens") or 0, used.get("completion_tokens") or 0
+    details = used.get("prompt_tokens_details")
     cached = (details.get("cached_tokens") if details else None) or 0
-    written = used.get("completion_tokens") or 0
-    if ended is None and written >= query.max_tokens:
-        # A server that does not say why an answer ended: it has all the tokens that were asked for.
-        ended = "length"
-    return Answer(text, scores, Usage(1, read, written, cached), ended)
+    # A prompt has tokens, and so has an answer that is not empty.
+    if not (0 < read <= MOST_TOKENS and bool(text) <= written <= MOST_TOKENS):
+        return Usage(1, estimate_input(query), estimate_output(text), 0, 1)
+    return Usage(1, read, written, min(max(cached, 0), read))
 
 
 def _said(message: _Message, ended: str | None) -> tuple[str, str | None]:

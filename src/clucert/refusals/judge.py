@@ -64,12 +64,14 @@ class JudgeDetector:
         """The label of each answer to the prompt at the same place."""
         return self.judge(answers, prompts)[0]
 
-    def judge(self, answers: Sequence[str], prompts: Sequence[str]) -> tuple[list[RefusalLabel | None], Usage]:
-        """The labels, and what they cost."""
+    def judge(
+        self, answers: Sequence[str], prompts: Sequence[str], first_draw: int = 0
+    ) -> tuple[list[RefusalLabel | None], Usage]:
+        """The labels, and what they cost; ``first_draw`` numbers the verdicts of a judge that samples."""
         shown = exchanges(answers, prompts)
         if not shown:
             return [REFUSED] * len(answers), Usage()
-        task, said, usage = self._classifier.ask(list(shown.values()))
+        task, said, usage = self._classifier.ask(list(shown.values()), first_draw=first_draw)
         votes = dict(zip(shown, map(task.read, said), strict=True))
         return verdicts(len(answers), votes), usage
 

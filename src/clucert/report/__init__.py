@@ -18,20 +18,26 @@ if TYPE_CHECKING:
 __all__ = ["check_gates", "compare_runs", "parse_gate", "write_junit", "write_plots", "write_report", "write_tables"]
 
 
-def write_report(runs: Sequence[Path], out: Path) -> Path:
+def write_report(runs: Sequence[Path], out: Path, *, leave_out_failed: bool = False) -> Path:
     """Write one self-contained HTML file about ``runs`` to ``out``. The same runs give the same bytes."""
     from clucert.report.html import page
     from clucert.report.summary import read_summaries
 
-    return _write(out, page(read_summaries(runs)))
+    return _write(out, page(read_summaries(runs, leave_out_failed=leave_out_failed)))
 
 
-def write_tables(runs: Sequence[Path], folder: Path, formats: Iterable[str] = ("csv", "json", "md")) -> list[Path]:
+def write_tables(
+    runs: Sequence[Path],
+    folder: Path,
+    formats: Iterable[str] = ("csv", "json", "md"),
+    *,
+    leave_out_failed: bool = False,
+) -> list[Path]:
     """Write ``summary.FORMAT`` (a row for each run) and ``inputs.FORMAT`` (a row for each input) into ``folder``."""
     from clucert.report.summary import read_summaries
     from clucert.report.tables import input_rows, summary_rows, write_table
 
-    summaries = read_summaries(runs)
+    summaries = read_summaries(runs, leave_out_failed=leave_out_failed)
     tables = {"summary": summary_rows(summaries), "inputs": input_rows([summary.run for summary in summaries])}
     folder.mkdir(parents=True, exist_ok=True)
     files = [(folder / f"{name}.{form}", rows) for form in formats for name, rows in tables.items()]
@@ -55,14 +61,16 @@ def parse_gate(written: str) -> Gate:
     return parse(written)
 
 
-def check_gates(runs: Sequence[Path], gates: Sequence[Gate | str]) -> list[GateResult]:
-    """Every gate for every run; the build passes when all have ``passed``."""
+def check_gates(
+    runs: Sequence[Path], gates: Sequence[Gate | str], *, leave_out_failed: bool = False
+) -> list[GateResult]:
+    """Every gate for every run; the build passes when all have ``passed``. Failed inputs count unless left out."""
     from clucert.report.gates import check
     from clucert.report.gates import parse_gate as parse
     from clucert.report.summary import read_summaries
 
     parsed = [parse(gate) if isinstance(gate, str) else gate for gate in gates]
-    return check(read_summaries(runs), parsed)
+    return check(read_summaries(runs, leave_out_failed=leave_out_failed), parsed)
 
 
 def write_junit(
@@ -72,6 +80,7 @@ def write_junit(
     *,
     min_radius: int = 0,
     strict: bool | None = None,
+    leave_out_failed: bool = False,
 ) -> list[GateResult]:
     """Write JUnit XML about every input and every gate (:mod:`clucert.report.junit`); returns the gates' results."""
     from clucert.report.gates import check
@@ -79,7 +88,7 @@ def write_junit(
     from clucert.report.junit import junit
     from clucert.report.summary import read_summaries
 
-    summaries = read_summaries(runs)
+    summaries = read_summaries(runs, leave_out_failed=leave_out_failed)
     results = check(summaries, [parse(gate) if isinstance(gate, str) else gate for gate in gates])
     _write(out, junit([s.run for s in summaries], results, min_radius=min_radius, strict=strict))
     return results
@@ -91,12 +100,13 @@ def compare_runs(
     *,
     kind: Kind = "published",
     common_only: bool = False,
+    leave_out_failed: bool = False,
 ) -> RunComparison:
     """Compare each later run with the first one, input by input. See :func:`clucert.report.comparison.compare`."""
     from clucert.report.comparison import compare
     from clucert.report.runs import load_runs
 
-    return compare(load_runs(runs), deltas, kind=kind, common_only=common_only)
+    return compare(load_runs(runs), deltas, kind=kind, common_only=common_only, leave_out_failed=leave_out_failed)
 
 
 def _write(path: Path, content: str) -> Path:

@@ -6,7 +6,7 @@ The tests are those of :mod:`clucert.evaluate.compare`; here it is decided which
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ import numpy as np
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.compare import Comparison, compare_runs
 from clucert.report.runs import KINDS, Kind, Run
-from clucert.report.summary import outcome_of, words_counted
+from clucert.report.summary import Summary, outcome_of, summarise_run, words_counted
+from clucert.report.tables import summary_rows
 
 SCHEMA_VERSION = 1
 
@@ -43,6 +44,10 @@ class RunComparison:
     baseline: str
     kind: Kind
     others: tuple[Against, ...]
+    runs: tuple[Row, ...] = ()
+    """Each run by itself, the first one first: what its figures have to be seen beside."""
+    notes: tuple[str, ...] = ()
+    """What makes the comparison worth less than it looks, in words."""
 
     def document(self) -> dict[str, Any]:
         """The comparison as JSON values, with a schema version."""
@@ -50,6 +55,8 @@ class RunComparison:
             "schema_version": SCHEMA_VERSION,
             "baseline": self.baseline,
             "radius": self.kind,
+            "runs": list(self.runs),
+            "notes": list(self.notes),
             "others": [
                 {
                     **{"run": other.run, "different": other.different, **dataclasses.asdict(other.result)},
@@ -77,21 +84,71 @@ def compare(
     *,
     kind: Kind = "published",
     common_only: bool = False,
+    leave_out_failed: bool = False,
 ) -> RunComparison:
     """Pair the inputs of each later run with those of the first, by id and text, and test the differences.
 
     The runs must hold the same inputs; with ``common_only`` the others are left out instead (and counted). A failed
-    input has no text: it is paired by its id, and left out of the tests. The same runs give the same figures.
+    input has no text: it is paired by its id, and counts as not certified unless ``leave_out_failed``. The same runs
+    give the same figures.
 
     Raises :class:`UsageError` for fewer than two runs and :class:`InputError` for runs on different data.
     """
     if len(runs) < 2:
         raise UsageError("compare needs two run directories or more, such as: clucert compare runs/a runs/b")
     first = runs[0]
-    return RunComparison(first.name, kind, tuple(_against(first, run, deltas, kind, common_only) for run in runs[1:]))
+    summaries = [summarise_run(run, leave_out_failed=leave_out_failed) for run in runs]
+    said = [f"{s.run.name}: {warning}" for s in summaries for warning in s.warnings]
+    others = (_against(first, run, deltas, kind, common_only, leave_out_failed) for run in runs[1:])
+    return RunComparison(
+        first.name, kind, tuple(others), tuple(map(_alone, summaries)), (*said, *_tuned_apart(runs, kind))
+    )
 
 
-def _against(first: Run, run: Run, deltas: Sequence[int], kind: Kind, common_only: bool) -> Against:
+def _alone(s: Summary) -> Row:
+    row = summary_rows([s])[0]
+    return {name: row[name] for name in _ALONE}
+
+
+_ALONE = (
+    *("run", "mask_rate", "judged", "failed", "clean_accuracy", "constant_answer", "certacc@1", "balanced_certacc@1"),
+    *("per_label", "radii_at_cap", "attackable_words"),
+)
+
+
+def _tuned_apart(runs: Sequence[Run], kind: Kind) -> Iterator[str]:
+    """Whether the methods' parameters were chosen in the same way, where the runs differ in them."""
+    parameters = [{k: v for k, v in run.manifest.parameters.items() if k != "tuned"} for run in runs]
+    if all(each == parameters[0] for each in parameters):
+        return
+    records = [run.manifest.parameters.get("tuned") or {} for run in runs]
+    alike = ("task", "model", "radius", "data_sha256", "inputs", "samples", "certify_samples", "max_drop", "mask_rates")
+    how = [[record.get(name) for name in alike] for record in records]
+    if not all(records) or any(each != how[0] for each in how):
+        shown = "; ".join(
+            f"{run.name} {_mask_rate(run)}, {_tuned(record)}" for run, record in zip(runs, records, strict=True)
+        )
+        yield f"parameters were not tuned alike: {shown}: clucert tune each on the same validation rows"
+    elif how[0][2] != kind:
+        yield f"parameters were tuned for the {how[0][2]} radius, and this compares the {kind} one"
+    if any(r.get("data_sha256") == run.manifest.data.sha256 for r, run in zip(records, runs, strict=True)):
+        yield "parameters were tuned on the very rows that are compared: take others to tune on"
+
+
+def _mask_rate(run: Run) -> str:
+    rate = run.manifest.parameters.get("mask_rate")
+    return "with a mask rate that is not recorded" if rate is None else f"at mask rate {rate}"
+
+
+def _tuned(record: Mapping[str, Any]) -> str:
+    if not record:
+        return "not tuned"
+    return f"tuned on {record.get('inputs')} rows for the {record.get('radius')} radius"
+
+
+def _against(
+    first: Run, run: Run, deltas: Sequence[int], kind: Kind, common_only: bool, leave_out_failed: bool
+) -> Against:
     texts, others = _texts(first), _texts(run)
     shared = texts.keys() & others.keys()
     different = {i for i in shared if None not in (texts[i], others[i]) and texts[i] != others[i]}
@@ -105,7 +162,7 @@ def _against(first: Run, run: Run, deltas: Sequence[int], kind: Kind, common_onl
 
     def by(each: Kind, compared: Sequence[int]) -> Comparison:
         before, after = ([outcome_of(i, each) for i in r.inputs if i.id not in different] for r in (first, run))
-        return compare_runs(before, after, np.random.default_rng(0), deltas=compared)
+        return compare_runs(before, after, np.random.default_rng(0), deltas=compared, leave_out_failed=leave_out_failed)
 
     beside = {other: by(other, ()) for other in KINDS if other != kind}
     words_of = (words_counted(first), words_counted(run))

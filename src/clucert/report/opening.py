@@ -17,6 +17,11 @@ def subject(summaries: Sequence[Summary]) -> str:
     return " · ".join([", ".join(tasks), ", ".join(models) or "no model named"])
 
 
+def warnings(summaries: Sequence[Summary]) -> list[tuple[Summary, str]]:
+    """What makes figures worth less than they look."""
+    return [(s, f"{s.run.name}: {said}") for s in summaries for said in s.warnings]
+
+
 def sizes(summaries: Sequence[Summary]) -> str:
     """How many inputs the runs have."""
     counts = sorted({len(s.run.inputs) for s in summaries})
@@ -69,7 +74,8 @@ def explanation(summaries: Sequence[Summary]) -> str:
     parts.append("Ranges are 95% intervals over the inputs.")
     failed = sum(s.failed for s in summaries)
     if failed:
-        parts.append(f"{_inputs(failed)} failed and {'is' if failed == 1 else 'are'} left out of every share.")
+        how = "left out of every share" if summaries[0].leave_out_failed else "counted as not certified"
+        parts.append(f"{_inputs(failed)} failed and {'is' if failed == 1 else 'are'} {how}.")
     return " ".join(parts)
 
 
@@ -99,6 +105,8 @@ def robustness(summary: Summary) -> list[tuple[str, str]]:
     """(name, value) pairs of a run's card."""
     rows = [
         ("Clean accuracy", percent(summary.clean.value) if summary.judged else "–"),
+        ("A constant answer", percent(summary.standing.constant_share)),
+        ("Certified, balanced over labels", percent(summary.standing.balanced_certified)),
         ("Mean radius, words", decimal(summary.r_avg)),
         ("Proved, any word", percent(summary.at("word", 1).value)),
         ("Proved, synonyms", percent(summary.at("synonym", 1).value)),

@@ -28,8 +28,11 @@ def state_of(row: Input) -> State:
         return "unreadable" if row.certificate.unreadable else "abstained"
     if row.gold is None:
         return "unlabelled"
-    if row.answer != row.gold:
-        return "wrong"
+    return _robustness(row) if row.answer == row.gold else "wrong"
+
+
+def _robustness(row: Input) -> State:
+    """Of a right answer."""
     radius = row.radii["published"]
     if radius is not None and radius.nothing_to_attack:
         return "untested"

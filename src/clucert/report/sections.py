@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from xml.etree.ElementTree import Element
 
+from clucert.evaluate.gold import written_map
 from clucert.gap import FIXED, gap
 from clucert.report import charts
 from clucert.report.figures import Cell, decimal, duration, money, percent, span
@@ -121,7 +122,10 @@ def all_figures(summaries: Sequence[Summary]) -> list[list[str | Cell]]:
 def _figures(s: Summary) -> Iterable[tuple[str, str | Cell]]:
     yield "Inputs", f"{len(s.run.inputs):,}"
     yield "Judged: certificate and gold label", f"{s.judged:,}"
-    yield "Failed: left out", f"{s.failed:,}"
+    yield "Failed", f"{s.failed:,}, {'left out' if s.leave_out_failed else 'counted as not certified'}"
+    yield "Rows not done, in no figure", f"{s.unfinished:,}"
+    yield "Gold labels read as", written_map(s.run.manifest.data.label_map) or "written"
+    yield from _standing(s)
     yield "Every radius counts words of", s.counts_words_of
     yield "Clean accuracy", _cell(s.clean) if s.judged else "–"
     yield "Mean radius r_avg, in words", _mean(s)
@@ -141,8 +145,21 @@ def _figures(s: Summary) -> Iterable[tuple[str, str | Cell]]:
     yield "Tokens in", f"{s.usage.input:,}"
     yield "Tokens in, cached", f"{s.usage.cached:,}"
     yield "Tokens out", f"{s.usage.output:,}"
+    yield "Model calls whose tokens are an estimate", f"{s.usage.estimated:,}"
     yield "Money, with an empty cache", money(s)
     yield "Time, summed over inputs", duration(sum(s.seconds.values()))
+
+
+def _standing(s: Summary) -> Iterable[tuple[str, str | Cell]]:
+    found = s.standing
+    yield "Mask rate", decimal(found.mask_rate)
+    yield "A constant answer would get", percent(found.constant_share)
+    yield "By label", found.per_label() or "–"
+    yield "Balanced accuracy: mean over labels", percent(found.balanced_accuracy)
+    yield "Balanced CertAcc@1, published", percent(found.balanced_certified)
+    yield "Published radii at the number of attackable words", percent(found.at_cap)
+    yield "Attackable words, median", decimal(found.attackable)
+    yield "Largest share of the votes for one label", percent(found.leading_share)
 
 
 _SHORT: dict[Kind, str] = {"published": "published", "word": "proved, any word", "synonym": "proved, synonyms"}

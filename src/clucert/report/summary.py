@@ -15,6 +15,7 @@ from clucert.errors import UsageError
 from clucert.evaluate.metrics import Estimate, Outcome, certified_accuracy, certified_curve, radii, summarise
 from clucert.evaluate.metrics import Summary as Metrics
 from clucert.evaluate.prices import find_price
+from clucert.evaluate.standing import Standing, standing_of
 from clucert.report.runs import KINDS, Input, Kind, Run, load_runs
 from clucert.types import Usage, Work
 
@@ -71,10 +72,35 @@ class Summary:
     assumptions: tuple[str, ...]
     alpha: float | None
     settings: str
+    standing: Standing
+    """What the figures have to be seen beside."""
+    leave_out_failed: bool = False
+    """Whether failed inputs were left out of the denominators."""
+
+    @property
+    def unfinished(self) -> int:
+        """Rows of the data that the run has not come to: they are in no figure."""
+        return max(0, self.run.manifest.data.rows - len(self.run.inputs))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the figures worth less than they look, in words."""
+        said = list(self.standing.warnings)
+        if self.failed:
+            how = "are left out" if self.leave_out_failed else "count as not certified (--leave-out-failed: leave out)"
+            said.append(f"{self.failed} of {len(self.run.inputs)} inputs failed and {how}")
+        if self.unfinished:
+            said.append(f"{self.unfinished} of {self.run.manifest.data.rows} rows are not done: they are in no figure")
+        return tuple(said)
 
     @property
     def judged(self) -> int:
-        """Inputs that enter the metrics: they have a certificate and a gold label."""
+        """Inputs with a certificate and a gold label."""
+        return self.metrics.judged
+
+    @property
+    def denominator(self) -> int:
+        """Inputs that the shares are of: the judged and, unless they were left out, the failed with a gold label."""
         return self.metrics.scored
 
     @property
@@ -90,17 +116,17 @@ class Summary:
     @property
     def abstained(self) -> float | None:
         """Share of abstentions."""
-        return _value(self.metrics.abstained)
+        return _value(self.metrics.abstained) if self.judged else None
 
     @property
     def uncertified(self) -> float | None:
         """Share of inputs that enter r_avg as 0 for want of a right answer."""
-        return _value(self.metrics.uncertified)
+        return _value(self.metrics.uncertified) if self.judged else None
 
     @property
     def r_avg(self) -> float | None:
         """Mean certified radius."""
-        return _value(self.metrics.r_avg)
+        return _value(self.metrics.r_avg) if self.judged else None
 
     @property
     def coe(self) -> float | None:
@@ -132,14 +158,16 @@ class Summary:
         return _point(certified_accuracy(self.outcomes[kind], delta))
 
 
-def read_summaries(paths: Sequence[Path]) -> list[Summary]:
-    """Read run directories and compute their figures."""
-    return [summarise_run(run, index) for index, run in enumerate(load_runs(paths))]
+def read_summaries(paths: Sequence[Path], *, leave_out_failed: bool = False) -> list[Summary]:
+    """Read run directories and compute their figures; failed inputs count as not certified unless left out."""
+    runs = load_runs(paths)
+    return [summarise_run(run, index, leave_out_failed=leave_out_failed) for index, run in enumerate(runs)]
 
 
-def summarise_run(run: Run, index: int = 0) -> Summary:
+def summarise_run(run: Run, index: int = 0, *, leave_out_failed: bool = False) -> Summary:
     """The figures of ``run``. The bootstrap has a seed of its own, so the same run gives the same figures."""
-    by_kind = {kind: [outcome_of(row, kind) for row in run.inputs] for kind in KINDS}
+    everything = {kind: [outcome_of(row, kind) for row in run.inputs] for kind in KINDS}
+    by_kind = {kind: [o for o in all_ if not (leave_out_failed and o.failed)] for kind, all_ in everything.items()}
     costs = [row.cost for row in run.inputs if row.cost is not None]
     usage = Usage.total([cost.total for cost in costs])
     seconds: Counter[Work] = Counter()
@@ -150,7 +178,7 @@ def summarise_run(run: Run, index: int = 0) -> Summary:
     return Summary(
         run=run,
         index=index,
-        metrics=summarise(by_kind["published"], np.random.default_rng(0)),
+        metrics=summarise(everything["published"], np.random.default_rng(0), leave_out_failed=leave_out_failed),
         outcomes=by_kind,
         curves={kind: _curve(by_kind[kind]) for kind in KINDS},
         histograms={kind: _bins(run.done, kind) for kind in KINDS},
@@ -162,6 +190,13 @@ def summarise_run(run: Run, index: int = 0) -> Summary:
         assumptions=tuple(name for name in ASSUMPTIONS if name in held),
         alpha=None if first is None else first.settings.alpha,
         settings="" if first is None else _settings(first.settings),
+        standing=standing_of(
+            by_kind["published"],
+            [row.certificate for row in run.done if row.certificate],
+            run.manifest.labels,
+            run.manifest.data.label_map,
+        ),
+        leave_out_failed=leave_out_failed,
     )
 
 

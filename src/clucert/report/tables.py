@@ -13,6 +13,7 @@ from pathlib import Path
 from clucert.certificate import Certificate
 from clucert.driver import Cost
 from clucert.errors import MissingExtraError, UsageError
+from clucert.evaluate.gold import written_map
 from clucert.report.markup import text
 from clucert.report.outcome import state_of
 from clucert.report.payload import PROVED
@@ -40,6 +41,17 @@ def _summary_row(s: Summary) -> dict[str, Cell]:
         "inputs": len(s.run.inputs),
         "judged": s.judged,
         "failed": s.failed,
+        "failed_are": ("left out" if s.leave_out_failed else "not certified") if s.failed else None,
+        "unfinished": s.unfinished,
+        "label_map": written_map(s.run.manifest.data.label_map) or None,
+        "mask_rate": s.standing.mask_rate,
+        "constant_answer": s.standing.constant_share,
+        "per_label": s.standing.per_label(),
+        "balanced_accuracy": s.standing.balanced_accuracy,
+        "balanced_certacc@1": s.standing.balanced_certified,
+        "radii_at_cap": s.standing.at_cap,
+        "attackable_words": s.standing.attackable,
+        "leading_votes": s.standing.leading_share,
         "radii_count_words_of": s.counts_words_of,
         "clean_accuracy": s.clean.value if s.judged else None,
         "r_avg": s.r_avg,
@@ -65,9 +77,11 @@ def _summary_row(s: Summary) -> dict[str, Cell]:
         "tokens_in": s.usage.input,
         "tokens_cached": s.usage.cached,
         "tokens_out": s.usage.output,
+        "calls_estimated": s.usage.estimated,
         "money": s.money,
         **{f"seconds_{stage}": s.seconds.get(stage, 0.0) for stage in STAGES},
         "assumptions": " ".join(s.assumptions),
+        "warnings": "; ".join(s.warnings) or None,
     }
 
 

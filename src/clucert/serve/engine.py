@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import hashlib
-import secrets
 import time
 from contextlib import ExitStack
 
@@ -15,16 +12,13 @@ from clucert.evaluate.conductor import Conductor, Course, Crew
 from clucert.evaluate.lanes import AsyncModel, Lane, LaneOptions
 from clucert.evaluate.voters import Judge
 from clucert.guard.asking import Heard, RefusalVoter
-from clucert.guard.model import assemble_guard
+from clucert.guard.model import NoiseKey, assemble_guard
 from clucert.guard.reply import Guarded, chosen
-from clucert.guard.turn import MAX_SEED, Turn
 from clucert.protocols import LanguageModel
 from clucert.serve.metrics import MeteredModel, Metrics
 from clucert.serve.options import GuardOptions
 from clucert.types import Query
 
-SEED_BITS = 48
-"""A seed survives every JSON reader, which may hold numbers in 53 bits."""
 READY_SECONDS = 2.0
 """How long what is known of the upstream is taken for true."""
 
@@ -32,8 +26,8 @@ READY_SECONDS = 2.0
 class Engine:
     """Answers of :class:`clucert.guard.SmoothedModel`, many at a time. ``start`` and ``stop`` it on its event loop.
 
-    The noise of a request is seeded by a keyed digest of the whole conversation. The key is secret unless
-    ``options.seed`` fixes it: nobody can foresee the noise and look for a prompt that it happens to spare, and asking
+    The noise of a request is seeded by a keyed digest of its messages. The key is secret unless ``options.seed``
+    fixes it, for studies: nobody can foresee the noise and look for a prompt that it happens to spare, and asking
     the same again gives the same noise, so that patience does not buy a better draw.
     """
 
@@ -42,8 +36,7 @@ class Engine:
         self._config, self._metrics = config, metrics
         self._models = assembly.models
         self._encoder = assembly.backends.encoder
-        fixed = options.seed
-        self._key = secrets.token_bytes(32) if fixed is None else str(fixed).encode()
+        self._key = NoiseKey(options.seed)
         self._checked = (-READY_SECONDS, False)
         self._checking = asyncio.Lock()
 
@@ -67,12 +60,9 @@ class Engine:
         Cancelling it hangs up on the upstream wherever nobody else waits for the same. Raises like
         :meth:`clucert.guard.SmoothedModel.respond`.
         """
-        seed = self._seed(query)
-        if query.seed is None:
-            query = dataclasses.replace(query, seed=seed % MAX_SEED)
-        turn, heard = Turn.of(query), Heard()
+        turn, smoother = self._defence.prepare(query, self._key)
+        heard = Heard()
         lane = self._lanes[self._config.model[0]]
-        smoother = self._defence.smoother_for(turn, seed)
         crew = Crew(
             voter=RefusalVoter(lane, self._defence.task(turn), heard, self._judge),
             helper=self._lanes.get(self._config.helper_model or "", lane),
@@ -104,11 +94,6 @@ class Engine:
         except ModelError:
             return False
         return True
-
-    def _seed(self, query: Query) -> int:
-        said = repr(dataclasses.replace(query, seed=None)).encode()
-        digest = hashlib.blake2b(said, key=self._key[:64], digest_size=SEED_BITS // 8)
-        return int.from_bytes(digest.digest(), "big")
 
     def _lane(self, model: LanguageModel) -> Lane:
         counted = MeteredModel(model, self._metrics) if isinstance(model, AsyncModel) else model

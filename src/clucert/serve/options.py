@@ -50,7 +50,7 @@ class GuardOptions:
     policy: Policy = field(default_factory=Policy)
     detector: RefusalDetector = field(default_factory=PhraseDetector)
     seed: int | None = None
-    """Fixes the noise, for reproducing it; None draws a secret one, so that nobody can foresee the noise."""
+    """Fixes the noise and shows its seed, for studies; None draws a secret key: nobody can foresee it then."""
 
 
 def read_keys(file: Path | None, env: Mapping[str, str] = os.environ) -> tuple[str, ...]:

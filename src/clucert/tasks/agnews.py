@@ -15,9 +15,11 @@ _SHOTS = (
     Shot("A new version of the web browser fixes security holes in its software.", "sci/tech"),
 )
 
+_SECTIONS = ("world", "sports", "business", "sci/tech")
+
 AGNEWS = ClosedTask(
     name="agnews",
-    labels=("world", "sports", "business", "sci/tech"),
+    labels=_SECTIONS,
     instruction="Classify each news article as world, sports, business or sci/tech.",
     shots=_SHOTS,
     content_free=tuple(shot.text for shot in _SHOTS),
@@ -37,4 +39,6 @@ AGNEWS = ClosedTask(
         "scitech": "sci/tech",
         "tech": "sci/tech",
     },
+    # The hub counts from 0, the authors' CSV from 1.
+    numberings=tuple({str(i): section for i, section in enumerate(_SECTIONS, start)} for start in (0, 1)),
 )

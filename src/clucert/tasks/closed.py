@@ -41,6 +41,10 @@ class ClosedTask:
     """Whether the raw prompt starts with the instruction; small models may do better on the bare shots."""
     synonyms: Mapping[str, str] = field(default_factory=dict)
     """Other spellings that the parser takes for a label: ``spelling -> label``."""
+    gold: Mapping[str, str] = field(default_factory=dict)
+    """What data files write for a label, numbers among it; comes before :attr:`numberings`."""
+    numberings: tuple[Mapping[str, str], ...] = ()
+    """The meanings that numbers in data files may have; which one it is, the numbers of the file must tell."""
     temperature: float = 0.0
     max_tokens: int = 16
     bias: tuple[float, ...] = ()
@@ -54,7 +58,8 @@ class ClosedTask:
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
-        unknown = {s.label for s in self.shots} | set(self.synonyms.values())
+        numbered = {label for numbering in self.numberings for label in numbering.values()}
+        unknown = {s.label for s in self.shots} | {*self.synonyms.values(), *self.gold.values(), *numbered}
         if stray := unknown - set(self.labels):
             raise InputError(f"task {self.name}: {sorted(stray)[0]!r} is not one of its labels {list(self.labels)}")
         names = dict(self.synonyms) | {label: label for label in self.labels}

@@ -17,6 +17,8 @@ The YAML file::
     columns: {text: body, label: class}      # the columns of data files
     max_tokens: 16                # an answer that is longer is cut, and no vote
     stop: ["\n"]                  # with labels: where an answer ends when the model goes on
+    label_map: {0: ham, 1: spam}  # what data files write for the labels
+    max_tokens: 16
     temperature: 0
 """
 
@@ -28,14 +30,14 @@ from typing import Annotated, Any, Literal
 
 import regex
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from clucert.errors import InputError
 from clucert.protocols import Task
 from clucert.refusals.phrases import PhraseDetector, read_phrases
 from clucert.tasks.closed import ClosedTask, Shot
 from clucert.tasks.opened import OpenTask
-from clucert.tasks.refusal import RefusalTask
+from clucert.tasks.refusal import GOLD, RefusalTask
 from clucert.types import Message, Query, Vote
 
 PATTERN_SECONDS = 1.0
@@ -47,6 +49,10 @@ class _ShotFields(BaseModel):
 
     text: str
     label: str
+
+
+_Written = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)]
+"""What a data file writes: YAML reads 0 as a number."""
 
 
 class Columns(BaseModel):
@@ -73,6 +79,7 @@ class TaskFile(BaseModel):
     synonyms: dict[str, str] = Field(default_factory=dict)
     shots: list[_ShotFields] = Field(default_factory=list)
     columns: Columns = Field(default_factory=Columns)
+    label_map: dict[_Written, str] = Field(default_factory=dict)
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=4)
@@ -132,6 +139,8 @@ def read_task(path: Path) -> Task:
         return _closed(name, prompt, fields.labels, shots=shots, fields=fields)
     if fields.stop:
         raise InputError(f"{path}: stop goes with labels")
+    if fields.label_map and fields.reader is None:
+        raise InputError(f"{path}: label_map goes with labels or  reader: refusal")
     _check_prompt(prompt, str(path))
     common: dict[str, Any] = {
         "name": name,
@@ -148,7 +157,8 @@ def read_task(path: Path) -> Task:
 
 def _refusal(fields: TaskFile, path: Path, common: dict[str, Any]) -> Task:
     phrases = None if fields.phrases is None else read_phrases(path.parent / fields.phrases)
-    return RefusalTask(**common, max_tokens=fields.max_tokens or 64, detector=PhraseDetector(phrases))
+    gold = {**GOLD, **fields.label_map}
+    return RefusalTask(**common, max_tokens=fields.max_tokens or 64, detector=PhraseDetector(phrases), gold=gold)
 
 
 def columns_of(path: Path) -> Columns:
@@ -175,6 +185,7 @@ def _closed(
         instruction="",
         shots=shots,
         synonyms=fields.synonyms if fields else {},
+        gold=fields.label_map if fields else {},
         max_tokens=(fields and fields.max_tokens) or 16,
         temperature=fields.temperature if fields else 0.0,
         stop=tuple(fields.stop) if fields else (),

@@ -28,5 +28,6 @@ JAILBREAK = ClosedTask(
         "harmless": "safe",
         "benign": "safe",
     },
+    numberings=({"0": "safe", "1": "harmful"},),  # as in sets of injections, jailbreaks and toxic chats
     guarded="harmful",
 )

@@ -23,4 +23,5 @@ SST2 = ClosedTask(
     label_heading="Sentiment",
     raw_instruction=False,
     synonyms={"pos": "positive", "neg": "negative"},
+    numberings=({"0": "negative", "1": "positive"},),  # GLUE's
 )

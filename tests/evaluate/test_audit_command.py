@@ -1,0 +1,59 @@
+"""`clucert audit RUN` as a user calls it: from the run directory to the table, the JSON and the file beside the run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from study_world import SECRET, World
+
+from clucert.cli import cli
+
+
+@pytest.fixture
+def run(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    world.run(mask_rate="0.8", samples=40, certify_samples=150, limit=4)
+    return world
+
+
+def audit(world: World, *flags: str) -> tuple[str, str]:
+    folder = str(world.folder / "run")
+    where = ("--base-url", f"http://127.0.0.1:{world.port}")
+    found = CliRunner().invoke(cli, ["audit", folder, *where, "--screen", "12", "--confirm", "60", *flags])
+    assert found.exit_code == 0, (found.output, found.exception)
+    return found.stdout, found.stderr
+
+
+def test_a_run_is_audited_to_a_table_a_document_and_a_file(run: World) -> None:
+    told, _ = audit(run)
+    written = json.loads((run.folder / "run" / "audit.json").read_text())
+    assert "any words" in told
+    assert "proved" in told
+    assert f"{written['certified']} certificates" in told
+    claims = [attempt["claim"] for attempt in written["attempts"]]
+    assert {claim["kind"] for claim in claims} == {"published", "proved"}
+    assert all(attempt["tried"] > 0 for attempt in written["attempts"])
+    assert not written["failed"]
+    # Masking proves: nothing that was proved is broken.
+    assert not any(a["broken"] for a in written["attempts"] if a["claim"]["kind"] == "proved")
+    for row in written["rows"]:
+        about = (row["radius"], row["threat"])
+        group = [a for a in written["attempts"] if (a["claim"]["kind"], a["claim"]["threat"]) == about]
+        assert (row["tried"], row["broken"]) == (len(group), sum(a["broken"] for a in group))
+
+
+def test_json_prints_what_is_written_and_limit_takes_the_first(run: World) -> None:
+    told, said = audit(run, "--json", "--limit", "2")
+    assert json.loads(told) == json.loads((run.folder / "run" / "audit.json").read_text())
+    assert {attempt["id"] for attempt in json.loads(told)["attempts"]} <= {"r0", "r1"}
+    assert json.loads(told)["certified"] <= 2
+    assert str(Path("run", "audit.json")) in said
+
+
+def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
+    found = CliRunner().invoke(cli, ["audit", str(tmp_path)])
+    assert found.exit_code != 0
+    assert "Traceback" not in found.output
