@@ -25,7 +25,7 @@ _numbers = count()
 
 def missing() -> str | None:
     """What is not installed, or None."""
-    for module in ("psycopg", "sqlalchemy"):
+    for module in ("psycopg", "psycopg_pool"):
         try:
             __import__(module)
         except ImportError:

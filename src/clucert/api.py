@@ -196,12 +196,16 @@ def smooth(
 
 
 def load(path: str | Path) -> Certification:
-    """Read a certificate that ``clucert certify --json`` wrote. Radii are derived anew from its counts."""
+    """Read a certificate that ``clucert certify --json`` wrote. Radii are derived anew from its counts.
+
+    Raises :class:`clucert.errors.InputError`, one line that names the field, for what no certification could have
+    written.
+    """
     import json
 
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the certificate {path}: {error}") from None
     certified, cost = document.read(fields)
     return Certification(certified.certificate, certified.samples, cost or Cost())

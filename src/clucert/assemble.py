@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, is_dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from clucert.cache import clean_base_url
 from clucert.certificate import Base, Perturbation, Settings
 from clucert.characters import parse_q
 from clucert.config import Config
@@ -25,6 +24,7 @@ from clucert.models.load import ModelOptions, load_model
 from clucert.models.prompted import PromptedClassifier
 from clucert.noise import parse_mask_rate
 from clucert.protocols import Classifier, Encoder, LanguageModel, Task
+from clucert.redact import clean_base_url
 from clucert.refine import load_refiner
 from clucert.sequential import fixed_plan, plans
 from clucert.smoothing import Smoother
@@ -164,6 +164,7 @@ def options_of(config: Config) -> ModelOptions:
         max_connections=config.max_connections,
         temperature=config.temperature,
         deterministic=bool(config.deterministic),
+        accept_model_change=config.accept_model_change,
     )
 
 

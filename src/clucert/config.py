@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from clucert.cache.location import CacheField
 from clucert.errors import UsageError
+from clucert.redact import without_credentials
 
 
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+def _shown_url(url: str | None) -> str | None:
+    return url and without_credentials(url)
 
 
 LEXICONS = ("default", "classes")
@@ -33,7 +38,8 @@ class Config(BaseModel):
     model: Names = Field(default_factory=lambda: ["smollm2"], min_length=1)
     helper_model: str | None = None
     """Who refines and fills; the first of ``model`` when not given."""
-    base_url: str | None = None
+    base_url: Annotated[str | None, PlainSerializer(_shown_url)] = Field(default=None, repr=False)
+    """Dumped without its user, password and secret parameters, which a server may want."""
     timeout: float = Field(default=60.0, gt=0)
     max_retries: int = Field(default=5, ge=0)
     max_connections: int = Field(default=32, ge=1)
@@ -41,6 +47,8 @@ class Config(BaseModel):
     deterministic: bool | None = None
     """Whether equal questions always get equal answers. None: as is known of the model; a callable samples, and a
     server at temperature 0 is probed. False: every sample is asked anew."""
+    accept_model_change: bool = False
+    """Take whoever answers at an address for the model that answered there before, now or into the cache."""
 
     # How answers are asked for and read; the first two are for tasks whose answers are free text.
     judge: str | None = None

@@ -11,7 +11,9 @@
     │   ├── ModelUnavailableError   dead server, wrong URL, refused connection
     │   │   ├── ModelTimeoutError      no answer in time
     │   │   └── ModelStatusError       a server answered with a status that is none of success
-    │   ├── AuthenticationError     missing or refused key
+    │   ├── FatalModelError         no other call would fare better: it stops a run
+    │   │   ├── AuthenticationError    missing or refused key
+    │   │   └── ModelChangedError      another model answers than before
     │   └── BadAnswerError          an answer that is not what the protocol promises
     ├── CacheError               the cache of answers cannot be read or written
     ├── ClusterError             a cluster cannot be reached, or its workers break
@@ -86,8 +88,16 @@ class ModelStatusError(ModelUnavailableError):
         """Seconds that the server asks to wait, where it says so."""
 
 
-class AuthenticationError(ModelError):
+class FatalModelError(ModelError):
+    """What no other call would escape: it stops a run."""
+
+
+class AuthenticationError(FatalModelError):
     """Missing or refused key."""
+
+
+class ModelChangedError(FatalModelError):
+    """Another model answers at an address than before: what both have said is not one classifier's."""
 
 
 class BadAnswerError(ModelError):

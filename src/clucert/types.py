@@ -110,6 +110,8 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
     finish_reason: str | None = None
     """Why the model stopped (``stop``, ``length``, …), where it says so."""
+    answered_by: str | None = field(default=None, compare=False)
+    """What the server says of the model that answered: its name and a fingerprint."""
 
 
 Vote = str | None

@@ -9,21 +9,21 @@ import sys
 import threading
 import time
 import traceback
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.cache.test_cache_behaviour import answers, key, script
+from tests.cache.test_cache_behaviour import answers, key
 from tests.postgres_server import PASSWORD, QUOTED, PostgresServer
 
-from clucert.cache import CachedModel, CacheUrl, ClaimingCache, open_cache
-from clucert.cache.location import cache_location, masked
+from clucert.cache import CacheUrl, open_cache
+from clucert.cache.location import cache_location
 from clucert.cache.outbox import cache_folder
 from clucert.config import Config
-from clucert.errors import CacheError, InputError, ModelUnavailableError
+from clucert.errors import CacheError, InputError
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import load_config, print_config
-from clucert.types import Answer, Message, Query, Usage
+from clucert.redact import redact_argument
+from clucert.types import Answer
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +55,11 @@ def one_line(error: pytest.ExceptionInfo[CacheError]) -> str:
 
 
 def test_the_password_is_never_shown(tmp_path):
-    written = "postgresql://me:s%23cret%40x@db.example:5433/answers?sslmode=require&lease=5"
+    written = "postgresql://me:s%23cret%40x@db.example:5433/answers?sslmode=require&lease=5&patience=7"
     location = cache_location(written)
     assert isinstance(location, CacheUrl)
-    assert (location.password, location.lease, location.options) == ("s#cret@x", 5.0, {"sslmode": "require"})
-    shown = "postgresql+psycopg://me:***@db.example:5433/answers?lease=5&sslmode=require"
+    assert (location.password, location.patience, location.options) == ("s#cret@x", 7.0, {"sslmode": "require"})
+    shown = "postgresql+psycopg://me:***@db.example:5433/answers?patience=7&sslmode=require"
     config = Config.of(cache=written)
     (tmp_path / "data.csv").write_text("text,label\nfine,positive\n")
     study = load_config(None, {"cache": written, "task": "sst2", "data": str(tmp_path / "data.csv")})
@@ -67,12 +67,16 @@ def test_the_password_is_never_shown(tmp_path):
     for text in (
         *(str(location), repr(location), repr(config), str(config), config.model_dump_json()),
         *(str(config.model_dump()), print_config(study), repr(study), plan.manifest.model_dump_json(indent=1)),
-        *(masked(written), masked(f"--cache={written}"), location.scrub(f"no: s%23cret%40x or\n{location.password}")),
+        *(
+            redact_argument(written),
+            redact_argument(f"--cache={written}"),
+            location.scrub(f"no: s%23cret%40x or\n{location.password}"),
+        ),
     ):
         assert "cret" not in text
         assert "***" in text
     assert plan.manifest.config["cache"] == shown
-    assert plan.manifest.command[3:] == [shown.replace("me:***@", ""), f"--cache={shown.replace('me:***@', '')}"]
+    assert plan.manifest.command[3:] == [shown, f"--cache={shown}"]
     # Read back, it has no password: PGPASSWORD or ~/.pgpass supplies it.
     again = load_config(None, {"cache": plan.manifest.config["cache"]}).cache
     assert isinstance(again, CacheUrl)
@@ -84,8 +88,12 @@ def test_the_password_is_never_shown(tmp_path):
     "wrong",
     [
         *("mysql://me:hunter2@host/db", "postgresql://me:hun/ter2@host/db", "postgresql://me:hunter2@host"),
-        *("postgresql://me:hunter2@host:port/db", "postgresql://me:hunter2@host/db?lease=never", "sqlite:///hunter2"),
-        *("postgresql://me:hunter2@host/db?lease=-1", "postgresql://me:hun?ter2@host/db"),
+        *(
+            "postgresql://me:hunter2@host:port/db",
+            "postgresql://me:hunter2@host/db?patience=never",
+            "sqlite:///hunter2",
+        ),
+        *("postgresql://me:hunter2@host/db?patience=-1", "postgresql://me:hun?ter2@host/db"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_not_repeated(wrong):
@@ -143,7 +151,6 @@ def test_a_user_who_may_not_create_tables_is_told_and_one_who_may_write_suffices
     postgres.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {reader}", database)
     with open_cache(theirs) as cache:
         cache.put_many(answers(0, 3), model="m")
-        assert cache.claim_many([key(7)]).mine == {key(7)}
         assert cache.clear() == 3
 
 
@@ -229,119 +236,47 @@ def test_what_waits_on_the_disk_is_stored_as_soon_as_the_server_is_back(postgres
         assert cache.get_many([key(0), key(1)]) == answers(0, 2)
 
 
-def test_a_question_is_claimed_by_one_until_it_is_answered_released_or_closed(url):
-    with open_cache(url) as one, open_cache(url) as two:
-        assert isinstance(one, ClaimingCache)
-        assert one.claim_many([key(0), key(1)]).mine == {key(0), key(1)}
-        assert one.claim_many([key(1)]).mine == {key(1)}, "one's own claim stays"
-        seen = two.claim_many([key(1), key(2)])
-        assert (seen.mine, seen.known) == ({key(2)}, {})
-        one.put_many({key(1): Answer("1")}, model="m")
-        seen = two.claim_many([key(0), key(1)])
-        assert (seen.mine, dict(seen.known)) == (frozenset(), {key(1): Answer("1")})
-        one.release_many([key(0), key(2)])
-        assert two.claim_many([key(0)]).mine == {key(0)}
-        assert one.claim_many([key(2)]).mine == frozenset(), "nobody releases another's claim"
-        two.close()
-        assert one.claim_many([key(0), key(2), key(3)]).mine == {key(0), key(2), key(3)}
-        assert one.claim_many([]).mine == frozenset()
-
-
-def test_claims_outlive_a_lease_as_long_as_their_holder_lives(postgres, database):
-    url = postgres.url(database, lease=0.6)
-    with open_cache(url) as one, open_cache(url) as two:
-        one.claim_many([key(0)])
-        time.sleep(1.5)
-        assert two.claim_many([key(0)]).mine == frozenset()
-
-
-def test_the_dead_keep_their_claims_for_a_lease_only(postgres, database):
-    url = postgres.url(database, lease=1.5)
-    body = "c = open_cache(sys.argv[1])\nprint(len(c.claim_many([key(0)]).mine), flush=True)\nsys.stdin.read()"
-    child = subprocess.Popen(script(body, url), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def test_a_cache_of_an_earlier_version_is_used_as_it_is(postgres, database, url):
+    """Earlier versions kept claims beside the answers; whatever they left there is in nobody's way."""
     with open_cache(url) as cache:
-        assert child.stdout.readline() == "1\n"
-        child.kill()
-        child.communicate()
-        died = time.monotonic()
-        assert cache.claim_many([key(0)]).mine == frozenset()
-        while not cache.claim_many([key(0)]).mine:
-            time.sleep(0.05)
-        assert time.monotonic() - died > 0.5
+        cache.put_many(answers(0, 2), model="m")
+    postgres.execute("CREATE TABLE clucert_claims (key bytea PRIMARY KEY, owner uuid NOT NULL)", database)
+    postgres.execute("CREATE TABLE clucert_workers (id uuid PRIMARY KEY, expires timestamptz NOT NULL)", database)
+    postgres.execute(f"INSERT INTO clucert_claims VALUES (decode('{key(2)}', 'hex'), gen_random_uuid())", database)
+    with open_cache(postgres.url(database, lease=5)) as cache:
+        cache.put_many(answers(1, 4), model="m")
+        assert cache.get_many([key(i) for i in range(4)]) == answers(0, 4)
+        assert cache.stats().entries == 4
 
 
-def test_many_claimants_of_the_same_questions_never_share_one(url):
-    granted: list[str] = []
-    failures: list[BaseException] = []
-
-    def work(me: int) -> None:
-        try:
-            with open_cache(url) as cache:
-                for i in range(0, 200, 10):
-                    keys = [key(n) for n in range(i, i + 20)]
-                    mine = cache.claim_many(keys if me % 2 else keys[::-1]).mine
-                    granted.extend(mine)
-                    cache.put_many({k: Answer("x") for k in mine}, model="m")
-        except CacheError as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    assert max(Counter(granted).values()) == 1
-    assert len(granted) == 210
-
-
-class Slow:
-    """Answers each query after a moment, and fails at ``fail``."""
-
-    name, deterministic = "test/slow", True
-
-    def __init__(self, asked: list[str], fail: str | None = None) -> None:
-        self.asked, self.fail = asked, fail
-
-    def answer(self, queries):
-        time.sleep(0.05)
-        for query in queries:
-            if query.messages[0].content == self.fail:
-                raise ModelUnavailableError("gone")
-            self.asked.append(query.messages[0].content)
-        return [Answer(q.messages[0].content, usage=Usage(1)) for q in queries]
-
-    def close(self) -> None:
-        pass
-
-
-def test_cached_models_of_two_workers_share_the_questions(url):
-    asked: list[str] = []
-    queries = [Query((Message("user", str(i)),)) for i in range(60)]
-    results: list[list[str]] = []
-
-    def work() -> None:
-        with open_cache(url) as cache:
-            results.append([a.text for a in CachedModel(Slow(asked), cache, chunk=10).answer(queries)])
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [[str(i) for i in range(60)]] * 3
-    assert sorted(asked, key=int) == [str(i) for i in range(60)]
-
-
-def test_a_failure_gives_the_claims_back(url):
-    asked: list[str] = []
-    queries = [Query((Message("user", str(i)),)) for i in range(5)]
+def test_the_first_of_two_answers_to_one_question_stays(url):
     with open_cache(url) as one, open_cache(url) as two:
-        with pytest.raises(ModelUnavailableError):
-            CachedModel(Slow(asked, fail="3"), one).answer(queries)
-        asked.clear()
-        CachedModel(Slow(asked), two).answer(queries)
-    assert asked == ["0", "1", "2", "3", "4"]
+        one.put_many(answers(0, 3, "first "), model="m")
+        two.put_many(answers(2, 5, "second "), model="n")
+        assert two.get_many([key(i) for i in range(5)]) == answers(0, 3, "first ") | answers(3, 5, "second ")
+
+
+def test_a_restart_with_every_pooled_connection_in_use(postgres, url):
+    """All connections of the pool are dead at once; each is found out, and none loses an answer."""
+    with open_cache(url) as cache:
+        failures: list[BaseException] = []
+
+        def work(me: int) -> None:
+            try:
+                for i in range(100):
+                    cache.put_many(answers(me * 1000 + i, me * 1000 + i + 1), model="m")
+            except CacheError as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        postgres.stop("immediate")
+        postgres.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        assert cache.stats().entries == 800
 
 
 def test_the_cache_commands(postgres, url, tmp_path: Path):

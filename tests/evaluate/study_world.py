@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from clucert.cache import answer_key, open_cache
+from clucert.cache.authors import GREETING
 from clucert.cache.keys import ModelIdentity
 from clucert.evaluate.runconfig import StudyConfig, load_config
 from clucert.evaluate.runs import read_records
@@ -83,7 +84,8 @@ class World:
 
     def asked(self) -> list[str]:
         lines = (self.folder / "log.txt").read_bytes().split(b"\n")[:-1]
-        return [json.loads(line) for line in lines]
+        # A process that uses the cache greets the server once, to hear who answers there; that is no question of ours.
+        return [said for line in lines if (said := json.loads(line)) != GREETING]
 
     def wait_for(self, calls: int, process: subprocess.Popen[str]) -> None:
         while process.poll() is None and len(self.asked()) < calls:

@@ -1,4 +1,4 @@
-"""Studies in processes of their own over one PostgreSQL cache: each question is asked once, whoever lives or dies."""
+"""Studies in processes of their own over one PostgreSQL cache: what is stored is never asked again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clucert.cache import cache_stats
 @pytest.fixture
 def shared(postgres: PostgresServer, tmp_path, monkeypatch) -> str:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    return postgres.url(postgres.new_database(), lease=2, patience=30)
+    return postgres.url(postgres.new_database(), patience=30)
 
 
 def start(world: World, shared: str, name: str):
@@ -24,7 +24,9 @@ def start(world: World, shared: str, name: str):
 
 
 @pytest.mark.slow
-def test_two_processes_ask_each_question_once_and_share_the_work(world: World, shared: str, monkeypatch):
+def test_two_processes_at_once_write_the_same_records_and_ask_nothing_twice_each(
+    world: World, shared: str, monkeypatch
+):
     alone = world.run()
     (world.folder / "log.txt").write_text("")
     go = world.folder / "go"
@@ -36,13 +38,11 @@ def test_two_processes_ask_each_question_once_and_share_the_work(world: World, s
     summaries = [world.finish(worker) for worker in workers]
     assert [summary["done"] for summary in summaries] == [ROWS, ROWS]
     asked = Counter(world.asked())
-    assert max(asked.values()) == 1
-    assert asked.total() == alone.spent.calls
-    calls = [summary["spent"]["calls"] for summary in summaries]
-    assert sum(calls) == asked.total()
-    assert min(calls) > 0.1 * asked.total(), "one did nearly all of the work"
+    assert max(asked.values()) <= 2
+    assert len(asked) == alone.spent.calls
+    assert sum(summary["spent"]["calls"] for summary in summaries) == asked.total()
     assert world.records("one") == world.records("two") == world.records("run")
-    assert cache_stats(shared).entries == asked.total()
+    assert cache_stats(shared).entries == len(asked)
     for name in ("one", "two"):
         written = (world.folder / name / "manifest.json").read_text() + (
             world.folder / name / "records.jsonl"
@@ -51,16 +51,14 @@ def test_two_processes_ask_each_question_once_and_share_the_work(world: World, s
 
 
 @pytest.mark.slow
-def test_a_killed_process_delays_the_other_by_its_lease_only(world: World, shared: str):
+def test_what_a_killed_process_has_stored_is_not_asked_again(world: World, shared: str):
     first = start(world, shared, "one")
     world.wait_for(40, first)
     first.kill()
     first.communicate()
     died = len(world.asked())
-    began = time.monotonic()
     summary = world.finish(start(world, shared, "two"))
     assert summary["done"] == ROWS
-    assert time.monotonic() - began > 0.5
     asked = Counter(world.asked())
     assert died < asked.total()
     # What the first one was asking when it died, or had not stored yet, has to be asked again.
@@ -101,7 +99,7 @@ def test_a_server_that_stays_away_ends_the_run_and_the_next_one_pays_for_nothing
     assert max(Counter(world.asked()).values()) == 1
 
 
-def test_a_budget_gives_the_claims_back(world: World, shared: str):
+def test_what_a_budget_stopped_is_gone_on_with_by_another_run(world: World, shared: str):
     first = world.run(cache=shared, max_requests=20)
     assert (first.stopped, first.spent.calls) == ("budget", 20)
     second = world.run(cache=shared, run_dir=str(world.folder / "two"))

@@ -75,10 +75,10 @@ def test_failed_and_unlabelled_rows_stand_where_they_are_said_to() -> None:
         outcome(6, None, prediction=None, failed=True, drawn=99),
     ]
     found = summarise(outcomes, np.random.default_rng(0))
-    assert (found.inputs, found.failed, found.unlabelled, found.scored) == (7, 1, 2, 4)
+    assert (found.inputs, found.failed, found.unlabelled, found.scored) == (7, 1, 2, 5)
     shares = (found.clean_accuracy, found.abstained, found.uncertified)
-    assert [share.value for share in shares if share] == [0.5, 0.25, 0.5]
+    assert [share.value for share in shares if share] == [0.4, 0.2, 0.6]
     assert found.r_avg is not None
-    assert found.r_avg.value == 0.5
-    assert found.coe == pytest.approx(np.std([2, 0, 0, 0]) / 0.5)
+    assert found.r_avg.value == 0.4
+    assert found.coe == pytest.approx(np.std([2, 0, 0, 0, 0]) / 0.4)
     assert found.kept == 54 / 60

@@ -154,6 +154,28 @@ def test_of_a_number_nothing_is_left_aside(number: str, sign: str, unit: str, le
     assert vote == (exact if exact in ("1", "2", "3", "4", "5", "-1") and lead != "I give it " else None)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "Is it classified as positive",
+            "To be positive",
+            "Review: positive",
+            "Choose positive",
+            "Should it be positive",
+        ),
+        *(
+            'negative, I mean {"label": "positive"}',
+            '{"label": "positive"} {"label": "negative"}',
+            '{"not": "positive"}',
+        ),
+        *("The answer is: not positive", "positive (not sure)", "Label: positive (or not)", "positive, negative"),
+    ],
+)
+def test_a_question_an_echo_and_a_correction_are_no_answers(text: str) -> None:
+    assert read(text, ("positive", "negative")) is None
+
+
 @settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_read_without_an_error(text: str) -> None:
@@ -302,6 +324,7 @@ def test_what_was_cut_is_no_vote_but_for_a_scored_label_and_the_head_of_a_refusa
     assert sst2.read(Answer("positive", finish_reason="length")) is None
     assert sst2.read(Answer("positive", (-0.1, -3.0), finish_reason="length")) == "positive"
     assert sst2.read(Answer("positive in the first half but", (-0.1, -3.0), finish_reason="length")) is None
+    assert sst2.read(Answer("positive\nThough the second half", (-0.1, -3.0), finish_reason="length")) is None
     assert sst2.read(Answer("<think> positive", (-0.1, -3.0), finish_reason="length")) is None
     assert load_task("gsm8k").read(Answer("so 3 + 4 = 7", finish_reason="length")) is None
     assert refusal.read(Answer("I'm sorry, but I can't", finish_reason="length")) == "refused"
@@ -349,6 +372,14 @@ def test_reasoning_never_votes(task: str, opening: str, closing: str) -> None:
         # The template may have written the opening mark.
         assert asked.read(Answer(f"{other}{closing}{says}", finish_reason="stop")) == VOTES[task]
         assert asked.read(Answer(f"{says}{closing}{opening}", finish_reason="stop")) is None
+
+
+def test_reasoning_is_all_that_stands_before_its_last_end() -> None:
+    sst2 = load_task("sst2")
+    assert sst2.read(Answer("negative<think>x</think>hm</think>positive")) == "positive"
+    assert sst2.read(Answer("negative<think>x</think>positive")) is None
+    assert sst2.read(Answer("<|channel|>final<|message|>positive<|channel|>analysis")) is None
+    assert sst2.read(Answer("<|channel|>commentary<|message|>positive")) is None
 
 
 # Servers
@@ -425,6 +456,7 @@ def logprobs(said: str, **top: float) -> list[dict[str, Any]]:
         ("yes", logprobs("yes", yes=-0.1, no=-3.0), "yes"),
         ("Yes", logprobs("Yes", Yes=-0.9, yes=-1.5, No=-1.0), "yes"),
         ("yes", logprobs("y", y=-0.1, n=-3.0), "yes"),
+        ("yes", logprobs("y", y=-0.1, yes=-0.5, no=-3.0), "yes"),
         ("yes", logprobs("yes", yes=math.inf, no=-3.0), "yes"),
     ],
 )
@@ -433,7 +465,8 @@ def test_only_whole_labels_are_scored(text: str, tokens: Any, vote: str | None) 
     with asked_of([completion(text, logprobs=tokens)]) as (model, _):
         answer = model.answer([task.query("x")])[0]
     assert task.read(answer) == vote
-    assert answer.label_logprobs is None or fold(tokens[0]["token"]) in ("yes", "no")
+    scores = answer.label_logprobs
+    assert scores is None or (fold(tokens[0]["token"]) in ("yes", "no") and max(scores) <= 0)
 
 
 def test_what_is_no_vote_stays_none_from_the_cache(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from clucert.attacks.base import Ask, Attack, AttackResult, Scored
 from clucert.attacks.victims import Victim
 from clucert.encoders import load_encoder
-from clucert.errors import AuthenticationError, BadAnswerError, InputError, ModelError
+from clucert.errors import BadAnswerError, FatalModelError, InputError, ModelError
 from clucert.protocols import Encoder
 from clucert.types import Encode
 
@@ -83,7 +83,7 @@ def side_by_side(
     In each round the questions of all courses to one victim are one call; a victim that samples (``numbers_draws``)
     numbers the draws of a call, so it is asked about each course separately. When that call fails, each course asks for
     itself, so an error ends only those that meet it: it takes the place of their results. Texts to embed are never put
-    together, because an embedding's last bits depend on its batch. Raises :class:`AuthenticationError`, which every
+    together, because an embedding's last bits depend on its batch. Raises :class:`FatalModelError`, which every
     course would meet.
     """
     line = iter(courses)
@@ -117,7 +117,7 @@ class _Running(Generic[K, T]):
             self.request = self.course.send(reply)
         except StopIteration as stop:
             self.outcome = stop.value
-        except AuthenticationError:
+        except FatalModelError:
             raise
         except (ModelError, InputError) as error:
             self.fail(error)
@@ -148,7 +148,7 @@ def _ask(group: Sequence[_Running[Any, Any]]) -> None:
     questions = [one.request for one in group if isinstance(one.request, Question)]
     try:
         answers = _scored(questions[0].victim, [text for question in questions for text in question.texts])
-    except AuthenticationError:
+    except FatalModelError:
         raise
     except (ModelError, InputError) as error:
         if len(group) == 1:

@@ -12,6 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from clucert.assemble import Assembly, assemble, method_of, smoother_of, task_of
 from clucert.attacks.base import Attack, AttackResult
 from clucert.attacks.driver import SIDE_BY_SIDE, Course, Question, course_of, side_by_side
@@ -23,12 +25,12 @@ from clucert.cache import open_cache
 from clucert.cache.model import CachedModel
 from clucert.driver import Backends
 from clucert.encoders import load_encoder
-from clucert.errors import UsageError
+from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import Example
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.recorder import reason_of
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.runs import Manifest, Record, RunWriter, input_digest, open_run
+from clucert.evaluate.runs import RECORDS, Manifest, Record, RunWriter, input_digest, open_run
 from clucert.evaluate.study import data_notes
 from clucert.methods import load_method
 from clucert.noise import rng_for
@@ -257,16 +259,26 @@ def _report(study: AttackStudy, run: RunWriter, jobs: Sequence[Job]) -> AttackRe
     errors: dict[str, str] = {}
     for job in jobs:
         record = run.records[job.key]
-        result, confirmed = None, None
-        if record.document is not None:
-            fields = dict(record.document)
-            confirmed = fields.pop("confirmed")
-            fields["changes"] = tuple(tuple(change) for change in fields["changes"])
-            result = AttackResult(**fields)
+        stored = None if record.document is None else _read(record.document, run.path / RECORDS, record.id)
         if record.error is not None:
             errors[record.id] = record.error
-        attacked.append(Attacked(job.recipe, job.defence, job.example.id, result, confirmed))
+        attacked.append(Attacked(job.recipe, job.defence, job.example.id, *(stored or (None, None))))
     return AttackReport(run.path, study, tuple(attacked), tuple(attack_rows(attacked)), errors)
+
+
+def _read(document: Mapping[str, Any], file: Path, identity: str) -> tuple[AttackResult, bool | None]:
+    """The result of a record, and whether it was confirmed. Raises :class:`InputError` when it holds none."""
+    fields = {name: value for name, value in document.items() if name != "confirmed"}
+    confirmed = document.get("confirmed")
+    try:
+        if not isinstance(confirmed, bool | None):
+            raise InputError(f"{file}, record {identity!r}: confirmed is neither true nor false; remove that line")
+        # As JSON: there, a tuple is a list.
+        return TypeAdapter(AttackResult).validate_json(json.dumps(fields), strict=True), confirmed
+    except ValidationError as error:
+        first = error.errors()[0]
+        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise InputError(f"{file}, record {identity!r} is no attack's: {wrong}; remove that line") from None
 
 
 def _write(report: AttackReport, folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from clucert.errors import CacheError
 from clucert.types import Answer, Usage
@@ -67,33 +67,6 @@ class AnswerCache(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """What became of questions that were to be claimed; what is in neither field is being asked by somebody else."""
-
-    mine: frozenset[str]
-    """Nobody else asks these until they are stored, released, or this process is dead for a lease."""
-    known: Mapping[str, Answer]
-    """Answered already."""
-
-
-@runtime_checkable
-class ClaimingCache(AnswerCache, Protocol):
-    """A cache whose users ask no question that another one is asking at the moment.
-
-    Claims end when an answer is stored under the key, when they are released, when the cache is closed, and when the
-    process that holds them has been dead for a lease.
-    """
-
-    def claim_many(self, keys: Sequence[str]) -> Claimed:
-        """Claim the questions that are neither answered nor claimed by another process, all in one step."""
-        ...
-
-    def release_many(self, keys: Sequence[str]) -> None:
-        """Give claims back: these questions will not be asked now."""
-        ...
-
-
 def encode_answer(answer: Answer) -> str:
     """``answer`` as strict JSON; a log-probability of -∞ becomes null, and every other number survives exactly.
 
@@ -108,6 +81,7 @@ def encode_answer(answer: Answer) -> str:
             "label_logprobs": None if logprobs is None else [None if p == -math.inf else float(p) for p in logprobs],
             "usage": answer.usage.document(),
             **({} if answer.finish_reason is None else {"finish_reason": answer.finish_reason}),
+            **({} if answer.answered_by is None else {"answered_by": answer.answered_by}),
         },
         allow_nan=False,
         separators=(",", ":"),
@@ -121,10 +95,11 @@ def decode_answer(stored: str | bytes) -> Answer:
         value = json.loads(stored)
         text, logprobs, usage = value["text"], value["label_logprobs"], Usage(**value["usage"])
         numbers = None if logprobs is None else tuple(-math.inf if p is None else float(p) for p in logprobs)
-        finish_reason = value.get("finish_reason")
+        finish_reason, answered_by = value.get("finish_reason"), value.get("answered_by")
         well_formed = (
             isinstance(text, str)
             and isinstance(finish_reason, str | None)
+            and isinstance(answered_by, str | None)
             and all(isinstance(n, int) for n in usage.document().values())
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -133,4 +108,4 @@ def decode_answer(stored: str | bytes) -> Answer:
         raise CacheError("an entry is not an answer")
     if min(usage.document().values()) < 0:  # stored before such a usage was refused: it must not lower a sum
         usage = Usage(1, estimated=1)
-    return Answer(text, numbers, usage, finish_reason)
+    return Answer(text, numbers, usage, finish_reason, answered_by)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, fields
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic_core import to_json
 
+from clucert.redact import clean_base_url
 from clucert.types import Query
 
 KEY_SCHEMA = 2
 """Raised whenever the meaning of a key changes, so that old answers are not taken for new ones."""
 
-_SECRET = re.compile(r"key|token|secret|sig|password|auth|credential", re.IGNORECASE)
 _REQUEST_FIELDS = tuple(f.name for f in fields(Query) if f.name not in ("messages", "seed", "draw"))
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +31,6 @@ class ModelIdentity:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_url", clean_base_url(self.base_url))
-
-
-def clean_base_url(url: str) -> str:
-    """``url`` without user, password and secret parameters, written in one way.
-
-    ``http://host``, ``http://host/`` and ``http://host/v1`` are the same server.
-    """
-    if not url:
-        return ""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    if ":" in host:
-        host = f"[{host}]"
-    if parts.port is not None and parts.port != _DEFAULT_PORTS.get(parts.scheme.lower()):
-        host = f"{host}:{parts.port}"
-    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
-    query = urlencode(sorted((k, v) for k, v in parse_qsl(parts.query) if not _SECRET.search(k)))
-    return urlunsplit((parts.scheme.lower(), host, path, query, ""))
 
 
 def answer_key(model: ModelIdentity, query: Query) -> str | None:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from pydantic import BeforeValidator, InstanceOf, PlainSerializer
+from pydantic import BeforeValidator, InstanceOf, PlainSerializer, SerializationInfo
 
 from clucert.errors import InputError
+from clucert.redact import HIDDEN, SECRET_PARAMETER, redact
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SCHEMES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
-_SECRET = re.compile(r"pass|secret|token|key", re.IGNORECASE)
-_HIDDEN = "***"
 _HOW = "write it like  postgresql+psycopg://user@host/database  (the password may be in PGPASSWORD or ~/.pgpass)"
 
 
@@ -33,8 +32,6 @@ class CacheUrl:
     host: str
     port: int | None
     database: str
-    lease: float | None = None
-    """Seconds for which a process that died keeps its questions from the others (``?lease=60``)."""
     patience: float | None = None
     """Seconds to wait for a server that went away (``?patience=60``)."""
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -50,9 +47,11 @@ class CacheUrl:
             usable = parts.scheme in _SCHEMES and not parts.fragment and "@" not in parts.path + parts.query
             port = parts.port
             options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-            lease, patience = (_seconds(options.pop(name, None)) for name in ("lease", "patience"))
+            # URLs of earlier versions may say for how long a process keeps its questions to itself.
+            options.pop("lease", None)
+            patience = _seconds(options.pop("patience", None))
         except ValueError:
-            usable, port, options, lease, patience = False, None, {}, None, None
+            usable, port, options, patience = False, None, {}, None
         database = unquote(parts.path.strip("/")) if usable else ""
         if not usable or not database or "/" in database:
             raise InputError(f"the cache's URL cannot be used: {_HOW}; special characters in it as %xx")
@@ -63,20 +62,18 @@ class CacheUrl:
             host=parts.hostname or "",
             port=port,
             database=database,
-            lease=lease,
             patience=patience,
-            options={name: value for name, value in options.items() if value != _HIDDEN},
-            password=secret if secret not in ("", _HIDDEN) else None,
+            options={name: value for name, value in options.items() if value != HIDDEN},
+            password=secret if secret not in ("", HIDDEN) else None,
         )
 
     def __str__(self) -> str:
         user = quote(self.user, safe="")
-        secret = f":{_HIDDEN}" if self.password else ""
+        secret = f":{HIDDEN}" if self.password else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        named = {"lease": self.lease, "patience": self.patience}
-        query = {name: f"{value:g}" for name, value in named.items() if value is not None}
-        query |= {name: _HIDDEN if _SECRET.search(name) else value for name, value in self.options.items()}
+        query = {} if self.patience is None else {"patience": f"{self.patience:g}"}
+        query |= {name: HIDDEN if SECRET_PARAMETER.search(name) else value for name, value in self.options.items()}
         at = "@" if user or secret else ""
         shown = f"?{urlencode(query, safe='*/')}" if query else ""
         return f"postgresql+psycopg://{user}{secret}{at}{host}{port}/{quote(self.database)}{shown}"
@@ -86,11 +83,7 @@ class CacheUrl:
 
     def scrub(self, message: str) -> str:
         """``message`` on one line without the password."""
-        for secret in (self.password, *(v for k, v in self.options.items() if _SECRET.search(k))):
-            if secret:
-                for written in {secret, quote(secret, safe="")}:
-                    message = message.replace(written, _HIDDEN)
-        return " ".join(message.split())
+        return redact(message, (self.password, *(v for k, v in self.options.items() if SECRET_PARAMETER.search(k))))
 
 
 CacheLocation = Path | CacheUrl
@@ -105,24 +98,19 @@ def cache_location(written: str | os.PathLike[str] | CacheUrl) -> CacheLocation:
     return Path(written).expanduser()
 
 
-def masked(argument: str) -> str:
-    """A part of a command line as it may be shown: a cache's URL in it loses its password."""
-    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    if not value.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):
-        return argument
-    try:
-        return f"{option}{equals}{CacheUrl.of(value)}"
-    except InputError:
-        return f"{option}{equals}postgresql://{_HIDDEN}"
-
-
 def _parsed(value: object) -> Any:
+    if value in ("False", "false"):
+        # As earlier versions wrote "no cache" down; nobody means a file of that name.
+        return False
     return cache_location(value) if isinstance(value, str) and _URL.match(value) else value
 
 
+def _dumped(value: CacheLocation | Literal[False] | None, info: SerializationInfo) -> Any:
+    return str(value) if isinstance(value, CacheUrl) or (value and info.mode == "json") else value
+
+
 CacheField = Annotated[
-    Path | Annotated[InstanceOf[CacheUrl], PlainSerializer(str, return_type=str)] | Literal[False] | None,
-    BeforeValidator(_parsed),
+    Path | InstanceOf[CacheUrl] | Literal[False] | None, BeforeValidator(_parsed), PlainSerializer(_dumped)
 ]
 """Where a configuration keeps answers: None is the user's cache folder, False nowhere. Dumped without its password."""
 

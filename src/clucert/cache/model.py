@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from clucert.cache.base import AnswerCache, ClaimingCache
+from clucert.cache.authors import ACCEPT, AuthoredCache, Whose, introduction
+from clucert.cache.base import AnswerCache
 from clucert.cache.keys import ModelIdentity, answer_key
-from clucert.errors import BadAnswerError, CacheError
+from clucert.errors import BadAnswerError, ModelUnavailableError
 from clucert.types import Answer, Query, Usage
 
 if TYPE_CHECKING:
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 
 CHUNK = 128
-FIRST_LOOK, LONGEST_LOOK = 0.05, 1.0
-"""Seconds between two looks at what other processes are asking: doubled as long as nothing changes."""
 
 
 @runtime_checkable
@@ -59,6 +56,8 @@ class CachedModel:
         """
         self.model = model
         self.cache = cache
+        whose: Whose | None = getattr(model, "whose", None)
+        self._mine = AuthoredCache(cache, whose)
         self.name = model.name
         self.deterministic = model.deterministic
         self.hits = 0
@@ -70,13 +69,16 @@ class CachedModel:
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer each query, in order. Raises what the model raises, and ``CacheError``."""
         keys = [answer_key(self._who, query) for query in queries]
-        known = self.cache.get_many([key for key in keys if key is not None])
+        found = self.cache.get_many([key for key in keys if key is not None])
+        spent: list[Usage] = []
+        if found and self._mine.must_ask:
+            spent = [
+                answer.usage for answer in self._introduced(queries[next(i for i, k in enumerate(keys) if k in found)])
+            ]
+        known = self._mine.own(found)
         asked = _first_of_each(keys, known)
         fresh: dict[int, Answer] = {}
-        if isinstance(self.cache, ClaimingCache):
-            self._share(self.cache, queries, keys, asked, fresh, known)
-        else:
-            self._ask(queries, keys, asked, fresh)
+        self._ask(queries, keys, asked, fresh)
         first = {keys[i]: i for i in asked}
         answers = []
         reused: list[Usage] = []
@@ -86,41 +88,9 @@ class CachedModel:
                 continue
             stored = known[key] if key in known else fresh[first[key]]
             reused.append(stored.usage)
-            answers.append(dataclasses.replace(stored, usage=Usage()))
+            answers.append(dataclasses.replace(stored, usage=spent.pop() if spent else Usage()))
         self._count(reused)
         return answers
-
-    def _share(
-        self,
-        cache: ClaimingCache,
-        queries: Sequence[Query],
-        keys: Sequence[str | None],
-        asked: Sequence[int],
-        fresh: dict[int, Answer],
-        known: dict[str, Answer],
-    ) -> None:
-        """Ask what no other process is asking, chunk by chunk; then wait for what others do, or take it over."""
-        left = [i for i in asked if keys[i] is not None]
-        self._ask(queries, keys, [i for i in asked if keys[i] is None], fresh)
-        pause = FIRST_LOOK
-        while left:
-            elsewhere: list[int] = []
-            before = len(left)
-            for start in range(0, len(left), self._chunk):
-                part = left[start : start + self._chunk]
-                claimed = cache.claim_many([key for i in part if (key := keys[i]) is not None])
-                known.update(claimed.known)
-                elsewhere += [i for i in part if keys[i] not in claimed.mine and keys[i] not in known]
-                try:
-                    self._ask(queries, keys, [i for i in part if keys[i] in claimed.mine], fresh)
-                except BaseException:
-                    with suppress(CacheError):
-                        cache.release_many(list(claimed.mine))
-                    raise
-            left = elsewhere
-            if left:
-                pause = FIRST_LOOK if len(left) < before else min(2 * pause, LONGEST_LOOK)
-                time.sleep(pause)
 
     def close(self) -> None:
         """Close the model; the cache belongs to whoever opened it."""
@@ -138,7 +108,7 @@ class CachedModel:
             got = dict(zip(indices, answers, strict=True))
             fresh.update(got)
             named = {key: a for i, a in got.items() if (key := keys[i]) is not None}
-            self.cache.put_many(named, model=self.name)
+            self._mine.put_many(named, model=self.name)
 
         if isinstance(model, AnswersEach):
             wanted = [queries[i] for i in asked]
@@ -150,6 +120,13 @@ class CachedModel:
         for start in range(0, len(asked), self._chunk):
             part = asked[start : start + self._chunk]
             keep(part, model.answer([queries[i] for i in part]))
+
+    def _introduced(self, query: Query) -> Sequence[Answer]:
+        """Hear from the model before an answer of the cache is taken for its own."""
+        try:
+            return self.model.answer([introduction(query)])
+        except ModelUnavailableError as error:
+            raise ModelUnavailableError(f"{error} (to use the cache without asking who answers: {ACCEPT})") from None
 
     def _count(self, reused: Iterable[Usage]) -> None:
         with self._lock:

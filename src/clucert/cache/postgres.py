@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from clucert.cache.base import CacheEntry, CacheStats, Claimed, decode_answer, encode_answer
-from clucert.cache.claims import CREATE_CLAIMS, Claims, end_claims
+from clucert.cache.base import CacheEntry, CacheStats, decode_answer, encode_answer
 from clucert.cache.location import CacheUrl
 from clucert.cache.outbox import Outbox
-from clucert.cache.reconnect import Database
 from clucert.closing import Closing
-from clucert.errors import CacheError
+from clucert.errors import CacheError, MissingExtraError
 from clucert.types import Answer
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from psycopg import Connection, Error
+
+    Db = Connection[tuple[Any, ...]]
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
-LEASE = 60.0
-"""Seconds for which a process that died keeps its questions from the others, unless the URL says otherwise."""
 PATIENCE = 60.0
 """Seconds to wait for a server that went away, unless the URL says otherwise."""
+POSTGRES_COMMAND = "pip install 'clucert[postgres]'"
 _CREATION = 0x436C7543  # the advisory lock under which the tables are made
+_TURN = 1.0
+"""Seconds to wait for a connection before another one is tried."""
+_PASSING = frozenset({"57P01", "57P02", "57P03", "53300", "40001", "40P01"})
+"""Shut down by an administrator, after a crash, starting up, too many connections; serialization failure, deadlock."""
+_STARTING = ("starting up", "shutting down", "recovery mode", "not yet accepting connections")
+_PASSWORD = "check the user and the password (PGPASSWORD or ~/.pgpass)"  # noqa: S105 - a hint, no password
+_DATABASE = "create the database (createdb), or name another one"
+_HINTS = {
+    "42501": "let this user create tables in the database's schema, or name another database",
+    "53100": "free some space on the server; what was stored is safe",
+    # A connection that could not be made has no code, only words.
+    "authentication failed": _PASSWORD,
+    "no password supplied": _PASSWORD,
+    "does not exist": _DATABASE,
+}
 
 _CREATE = (
     "CREATE TABLE clucert_schema (version integer NOT NULL)",
     "CREATE TABLE clucert_models (id serial PRIMARY KEY, name text NOT NULL UNIQUE)",
     "CREATE TABLE clucert_answers (id bigserial PRIMARY KEY, key bytea NOT NULL UNIQUE, model integer NOT NULL,"
     " created bigint NOT NULL, answer text NOT NULL)",
-    *CREATE_CLAIMS,
     f"INSERT INTO clucert_schema VALUES ({SCHEMA_VERSION})",  # noqa: S608 - a constant
 )
 # Not to_regclass: it may remember that there was no table when it looked before it had to wait.
@@ -41,13 +57,13 @@ _IS_THERE = (
     " WHERE tablename = 'clucert_schema' AND schemaname = ANY(current_schemas(false)))"
 )
 _VERSION = "SELECT version FROM clucert_schema"
-_GET = "SELECT key, answer FROM clucert_answers WHERE key = ANY(CAST(:keys AS bytea[]))"
-_PUT_MODEL = "INSERT INTO clucert_models (name) VALUES (:model) ON CONFLICT DO NOTHING"
+_GET = "SELECT key, answer FROM clucert_answers WHERE key = ANY(CAST(%(keys)s AS bytea[]))"
+_PUT_MODEL = "INSERT INTO clucert_models (name) VALUES (%(model)s) ON CONFLICT DO NOTHING"
 _PUT = (
     "INSERT INTO clucert_answers (key, model, created, answer)"
-    " SELECT new.key, m.id, :now, new.answer"
-    " FROM unnest(CAST(:keys AS bytea[]), CAST(:answers AS text[])) AS new (key, answer), clucert_models m"
-    " WHERE m.name = :model ON CONFLICT (key) DO NOTHING"
+    " SELECT new.key, m.id, %(now)s, new.answer"
+    " FROM unnest(CAST(%(keys)s AS bytea[]), CAST(%(answers)s AS text[])) AS new (key, answer), clucert_models m"
+    " WHERE m.name = %(model)s ON CONFLICT (key) DO NOTHING"
 )
 _TOTALS = "SELECT count(*), min(created), max(created), pg_total_relation_size('clucert_answers') FROM clucert_answers"
 _BY_MODEL = (
@@ -55,7 +71,7 @@ _BY_MODEL = (
     " GROUP BY m.name ORDER BY count(*) DESC, m.name"
 )
 _CLEAR_ALL = "DELETE FROM clucert_answers"
-_CLEAR_MODEL = "DELETE FROM clucert_answers WHERE model = (SELECT id FROM clucert_models WHERE name = :model)"
+_CLEAR_MODEL = "DELETE FROM clucert_answers WHERE model = (SELECT id FROM clucert_models WHERE name = %(model)s)"
 _EXPORT = (
     "SELECT a.key, m.name, a.created, a.answer FROM clucert_answers a JOIN clucert_models m ON m.id = a.model"
     " ORDER BY a.created, a.id"
@@ -63,9 +79,10 @@ _EXPORT = (
 
 
 class PostgresCache(Closing):
-    """Answers in a PostgreSQL database, shared by threads, processes and machines; a :class:`ClaimingCache`.
+    """Answers in a PostgreSQL database, shared by threads, processes and machines.
 
-    One statement a batch. What ``put_many`` returned from is committed. When the server goes away, every call waits up
+    One statement a batch. Two processes that ask the same question at the same moment both ask it; the first answer
+    stays. What ``put_many`` returned from is committed. When the server goes away, every call waits up
     to ``patience`` seconds for it to come back and then goes on where it was; answers that cannot be stored in that
     time are written to a file of this machine (:class:`clucert.cache.outbox.Outbox`) before :class:`CacheError` is
     raised, and are stored by whoever opens this cache next. One object serves one process: open it again after a fork.
@@ -80,14 +97,14 @@ class PostgresCache(Closing):
         error at once.
         """
         self.url = url
-        self._db = Database(url, timeout or url.patience or PATIENCE)
+        self._db = _Database(url, timeout or url.patience or PATIENCE)
         self._pid = os.getpid()
         self._closed = False
         self._named: set[str] = set()
         self._outbox = Outbox(str(url))
-        self._claims = Claims(self._db, url.lease or LEASE)
         try:
-            self.empty = not self._db.run(self._is_there, first=True)
+            self._db.open()
+            self.empty = not self._db.run(_is_there)
             if create and self.empty:
                 self._db.run(_create_tables)
             if create or not self.empty:
@@ -117,12 +134,10 @@ class PostgresCache(Closing):
         rows = sorted((bytes.fromhex(key), encode_answer(answer)) for key, answer in answers.items())
         keys, written = [key for key, _ in rows], [answer for _, answer in rows]
 
-        def put(db: Connection) -> None:
+        def put(db: Db) -> None:
             if model not in self._named:
                 _execute(db, _PUT_MODEL, model=model)
             _execute(db, _PUT, keys=keys, answers=written, now=now, model=model)
-            if self._claims.begun:
-                end_claims(db, keys)
 
         with self._usable():
             try:
@@ -133,33 +148,6 @@ class PostgresCache(Closing):
             self._named.add(model)
         if self._outbox.used:
             self._send_unsent()
-
-    def claim_many(self, keys: Sequence[str]) -> Claimed:
-        """Claim the questions that are neither answered nor claimed by another process, all in one transaction."""
-        wanted = sorted({bytes.fromhex(key) for key in keys})
-        if not wanted:
-            return Claimed(frozenset(), {})
-
-        def claim(db: Connection) -> tuple[set[bytes], list[Any]]:
-            mine = self._claims.claim(db, wanted)
-            # Looked up once the claims are ours: whoever held one before has stored its answer in the transaction
-            # that ended the claim.
-            known = _rows(db, _GET, keys=wanted)
-            done = sorted(mine & {bytes(row[0]) for row in known})
-            end_claims(db, done)
-            return mine.difference(done), known
-
-        with self._usable():
-            self._claims.begin()
-            mine, known = self._db.run(claim)
-            return Claimed(frozenset(key.hex() for key in mine), self._decoded(known))
-
-    def release_many(self, keys: Sequence[str]) -> None:
-        """Give claims back."""
-        held = sorted({bytes.fromhex(key) for key in keys})
-        if held:
-            with self._usable():
-                self._db.run(lambda db: self._claims.release(db, held))
 
     def stats(self) -> CacheStats:
         """Count what is stored; ``size_bytes`` is what the answers and their indices take on the server."""
@@ -183,7 +171,7 @@ class PostgresCache(Closing):
             else:
                 deleted = self._db.run(lambda db: _execute(db, _CLEAR_MODEL, model=model).rowcount)
             with suppress(CacheError):
-                self._db.alone("VACUUM clucert_answers")
+                self._db.alone(b"VACUUM clucert_answers")
         return int(deleted)
 
     def export(self) -> Iterator[CacheEntry]:
@@ -191,18 +179,14 @@ class PostgresCache(Closing):
         if self.empty:
             return
         with self._usable():
-            for key, model, created, stored in self._db.stream(_EXPORT):
+            for key, model, created, stored in self._db.stream(_EXPORT.encode()):
                 yield CacheEntry(bytes(key).hex(), model, created, self._decode(stored))
 
     def close(self) -> None:
-        """Give the claims back and close the connections; calling it twice is harmless."""
+        """Close the connections; calling it twice is harmless."""
         if not self._closed:
             self._closed = True
-            self._claims.end()
             self._db.close()
-
-    def _is_there(self, db: Connection) -> bool:
-        return bool(_rows(db, _IS_THERE)[0][0])
 
     def _check_version(self) -> None:
         self.empty = False
@@ -237,19 +221,139 @@ class PostgresCache(Closing):
         yield
 
 
-def _create_tables(db: Connection) -> None:
+class _Database:
+    """A pool of connections to ``url``; what a lost connection interrupted is done again. Thread-safe."""
+
+    def __init__(self, url: CacheUrl, patience: float) -> None:
+        try:
+            import psycopg
+            from psycopg_pool import ConnectionPool
+        except ImportError as error:
+            raise MissingExtraError("PostgreSQL support (psycopg, psycopg_pool)", POSTGRES_COMMAND) from error
+        self._url, self._patience = url, patience
+        self._gave_up = False
+        self._passing = (psycopg.OperationalError, psycopg.InterfaceError)
+        self._error = psycopg.Error
+        self._connect: Callable[..., Db] = psycopg.connect
+        self._to: dict[str, Any] = {
+            "connect_timeout": 10,
+            "application_name": "clucert",
+            **url.options,
+            **{"user": url.user, "host": url.host, "port": url.port, "dbname": url.database, "password": url.password},
+        }
+        self._to = {name: value for name, value in self._to.items() if value not in (None, "")}
+        # What the pool has to say about lost connections is not for the user's terminal.
+        logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
+        # A failed connection is given up at once: `run` asks for the next one.
+        self._pool = ConnectionPool(
+            kwargs=self._to, min_size=0, max_size=4, open=False, reconnect_timeout=0, num_workers=1
+        )
+
+    def open(self) -> None:
+        """See that the server is there; one that is starting is waited for. Raises :class:`CacheError`."""
+        deadline = time.monotonic() + self._patience
+        while (error := self._problem()) is not None:
+            if not _is_starting(error) or time.monotonic() > deadline:
+                raise CacheError(self._explain(error)) from None
+            time.sleep(0.1)
+        self._pool.open()
+
+    def run(self, work: Callable[[Db], T]) -> T:
+        """``work`` in one transaction, repeated from its start when the connection is lost or it met a conflict.
+
+        ``work`` must be harmless to repeat: a commit whose reply was lost is repeated, too. Waits up to ``patience``
+        seconds in all for a server that went away; not again once it has been waited for in vain. Raises
+        :class:`CacheError`.
+        """
+        if self._gave_up and (problem := self._problem()) is not None:
+            raise CacheError(self._explain(problem)) from None
+        deadline = time.monotonic() + self._patience
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                with self._pool.connection(timeout=min(_TURN, max(left, 0.01))) as connection:
+                    result = work(connection)
+            except self._error as error:
+                passing = self._is_passing(error)
+                if not passing or left <= 0:
+                    self._gave_up = passing
+                    # Not chained: the driver's frames hold the password.
+                    raise CacheError(self._explain(self._problem() or error if passing else error)) from None
+            else:
+                self._gave_up = False
+                return result
+            time.sleep(0.02)
+
+    def alone(self, statement: bytes) -> None:
+        """One ``statement`` outside of any transaction, not repeated. Raises :class:`CacheError`."""
+        with self._explained(), self._connect(**self._to, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def stream(self, statement: bytes) -> Iterator[tuple[Any, ...]]:
+        """Rows of ``statement`` as of now, fetched as they are read. Raises :class:`CacheError`; not repeated."""
+        with self._explained(), self._connect(**self._to) as connection, connection.cursor("clucert_rows") as cursor:
+            cursor.itersize = 1000
+            yield from cursor.execute(statement)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except self._error as error:
+            raise CacheError(self._explain(error)) from None
+
+    def _problem(self) -> Error | None:
+        """Why no connection can be made now; None when one can."""
+        try:
+            self._connect(**self._to).close()
+        except self._error as error:
+            return error
+        return None
+
+    def _is_passing(self, error: Error) -> bool:
+        """Whether the server, or another transaction, is the problem, and not the request."""
+        if error.sqlstate is None:
+            # Neither a connection that broke nor one that could not be made has a code.
+            return isinstance(error, self._passing)
+        return error.sqlstate in _PASSING or error.sqlstate.startswith("08")
+
+    def _explain(self, error: Error) -> str:
+        # The rest of a server's message may repeat the row, and with it the answer.
+        reason = self._url.scrub(error.diag.message_primary or str(error)).removeprefix("connection failed: ")
+        reason = reason if len(reason) <= 200 else f"{reason[:197]}…"
+        # With FATAL, a server is there and refuses for a reason that time does not mend.
+        if self._is_passing(error) and ("FATAL:" not in reason or _is_starting(error)):
+            waited = f"was away for {self._patience:g} s" if self._gave_up else "cannot be reached"
+            return f"{self._url} {waited} ({reason}): start it, and run the same command again"
+        words = error.sqlstate or reason
+        hint = next((hint for word, hint in _HINTS.items() if word in words), "name another cache, or go without one")
+        return f"{self._url} cannot be used ({reason}): {hint}"
+
+
+def _is_starting(error: Error) -> bool:
+    return error.sqlstate == "57P03" or any(words in str(error) for words in _STARTING)
+
+
+def _is_there(db: Db) -> bool:
+    return bool(_rows(db, _IS_THERE)[0][0])
+
+
+def _create_tables(db: Db) -> None:
     # Only one of many that begin at once makes them; the others find them made.
-    _execute(db, "SELECT pg_advisory_xact_lock(:lock)", lock=_CREATION)
-    if not _rows(db, _IS_THERE)[0][0]:
+    db.execute("SELECT pg_advisory_xact_lock(%s)", (_CREATION,))
+    if not _is_there(db):
         for statement in _CREATE:
-            _execute(db, statement)
+            db.execute(statement.encode())
 
 
-def _execute(db: Connection, statement: str, **values: Any) -> Any:
-    from sqlalchemy import text
+def _execute(db: Db, statement: str, **values: Any) -> Any:
+    # As bytes: only a literal string may be given as one, so that nobody writes a value into it.
+    return db.execute(statement.encode(), values)
 
-    return db.execute(text(statement), values)
 
-
-def _rows(db: Connection, statement: str, **values: Any) -> list[Any]:
-    return list(_execute(db, statement, **values).all())
+def _rows(db: Db, statement: str, **values: Any) -> list[Any]:
+    return list(_execute(db, statement, **values))

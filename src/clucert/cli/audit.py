@@ -19,7 +19,7 @@ from clucert.cli.options import CACHE_HELP
     "--level", type=float, default=0.001, show_default=True, help="Probability of calling a sound claim broken."
 )
 @click.option("--cache", help=CACHE_HELP)
-@click.option("--base-url", help="Server to use instead of the run's.")
+@click.option("--base-url", help="The run's server, which is asked only where you name it here, or another one.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, the texts included.")
 def audit(
     run: Path,

@@ -47,6 +47,12 @@ _MODEL = (
     click.option("--max-connections", type=int, help="Calls under way at once.  [32]"),
     click.option("--temperature", type=float, help="Of the base classifier.  [0]"),
     DETERMINISTIC,
+    click.option(
+        "--accept-model-change",
+        is_flag=True,
+        default=None,
+        help="Go on, and use the cache, though the server says that another model answers than before.",
+    ),
 )
 CACHE_HELP = "File to keep answers in, or postgresql+psycopg://USER@HOST/DB to share them.  [the user's cache folder]"
 _CACHE = (

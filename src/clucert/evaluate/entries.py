@@ -29,7 +29,7 @@ class Group:
 class Entry:
     """What is asked: one query, and all who wait for its answer."""
 
-    __slots__ = ("abandoned", "call", "claimed", "key", "query", "share", "waiting")
+    __slots__ = ("abandoned", "call", "key", "query", "share", "waiting")
 
     def __init__(self, query: Query, key: str | None) -> None:
         self.query, self.key = query, key
@@ -38,8 +38,6 @@ class Entry:
         self.call: asyncio.Future[Answer] | None = None
         """Under way, where it can be hung up on."""
         self.abandoned = False
-        self.claimed = False
-        """No other process asks it: see :mod:`clucert.evaluate.claims`."""
 
     @property
     def wanted(self) -> bool:

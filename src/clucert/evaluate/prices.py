@@ -9,8 +9,8 @@ from decimal import Decimal, InvalidOperation
 from importlib.metadata import version
 from typing import Any
 
-from clucert.cache.keys import clean_base_url
 from clucert.errors import UsageError
+from clucert.redact import clean_base_url
 from clucert.types import Usage
 
 _BATCH = {"processing": "batch"}

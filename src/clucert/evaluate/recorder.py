@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from clucert import document
 from clucert.errors import CluCertError
 from clucert.evaluate.data import Example
-from clucert.evaluate.plan import scrub
 from clucert.evaluate.runs import Record, RunWriter, input_digest
 from clucert.evaluate.scheduler import Outcome
+from clucert.redact import redact
 
 
 class Recorder:
@@ -63,4 +63,4 @@ def record_of(outcome: Outcome[Example]) -> Record:
 
 def reason_of(error: CluCertError) -> str:
     """Why an input failed, in one line without secrets."""
-    return scrub(str(error)) or type(error).__name__
+    return redact(str(error)) or type(error).__name__

@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clucert.closing import Closing
 from clucert.errors import CluCertError, InputError, UsageError
@@ -31,6 +31,7 @@ LOCK = "lock"
 
 Json = dict[str, Any]
 Status = Literal["done", "failed"]
+Count = Annotated[int, Field(ge=0, strict=True)]
 
 
 class RunError(CluCertError):
@@ -48,10 +49,16 @@ class Record(BaseModel):
     error: str | None = None
     document: Json | None = None
     """The certificate (docs/json.md). Its ``cost`` is what the input costs with an empty cache."""
-    reused: Json | None = None
+    reused: dict[str, Count] | None = None
     """The part of that cost that was not paid for now, because the answers were known: calls and tokens."""
     input: str
     """Digest of the id, text and gold label (:func:`input_digest`)."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.status == "done" and self.document is None:
+            raise ValueError("it is done and has no document")
+        return self
 
 
 class Data(BaseModel):
@@ -61,7 +68,7 @@ class Data(BaseModel):
 
     path: str
     sha256: str
-    rows: int
+    rows: Count
     label_map: dict[str, str] = Field(default_factory=dict)
     """What was read as which label, where the data write it otherwise, such as 0: negative."""
 
@@ -103,17 +110,9 @@ class Manifest(BaseModel):
 NOT_COMPARED = frozenset(
     {
         # How a run is carried out, not what it finds.
-        *("batch", "cache", "fail_fast", "fail_under", "in_flight", "junit", "leave_out_failed", "max_connections"),
-        *(
-            "max_cost",
-            "max_requests",
-            "max_retries",
-            "max_tokens",
-            "price_cached",
-            "price_input",
-            "price_output",
-            "run_dir",
-        ),
+        *("accept_model_change", "batch", "cache", "fail_fast", "fail_under", "in_flight", "junit", "leave_out_failed"),
+        *("max_connections", "max_cost", "max_requests", "max_retries", "max_tokens", "price_cached", "price_input"),
+        *("price_output", "run_dir"),
         *("engine", "ray_address", "timeout", "workers", "worker_cpus", "worker_env", "worker_gpus"),
         # Compared by what they come to: the examples, the method's parameters, the contents of files.
         *("attack_column", "data", "format", "id_column", "label_column", "label_map", "limit", "quoted", "sample"),
@@ -261,7 +260,7 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise InputError(f"{path} is no run directory: {file} cannot be read ({error.strerror})") from None
     except ValidationError as error:
-        raise InputError(f"{file} is damaged: {error.errors()[0]['msg']}; name another --run-dir") from None
+        raise InputError(f"{file} is damaged: {_wrong(error)}; name another --run-dir") from None
     if manifest.schema_version > SCHEMA_VERSION:
         raise InputError(f"{file} has schema {manifest.schema_version}, newer than {SCHEMA_VERSION}: upgrade clucert")
     return manifest
@@ -280,7 +279,7 @@ def read_records(path: Path) -> tuple[dict[str, Record], int, bool]:
         try:
             record = Record.model_validate_json(line)
         except ValidationError as error:
-            raise InputError(f"{file}:{number} is damaged: {error.errors()[0]['msg']}; remove that line") from None
+            raise InputError(f"{file}:{number} is damaged: {_wrong(error)}; remove that line") from None
         # Popped first, so that the order is that of the last records.
         records.pop(record.id, None)
         records[record.id] = record
@@ -363,6 +362,12 @@ def _why_not(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"no space left for {path}: free some and run the same command again; what was recorded is safe"
     return f"{path} cannot be written ({error.strerror}): make it writable, or name another --run-dir"
+
+
+def _wrong(error: ValidationError) -> str:
+    """The first field that is wrong, and why."""
+    first = error.errors()[0]
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
 
 
 def _short(value: Any) -> str:

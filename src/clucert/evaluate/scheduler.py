@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from clucert.driver import Cost
-from clucert.errors import AuthenticationError, BudgetExceededError, CluCertError, InputError, ModelError
+from clucert.errors import BudgetExceededError, CluCertError, FatalModelError, InputError, ModelError
 from clucert.evaluate.conductor import Conductor, Course, Crew
 from clucert.protocols import Steps
 from clucert.types import Usage
@@ -131,7 +131,7 @@ class Scheduler:
         result, error = None, None
         try:
             result = await self._conductor.run(course, self.crew)
-        except AuthenticationError:
+        except FatalModelError:
             raise
         except (ModelError, InputError) as failure:
             error = failure

@@ -7,16 +7,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
 from clucert.errors import AuthenticationError, InputError
+from clucert.redact import SECRET_PARAMETER, redact
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
 """Sent where a server needs no key, because the client wants one."""
 
 _VERSION = re.compile(r"/v\d+\w*(?=/|$)")
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|key|gsk|hf|xai)[-_][\w-]{8,}|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +32,17 @@ class Endpoint:
         """From a URL with or without ``/v1`` and with or without ``user:password@``; ``key`` may be missing."""
         parts = _split(url)
         base = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], _versioned(parts.path), "", ""))
+        told = [value for name, value in parse_qsl(parts.query) if SECRET_PARAMETER.search(name)]
         if parts.username is None:
-            return cls(base, f"Bearer {key or NO_KEY}", (key,) if key else ())
+            return cls(base, f"Bearer {key or NO_KEY}", tuple(filter(None, (key, *told))))
         user, password = unquote(parts.username), unquote(parts.password or "")
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         written = (parts.password, parts.username) if parts.password else (parts.username,)
-        return cls(base, f"Basic {token}", tuple(s for s in (token, password, user, *written, key) if s))
+        return cls(base, f"Basic {token}", tuple(s for s in (token, password, user, *written, key, *told) if s))
 
     def scrub(self, message: str) -> str:
         """``message`` on one line, at most 300 characters, with the key, and whatever looks like one, replaced."""
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            message = message.replace(secret, "***")
-        message = " ".join(_KEY_LIKE.sub("***", message).split())
-        return message if len(message) <= 300 else f"{message[:297]}…"
+        return redact(message, self.secrets, limit=300)
 
 
 def openai_endpoint(base_url: str | None, env: Mapping[str, str]) -> Endpoint:

@@ -36,6 +36,8 @@ class ModelOptions:
     """What the task will sample at; above 0 a remote model is not deterministic."""
     deterministic: bool = False
     """The user's word that a server answers equal questions alike at temperature 0."""
+    accept_model_change: bool = False
+    """Take whoever answers at an address for the same model as before."""
     context: int = 4096
     """Longest prompt plus answer of a local GGUF model, in tokens."""
 

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future, as_completed
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
+from clucert.cache.authors import Whose, entry_of
 from clucert.errors import (
     AuthenticationError,
     InputError,
+    ModelChangedError,
     ModelError,
     ModelStatusError,
     ModelTimeoutError,
@@ -31,6 +34,8 @@ from clucert.types import Answer, Query
 if TYPE_CHECKING:
     from clucert.models.load import ModelOptions
 
+_LIST_SECONDS = 5.0
+"""How long an answer waits for the server's model list at most."""
 MAX_WAIT = 30.0
 """Longest wait between two tries, in seconds, whatever ``Retry-After`` says."""
 _RETRIED = frozenset({408, 409, 429})
@@ -59,6 +64,8 @@ class OpenAIModel:
         self.deterministic = options.deterministic and options.temperature == 0
         self._model, self._endpoint, self._options, self._max_wait = model, endpoint, options, max_wait
         self._dialect = Dialect()
+        self.whose = Whose(endpoint.base_url, accept=options.accept_model_change)
+        self._listing: Future[None] | None = None
         self._answered = False
         self._jitter = np.random.default_rng()
         self._loop = asyncio.new_event_loop()
@@ -117,6 +124,10 @@ class OpenAIModel:
         # The official client belongs to one loop.
         return await asyncio.wrap_future(self._submit(self._ask(query)))
 
+    async def introduce(self, query: Query) -> Answer:
+        """Answer one query, so that it is known who answers here."""
+        return await self.answer_async(query)
+
     async def reach(self, timeout: float) -> None:
         """Ask the server for its models, once, from any event loop.
 
@@ -149,8 +160,8 @@ class OpenAIModel:
         return request_of(self._model, query, self._dialect)
 
     def read(self, body: object, query: Query) -> Answer:
-        """Read a completion. Raises :class:`BadAnswerError` when it is none."""
-        return answer_of(body, query)
+        """Read a completion. Raises :class:`BadAnswerError` when it is none, and :class:`ModelChangedError`."""
+        return self.whose.heard(answer_of(body, query))
 
     def learn(self, refusal: str, query: Query) -> bool:
         """Whether ``query`` reads differently now that the server has said ``refusal`` to it."""
@@ -204,6 +215,10 @@ class OpenAIModel:
 
     async def _close(self) -> None:
         self.release()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         await self._client.close()
 
     def _line(self) -> _Line:
@@ -225,19 +240,55 @@ class OpenAIModel:
 
     async def _ask(self, query: Query, line: _Line | None = None, stop: asyncio.Event | None = None) -> Answer:
         line = line or self._line()
+        if self._listing is None:
+            self._listing = self._submit(self._list())
         async with line.slots:
             tries = 0
             while stop is None or not stop.is_set():
                 failure = await self._try(query, line.fast)
                 if isinstance(failure, Answer):
                     self._answered = True
-                    return failure
+                    return await self._signed(failure, again=tries > 0)
                 wait = self._wait(failure, tries)
                 if wait is None:
                     raise self._error(failure) from None
                 tries += 1
                 await _sleep(wait, stop)
         raise asyncio.CancelledError
+
+    async def _signed(self, answer: Answer, *, again: bool) -> Answer:
+        """``answer`` with its author; ``again`` where the server was away, and may be another one now."""
+        if again:
+            self._listing = self._submit(self._list())
+        await self.know_list()
+        return self.whose.heard(answer)
+
+    async def _list(self) -> None:
+        """Note what the server's model list says of the model, where it has one. Raises ModelChangedError."""
+        from openai import APIError
+
+        # A list that was missed by bad luck would make another author of this one: it is asked for twice.
+        patient = self._client.with_options(timeout=min(self._options.timeout, _LIST_SECONDS), max_retries=1)
+        try:
+            reply = await patient.models.with_raw_response.list()
+            entry = entry_of(from_json(reply.http_response.content), self._model, time.time())
+        except (APIError, ValueError):
+            return
+        self.whose.listed(entry)
+
+    async def know_list(self) -> None:
+        """See that the model list was looked at, from any event loop. Raises :class:`ModelChangedError`."""
+        if self._listing is None:
+            self._listing = self._submit(self._list())
+        if self._listing.done() and self._listing.exception() is None:
+            return
+        try:
+            # Shielded: whoever waits here may be cancelled, and others wait for it, too.
+            await asyncio.shield(asyncio.wrap_future(self._listing))
+        except ModelChangedError:
+            # Said once: whoever goes on all the same goes on with the new one.
+            self._listing = None
+            raise
 
     async def _try(self, query: Query, fast: KeepAlive | None) -> Answer | Exception:
         """One request, repeated at once in another dialect when the server refuses a part of it."""

@@ -19,6 +19,7 @@ class WatchedModel:
         self.model, self._watch = model, watch
         self.name = model.name
         self.deterministic = model.deterministic
+        self.whose = getattr(model, "whose", None)
         self.calibrate = bool(getattr(model, "calibrate", False))
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:

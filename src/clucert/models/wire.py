@@ -58,6 +58,7 @@ class _Choice(TypedDict):
     message: _Message
     finish_reason: NotRequired[str | None]
     logprobs: NotRequired[_Logprobs | None]
+    error: NotRequired[Any]
 
 
 class _PromptDetails(TypedDict):
@@ -73,6 +74,8 @@ class _Usage(TypedDict):
 class _Completion(TypedDict):
     choices: Annotated[list[_Choice], Field(min_length=1)]
     usage: NotRequired[_Usage | None]
+    model: NotRequired[Any]
+    system_fingerprint: NotRequired[Any]
 
 
 _COMPLETION = TypeAdapter(_Completion)
@@ -147,13 +150,17 @@ def _answer(completion: _Completion, query: Query) -> Answer:
     text, ended = _said(message, choice.get("finish_reason"))
     tokens = (logprobs.get("content") if logprobs else None) or []
     scores = label_scores(query.labels, text, tokens[0]) if query.labels and tokens else None
+    # Routers report the failure of whom they asked inside of an answer.
+    ended = "error" if choice.get("error") else ended
+    named = (completion.get("model"), completion.get("system_fingerprint"))
+    author = " ".join(name for name in named if isinstance(name, str) and name)[:200] or None
     usage = _usage(used or {}, query, text)
     if not usage.estimated:
         _check_not_truncated(query, usage.input)
         if ended is None and usage.output >= query.max_tokens:
             # A server that does not say why an answer ended: it has all the tokens that were asked for.
             ended = "length"
-    return Answer(text, scores, usage, ended)
+    return Answer(text, scores, usage, ended, author)
 
 
 MOST_TOKENS = 10_000_000

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clucert.audit import FILE, SCHEMA_VERSION
 from clucert.errors import InputError
 
 Kind = Literal["published", "proved"]
 Threat = Literal["word", "synonym"]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Row(_Stored):
@@ -23,12 +25,18 @@ class Row(_Stored):
 
     radius: Kind
     threat: Threat
-    tried: int
-    broken: int
-    share: float
-    low: float | None
-    high: float | None
-    texts: int
+    tried: Count
+    broken: Count
+    share: Share
+    low: Share | None
+    high: Share | None
+    texts: Count
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.broken > self.tried:
+            raise ValueError(f"{self.broken} of {self.tried} claims broken")
+        return self
 
 
 class Claim(_Stored):
@@ -36,7 +44,7 @@ class Claim(_Stored):
 
     kind: Kind
     threat: Threat
-    radius: int
+    radius: Count
     answer: str
     domain: str | None = None
     """``refined`` where the radius counts words of the refined text; None in audits of earlier versions."""
@@ -52,15 +60,15 @@ class Attempt(_Stored):
     text: str
     changed: list[tuple[str, str]]
     answer: str | None
-    p_value: float
+    p_value: Share
 
 
 class Audited(_Stored):
     """The part of ``audit.json`` that is shown."""
 
     schema_version: int
-    alpha: float
-    certified: int
+    alpha: Share
+    certified: Count
     rows: list[Row]
     attempts: list[Attempt]
     failed: dict[str, str]
@@ -78,7 +86,9 @@ def read_audit(run: Path) -> Audited | None:
     try:
         found = Audited.model_validate_json(content)
     except ValidationError as error:
-        raise InputError(f"{path} is no audit ({error.errors()[0]['msg']}): run clucert audit again") from None
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path} is no audit ({where}: {first['msg']}): run clucert audit again") from None
     if found.schema_version > SCHEMA_VERSION:
         raise InputError(f"{path} has schema {found.schema_version}, newer than {SCHEMA_VERSION}: upgrade clucert")
     return found

@@ -12,9 +12,9 @@ from clucert import errors
 from clucert.cache.keys import ModelIdentity
 from clucert.errors import CluCertError, ClusterError
 from clucert.evaluate.leases import Grant, Report
-from clucert.evaluate.plan import scrub
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.scheduler import Outcome
+from clucert.redact import redact
 
 Rows = tuple[tuple[str, str], ...]
 """Id and text of each input. Gold labels stay with the driver."""
@@ -47,7 +47,7 @@ class Trouble:
     @classmethod
     def of(cls, error: Exception, where: str = "") -> Trouble:
         """``error`` of a worker; ``where`` comes first in its message. What is no CluCertError is a bug: says where."""
-        message = scrub(str(error)) or type(error).__name__
+        message = redact(str(error)) or type(error).__name__
         if not isinstance(error, CluCertError):
             frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "clucert" in frame.filename]
             place = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from clucert.errors import ClusterError, MissingExtraError, UsageError
-from clucert.evaluate.plan import scrub
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.redact import redact
 
 RAY_COMMAND = "pip install 'clucert[ray]'"
 TRY = 5.0
@@ -141,4 +141,4 @@ def last_line(error: BaseException) -> str:
     """The most telling line of Ray's long messages, without secrets."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if "died because" in line or "Error:" in line]
-    return scrub((telling or lines or [type(error).__name__])[-1])[:300]
+    return redact((telling or lines or [type(error).__name__])[-1])[:300]

@@ -1,0 +1,54 @@
+"""More questions than one batch of the cache, on a file and on a server: each is asked once and answered."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from clucert.cache import CachedModel, open_cache
+from clucert.types import Answer, Message, Query, Usage
+
+
+class Streaming:
+    """Hands over each answer as it arrives, as a model behind a server does."""
+
+    name, deterministic = "test/streaming", True
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+
+    def answer(self, queries):
+        answers = {}
+        self.answer_each(queries, answers.__setitem__)
+        return [answers[i] for i in range(len(queries))]
+
+    def answer_each(self, queries, done):
+        for i, query in enumerate(queries):
+            self.asked[query.messages[0].content] += 1
+            done(i, Answer(f"to {query.messages[0].content}", usage=Usage(1)))
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    if request.param == "sqlite":
+        return str(tmp_path / "answers.sqlite")
+    server = request.getfixturevalue("postgres")
+    return server.url(server.new_database())
+
+
+@pytest.mark.parametrize("count", [128, 129, 306, 1000])
+def test_each_of_many_questions_is_asked_once_and_answered(where, count):
+    queries = [Query((Message("user", str(i)),)) for i in range(count)]
+    model = Streaming()
+    with open_cache(where) as cache:
+        assert [a.text for a in CachedModel(model, cache).answer(queries)] == [f"to {i}" for i in range(count)]
+        again = CachedModel(Streaming(), cache)
+        assert [a.text for a in again.answer(queries)] == [f"to {i}" for i in range(count)]
+        assert again.model.asked.total() == 0
+    assert set(model.asked.values()) == {1}
+    assert model.asked.total() == count
