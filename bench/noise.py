@@ -199,7 +199,7 @@ def install(cache: Path) -> dict[str, Path]:
     """The Python of each environment, made where it is missing."""
     pythons = {"": Path(sys.executable)}
     for name, packages in PEERS.items():
-        limits = ["-c", HERE / "constraints-textattack.txt"] if name == "textattack" else []
+        limits = ["-c", HERE / "textattack/constraints.txt"] if name == "textattack" else []
         pythons[name] = environment(cache / name, [*limits, *packages])
     return pythons
 

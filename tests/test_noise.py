@@ -185,11 +185,6 @@ class TestSynonymRecovery:
         assert len(counts) == 12
         assert chisquare(list(counts.values())).pvalue > ALMOST_NEVER
 
-    def test_canonical_replaces_retained_words_by_their_representative(self) -> None:
-        canonical = tuple(sorted(pool)[0] for pool in POOLS)
-        for row, words in zip(ROWS, self.draws(ROWS, retained="canonical", canonical=canonical), strict=True):
-            assert all(word == canonical[i] for i, word in enumerate(words) if row[i])
-
     def test_a_pool_is_a_set(self) -> None:
         assert SynonymRecovery([("a", "b", "a")]).pools == (("a", "b"),)
 
@@ -225,12 +220,6 @@ class TestSynonymRecovery:
     def test_wrong_arguments_are_refused(self) -> None:
         with pytest.raises(InputError, match="empty"):
             SynonymRecovery([("a",), ()])
-        with pytest.raises(InputError, match="both or neither"):
-            SynonymRecovery([("a",)], retained="canonical")
-        with pytest.raises(InputError, match="both or neither"):
-            SynonymRecovery([("a",)], canonical=("a",))
-        with pytest.raises(InputError, match="one for each"):
-            SynonymRecovery([("a",)], retained="canonical", canonical=("a", "b"))
         with pytest.raises(InputError, match="this very text"):
             finish(SynonymRecovery([("a",)]).recover(TEXT, ROWS, np.random.default_rng(0), "certify"))
 

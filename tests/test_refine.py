@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from clucert.encoders import MiniLmEncoder
 from clucert.errors import InputError, UnknownNameError
-from clucert.refine import EmbeddingRefiner, LlmRefiner, NoRefiner, Refinement, keep_words, load_refiner
-from clucert.types import Encode, Generate, Query
+from clucert.refine import EmbeddingRefiner, LlmRefiner, NoRefiner, keep_words, load_refiner
+from clucert.types import Encode, Generate, Query, Refinement
 from clucert.words import WordedText, split
 from tests.strategies import ordinary_texts, texts
 

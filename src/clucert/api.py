@@ -55,7 +55,7 @@ class Certification:
 
         console = Console(width=120, highlight=False, color_system=None, soft_wrap=True)
         with console.capture() as captured:
-            print_certified(console, self)
+            print_certified(console, self.certificate, self.cost)
         return captured.get().rstrip()
 
 

@@ -185,7 +185,7 @@ class Channel:
             self._original = (yield Encode([self.text.text], stage))[0]
         embeddings = yield Encode(texts, stage)
         yield Phase("cluster")
-        return self.denoiser.select(embeddings, self._original).kept
+        return self.denoiser.select(embeddings, self._original)
 
     def _named(self, votes: Sequence[Vote]) -> Sequence[Vote]:
         """The votes, a reserved name as None. Raises BadAnswerError for what is no label of a closed set."""

@@ -29,23 +29,6 @@ NOISE = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """What the filter kept of a batch of N samples, and why it dropped the others."""
-
-    kept: NDArray[np.bool_]
-    """Shape (N,)."""
-    below_threshold: int
-    """Samples with a similarity below τ."""
-    outside_cluster: int
-    """Samples that pass τ, outside the largest cluster."""
-
-    @property
-    def dropped(self) -> int:
-        """``below_threshold + outside_cluster``."""
-        return self.below_threshold + self.outside_cluster
-
-
-@dataclass(frozen=True, slots=True)
 class Denoiser:
     """The filter: ``clusterer`` over the samples whose cosine similarity to the original is at least ``threshold`` (τ).
 
@@ -68,8 +51,8 @@ class Denoiser:
         """Whether anything can be dropped; if not, nobody needs to embed the samples."""
         return self.clusterer.name != "none"
 
-    def select(self, embeddings: Floats, original: Floats) -> Selection:
-        """Filter unit rows, shape (N, d), against the original text's, shape (d,).
+    def select(self, embeddings: Floats, original: Floats) -> NDArray[np.bool_]:
+        """Which unit rows, shape (N, d), stay against the original text's, shape (d,): a mask of shape (N,).
 
         The largest cluster is kept. Of equally large ones the one whose centroid is nearest to the original wins, then
         the one with the first sample. When no sample reaches τ, or the clusterer calls all of them noise, nothing is
@@ -77,7 +60,7 @@ class Denoiser:
         """
         samples = len(embeddings)
         if not self.needs_embeddings or samples == 0:
-            return Selection(np.ones(samples, np.bool_), 0, 0)
+            return np.ones(samples, np.bool_)
         # The float32 rounding of an encoder must not put a sample that repeats the original below τ = 1.
         near = np.asarray(embeddings @ original) >= (-np.inf if self.threshold is None else self.threshold - 1e-6)
         passed = np.flatnonzero(near)
@@ -85,7 +68,7 @@ class Denoiser:
         if len(passed):
             labels = self.clusterer(np.asarray(embeddings[passed], np.float32))
             kept[passed[_largest(labels, embeddings[passed], original)]] = True
-        return Selection(kept, samples - len(passed), len(passed) - int(kept.sum()))
+        return kept
 
 
 def medoid_of_largest(embeddings: Floats, clusterer: Clusterer | None = None) -> Labels:

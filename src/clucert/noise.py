@@ -24,8 +24,8 @@ from clucert.words import WordedText
 MASK = "[MASK]"
 """The mask token of the literature."""
 
-Retained = Literal["keep", "redraw", "canonical"]
-"""The kernel K on retained words: identity, a draw from the word's pool, or its class's representative."""
+Retained = Literal["keep", "redraw"]
+"""The kernel K on retained words: identity, or a draw from the word's pool."""
 
 
 def parse_mask_rate(value: str | Fraction | float) -> Fraction:
@@ -123,30 +123,19 @@ class SynonymRecovery:
 
     ``pools[i]`` is the support of kernel M at position i, as a set: it holds the word itself exactly when the caller
     put it there, and a pool of one leaves nothing to chance. Kernel K, on retained words, is the identity
-    (``"keep"``), a draw from the same pool (``"redraw"``), or ``canonical[i]`` (``"canonical"``), the representative
-    of the word's closed class. This recovery reads the masked-out words: against a word that has another pool it
-    proves nothing (``guarantees.md``, A1).
+    (``"keep"``) or a draw from the same pool (``"redraw"``). This recovery reads the masked-out words: against a word
+    that has another pool it proves nothing (``guarantees.md``, A1).
 
     An object belongs to one text: the one that the pools were looked up for.
     """
 
     name = "synonym"
 
-    def __init__(
-        self,
-        pools: Sequence[Sequence[str]],
-        retained: Retained = "keep",
-        canonical: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, pools: Sequence[Sequence[str]], retained: Retained = "keep") -> None:
         self.pools = tuple(tuple(dict.fromkeys(pool)) for pool in pools)
         if not all(self.pools):
             raise InputError("a synonym pool is empty: give the word itself where nothing may replace it")
-        if (retained == "canonical") != (canonical is not None):
-            raise InputError('canonical words go with retained="canonical": give both or neither')
-        if canonical is not None and len(canonical) != len(self.pools):
-            raise InputError(f"{len(canonical)} canonical words for {len(self.pools)} pools: give one for each")
         self.retained = retained
-        self.canonical = canonical
         self.deterministic = all(len(pool) == 1 for pool in self.pools)
 
     def recover(
@@ -165,8 +154,7 @@ class SynonymRecovery:
         drawn = np.ones_like(retained) if self.retained == "redraw" else ~retained
         chosen = np.zeros(retained.shape, dtype=np.intp)
         chosen[drawn] = rng.integers(1, 1 + np.broadcast_to(sizes, retained.shape)[drawn])
-        kept = text.words if self.canonical is None else self.canonical
-        options = [(word, *pool) for word, pool in zip(kept, self.pools, strict=True)]
+        options = [(word, *pool) for word, pool in zip(text.words, self.pools, strict=True)]
         return Recovered(_assemble(text, options, chosen))
 
 

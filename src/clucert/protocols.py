@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.types import Answer, Predictions, Query, Recovered, Request, Stage, Vote
+from clucert.types import Answer, Predictions, Query, Recovered, Refinement, Request, Stage, Vote
 from clucert.words import WordedText
-
-if TYPE_CHECKING:
-    from clucert.refine import Refinement
 
 Steps = Generator[Request, Any, Any]
 """A sans-I/O computation: yields requests, is sent their replies, returns its result."""

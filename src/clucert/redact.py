@@ -23,7 +23,6 @@ _PARAMETER = re.compile(
     r"([?&;][\w.%-]*(?:key|token|secret|sig|pass|auth|credential)[\w.%-]*=)[^\s&;#]+", re.IGNORECASE
 )
 _HEADER = re.compile(r"\b((?:[\w-]*api[-_]key|authorization)['\"]?\s*[:=]\s*['\"]?)(?!Bearer |Basic )[^\s'\",]+", re.I)
-_POSTGRES = ("postgres://", "postgresql://", "postgresql+psycopg://")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -47,22 +46,6 @@ def redact(
     message = _HEADER.sub(rf"\1{HIDDEN}", _PARAMETER.sub(rf"\1{HIDDEN}", message))
     message = " ".join(message.split())
     return message if limit is None or len(message) <= limit else f"{message[: limit - 3]}…"
-
-
-def redact_argument(argument: str) -> str:
-    """A part of a command line as it may be shown: a URL in it loses its user, its password and its secrets."""
-    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    if value.startswith(_POSTGRES):
-        from clucert.cache.location import CacheUrl
-        from clucert.errors import InputError
-
-        try:
-            return f"{option}{equals}{CacheUrl.of(value)}"
-        except InputError:
-            return f"{option}{equals}postgresql://{HIDDEN}"
-    if "://" in value or "@" in value:
-        value = without_credentials(value)
-    return redact(f"{option}{equals}{value}")
 
 
 def without_credentials(url: str) -> str:

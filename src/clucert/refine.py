@@ -16,20 +16,8 @@ import numpy as np
 
 from clucert.errors import InputError, UnknownNameError
 from clucert.protocols import Refiner, Task
-from clucert.types import Encode, Generate, Message, Query, Request
+from clucert.types import Encode, Generate, Message, Query, Refinement, Request
 from clucert.words import WordedText
-
-
-@dataclass(frozen=True, slots=True)
-class Refinement:
-    """Which words were kept, and how they were chosen."""
-
-    positions: tuple[int, ...]
-    """Positions of the kept words in the original text, ascending."""
-    method: str
-    """The refiner that chose them: ``off``, ``llm`` or ``embedding``."""
-    fallback: str | None = None
-    """Why ``method`` is not the one that was asked for; None when it is. Every certificate prints it."""
 
 
 @dataclass(frozen=True, slots=True)

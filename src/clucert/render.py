@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import floor
 from typing import TYPE_CHECKING
 
@@ -16,25 +16,42 @@ from clucert.radius import Radius
 from clucert.types import Unread
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.text import Text
 
-    from clucert.api import Certification
 
+def print_certified(
+    console: Console, certificate: Certificate, cost: Cost, samples: Iterable[Text] = (), *, unread: int = 0
+) -> None:
+    """Print the answer first, then what it rests on, then what it took, then ``samples`` (:func:`sample_lines`).
 
-def print_certified(console: Console, certification: Certification, *, samples: int = 0, unread: int = 0) -> None:
-    """Print the answer first, then what it rests on, then what it took; where answers were no votes, one or more."""
-    certificate = certification.certificate
+    Where answers were no votes, ``unread`` of them are shown, or one.
+    """
     for line in _headline(certificate):
         console.print(line)
-    console.print(_votes_table(certificate))
-    for line in _details(certificate, certification.cost):
+    console.print(_votes_table(certificate), soft_wrap=True)
+    for line in _details(certificate, cost):
         console.print(line)
-    for line in unread_lines(certification.cost.unread, max(unread, 1)):
+    for line in unread_lines(cost.unread, max(unread, 1)):
         console.print(line)
-    if samples:
-        for block in _samples(certification.samples, samples):
-            console.print(block)
+    for line in samples:
+        console.print(line)
+
+
+def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Lines of as many cells each as aligned columns of plain text; columns whose places are in ``right`` end flush.
+
+    Cells take as many columns of the terminal as their characters do: a Chinese character takes two.
+    """
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+
+    def padded(place: int, cell: str) -> str:
+        space = " " * (widths[place] - cell_len(cell))
+        return space + cell if place in right else cell + space
+
+    return "\n".join("  ".join(padded(*cell) for cell in enumerate(line)).rstrip() for line in lines)
 
 
 def unread_lines(unread: Sequence[Unread], limit: int) -> Iterable[Text]:
@@ -45,22 +62,16 @@ def unread_lines(unread: Sequence[Unread], limit: int) -> Iterable[Text]:
 
 def key_value_table(fields: Mapping[str, object]) -> str:
     """Two aligned columns of plain text."""
-    width = max(map(len, fields), default=0)
-    return "\n".join(f"{name:<{width}}  {_shown(value)}" for name, value in fields.items())
+    return text_table([(name, _shown(value)) for name, value in fields.items()])
 
 
 def rows_table(rows: Sequence[Mapping[str, object]]) -> str:
     """Rows with the same fields as aligned columns of plain text, numbers to the right."""
     if not rows:
         return ""
-    cells = [list(rows[0]), *[[_shown(value) for value in row.values()] for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    numeric = [all(isinstance(row[name], int | float | None) for row in rows) for name in rows[0]]
-    lines = [
-        "  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in zip(line, widths, numeric, strict=True))
-        for line in cells
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    names = list(rows[0])
+    right = {i for i, name in enumerate(names) if all(isinstance(row[name], int | float | None) for row in rows)}
+    return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right)
 
 
 def _shown(value: object) -> str:
@@ -133,12 +144,10 @@ def _percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def _votes_table(certificate: Certificate) -> RenderableType:
-    from rich.table import Table
+def _votes_table(certificate: Certificate) -> Text:
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for column in ("votes", "predict", "certify", "share", "bound"):
-        table.add_column(column, justify="left" if column == "votes" else "right", header_style="dim")
+    lines = [("votes", "predict", "certify", "share", "bound")]
     selection, estimation, bounds = certificate.selection, certificate.estimation, certificate.bounds
     for label in dict.fromkeys([*selection.counts, *estimation.counts]):
         count = estimation.counts.get(label, 0)
@@ -147,11 +156,13 @@ def _votes_table(certificate: Certificate) -> RenderableType:
         if bounds is not None and estimation.kept:
             is_winner = label == bounds.winner
             bound = f"≥ {float(bounds.low):.3f}" if is_winner else f"≤ {float(bounds.high.get(label, 1)):.3f}"
-        table.add_row(safe(label, 40), str(selection.counts.get(label, 0)), str(count), share, bound)
+        lines.append((safe(label, 40).plain, str(selection.counts.get(label, 0)), str(count), share, bound))
     for name, attribute in ((UNPARSED.lower(), "unparsed"), ("dropped", "dropped")):
         row = (getattr(selection, attribute), getattr(estimation, attribute))
         if any(row):
-            table.add_row(f"({name})", *map(str, row), "", "")
+            lines.append((f"({name})", str(row[0]), str(row[1]), "", ""))
+    table = Text(text_table(lines, right=range(1, 5)))
+    table.stylize("dim", 0, len(table.plain.partition("\n")[0]))
     return table
 
 
@@ -210,7 +221,8 @@ def _noise(certificate: Certificate) -> str:
     return f"mask rate {float(settings.mask_rate):g} (retains {certificate.s} of {certificate.n})"
 
 
-def _samples(samples: Iterable[Sample], limit: int) -> Iterable[Text]:
+def sample_lines(samples: Sequence[Sample], limit: int) -> Iterable[Text]:
+    """At most ``limit`` noised texts that were kept, and as many that were dropped."""
     for kept in (True, False):
         rows = [sample for sample in samples if sample.kept == kept][:limit]
         for sample in rows:

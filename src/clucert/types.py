@@ -190,6 +190,18 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
+class Refinement:
+    """Which words were kept, and how they were chosen."""
+
+    positions: tuple[int, ...]
+    """Positions of the kept words in the original text, ascending."""
+    method: str
+    """The refiner that chose them: ``off``, ``llm`` or ``embedding``."""
+    fallback: str | None = None
+    """Why ``method`` is not the one that was asked for; None when it is. Every certificate prints it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """Noised texts, one for each retention set, in order."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pytest
+from adapter import TextAttackRecipe, find_python
 from attack_world import ROWS, LetterEncoder, defended, hard, soft
 
 from clucert.attacks.base import Ask, Attack, AttackResult, Probe, Scored, Try, WordAttack
 from clucert.attacks.driver import attack_text
 from clucert.attacks.recipes import ATTACKS, load_attack
 from clucert.attacks.stopwords import is_stopword
-from clucert.attacks.textattack_adapter import find_python
 from clucert.attacks.victims import Victim
 from clucert.errors import BadAnswerError, MissingExtraError, UnknownNameError, UsageError
 from clucert.noise import rng_for
@@ -21,6 +21,7 @@ VICTIMS = {"probabilities": soft, "labels": hard, "smoothed": defended}
 BUDGETS = (None, 1, 2, 7, 25)
 # Attacks that are data search for nothing and go on where the victim is wrong: test_suffix_attack.py.
 SEARCHING = [name for name in ATTACKS.names() if name != "suffix"]
+THEIRS = ["textattack/deepwordbug", "textattack/textbugger"]
 
 
 def here() -> bool:
@@ -35,9 +36,10 @@ def marks(name: str) -> Sequence[pytest.MarkDecorator]:
     return (missing, pytest.mark.slow) if name.startswith("textattack/") else ()
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=marks(name)) for name in SEARCHING])
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=marks(name)) for name in SEARCHING + THEIRS])
 def attack(request: pytest.FixtureRequest) -> Iterator[Attack]:
-    attack = load_attack(request.param)
+    name = request.param
+    attack: Attack = TextAttackRecipe(name.partition("/")[2]) if name in THEIRS else load_attack(name)
     yield attack
     if close := getattr(attack, "close", None):
         close()

@@ -16,13 +16,12 @@ from tests.cache.test_cache_behaviour import answers, key
 from tests.postgres_server import PASSWORD, QUOTED, PostgresServer
 
 from clucert.cache import CacheUrl, open_cache
-from clucert.cache.location import cache_location
+from clucert.cache.location import cache_location, redact_argument
 from clucert.cache.outbox import cache_folder
 from clucert.config import Config
 from clucert.errors import CacheError, InputError
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import load_config, print_config
-from clucert.redact import redact_argument
 from clucert.types import Answer
 
 

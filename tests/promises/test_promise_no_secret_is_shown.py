@@ -9,15 +9,16 @@ import sys
 import traceback
 
 import pytest
-from tests.promises.test_promise_whose_answers import Serving, serve
 
+from clucert.cache.location import redact_argument
 from clucert.config import Config
 from clucert.errors import CluCertError
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import load_config, print_config
 from clucert.models.endpoint import Endpoint
-from clucert.redact import clean_base_url, redact, redact_argument, without_credentials
+from clucert.redact import clean_base_url, redact, without_credentials
 from tests.processes import free_port
+from tests.promises.test_promise_whose_answers import Serving, serve
 
 PASSWORD, PARAMETER, SECRET = "hunter2hunter2", "zz9plural-z-alpha", "sk-verysecret0123456789"
 PLANTED = (PASSWORD, PARAMETER, SECRET)

@@ -8,17 +8,19 @@ import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 from report_runs import HOSTILE, METHODS, NASTY, Spec, certified, write_run
 
 from clucert.certificate import ASSUMPTIONS
 from clucert.errors import InputError
 from clucert.report import write_report
 from clucert.report.figures import percent
-from clucert.report.markup import element
+from clucert.report.markup import environment
 from clucert.report.payload import embed, marked, payload
 from clucert.report.runs import load_runs
 from clucert.report.sections import PLAIN
@@ -111,9 +113,20 @@ def test_hostile_strings_make_no_element(hostile: Path, runs: list[Path], tmp_pa
     assert all(row["gold"] == NASTY for row in inputs)
 
 
-def test_an_element_escapes_its_strings_and_shows_control_characters() -> None:
-    made = element("p", "<b>\0\u202e", title='"><script>', hidden=True, lang=None)
-    assert made == '<p title="&quot;&gt;&lt;script&gt;" hidden>&lt;b&gt;\\x00\\u202e</p>'
+def test_a_template_escapes_its_strings_and_shows_control_characters() -> None:
+    template = environment().from_string('<p title="{{ title }}">{{ inside }}{{ nothing }}</p>')
+    made = template.render(title='"><script>', inside="<b>\0\u202e", nothing=None)
+    assert made == '<p title="&#34;&gt;&lt;script&gt;">&lt;b&gt;\\x00\\u202e</p>'
+    with pytest.raises(UndefinedError):
+        template.render(title="a name that nobody defined is no empty string")
+
+
+def test_no_template_trusts_a_string() -> None:
+    """Autoescape is never switched off: what is trusted is made in Python, where the linter asks for the reason."""
+    templates = [file for file in resources.files("clucert.report").joinpath("page").iterdir() if "j2" in file.name]
+    assert len(templates) >= 6
+    for file in templates:
+        assert not re.search(r"\|\s*safe\b|autoescape", file.read_text(encoding="utf-8")), file.name
 
 
 def test_embedded_json_survives() -> None:

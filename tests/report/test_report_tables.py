@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import HOSTILE
+from report_runs import HOSTILE, NASTY
 
 from clucert.errors import MissingExtraError, UsageError
-from clucert.report import write_plots, write_tables
+from clucert.report import write_plots, write_report, write_tables
 from clucert.report.summary import read_summaries
 from clucert.report.tables import to_csv, to_markdown
 
@@ -84,27 +86,47 @@ def test_an_unknown_format_is_refused(runs: list[Path], tmp_path: Path) -> None:
 
 def test_a_missing_extra_names_the_command(runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(MissingExtraError, match="pip install 'clucert"):
         write_tables(runs, tmp_path, ("parquet",))
-    with pytest.raises(MissingExtraError, match="pip install 'clucert"):
-        write_plots(runs, tmp_path)
+    for form in ("png", "pdf"):
+        with pytest.raises(MissingExtraError, match="pip install 'clucert"):
+            write_plots(runs, tmp_path, (form,))
+    assert len(write_plots(runs, tmp_path, ("svg",))) == 3
 
 
-def test_plots_are_pictures_and_the_same_for_the_same_runs(runs: list[Path], tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    first = write_plots(runs[1:], tmp_path / "a", ("png", "svg"))
-    again = write_plots(runs[1:], tmp_path / "b", ("png", "svg"))
-    assert {file.name for file in first} == {
-        f"{name}.{form}" for name in ("certified-accuracy", "radii", "stages") for form in ("png", "svg")
-    }
+STARTS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+
+
+@pytest.mark.parametrize("form", STARTS)
+def test_plots_are_pictures_and_the_same_for_the_same_runs(runs: list[Path], tmp_path: Path, form: str) -> None:
+    if form != "svg":
+        pytest.importorskip("vl_convert")
+    first = write_plots(runs[1:], tmp_path / "a", (form,))
+    again = write_plots(runs[1:], tmp_path / "b", (form,))
+    assert [file.name for file in first] == [f"{name}.{form}" for name in ("certified-accuracy", "radii", "stages")]
     for one, two in zip(first, again, strict=True):
         content = one.read_bytes()
-        assert content == two.read_bytes()
-        assert content.startswith(b"\x89PNG" if one.suffix == ".png" else b"<?xml")
+        assert content.startswith(STARTS[form])
+        if form != "pdf":  # its writer keeps the entries of a dictionary in any order
+            assert content == two.read_bytes()
+
+
+def test_plots_show_what_the_page_shows(runs: list[Path], tmp_path: Path) -> None:
+    """One renderer: every shape of a file is on the page, in colours that need no style sheet of a browser."""
+    page = write_report(runs, tmp_path / "report.html").read_text(encoding="utf-8")
+    shapes = re.compile(r'<(?:rect|path|circle) [^>]*class="(?:line|band|mark|bar|stage)[^>]*>')
+    for file in write_plots(runs, tmp_path, ("svg",)):
+        written = file.read_text(encoding="utf-8")
+        assert ElementTree.fromstring(written).tag == "{http://www.w3.org/2000/svg}svg"
+        assert "var(" not in written
+        drawn = [found for found in shapes.findall(written) if 'width="12" height="12"' not in found]
+        assert len(drawn) >= 9
+        assert not [found for found in drawn if found not in page]
 
 
 def test_hostile_names_are_plotted_as_text(hostile: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    files = write_plots([hostile], tmp_path, ("svg",))
-    assert all(b"<img" not in file.read_bytes() for file in files)
+    for file in write_plots([hostile], tmp_path, ("svg",)):
+        assert b"<img" not in file.read_bytes()
+        assert "\u202e" not in "".join(ElementTree.parse(file).getroot().itertext())
+        assert NASTY[:12] in "".join(ElementTree.parse(file).getroot().itertext())

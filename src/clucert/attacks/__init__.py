@@ -1,1 +1,1 @@
-"""Attacks on classifiers, smoothed or not: DeepWordBug, TextBugger, TextAttack's own, and what became of them."""
+"""Attacks on classifiers, smoothed or not: DeepWordBug, TextBugger, jailbreaks, and what became of them."""

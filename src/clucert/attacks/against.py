@@ -14,10 +14,11 @@ from clucert.api import SmoothedClassifier, loaded
 from clucert.attacks.certified import Comparison, Match, attack_certificates, proved_claim
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.search import GreedyWordSwap
-from clucert.attacks.table import aligned, cell
+from clucert.attacks.table import cell
 from clucert.audit.certificates import read_run
 from clucert.audit.claims import Threat
 from clucert.errors import InputError, UsageError
+from clucert.render import text_table
 
 SCHEMA_VERSION = 1
 FILE = "empirical.json"
@@ -48,7 +49,7 @@ class Empirical:
     def __str__(self) -> str:
         """The table as text."""
         title = ("recipe", "words may become", "proved", "certified", "empirical", "never flipped", "broken", "exceeds")
-        table = aligned([title, *(_cells(recipe, found) for recipe, found in self.comparisons)])
+        table = text_table([title, *(_cells(recipe, found) for recipe, found in self.comparisons)])
         domains = sorted({duel.claim.domain for _, found in self.comparisons for duel in found.duels})
         return f"{table}\nRadii count words of {' or '.join(f'the {domain} text' for domain in domains)}."
 

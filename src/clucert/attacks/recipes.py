@@ -25,8 +25,6 @@ ATTACKS = Registry(
         "textbugger": "clucert.attacks.recipes:textbugger",
         "synonyms": "clucert.attacks.recipes:synonyms",
         "suffix": "clucert.attacks.suffix:SuffixAttack",
-        "textattack/deepwordbug": "clucert.attacks.textattack_adapter:deepwordbug",
-        "textattack/textbugger": "clucert.attacks.textattack_adapter:textbugger",
     },
 )
 """Makers of attacks, each called without arguments."""

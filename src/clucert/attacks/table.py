@@ -12,6 +12,7 @@ from clucert.attacks.base import AttackResult
 from clucert.attacks.suffix import SUFFIX
 from clucert.evaluate.metrics import Estimate, bootstrap_mean, proportion
 from clucert.noise import rng_for
+from clucert.render import text_table
 
 LEVEL = 0.95
 
@@ -131,13 +132,7 @@ def render_rows(rows: Sequence[AttackRow]) -> str:
         note = f", {row.exhausted} out of budget" if row.exhausted else ""
         note += f", {row.failed} failed" if row.failed else ""
         lines.append([*cells, f"{row.inputs - row.failed - row.skipped} / {row.inputs}{note}"])
-    return aligned(lines)
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of as many cells each, as text whose columns stand below one another."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return text_table(lines)
 
 
 def cell(value: str | Estimate | None, *, share: bool) -> str:

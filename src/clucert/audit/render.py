@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from clucert.audit.run import Audit
 from clucert.gap import THREATS
-from clucert.render import safe
+from clucert.render import safe, text_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,22 +16,14 @@ SHOWN = 5
 
 def print_audit(console: Console, result: Audit) -> None:
     """The table of broken and tried claims, then some of the texts that broke one."""
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for column in ("radius", "words may become", "claims", "broken", "share", "95 % interval", "texts tried"):
-        table.add_column(column, justify="left" if column in ("radius", "words may become") else "right")
+    lines = [("radius", "words may become", "claims", "broken", "share", "95 % interval", "texts tried")]
     for row in result.rows():
-        table.add_row(
-            row["radius"],
-            THREATS[row["threat"]],
-            str(row["tried"]),
-            str(row["broken"]),
-            f"{row['share']:.3f}",
-            f"{row['low']:.3f} – {row['high']:.3f}",
-            str(row["texts"]),
-        )
-    console.print(table)
+        figures = (str(row["tried"]), str(row["broken"]), f"{row['share']:.3f}")
+        span = f"{row['low']:.3f} – {row['high']:.3f}"
+        lines.append((row["radius"], THREATS[row["threat"]], *figures, span, str(row["texts"])))
+    console.print(Text(text_table(lines, right=range(2, 7))), soft_wrap=True)
     console.print(f"{result.certified} certificates; claims of radius 0 cannot be broken. alpha = {result.alpha:g}.")
     if any(attempt.claim.domain == "refined" for _, attempt in result.attempts):
         console.print(

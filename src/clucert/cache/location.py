@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, SerializationInfo
 
 from clucert.errors import InputError
-from clucert.redact import HIDDEN, SECRET_PARAMETER, redact
+from clucert.redact import HIDDEN, SECRET_PARAMETER, redact, without_credentials
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SCHEMES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
@@ -96,6 +96,19 @@ def cache_location(written: str | os.PathLike[str] | CacheUrl) -> CacheLocation:
     if isinstance(written, str) and _URL.match(written):
         return CacheUrl.of(written)
     return Path(written).expanduser()
+
+
+def redact_argument(argument: str) -> str:
+    """A part of a command line as it may be shown: a URL in it loses its user, its password and its secrets."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    if value.partition("://")[0] in _SCHEMES and "://" in value:
+        try:
+            return f"{option}{equals}{CacheUrl.of(value)}"
+        except InputError:
+            return f"{option}{equals}postgresql://{HIDDEN}"
+    if "://" in value or "@" in value:
+        value = without_credentials(value)
+    return redact(f"{option}{equals}{value}")
 
 
 def _parsed(value: object) -> Any:

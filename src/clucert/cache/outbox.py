@@ -10,16 +10,16 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from platformdirs.unix import Unix
+
 from clucert.cache.base import CacheEntry, decode_answer, encode_answer
 from clucert.errors import CacheError
 from clucert.types import Answer
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/clucert``, else ``~/.cache/clucert``."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path is to be ignored.
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "clucert"
+    """``$XDG_CACHE_HOME/clucert``, else ``~/.cache/clucert``, on every system: earlier answers are there."""
+    return Unix("clucert", appauthor=False).user_cache_path
 
 
 def entry_line(entry: CacheEntry) -> str:

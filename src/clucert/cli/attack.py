@@ -68,8 +68,7 @@ def attack(
     clucert attack --task refusal --data prompts.jsonl --recipe suffix --defence none,smoothllm,clucert --samples 10
     clucert attack --certificates runs/a --recipe deepwordbug --samples 25
 
-    Recipes: deepwordbug, textbugger, synonyms; textattack/deepwordbug and textattack/textbugger are TextAttack's own;
-    suffix puts jailbreaks from the data or a file on harmful prompts.
+    Recipes: deepwordbug, textbugger, synonyms; suffix puts jailbreaks from the data or a file on harmful prompts.
     """  # noqa: D301
     if certificates:
         _attack_certificates(certificates, _names(recipe), max_queries, as_json=as_json, flags=given_flags(flags))

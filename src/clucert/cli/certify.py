@@ -38,10 +38,11 @@ def certify(text: str, as_json: bool, show_samples: int, show_unparsed: int, **f
         return
     from rich.console import Console
 
-    from clucert.render import print_certified
+    from clucert.render import print_certified, sample_lines
 
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    print_certified(console, certification, samples=show_samples, unread=show_unparsed)
+    samples = sample_lines(certification.samples, show_samples)
+    print_certified(console, certification.certificate, certification.cost, samples, unread=show_unparsed)
 
 
 def _standard_input() -> str:

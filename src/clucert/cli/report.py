@@ -19,8 +19,10 @@ RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type
     "--table-format", multiple=True, default=("csv", "json", "md"), help="csv, json, md, parquet. Repeatable."
 )
 @leave_out_failed_option
-@click.option("--plots", type=click.Path(path_type=Path), help="Folder for plots (extra clucert[plot]).")
-@click.option("--plot-format", multiple=True, default=("png",), help="png, svg or pdf. Repeatable.")
+@click.option("--plots", type=click.Path(path_type=Path), help="Folder for the charts as files.")
+@click.option(
+    "--plot-format", multiple=True, default=("png",), help="svg, or png and pdf (extra clucert[plot]). Repeatable."
+)
 def report(
     runs: tuple[Path, ...],
     out: Path,

@@ -13,8 +13,6 @@ from clucert.characters import parse_q
 from clucert.errors import InputError, UnknownNameError
 from clucert.noise import parse_mask_rate
 
-DEFAULT = "clucert"
-
 
 class Method(BaseModel):
     """One method. The fields of ``tasks`` override the others for the task of that name."""

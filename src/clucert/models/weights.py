@@ -8,6 +8,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from clucert.cache.outbox import cache_folder
 from clucert.errors import DataIntegrityError, InputError, MissingExtraError
 from clucert.models.requantize import requantize
 
@@ -48,13 +49,6 @@ def fast_smollm2_path(scratch: Path) -> Path:
         return _convert(source, kept)
     except OSError:
         return _convert(source, scratch / kept.name)
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/clucert``, or the same under ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path is to be ignored.
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "clucert"
 
 
 def verify(path: Path, sha256: str) -> None:

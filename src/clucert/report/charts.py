@@ -1,4 +1,4 @@
-"""Charts as SVG text, drawn here so that they need no script, print, and are the same for the same run.
+"""Charts as SVG elements, for the page and for files: they need no script, print, and are the same for the same run.
 
 Colours are classes of the style sheet (``run0`` … ``run7``), so they follow light, dark and print.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from xml.etree.ElementTree import Element
 
-from clucert.report.markup import Html, element
+from clucert.report.figures import duration
+from clucert.report.markup import text
 from clucert.report.summary import Bin, Point
 from clucert.types import Work
 
@@ -53,15 +55,7 @@ class Frame:
         return self.base - share * (self.base - self.top)
 
 
-def both_widths(draw: Callable[[int], Html], wide: int = 720, narrow: int = 350) -> tuple[Html, Html]:
-    """The same chart for a desk and for a phone, of which the style sheet shows one: its letters stay readable."""
-    return (
-        element("div", draw(wide), class_="wide"),
-        element("div", draw(narrow), class_="narrow"),
-    )
-
-
-def curves(series: Sequence[Series], width: int, title: str, *, height: int = 300) -> Html:
+def curves(series: Sequence[Series], width: int, title: str, *, height: int = 300) -> Element:
     """Certified accuracy over the number of changed words, a band for the interval, one line for each run."""
     frame = Frame(width, height)
     last = max((len(s.points) - 1 for s in series), default=0)
@@ -75,74 +69,62 @@ def curves(series: Sequence[Series], width: int, title: str, *, height: int = 30
     return _svg(frame, title, [*axes, *bands, *lines])
 
 
-def histogram(bins: Sequence[Bin], index: int, width: int, title: str, *, height: int = 170) -> Html:
+def histogram(bins: Sequence[Bin], index: int, width: int, title: str, *, height: int = 170) -> Element:
     """How many inputs have which radius; answers that are wrong are drawn paler, on top."""
     frame = Frame(width, height, left=38)
     tallest = max((b.right + b.wrong for b in bins), default=0) or 1
     slot = frame.inner / max(len(bins), 1)
     every = max(1, -(-len(bins) * 30 // frame.inner))
-    parts: list[Html] = list(_number_axis(frame, tallest))
+    parts: list[Element] = list(_number_axis(frame, tallest))
     for i, column in enumerate(bins):
         x = frame.left + i * slot
         thick = min(slot * 0.76, 36)
         parts += _column(column, x + (slot - thick) / 2, thick, tallest, index, frame)
         if i % every == 0:
-            parts.append(_label(x + slot / 2, frame.base + 16, column.label, "middle"))
-    parts.append(_label(frame.left + frame.inner / 2, frame.height - 4, "radius in words", "middle", "axis"))
+            parts.append(label(x + slot / 2, frame.base + 16, column.label, "middle"))
+    parts.append(label(frame.left + frame.inner / 2, frame.height - 4, "radius in words", "middle", "axis"))
     return _svg(frame, title, parts)
 
 
 def stage_bars(
     rows: Sequence[tuple[str, Mapping[Work, float]]], stages: Sequence[Work], width: int, title: str
-) -> Html:
+) -> Element:
     """One bar for each run, as long as its seconds, cut into stages."""
     row_height = 46
     frame = Frame(width, len(rows) * row_height + 34, left=4, right=60, top=4, bottom=34)
     longest = max((sum(seconds.values()) for _, seconds in rows), default=0) or 1
-    parts: list[Html] = []
+    parts: list[Element] = []
     for i, (name, seconds) in enumerate(rows):
         top = frame.top + i * row_height
-        parts.append(_label(frame.left, top + 13, _shorten(name, width // 9), "start"))
+        parts.append(label(frame.left, top + 13, shorten(name, width // 9), "start"))
         parts += _stage_bar(seconds, stages, longest, top + 20, frame)
     return _svg(
-        frame, title, [*parts, _label(frame.left, frame.height - 8, "seconds, summed over inputs", "start", "axis")]
+        frame, title, [*parts, label(frame.left, frame.height - 8, "seconds, summed over inputs", "start", "axis")]
     )
 
 
 def _stage_bar(
     seconds: Mapping[Work, float], stages: Sequence[Work], longest: float, top: float, frame: Frame
-) -> Iterable[Html]:
+) -> Iterable[Element]:
     x = float(frame.left)
     for k, stage in enumerate(stages):
         length = frame.inner * seconds.get(stage, 0.0) / longest
         if length > 0:
-            hint = element("title", f"{stage}: {seconds[stage]:.1f} s")
-            yield element("rect", hint, x=_n(x), y=_n(top), width=_n(length), height=16, class_=f"stage{k}")
+            hint = _title(f"{stage}: {seconds[stage]:.1f} s")
+            yield shape("rect", hint, x=_n(x), y=_n(top), width=_n(length), height=16, class_=f"stage{k}")
         x += length
-    yield _label(x + 6, top + 13, duration(sum(seconds.values())), "start")
+    yield label(x + 6, top + 13, duration(sum(seconds.values())), "start")
 
 
-def duration(seconds: float) -> str:
-    """For people: ``0.4 s``, ``41 s``, ``12 min``, ``3.5 h``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
-
-
-def interval_bar(point: Point, index: int) -> Html:
+def interval_bar(point: Point, index: int) -> Element:
     """One share with its interval on a track from 0 to 1."""
     low, high, value = (100 * v for v in (point.low, point.high, point.value))
-    return element(
+    colour, middle = f"run{index % COLOURS}", min(max(value - 0.6, 0), 98.8)
+    return shape(
         "svg",
-        element("rect", x=0, y=3, width=100, height=2, class_="track"),
-        element(
-            "rect", x=_n(low), y=1.5, width=_n(max(high - low, 0.6)), height=5, class_=f"band run{index % COLOURS}"
-        ),
-        element(
-            "rect", x=_n(min(max(value - 0.6, 0), 98.8)), y=0, width=1.2, height=8, class_=f"mark run{index % COLOURS}"
-        ),
+        shape("rect", x=0, y=3, width=100, height=2, class_="track"),
+        shape("rect", x=_n(low), y=1.5, width=_n(max(high - low, 0.6)), height=5, class_=f"band {colour}"),
+        shape("rect", x=_n(middle), y=0, width=1.2, height=8, class_=f"mark {colour}"),
         viewBox="0 0 100 8",
         preserveAspectRatio="none",
         class_="interval",
@@ -150,98 +132,106 @@ def interval_bar(point: Point, index: int) -> Html:
     )
 
 
-def swatch(index: int) -> Html:
+def swatch(index: int) -> Element:
     """The line and marker of a run, for legends and headings."""
-    line = element("path", d="M0 6H24", class_=f"line run{index % COLOURS} dash{index // COLOURS % 3}")
-    return element(
-        "svg",
-        line,
-        _marker(12, 6, index),
-        viewBox="0 0 24 12",
-        width=24,
-        height=12,
-        class_="swatch",
-        aria_hidden="true",
-    )
+    line = shape("path", d="M0 6H24", class_=_line_style(index))
+    mark = _marker(12, 6, index)
+    size = {"viewBox": "0 0 24 12", "width": 24, "height": 12}
+    return shape("svg", line, mark, **size, class_="swatch", aria_hidden="true")
 
 
-def _svg(frame: Frame, title: str, parts: Iterable[Html]) -> Html:
-    return element(
-        "svg",
-        *parts,
-        viewBox=f"0 0 {frame.width} {frame.height}",
-        role="img",
-        aria_label=title,
-        class_="chart",
-    )
+def _svg(frame: Frame, title: str, parts: Iterable[Element]) -> Element:
+    size = f"0 0 {frame.width} {frame.height}"
+    return shape("svg", *parts, viewBox=size, role="img", aria_label=title, class_="chart")
 
 
-def _band(series: Series, x: Scale, frame: Frame) -> Html:
+def _band(series: Series, x: Scale, frame: Frame) -> Element:
     upper = [f"{_n(x(d))} {_n(frame.y(p.high))}" for d, p in enumerate(series.points)]
     lower = [f"{_n(x(d))} {_n(frame.y(p.low))}" for d, p in enumerate(series.points)]
-    return element("path", d=f"M{'L'.join([*upper, *reversed(lower)])}Z", class_=f"band run{series.index % COLOURS}")
+    return shape("path", d=f"M{'L'.join([*upper, *reversed(lower)])}Z", class_=f"band run{series.index % COLOURS}")
 
 
-def _line(series: Series, x: Scale, frame: Frame) -> Html:
+def _line(series: Series, x: Scale, frame: Frame) -> Element:
     places = [(x(d), frame.y(p.value)) for d, p in enumerate(series.points)]
-    classes = f"line run{series.index % COLOURS} dash{series.index // COLOURS % 3}"
-    path = element("path", d="M" + "L".join(f"{_n(a)} {_n(b)}" for a, b in places), class_=classes)
+    route = "M" + "L".join(f"{_n(a)} {_n(b)}" for a, b in places)
+    path = shape("path", d=route, class_=_line_style(series.index))
     dots = []
     for delta, (point, (a, b)) in enumerate(zip(series.points, places, strict=True)):
         hint = (
             f"{series.name}: {100 * point.value:.1f}% at δ = {delta} ({100 * point.low:.1f} to {100 * point.high:.1f}%)"
         )
-        dots.append(element("g", element("title", hint), _marker(a, b, series.index)))
-    return element("g", path, *dots)
+        dots.append(shape("g", _title(hint), _marker(a, b, series.index)))
+    return shape("g", path, *dots)
 
 
-def _marker(x: float, y: float, index: int) -> Html:
+def _line_style(index: int) -> str:
+    return f"line run{index % COLOURS} dash{index // COLOURS % 3}"
+
+
+def _marker(x: float, y: float, index: int) -> Element:
     """A circle, square, triangle or diamond: runs differ without colour too."""
-    classes = f"mark run{index % COLOURS}"
-    shape = index % MARKERS
-    if shape == 0:
-        return element("circle", cx=_n(x), cy=_n(y), r=3.5, class_=classes)
-    if shape == 1:
-        return element("rect", x=_n(x - 3), y=_n(y - 3), width=6, height=6, class_=classes)
-    if shape == 2:
-        return element("path", d=f"M{_n(x)} {_n(y - 4)}l4 7h-8Z", class_=classes)
-    return element("path", d=f"M{_n(x)} {_n(y - 4.5)}l4.5 4.5l-4.5 4.5l-4.5 -4.5Z", class_=classes)
+    classes, form = f"mark run{index % COLOURS}", index % MARKERS
+    if form == 0:
+        return shape("circle", cx=_n(x), cy=_n(y), r=3.5, class_=classes)
+    if form == 1:
+        return shape("rect", x=_n(x - 3), y=_n(y - 3), width=6, height=6, class_=classes)
+    if form == 2:
+        return shape("path", d=f"M{_n(x)} {_n(y - 4)}l4 7h-8Z", class_=classes)
+    return shape("path", d=f"M{_n(x)} {_n(y - 4.5)}l4.5 4.5l-4.5 4.5l-4.5 -4.5Z", class_=classes)
 
 
-def _share_axis(frame: Frame) -> Iterable[Html]:
+def _share_axis(frame: Frame) -> Iterable[Element]:
     for percent in (0, 25, 50, 75, 100):
         y = frame.y(percent / 100)
-        yield element("line", x1=frame.left, x2=frame.width - frame.right, y1=_n(y), y2=_n(y), class_="grid")
-        yield _label(frame.left - 6, y + 4, f"{percent}%", "end")
+        yield shape("line", x1=frame.left, x2=frame.width - frame.right, y1=_n(y), y2=_n(y), class_="grid")
+        yield label(frame.left - 6, y + 4, f"{percent}%", "end")
 
 
-def _count_axis(frame: Frame, x: Scale, last: int, name: str) -> Iterable[Html]:
+def _count_axis(frame: Frame, x: Scale, last: int, name: str) -> Iterable[Element]:
     for tick in range(0, last + 1, _step(last, frame.inner // 34)):
-        yield _label(x(tick), frame.base + 17, str(tick), "middle")
-    yield _label(frame.left + frame.inner / 2, frame.height - 4, name, "middle", "axis")
+        yield label(x(tick), frame.base + 17, str(tick), "middle")
+    yield label(frame.left + frame.inner / 2, frame.height - 4, name, "middle", "axis")
 
 
-def _number_axis(frame: Frame, tallest: int) -> Iterable[Html]:
+def _number_axis(frame: Frame, tallest: int) -> Iterable[Element]:
     for tick in range(0, tallest + 1, _step(tallest, 4)):
         y = frame.y(tick / tallest)
-        yield element("line", x1=frame.left, x2=frame.width - frame.right, y1=_n(y), y2=_n(y), class_="grid")
-        yield _label(frame.left - 6, y + 4, str(tick), "end")
+        yield shape("line", x1=frame.left, x2=frame.width - frame.right, y1=_n(y), y2=_n(y), class_="grid")
+        yield label(frame.left - 6, y + 4, str(tick), "end")
 
 
-def _column(column: Bin, x: float, width: float, tallest: int, index: int, frame: Frame) -> Iterable[Html]:
+def _column(column: Bin, x: float, width: float, tallest: int, index: int, frame: Frame) -> Iterable[Element]:
     lower = frame.y(column.right / tallest)
     upper = frame.y((column.right + column.wrong) / tallest)
     colour = f"run{index % COLOURS}"
-    hint = element("title", f"{column.label}: {column.right} right, {column.wrong} not")
+    hint = _title(f"{column.label}: {column.right} right, {column.wrong} not")
     for top, bottom, kind in ((lower, frame.base, "bar"), (upper, lower, "bar pale")):
         if bottom - top > 0:
-            yield element(
+            yield shape(
                 "rect", hint, x=_n(x), y=_n(top), width=_n(width), height=_n(bottom - top), class_=f"{kind} {colour}"
             )
 
 
-def _label(x: float, y: float, string: str, anchor: str, kind: str = "tick") -> Html:
-    return element("text", string, x=_n(x), y=_n(y), text_anchor=anchor, class_=kind)
+def label(x: float, y: float, string: str, anchor: str = "start", kind: str = "tick") -> Element:
+    """Words at a place."""
+    words = shape("text", x=_n(x), y=_n(y), text_anchor=anchor, class_=kind)
+    words.text = text(string)
+    return words
+
+
+def _title(hint: str) -> Element:
+    """What is shown while the pointer is over the shape."""
+    title = Element("title")
+    title.text = text(hint)
+    return title
+
+
+def shape(name: str, /, *children: Element, **attributes: object) -> Element:
+    """An SVG element. An attribute's trailing underscore is dropped, inner ones become hyphens: ``text_anchor``."""
+    named = {key.rstrip("_").replace("_", "-"): text(value) for key, value in attributes.items()}
+    shape = Element(name, named)
+    shape.extend(children)
+    return shape
 
 
 def _step(last: int, ticks: int) -> int:
@@ -255,7 +245,8 @@ def _step(last: int, ticks: int) -> int:
         size *= 10
 
 
-def _shorten(string: str, limit: int) -> str:
+def shorten(string: str, limit: int) -> str:
+    """At most ``limit`` characters."""
     return string if len(string) <= limit else string[: limit - 1] + "…"
 
 

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from clucert.certificate import ASSUMPTIONS
 from clucert.report.summary import Point, Summary
+
+FILTERS = ("number", "span", "topic")
+"""Functions that the page's templates call as filters."""
+
+
+class Cell(NamedTuple):
+    """A figure in a table: its interval beside it in small type, and the class of its ``td``."""
+
+    value: str
+    range: str = ""
+    kind: str = ""
 
 
 def percent(share: float | None, digits: int = 0) -> str:
@@ -37,6 +50,15 @@ def money(summary: Summary) -> str:
 def decimal(value: float | None) -> str:
     """Two digits; an en dash for nothing to divide by."""
     return "–" if value is None else f"{value:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """For people: ``0.4 s``, ``41 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
 
 
 def topic(name: str) -> str:

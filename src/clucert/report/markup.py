@@ -1,26 +1,15 @@
-"""HTML and SVG that cannot be injected into: every string is text unless :func:`element` made it."""
+"""The page's templates: every string of a run is escaped, and shows what is invisible in it."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable
+from importlib import resources
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, tostring
 
 from clucert.render import safe
 
-Child = "str | int | float | Html | None | Iterable[Child]"
-
-_VOID = frozenset({"meta", "input", "br", "hr", "path", "line", "rect", "circle"})
-
-
-class Html(str):
-    """Markup that is inserted as it stands. Made by :func:`element` and :func:`raw` only."""
-
-    __slots__ = ()
-
-
-def raw(markup: str) -> Html:
-    """``markup`` trusted as it is: for files of this package, never for data."""
-    return Html(markup)
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def text(value: object) -> str:
@@ -29,34 +18,34 @@ def text(value: object) -> str:
     return safe(string, max(len(string), 1)).plain
 
 
-def element(name: str, /, *children: object, **attributes: object) -> Html:
-    """One element. Strings among ``children`` and ``attributes`` are escaped; None and False leave them out.
+def packaged(name: str) -> str:
+    """A file of ``page/``."""
+    return (resources.files("clucert.report") / "page" / name).read_text(encoding="utf-8").strip()
 
-    An attribute's trailing underscore is dropped and inner ones become hyphens: ``class_``, ``aria_label``.
+
+def environment() -> Environment:
+    """Templates of ``page/``. What they insert is escaped, but for charts and :class:`markupsafe.Markup`.
+
+    A chart is an element that the XML library writes and escapes; Markup is made of files of this package, never of a
+    run's strings. A name that is not defined raises; None is left out.
     """
-    inside = "".join(_flatten(children))
-    pairs = "".join(
-        _attribute(key, value) for key, value in attributes.items() if value is not None and value is not False
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("clucert.report", "page"),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    if name in _VOID and not inside:
-        return Html(f"<{name}{pairs}>") if name in ("meta", "input", "br", "hr") else Html(f"<{name}{pairs}/>")
-    return Html(f"<{name}{pairs}>{inside}</{name}>")
 
 
-def _attribute(key: str, value: object) -> str:
-    name = key.rstrip("_").replace("_", "-")
-    return f" {name}" if value is True else f' {name}="{html.escape(text(value))}"'
+def _shown(value: object) -> object:
+    from markupsafe import Markup
 
-
-def _flatten(children: Iterable[object]) -> Iterable[str]:
-    for child in children:
-        if child is None:
-            continue
-        if isinstance(child, Html):
-            yield child
-        elif isinstance(child, str | int | float):
-            yield html.escape(text(child))
-        elif isinstance(child, Iterable):
-            yield from _flatten(child)
-        else:
-            raise TypeError(f"{type(child).__name__} is no markup")
+    if isinstance(value, Element):
+        return Markup(tostring(value, encoding="unicode"))  # noqa: S704
+    if isinstance(value, Markup):
+        return value
+    return "" if value is None else text(value)

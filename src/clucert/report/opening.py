@@ -1,12 +1,10 @@
-"""The first screen: how robust, at what cost, under which assumptions."""
+"""The words of the first screen: how robust, at what cost, under which assumptions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from clucert.report.charts import COLOURS, duration, interval_bar, swatch
-from clucert.report.figures import decimal, money, number, percent, span, topic
-from clucert.report.markup import Html, element
+from clucert.report.figures import decimal, duration, money, number, percent
 from clucert.report.summary import Summary, refined_note
 
 WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
@@ -19,31 +17,18 @@ def subject(summaries: Sequence[Summary]) -> str:
     return " · ".join([", ".join(tasks), ", ".join(models) or "no model named"])
 
 
-def header(summaries: Sequence[Summary]) -> Html:
-    """How robust, at what cost, under which assumptions: the first screen."""
-    return element(
-        "header",
-        element("p", f"CluCERT report · {subject(summaries)} · {_sizes(summaries)}", class_="kicker"),
-        element("h1", _headline(summaries)),
-        element("p", _explanation(summaries), class_="lead"),
-        _warnings(summaries),
-        _glance(summaries),
-        element("div", *(_card(s) for s in summaries), class_="cards"),
-    )
-
-
-def _warnings(summaries: Sequence[Summary]) -> Html | None:
+def warnings(summaries: Sequence[Summary]) -> list[tuple[Summary, str]]:
     """What makes figures worth less than they look."""
-    rows = [element("li", swatch(s.index), f"{s.run.name}: {said}") for s in summaries for said in s.warnings]
-    return element("ul", *rows, class_="gaps") if rows else None
+    return [(s, f"{s.run.name}: {said}") for s in summaries for said in s.warnings]
 
 
-def _sizes(summaries: Sequence[Summary]) -> str:
-    sizes = sorted({len(s.run.inputs) for s in summaries})
-    return f"{sizes[0]:,} inputs" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,} inputs"
+def sizes(summaries: Sequence[Summary]) -> str:
+    """How many inputs the runs have."""
+    counts = sorted({len(s.run.inputs) for s in summaries})
+    return f"{counts[0]:,} inputs" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} inputs"
 
 
-def _headline(summaries: Sequence[Summary]) -> str:
+def headline(summaries: Sequence[Summary]) -> str:
     """The share certified at δ = 1, never without what it rests on."""
     judged = [s for s in summaries if s.judged]
     if not judged:
@@ -77,7 +62,8 @@ def _count(number_of: int) -> str:
     return WORDS[number_of] if number_of < len(WORDS) else str(number_of)
 
 
-def _explanation(summaries: Sequence[Summary]) -> str:
+def explanation(summaries: Sequence[Summary]) -> str:
+    """What the numbers of the first screen mean; empty when no run has a certificate."""
     alphas = sorted({s.alpha for s in summaries if s.alpha is not None})
     if not alphas:
         return ""
@@ -97,61 +83,26 @@ def _inputs(count: int) -> str:
     return "1 input" if count == 1 else f"{count:,} inputs"
 
 
-def _glance(summaries: Sequence[Summary]) -> Html | None:
-    """Several runs in one list, so that the first screen compares them."""
-    if len(summaries) == 1:
-        return None
-    rows = [
-        element(
-            "li",
-            element("span", swatch(s.index), s.run.name, class_="name"),
-            element("span", percent(s.at("published", 1).value) if s.judged else "–", class_="value"),
-            interval_bar(s.at("published", 1), s.index),
-            element("span", _brief(s), class_="quiet"),
-        )
-        for s in summaries
-    ]
-    return element("ol", *rows, class_="glance")
+def certified(summary: Summary) -> str:
+    """The share certified at δ = 1; an en dash when nothing was judged."""
+    return percent(summary.at("published", 1).value) if summary.judged else "–"
 
 
-def _brief(summary: Summary) -> str:
+def origin(summary: Summary) -> str:
+    """The model and the folder of a run."""
+    return " · ".join(filter(None, [summary.run.model, summary.run.path.name]))
+
+
+def brief(summary: Summary) -> str:
+    """A run in one line: assumptions, proved share, cost."""
     under = f"rests on {', '.join(summary.assumptions)}" if summary.assumptions else "no assumption"
     cost = f"{number(summary.usage.calls)} calls, {duration(sum(summary.seconds.values()))}"
     proved = f"proved {percent(summary.at('word', 1).value)} (words of {summary.counts_words_of})"
     return f"{under} · {proved} · {cost}"
 
 
-def _card(summary: Summary) -> Html:
-    index, run = summary.index, summary.run
-    one = summary.at("published", 1)
-    return element(
-        "article",
-        element("h2", swatch(index), run.name),
-        element("p", " · ".join(filter(None, [run.model, run.path.name])), class_="quiet"),
-        element(
-            "div",
-            element(
-                "div",
-                element("p", percent(one.value) if summary.judged else "–", class_=f"big run{index % COLOURS}"),
-                interval_bar(one, index),
-                element("p", f"certified for 1 changed word ({span(one)})", class_="quiet"),
-                class_="answer",
-            ),
-            _facts("Robustness", _robustness(summary)),
-            _facts("Cost", _cost(summary)),
-            element("div", element("h3", "Rests on"), _rests_on(summary), class_="facts"),
-            class_="columns",
-        ),
-        class_="card",
-    )
-
-
-def _facts(title: str, rows: Iterable[tuple[str, str]]) -> Html:
-    pairs = [element("div", element("dt", name), element("dd", value)) for name, value in rows]
-    return element("div", element("h3", title), element("dl", *pairs), class_="facts")
-
-
-def _robustness(summary: Summary) -> list[tuple[str, str]]:
+def robustness(summary: Summary) -> list[tuple[str, str]]:
+    """(name, value) pairs of a run's card."""
     rows = [
         ("Clean accuracy", percent(summary.clean.value) if summary.judged else "–"),
         ("A constant answer", percent(summary.standing.constant_share)),
@@ -166,7 +117,8 @@ def _robustness(summary: Summary) -> list[tuple[str, str]]:
     return [*rows, ("Failed", _inputs(summary.failed))] if summary.failed else rows
 
 
-def _cost(summary: Summary) -> list[tuple[str, str]]:
+def cost(summary: Summary) -> list[tuple[str, str]]:
+    """(name, value) pairs of a run's card."""
     usage = summary.usage
     return [
         ("Calls", number(usage.calls)),
@@ -177,10 +129,3 @@ def _cost(summary: Summary) -> list[tuple[str, str]]:
         ("Time", duration(sum(summary.seconds.values()))),
         ("Money", money(summary)),
     ]
-
-
-def _rests_on(summary: Summary) -> Html:
-    if not summary.assumptions:
-        return element("p", "No assumption: the published radius is proved for the original text.", class_="rests")
-    links = [element("li", element("a", f"{name} {topic(name)}", href=f"#{name}")) for name in summary.assumptions]
-    return element("ul", *links, class_="rests")

@@ -24,10 +24,8 @@ def state_of(row: Input) -> State:
     """By gold label, answer and published radius. Gold labels are compared with nothing but the answer."""
     if row.certificate is None:
         return "failed"
-    if row.certificate.unreadable:
-        return "unreadable"
     if row.answer is None:
-        return "abstained"
+        return "unreadable" if row.certificate.unreadable else "abstained"
     if row.gold is None:
         return "unlabelled"
     return _robustness(row) if row.answer == row.gold else "wrong"

@@ -1,126 +1,123 @@
-"""The page's charts as PNG or SVG files for papers and slides (matplotlib, the ``plot`` extra)."""
+"""The page's charts as files for papers and slides: SVG, and PNG or PDF with the ``plot`` extra."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import Element, tostring
 
 from clucert.errors import MissingExtraError, UsageError
-from clucert.report.markup import text
-from clucert.report.runs import KINDS, Kind
-from clucert.report.summary import STAGES, Summary, refined_note
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from clucert.report import sections
+from clucert.report.charts import label, shape, shorten, swatch
+from clucert.report.markup import packaged
+from clucert.report.summary import STAGES, Summary
 
 FORMATS = ("png", "svg", "pdf")
-COLOURS = ("#2b5c9e", "#b3541e", "#2d7d5a", "#8b3f86", "#7a6a12", "#b03060", "#35757f", "#5b5750")
-STAGE_COLOURS = ("#2b5c9e", "#7fa6d6", "#2d7d5a", "#d59a2a", "#b3541e", "#8b3f86", "#8d8a83")
-MARKERS = "os^D"
-DASHES = ("-", "--", ":")
-TITLES: dict[Kind, str] = {"published": "Published radius", "word": "Proved, any word", "synonym": "Proved, synonyms"}
-STYLE: dict[Any, Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "#e7e4dc",
-    "axes.axisbelow": True,
-    "font.size": 9,
-    "svg.hashsalt": "clucert",
-    "text.parse_math": False,
-}
+GAP = 24
+"""Between two charts, in SVG units."""
+
+Item = tuple[str, Element]
+"""A chart and its title, or a key and its name."""
 
 
 def write(summaries: Sequence[Summary], folder: Path, formats: Iterable[str] = ("png",)) -> list[Path]:
     """Write ``certified-accuracy``, ``radii`` and ``stages`` into ``folder``; returns the files.
 
-    Raises :class:`MissingExtraError` without matplotlib and :class:`UsageError` for an unknown format.
+    The same runs give the same bytes of SVG and PNG; in a PDF the order of its entries differs. Raises
+    :class:`MissingExtraError` for png and pdf without their converter and :class:`UsageError` for an unknown format.
     """
-    wanted = tuple(formats)
-    for form in wanted:
-        if form not in FORMATS:
-            raise UsageError(f"plots are written as {', '.join(FORMATS)}, not {form!r}")
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise MissingExtraError("matplotlib (plots)", "pip install 'clucert[plot]'") from None
+    encoders = {form: _encoder(form) for form in formats}
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
-    with mpl.rc_context(STYLE):
-        for name, draw in (("certified-accuracy", curves), ("radii", radii), ("stages", stages)):
-            figure = draw(summaries)
-            for form in wanted:
-                files.append(folder / f"{name}.{form}")
-                # Without its date, the same run gives the same file.
-                metadata = {"Date": None} if form == "svg" else {"CreationDate": None} if form == "pdf" else None
-                figure.savefig(files[-1], dpi=200, bbox_inches="tight", metadata=metadata)
+    for name, draw in (("certified-accuracy", curves), ("radii", radii), ("stages", stages)):
+        svg = tostring(draw(summaries), encoding="utf-8", xml_declaration=True)
+        for form, encode in encoders.items():
+            files.append(folder / f"{name}.{form}")
+            files[-1].write_bytes(encode(svg))
     return files
 
 
-def curves(summaries: Sequence[Summary]) -> Figure:
-    """Certified accuracy over δ with 95 % bands, one panel for each kind of radius."""
-    from matplotlib.ticker import MaxNLocator
-
-    figure, axes = _panels(1, len(KINDS), 4.0, 3.0)
-    for axis, kind in zip(axes, KINDS, strict=True):
-        for s in summaries:
-            points = s.curves[kind]
-            colour, deltas = COLOURS[s.index % len(COLOURS)], range(len(points))
-            axis.fill_between(deltas, [p.low for p in points], [p.high for p in points], color=colour, alpha=0.15, lw=0)
-            axis.plot(
-                deltas,
-                [p.value for p in points],
-                color=colour,
-                label=text(s.run.name),
-                marker=MARKERS[s.index % len(MARKERS)],
-                linestyle=DASHES[s.index // len(COLOURS) % len(DASHES)],
-                markersize=4,
-            )
-        axis.set(title=f"{TITLES[kind]}{refined_note(summaries)}", xlabel="words that may change (δ)", ylim=(0, 1))
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0].set_ylabel("certified accuracy")
-    axes[0].legend(frameon=False)
-    return figure
+def _encoder(form: str) -> Callable[[bytes], bytes]:
+    if form not in FORMATS:
+        raise UsageError(f"plots are written as {', '.join(FORMATS)}, not {form!r}")
+    if form == "svg":
+        return bytes
+    try:
+        import vl_convert
+    except ImportError:
+        raise MissingExtraError("vl-convert-python (plots as PNG and PDF)", "pip install 'clucert[plot]'") from None
+    if form == "pdf":
+        return lambda svg: bytes(vl_convert.svg_to_pdf(svg.decode()))
+    return lambda svg: bytes(vl_convert.svg_to_png(svg.decode(), scale=2))
 
 
-def radii(summaries: Sequence[Summary]) -> Figure:
+def curves(summaries: Sequence[Summary]) -> Element:
+    """Certified accuracy over δ with 95 % bands, one chart for each kind of radius."""
+    first, *others = sections.curves(summaries)
+    small = [(figure.title, figure.draw(width=420)) for figure in others]
+    return _sheet([[(first.title, first.draw(width=720))], small, *([_run(s)] for s in summaries)])
+
+
+def radii(summaries: Sequence[Summary]) -> Element:
     """Radius histograms: a row for each run, a column for each kind; pale where the answer is wrong."""
-    figure, axes = _panels(len(summaries), len(KINDS), 3.4, 1.9)
-    for i, s in enumerate(summaries):
-        for j, kind in enumerate(KINDS):
-            axis, bins = axes[i * len(KINDS) + j], s.histograms[kind]
-            colour, places = COLOURS[s.index % len(COLOURS)], range(len(bins))
-            right = [b.right for b in bins]
-            axis.bar(places, right, color=colour)
-            axis.bar(places, [b.wrong for b in bins], bottom=right, color=colour, alpha=0.35)
-            step = -(-len(bins) // 12) or 1
-            axis.set_xticks(list(places)[::step], [b.label for b in bins][::step])
-            axis.set_title(f"{text(s.run.name)}: {TITLES[kind].lower()}{refined_note([s])}", fontsize=8)
-    return figure
+    rows: list[Sequence[Item]] = []
+    for s in summaries:
+        rows += [[_run(s)], [(figure.title, figure.draw(width=330)) for figure in sections.histograms(s)]]
+    return _sheet(rows)
 
 
-def stages(summaries: Sequence[Summary]) -> Figure:
+def stages(summaries: Sequence[Summary]) -> Element:
     """Seconds by stage (the paper's Figure 4), summed over the inputs."""
-    figure, (axis,) = _panels(1, 1, 7.0, 0.6 + 0.5 * len(summaries))
-    names = [text(s.run.name) for s in summaries]
-    left = [0.0] * len(summaries)
-    for stage, colour in zip(STAGES, STAGE_COLOURS, strict=True):
-        seconds = [s.seconds.get(stage, 0.0) for s in summaries]
-        axis.barh(range(len(names)), seconds, left=left, color=colour, label=stage, height=0.6)
-        left = [a + b for a, b in zip(left, seconds, strict=True)]
-    axis.set_yticks(range(len(names)), names)
-    axis.invert_yaxis()
-    axis.grid(visible=False)
-    axis.set_xlabel("seconds, summed over inputs")
-    axis.legend(frameon=False, ncols=len(STAGES), loc="lower left", bbox_to_anchor=(0, 1), fontsize=7)
-    return figure
+    figure = sections.times(summaries)
+    keys = [(stage, shape("rect", x=0, y=0, width=12, height=12, class_=f"stage{k}")) for k, stage in enumerate(STAGES)]
+    return _sheet([[(figure.title, figure.draw(width=960))], *([key] for key in keys)])
 
 
-def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
+def _run(s: Summary) -> Item:
+    return s.run.name, swatch(s.index)
 
-    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+def _sheet(rows: Iterable[Sequence[Item]]) -> Element:
+    """Rows of charts and of keys, on white, with the light colours of the page."""
+    parts: list[Element] = []
+    y, right = GAP, 0
+    for row in rows:
+        x, below = GAP, y
+        for title, picture in row:
+            if picture.get("class") == "chart":
+                width, height = map(int, picture.attrib["viewBox"].split()[2:])
+                parts += [label(x, y + 12, title, kind="title"), _placed(picture, x, y + 20, width, height)]
+                x, below = x + width + GAP, y + 20 + height + GAP
+            else:
+                parts += [_placed(shape("svg", picture), x, y, 24, 12), label(x + 32, y + 10, shorten(title, 110))]
+                below = y + 20
+        y, right = below, max(right, x)
+    style, paper = Element("style"), shape("rect", width=right, height=y + 4, fill="#fff")
+    style.text = _style()
+    size = {"viewBox": f"0 0 {right} {y + 4}", "width": right, "height": y + 4}
+    return shape("svg", style, paper, *parts, xmlns="http://www.w3.org/2000/svg", **size)
+
+
+def _placed(chart: Element, x: int, y: int, width: int, height: int) -> Element:
+    chart.attrib |= {"x": str(x), "y": str(y), "width": str(width), "height": str(height)}
+    return chart
+
+
+def _style() -> str:
+    """The page's light colours without variables, which programs other than browsers do not know."""
+    light = packaged("style.css").partition("}")[0]
+    colours = dict(re.findall(r"--([\w-]+): (#\w+);", light))
+    runs = "".join(
+        f".{name} {{ fill: {colour} }} .line.{name} {{ fill: none; stroke: {colour} }}\n"
+        for name, colour in colours.items()
+        if name.startswith(("run", "stage"))
+    )
+    return f"""
+text {{ font: 12px Arial, Helvetica, sans-serif; fill: {colours["quiet"]} }}
+.title {{ font-weight: bold; fill: {colours["ink"]} }}
+.grid {{ stroke: {colours["grid"]} }}
+{runs}.line {{ stroke-width: 2; stroke-linejoin: round }}
+.dash1 {{ stroke-dasharray: 7 4 }} .dash2 {{ stroke-dasharray: 2 4 }}
+.band {{ opacity: 0.16 }} .pale {{ opacity: 0.35 }}
+"""

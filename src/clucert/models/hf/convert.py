@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from clucert.cache.outbox import cache_folder
 from clucert.errors import InputError
-from clucert.models.weights import cache_folder
 
 _FORMAT = 1
 """Raised when what is kept changes, so that older copies are not used."""

@@ -35,17 +35,7 @@ from clucert.words import WordedText, split
 
 PYTHON_VARIABLE = "CLUCERT_TEXTATTACK_PYTHON"
 CACHE = Path("~/.cache/clucert-bench")
-_WORKER = Path(__file__).with_name("textattack_worker.py")
-
-
-def deepwordbug() -> TextAttackRecipe:
-    """TextAttack's DeepWordBugGao2018."""
-    return TextAttackRecipe("deepwordbug")
-
-
-def textbugger() -> TextAttackRecipe:
-    """TextAttack's TextBuggerLi2018, with the encoder of the driver and the packaged lexicon as nearest words."""
-    return TextAttackRecipe("textbugger")
+_WORKER = Path(__file__).with_name("worker.py")
 
 
 def find_python() -> Path:
@@ -55,7 +45,8 @@ def find_python() -> Path:
     """
     if chosen := os.environ.get(PYTHON_VARIABLE):
         return Path(chosen).expanduser()
-    if importlib.util.find_spec("textattack"):
+    # A script beside this folder finds the folder itself: a namespace, which has no origin.
+    if (found := importlib.util.find_spec("textattack")) and found.origin:
         return Path(sys.executable)
     made = CACHE.expanduser() / "textattack/bin/python"
     if not made.exists():
@@ -64,14 +55,12 @@ def find_python() -> Path:
 
 
 class TextAttackRecipe:
-    """One recipe in its process, which starts at the first attack and ends with :meth:`close`.
+    """TextAttack's ``deepwordbug`` or ``textbugger`` in its process, which starts at the first attack and ends with
+    :meth:`close`. The nearest words of ``textbugger`` are those of ``lexicon`` (the packaged one).
 
     ``steps`` talks to that process while it runs, so an attack that was begun must be finished or closed before the
     next.
     """
-
-    alone = True
-    """One attack at a time."""
 
     def __init__(self, recipe: str, lexicon: Lexicon | None = None, python: Path | None = None) -> None:
         self.name = f"textattack/{recipe}"
@@ -167,7 +156,7 @@ class _Worker:
         data = CACHE.expanduser() / "nltk_data"
         environment = {"NLTK_DATA": str(data)} if data.exists() else {}
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - the user's own Python
+            self._process = subprocess.Popen(
                 [str(python), str(_WORKER), recipe],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -243,7 +232,9 @@ def model_wrapper(victim: Victim) -> Any:
     try:
         base: Any = importlib.import_module("textattack.models.wrappers").ModelWrapper
     except ImportError as error:
-        raise MissingExtraError("TextAttack", "pip install 'clucert[textattack]' (docs/attacks.md)") from error
+        raise MissingExtraError(
+            "TextAttack", "pip install textattack==0.3.11 -c bench/textattack/constraints.txt"
+        ) from error
 
     class CluCertModel(base):  # type: ignore[misc]
         """Rows of probabilities, or of shares of votes."""

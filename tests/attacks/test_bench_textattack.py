@@ -7,15 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from attack_world import ROWS, LetterEncoder, soft
-from hypothesis import given
-from hypothesis import strategies as st
-from test_attack_contract import here
-
-from clucert.attacks.base import Scored
-from clucert.attacks.driver import attack_text
-from clucert.attacks.recipes import load_attack
-from clucert.attacks.textattack_adapter import (
+from adapter import (
     CACHE,
     PYTHON_VARIABLE,
     TextAttackRecipe,
@@ -24,9 +16,18 @@ from clucert.attacks.textattack_adapter import (
     model_wrapper,
     probability_row,
 )
+from attack_world import ROWS, LetterEncoder, soft
+from hypothesis import given
+from hypothesis import strategies as st
+from test_attack_contract import here
+
+from clucert.attacks.base import Scored
+from clucert.attacks.driver import attack_text
+from clucert.attacks.recipes import load_attack
 from clucert.errors import MissingExtraError, ModelUnavailableError, UsageError
 from clucert.noise import rng_for
 
+ROOT = Path(__file__).parents[2]
 needs_textattack = pytest.mark.skipif(not here(), reason="TextAttack is not installed: python bench/attacks.py --setup")
 shares = st.dictionaries(st.sampled_from("abc"), st.integers(0, 20), min_size=1)
 
@@ -50,7 +51,7 @@ def test_changed_words_are_those_that_are_gone(after: str, lost: int) -> None:
 
 def test_a_missing_environment_says_how_to_make_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
-    monkeypatch.setattr("clucert.attacks.textattack_adapter.CACHE", tmp_path)
+    monkeypatch.setattr("adapter.CACHE", tmp_path)
     with pytest.raises(MissingExtraError, match=r"bench/attacks\.py --setup"):
         find_python()
     monkeypatch.setenv(PYTHON_VARIABLE, "/nowhere/python")
@@ -82,9 +83,8 @@ def test_a_wrapper_without_textattack_says_what_is_missing() -> None:
 def test_ours_skips_the_same_texts_and_succeeds_as_often(recipe: str) -> None:
     """Over 7 texts and 6 seeds: the same skipped set; success rates within 15 points, queries within 20 %."""
     found = {}
-    for name in (recipe, f"textattack/{recipe}"):
-        attack = load_attack(name)
-        found[name] = [
+    for attack in (load_attack(recipe), TextAttackRecipe(recipe)):
+        found[attack.name] = [
             attack_text(attack, soft(), text, gold, rng_for(seed, i, "side by side"), encoder=LetterEncoder())
             for seed in range(6)
             for i, (text, gold) in enumerate(ROWS)
@@ -101,7 +101,7 @@ def test_ours_skips_the_same_texts_and_succeeds_as_often(recipe: str) -> None:
 
 
 WRAPPED = """
-from clucert.attacks.textattack_adapter import model_wrapper
+from adapter import model_wrapper
 from clucert.attacks.victims import ProbabilityVictim
 from textattack.attack_recipes import DeepWordBugGao2018
 from textattack.models.wrappers import ModelWrapper
@@ -118,7 +118,8 @@ print(type(result).__name__)
 @needs_textattack
 @pytest.mark.slow
 def test_textattack_attacks_a_wrapped_model_in_its_own_process() -> None:
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2] / "src"), "HF_HUB_OFFLINE": "1"}
+    folders = (str(ROOT / "src"), str(ROOT / "bench/textattack"))
+    environment = {"PYTHONPATH": os.pathsep.join(folders), "HF_HUB_OFFLINE": "1"}
     data = CACHE.expanduser() / "nltk_data"
     done = subprocess.run(
         [str(find_python()), "-c", WRAPPED],
