@@ -105,7 +105,9 @@ def port(monkeypatch):
 def certify(port: int, cache: Any, **options: Any):
     settings = {"task": "sst2", "method": "ranmask", "mask_rate": "0.5", "samples": 20, "certify_samples": 40}
     url = f"http://127.0.0.1:{port}/v1"
-    return clucert.certify(TEXT, model="openai/m", base_url=url, cache=cache, max_retries=0, **settings | options)
+    return clucert.certify(
+        options.pop("text", TEXT), model="openai/m", base_url=url, cache=cache, max_retries=0, **settings | options
+    )
 
 
 ENTRY = {"id": "m", "object": "model", "owned_by": "vllm", "root": "org/one", "created": 1_700_000_000}
