@@ -51,7 +51,8 @@ def test_what_is_cached_and_done_is_not_counted_again(world: World):
     assert left.calls < fresh.calls
     again = dry_run(world.study(run_dir=str(world.folder / "other")), rows=None)
     assert again.inputs == ROWS
-    assert again.models["openai/test"].cached == len(world.asked()) == fresh.calls - again.calls
+    # But for the greeting, which tells whose answers the cache holds.
+    assert again.models["openai/test"].cached == len(world.asked()) == fresh.calls - (again.calls - 1)
 
 
 def test_the_first_rows_stand_for_all(world: World):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from test_promise_whose_answers import Serving, certify, serve
 
 from clucert.cache import CachedModel, open_cache
 from clucert.types import Answer, Message, Query, Usage
+from tests.processes import free_port
 
 
 class Streaming:
@@ -52,3 +54,17 @@ def test_each_of_many_questions_is_asked_once_and_answered(where, count):
         assert again.model.asked.total() == 0
     assert set(model.asked.values()) == {1}
     assert model.asked.total() == count
+
+
+def test_a_certificate_of_more_questions_than_a_batch_costs_each_once(where, monkeypatch):
+    """It failed from the 129th open question on, after they were paid for."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-verysecret0123456789")
+    text = "A short but good story about two friends who meet again by chance in a town far from home and stay"
+    port = free_port()
+    with serve(port, Serving()) as serving:
+        first = certify(port, where, text=text, samples=200, certify_samples=400)
+        assert len(serving.asked) > 300
+        assert len(serving.asked) == len(set(serving.asked)) == first.cost.classify.calls
+        again = certify(port, where, text=text, samples=200, certify_samples=400)
+        assert again.certificate == first.certificate
+        assert again.cost.classify.calls == 1

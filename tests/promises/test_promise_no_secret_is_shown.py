@@ -119,7 +119,7 @@ def test_a_whole_run_leaves_no_secret_anywhere(tmp_path, fails):
     with serve(port if not fails else free_port(), Serving()) as serving:
         clucert("evaluate", *flags)
         clucert("evaluate", *flags, "--print-config")
-        clucert("report", str(run))
+        clucert("report", str(run), "-o", str(tmp_path / "report.html"))
         clucert("audit", str(run), "--base-url", url, "--limit", "1")
         clucert("certify", "A good story", "--task", "sst2", "--model", "openai/test", "--base-url", url, "--json")
         assert bool(serving.asked) != fails

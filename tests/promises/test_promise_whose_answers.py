@@ -19,6 +19,9 @@ from clucert.cache import CachedModel, open_cache
 from clucert.cache.authors import GREETING, entry_of
 from clucert.errors import ModelChangedError
 from clucert.evaluate.lanes import Lane, LaneOptions
+from clucert.evaluate.runconfig import StudyConfig
+from clucert.evaluate.runs import read_manifest, read_records
+from clucert.evaluate.study import evaluate
 from clucert.models.load import ModelOptions, load_model
 from clucert.types import Message, Query
 from tests.processes import free_port
@@ -102,7 +105,9 @@ def port(monkeypatch):
 def certify(port: int, cache: Any, **options: Any):
     settings = {"task": "sst2", "method": "ranmask", "mask_rate": "0.5", "samples": 20, "certify_samples": 40}
     url = f"http://127.0.0.1:{port}/v1"
-    return clucert.certify(TEXT, model="openai/m", base_url=url, cache=cache, max_retries=0, **settings | options)
+    return clucert.certify(
+        options.pop("text", TEXT), model="openai/m", base_url=url, cache=cache, max_retries=0, **settings | options
+    )
 
 
 ENTRY = {"id": "m", "object": "model", "owned_by": "vllm", "root": "org/one", "created": 1_700_000_000}
@@ -272,6 +277,40 @@ def test_a_dead_server_says_how_to_use_the_cache_without_it(port, tmp_path):
     with pytest.raises(clucert.CluCertError, match="accept-model-change"):
         certify(port, cache)
     assert certify(port, cache, accept_model_change=True).certificate == first.certificate
+
+
+@pytest.mark.parametrize("where", ["cache", False])
+def test_a_run_that_is_continued_with_another_model_stops(port, tmp_path, where):
+    data = tmp_path / "data.csv"
+    data.write_text("text,label\n" + "".join(f"a good story about friends number {i},positive\n" for i in range(4)))
+    config = StudyConfig(
+        task="sst2",
+        data=str(data),
+        model=["openai/m"],
+        base_url=f"http://127.0.0.1:{port}",
+        method="ranmask",
+        mask_rate="0.5",
+        samples=10,
+        certify_samples=20,
+        cache=where and tmp_path / "answers.sqlite",
+        run_dir=tmp_path / "run",
+        limit=2,
+    )
+    with serve(port, Serving(fingerprint="fp_one")):
+        assert evaluate(config).done == 2
+    assert read_manifest(tmp_path / "run").answered_by == {"openai/m": "m fp_one | "}
+    more = config.model_copy(update={"limit": 4})
+    with serve(port, Serving("negative", fingerprint="fp_two")):
+        with pytest.raises(ModelChangedError, match=r"fp_one.* when the run was begun and now as .*fp_two") as caught:
+            evaluate(more)
+        assert "\n" not in str(caught.value)
+    assert len(read_records(tmp_path / "run")[0]) == 2
+    with serve(port, Serving(fingerprint="fp_one")):
+        assert evaluate(more).done == 4
+    with serve(port, Serving("negative", fingerprint="fp_two")):
+        accepted = more.model_copy(update={"run_dir": tmp_path / "run", "accept_model_change": True})
+        data.write_text(data.read_text() + "a dull story,negative\n")
+        assert evaluate(accepted.model_copy(update={"limit": 5})).done == 5
 
 
 def test_the_entry_of_a_list():

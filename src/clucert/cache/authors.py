@@ -55,11 +55,16 @@ class Whose:
         """Whether anything was answered yet."""
         self._said: str | None = None
         self._listed: str | None = None
+        self._expected: str | None = None
 
     @property
     def author(self) -> str | None:
         """What the server says of itself; None when it says nothing."""
         return _author(self._said, self._listed)
+
+    def expect(self, author: str | None) -> None:
+        """Who answered in an earlier session of the run, where that is known, has to answer in this one."""
+        self._expected = author
 
     def heard(self, answer: Answer) -> Answer:
         """``answer`` with its author. Raises :class:`ModelChangedError` when it is another one than before."""
@@ -68,6 +73,9 @@ class Whose:
             self._said = said
             self._changed(_shown(before), _shown(said))
         self.heard_of, self._said = True, said
+        if self._expected is not None and self.author != self._expected:
+            earlier, self._expected = self._expected, None
+            self._changed(f"{_shown(earlier)} when the run was begun", _shown(self.author))
         return replace(answer, answered_by=self.author)
 
     def listed(self, entry: str | None) -> None:

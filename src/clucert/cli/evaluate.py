@@ -126,7 +126,9 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
     click.echo(rows_table(rows))
     how = "; in batches, at the price of a batch" if config.batch else ""
     click.echo(f"{estimate.inputs} inputs: at most {estimate.calls:,} calls, {estimate.tokens:,} tokens, {money}{how}")
-    click.echo(f"clucert: estimated from {estimate.looked_at} inputs; nothing was asked", err=True)
+    known = any(model.cached for model in estimate.models.values())
+    whose = "; answers in the cache are taken to be the same model's" if known else ""
+    click.echo(f"clucert: estimated from {estimate.looked_at} inputs; nothing was asked{whose}", err=True)
 
 
 def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:

@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from clucert.cache.authors import introduction
 from clucert.denoise import Denoiser, load_clusterer
+from clucert.evaluate.budget import estimate_usage
 from clucert.evaluate.data import Example
 from clucert.evaluate.lanes import Keyed, Lane
 from clucert.evaluate.plan import Plan, make_plan
@@ -166,11 +168,13 @@ class _Count:
     input: int = 0
     output: int = 0
     seen: set[str] = field(default_factory=set)
+    first: Query | None = None
 
     def add(self, queries: Iterable[Keyed]) -> None:
         """Count what has not been counted yet and is not in the cache."""
         new: list[Keyed] = []
         for query, key in queries:
+            self.first = self.first or query
             if key is None or key not in self.seen:
                 new.append((query, key))
                 self.seen.update(() if key is None else (key,))
@@ -194,6 +198,10 @@ class _Count:
         calls, cached, tokens_in, tokens_out = (
             round(scale * number) for number in (self.calls, self.cached, self.input, self.output)
         )
+        if self.cached and self.lane.must_greet:
+            # Whose the answers in the cache are is asked first.
+            greeting = estimate_usage(introduction(self.first)) if self.first else Usage(1)
+            calls, tokens_in, tokens_out = calls + 1, tokens_in + greeting.input, tokens_out + greeting.output
         price = self.lane.options.price
         cost = price(Usage(calls, tokens_in, tokens_out)) if price else None
         return ModelEstimate(calls, cached, tokens_in, tokens_out, cost, self.tokenizer is not None)

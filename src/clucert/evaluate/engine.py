@@ -131,6 +131,9 @@ class _LocalRunner:
     def __init__(self, scheduler: Scheduler, smoother: Smoother) -> None:
         self._scheduler, self._smoother = scheduler, smoother
         self.activity = scheduler.activity
+        models = [lane.model for lane in scheduler.crew.lanes]
+        self.whose = {model.name: model.whose for model in models if hasattr(model, "whose")}
+        """Who answers behind each server."""
         self.drain = scheduler.drain
 
     async def run(self, examples: Sequence[Example], done: Done) -> None:

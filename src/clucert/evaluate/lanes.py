@@ -143,6 +143,11 @@ class Lane:
         return int(getattr(self.model, "batch_size", self.options.batch_size))
 
     @property
+    def must_greet(self) -> bool:
+        """Whether an answer of the cache costs a greeting first, which tells whose it is."""
+        return self._cache is not None and self._cache.must_ask and hasattr(self.model, "introduce")
+
+    @property
     def gathers(self) -> bool:
         """Whether the model is a :class:`GatheringModel`."""
         return isinstance(self.model, GatheringModel)

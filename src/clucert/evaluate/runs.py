@@ -105,6 +105,8 @@ class Manifest(BaseModel):
     seed: int
     versions: dict[str, str]
     sessions: list[Session] = Field(default_factory=list)
+    answered_by: dict[str, str] = Field(default_factory=dict)
+    """What the servers said of themselves, by the model's name (:class:`clucert.cache.authors.Whose`)."""
 
 
 NOT_COMPARED = frozenset(
@@ -167,6 +169,14 @@ class RunWriter(Closing):
         self.appended += len(group)
         self.records.update((record.id, record) for record in group)
 
+    def identify(self, authors: Mapping[str, str]) -> None:
+        """Keep who answered, for later sessions. Raises :class:`RunError` when it cannot be written."""
+        known = {**self.manifest.answered_by, **authors}
+        if known != self.manifest.answered_by:
+            self.manifest = self.manifest.model_copy(update={"answered_by": known})
+            with _explained(self.path):
+                _replace(self.path / MANIFEST, self.manifest.model_dump_json(indent=1).encode() + b"\n")
+
     def close(self) -> None:
         """Let others write; calling it twice is harmless."""
         self._file.close()
@@ -202,7 +212,7 @@ def _open_locked(path: Path, manifest: Manifest, inputs: Mapping[str, str], lock
         if problem := difference(old, manifest) or _changed(records, old, manifest, inputs):
             raise UsageError(f"{path} holds another run: {problem}; name another --run-dir")
         kept = {"created": old.created, "command": old.command, "sessions": [*old.sessions, *manifest.sessions]}
-        manifest = manifest.model_copy(update={**kept, "versions": old.versions})
+        manifest = manifest.model_copy(update={**kept, "versions": old.versions, "answered_by": old.answered_by})
     elif (path / RECORDS).exists():
         raise UsageError(f"{path} holds {RECORDS} and no {MANIFEST}: name another --run-dir")
     file = (path / RECORDS).open("ab", buffering=0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from clucert.cache.authors import Whose
 from clucert.errors import CluCertError
 from clucert.evaluate import loops
 from clucert.evaluate.data import Example
@@ -115,7 +116,11 @@ def run_inputs(
     """Certify ``examples`` on ``engine`` and record them in ``run``."""
     meter = engine.meter
     runner = engine.runner(plan)
-    recorder = Recorder(run, fail_fast=plan.config.fail_fast)
+    # Only a runner in this process hears the servers itself.
+    whose: Mapping[str, Whose] = getattr(runner, "whose", {})
+    for name, one in whose.items():
+        one.expect(run.manifest.answered_by.get(name))
+    recorder = Recorder(run, fail_fast=plan.config.fail_fast, whose=whose)
 
     def snapshot() -> Snapshot:
         activity, (done, failed) = runner.activity, _counts(run)

@@ -11,6 +11,7 @@ from clucert.errors import (
     BadAnswerError,
     CluCertError,
     InputError,
+    ModelChangedError,
     ModelStatusError,
     ModelTimeoutError,
     ModelUnavailableError,
@@ -80,6 +81,7 @@ def fault_of(error: CluCertError) -> Fault:
 
 _UPSTREAM = (
     (AuthenticationError, "upstream_auth", "the upstream refused this endpoint's own key"),
+    (ModelChangedError, "upstream_changed", "another model answers for the upstream than before: ask again"),
     (ModelUnavailableError, "upstream_unreachable", "the upstream cannot be reached, or hung up"),
     (BadAnswerError, "upstream_bad_answer", "the upstream's answer is not a chat completion"),
 )
