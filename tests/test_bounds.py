@@ -158,3 +158,13 @@ def test_nonsense_is_refused(k, alpha):
         lower_bound(k if k < 0 else k + 3, 2, 0.05)
     with pytest.raises(ValueError, match="alpha"):
         upper_bound(1, 2, alpha)
+
+
+def test_three_labels_are_bounded_one_by_one_and_two_by_what_is_left():
+    votes = Votes({"a": 60, "b": 25, "c": 15})
+    three = class_bounds(votes, "a", ("a", "b", "c"), 0.05)
+    assert three.low == lower_bound(60, 100, 0.025)
+    assert three.high["b"] == upper_bound(25, 100, 0.025) < 1 - three.low
+    two = class_bounds(Votes({"a": 60, "b": 40}), "a", ("a", "b"), 0.05)
+    assert two.low == lower_bound(60, 100, 0.05)
+    assert two.high["b"] == 1 - two.low

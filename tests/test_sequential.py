@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from clucert.bounds import abstention_p_value
 from clucert.certificate import Certificate
 from clucert.sequential import decided, fixed_plan, plans, selected, staged_plan, staged_selection
 from clucert.types import Votes
@@ -91,6 +92,10 @@ def test_selection_goes_on_while_it_may_still_be_told_and_stops_when_not():
     assert selected(Votes({"positive": 10, "negative": 0}), settings)
     assert not selected(Votes({"positive": 7, "negative": 3}), settings)
     assert selected(Votes({"positive": 26, "negative": 24}), settings)
+    # Below alpha and not below the look's share of it: stopping here would be an abstention.
+    early = Votes({"positive": 9, "negative": 1})
+    assert abstention_p_value(early) <= settings.alpha
+    assert not selected(early, settings)
     assert not selected(Votes({"positive": 0, "negative": 0}, unparsed=5, dropped=5), settings)
 
 
@@ -120,3 +125,16 @@ def test_a_target_is_decided_both_ways():
     hopeless = certificate(Votes({"positive": 70, "negative": 30}), (Votes({"positive": 13, "negative": 7}),), looks)
     assert decided(hopeless, target=6)
     assert not decided(hopeless, target=1)
+
+
+@pytest.mark.parametrize("labels", [BINARY, FOUR])
+def test_a_radius_that_is_the_target_is_enough(labels):
+    first = labels[0]
+    looks = staged_plan(1000, labels)
+    reading = Votes({first: looks[1].samples, **dict.fromkeys(labels[1:], 0)})
+    made = certificate(Votes({first: 100}), (reading, reading), looks, labels=labels)
+    assert made.radius is not None
+    assert made.radius.words >= 1
+    assert not made.radius.everything
+    assert decided(made, made.radius.words)
+    assert not decided(made, made.radius.words + 1)

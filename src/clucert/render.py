@@ -201,6 +201,7 @@ def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
 
 def _sampler(certificate: Certificate) -> Iterable[Text]:
     """The proof is about g; what is deployed is a sample of it."""
+    name = "sampler"
     for threat, radius in certificate.proved.items():
         here = certificate.agreement(threat, 0)
         if radius is not None and here is not None:
@@ -208,10 +209,11 @@ def _sampler(certificate: Certificate) -> Iterable[Text]:
             # Rounded down: lower bounds.
             at, far = (f"{floor(100 * p) / 100:.2f}" for p in (here, edge))
             yield _row(
-                "sampler",
+                name,
                 f"predict answers so with probability ≥ {at} on this text, ≥ {far} at the edge of the proved radius "
                 f"({radius.words}, {THREATS[threat]}); else it mostly abstains",
             )
+            name = ""
 
 
 def _noise(certificate: Certificate) -> str:

@@ -182,8 +182,8 @@ class Answers:
     def __str__(self) -> str:
         said = {
             "deterministic": "known deterministic, equal texts asked once",
-            "declared": "declared deterministic, equal texts asked once",
-            "probed": f"probed {self.probes} times, no difference: equal texts asked once",
+            "declared": "declared deterministic, equal texts asked once: the radii rest on it",
+            "probed": f"probed {self.probes} times, no difference: equal texts asked once, and the radii rest on it",
             "sampled": "sampled, every noised text asked anew",
         }
         return said[self.kind]

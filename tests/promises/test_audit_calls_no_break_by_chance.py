@@ -120,3 +120,22 @@ def test_the_table_counts_what_broke() -> None:
     audit.attempts += [(Tag(str(i), claim), Attempt(claim, 7, broken=i == 0)) for i in range(4)]
     (row,) = audit.rows()
     assert (row["tried"], row["broken"], row["share"], row["texts"]) == (4, 1, 0.25, 28)
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_no_text_outside_the_ball_is_taken_for_a_break(radius: int) -> None:
+    """Here ever more of the certified answer is lost with each changed word: one too many would be a break."""
+
+    def classify(texts: list[str]) -> list[str]:
+        changed = [sum(w not in WORDS and "MASK" not in w for w in split(text).words) for text in texts]
+        return ["negative" if many > radius else "positive" for many in changed]
+
+    target = smoother(mask_rate=Fraction(1, 20), looks=(Look(100),))
+    text = split(TEXT)
+    claim = Claim("proved", "word", radius, tuple(range(10)), "positive")
+    arsenal = build_arsenal(LABELS, [(TEXT, "positive"), ("awful dull bad slow film indeed", "negative")], lambda _: ())
+    pools = [(word,) for word in text.words]
+    steps = attack_steps(target, text, pools, claim, arsenal, "1", Effort(20, 100))
+    found = drive(steps, Backends(CallableClassifier(classify, LABELS)))[0]
+    assert not found.broken
+    assert len(found.changed) <= radius
