@@ -133,10 +133,8 @@ def _answer(completion: _Completion, query: Query) -> Answer:
     scores = None
     if query.labels and tokens:
         scores = label_scores(query.labels, text, tokens[0].get("top_logprobs", ()))
-    usage = _usage(used or {}, query, text)
-    if not usage.estimated:
-        _check_not_truncated(query, usage.input)
-    return Answer(text, scores, usage, choice.get("finish_reason"))
+    _check_not_truncated(query, max(0, (used or {}).get("prompt_tokens") or 0))
+    return Answer(text, scores, _usage(used or {}, query, text), choice.get("finish_reason"))
 
 
 MOST_TOKENS = 10_000_000
