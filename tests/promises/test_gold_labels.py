@@ -134,6 +134,18 @@ def test_labels_that_are_numbers_are_names(plan, tmp_path):
         plan([1, 0, 2], task=str(task))
 
 
+def test_labels_that_a_flag_cannot_hold_are_asked_for_in_a_file(plan, tmp_path):
+    task = tmp_path / "odd.yaml"
+    task.write_text(json.dumps({"prompt": "{text}", "labels": ["yes, sure", "a=b"]}))
+    with pytest.raises(InputError) as said:
+        plan([0, 1], task=str(task))
+    offers = [part.split("}")[0] + "}" for part in str(said.value).split("label_map: ")[1:]]
+    for offer in offers:
+        config = tmp_path / "c.yaml"
+        config.write_text(f"label_map: {offer}\n")
+        assert gold(plan([0, 1], task=str(task), more=config)) == list(json.loads(offer).values())
+
+
 def test_the_tasks_own_synonyms_are_read(plan):
     assert gold(plan(["neg", "POS", "Negative"], task="sst2")) == ["negative", "positive", "negative"]
     assert gold(plan(["Science", "Sci/Tech", "sport"], task="agnews")) == ["sci/tech", "sci/tech", "sports"]

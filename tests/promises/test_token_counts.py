@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from clucert.cache.base import decode_answer, encode_answer
+from clucert.errors import BadAnswerError
+from clucert.evaluate.budget import Budget
 from clucert.evaluate.runconfig import load_config
 from clucert.evaluate.study import RunSummary, evaluate
 from clucert.models.wire import answer_of
@@ -50,6 +52,21 @@ def test_a_possible_usage_is_taken_as_it_is():
     assert read(counts(9, 0), text="") == Usage(1, 9, 0)
     for cached, counted in ((99, 9), (-7, 0)):
         assert read(counts(9, 2, cached)) == Usage(1, 9, 2, counted)
+
+
+def test_a_prompt_that_was_cut_is_noticed_whatever_else_the_usage_says():
+    long = Query(messages=(Message("user", "word " * 3000),), max_tokens=16)
+    choice = {"message": {"role": "assistant", "content": "positive"}}
+    for usage in ({"prompt_tokens": 500}, counts(500, 1), counts(500, -1)):
+        with pytest.raises(BadAnswerError, match="cuts long prompts"):
+            answer_of({"choices": [choice], "usage": usage}, long)
+
+
+def test_a_usage_below_zero_lowers_no_budget():
+    budget = Budget(spent=Usage(3, 100, 3))
+    _, aside = budget.reserve(QUERY, None)
+    budget.settle(aside, Usage(1, -500, 1), None)
+    assert budget.spent == Usage(4, 100, 3)
 
 
 def test_estimates_add_up_and_survive_the_cache():

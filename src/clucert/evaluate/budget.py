@@ -88,6 +88,8 @@ class Budget:
         self.in_flight -= 1
         self._tokens_aside -= reserved.tokens
         self._cost_aside -= reserved.cost
+        if usage is not None and min(usage.document().values()) < 0:
+            usage = None  # a model of the user's own that miscounts must not lower what was spent
         self.spent += Usage(calls=1) if usage is None else usage
         cost = price(usage) if price and usage is not None else None
         if cost is None:

@@ -151,7 +151,7 @@ def load_examples(
         left_out = f" ({len(loader.skipped)} malformed rows left out)" if loader.skipped else ""
         raise InputError(f"{source.path} holds no example{left_out}{table.hint}")
     read = tuple(e if e.label is None else replace(e, label=gold.decided(e.label)) for e in chosen)
-    return Dataset(source, read, tuple(loader.skipped), gold.used)
+    return Dataset(source, read, tuple(loader.skipped), dict(sorted(gold.used.items())))
 
 
 def _settle(gold: GoldReader, rows: Iterator[Row | Malformed], columns: _Columns) -> None:

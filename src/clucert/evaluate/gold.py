@@ -7,6 +7,7 @@ Where nothing decides, nothing is read: the error spells out two mappings and th
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,13 +174,19 @@ class GoldReader:
             why = f"and the task's own are {declared}"
         else:
             why = "and nothing says what they mean"
-        asked = " or ".join(f"--label-map {written_map(offer)}" for offer in offers[:2])
+        asked = " or ".join(map(_asked, offers[:2]))
         return f"{first}: labels are written as {shown}, {why}: say which it is with {asked}"
 
 
 def written_map(mapping: Mapping[Any, str]) -> str:
     """``0=ham,1=spam``: a mapping as ``--label-map`` takes it."""
     return ",".join(f"{key}={label}" for key, label in mapping.items())
+
+
+def _asked(offer: Mapping[Any, str]) -> str:
+    if any(mark in label for label in offer.values() for mark in ",="):
+        return f"label_map: {json.dumps(offer, ensure_ascii=False)} (in a file for --config)"
+    return f"--label-map {written_map(offer)}"
 
 
 def sorted_note(labels: Iterable[str | None], limit: int | None) -> str | None:

@@ -154,12 +154,11 @@ def _answer(completion: _Completion, query: Query) -> Answer:
     ended = "error" if choice.get("error") else ended
     named = (completion.get("model"), completion.get("system_fingerprint"))
     author = " ".join(name for name in named if isinstance(name, str) and name)[:200] or None
+    _check_not_truncated(query, max(0, (used or {}).get("prompt_tokens") or 0))
     usage = _usage(used or {}, query, text)
-    if not usage.estimated:
-        _check_not_truncated(query, usage.input)
-        if ended is None and usage.output >= query.max_tokens:
-            # A server that does not say why an answer ended: it has all the tokens that were asked for.
-            ended = "length"
+    if ended is None and not usage.estimated and usage.output >= query.max_tokens:
+        # A server that does not say why an answer ended: it has all the tokens that were asked for.
+        ended = "length"
     return Answer(text, scores, usage, ended, author)
 
 
