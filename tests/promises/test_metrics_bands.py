@@ -7,6 +7,7 @@ from math import comb, sqrt
 import numpy as np
 import pytest
 
+from clucert.evaluate.data import Dataset, DataSource, Example
 from clucert.evaluate.metrics import Outcome, certified_accuracy, certified_curve, proportion, summarise
 
 
@@ -82,3 +83,17 @@ def test_failed_and_unlabelled_rows_stand_where_they_are_said_to() -> None:
     assert found.r_avg.value == 0.4
     assert found.coe == pytest.approx(np.std([2, 0, 0, 0, 0]) / 0.4)
     assert found.kept == 54 / 60
+
+
+def test_the_digest_of_the_data_tells_every_field_of_every_example() -> None:
+    first = Example("1", "good", "a", {"k": 1})
+    others = [
+        Example("2", "good", "a", {"k": 1}),
+        Example("1", "bad", "a", {"k": 1}),
+        Example("1", "good", "b", {"k": 1}),
+    ]
+    others += [Example("1", "good", None, {"k": 1}), Example("1", "good", "a", {"k": 2})]
+    digests = {
+        Dataset(DataSource("x.csv"), rows, ()).digest for rows in ((first,), (first, first), *[(o,) for o in others])
+    }
+    assert len(digests) == 7
