@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from test_promise_whose_answers import Serving, certify, serve
 
 from clucert.cache import CachedModel, open_cache
 from clucert.types import Answer, Message, Query, Usage
 from tests.processes import free_port
+from tests.promises.test_promise_whose_answers import Serving, certify, serve
 
 
 class Streaming:
