@@ -37,9 +37,9 @@ from clucert.attacks.driver import attack_text
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.study import load_victims
 from clucert.attacks.victims import ProbabilityVictim, Victim
-from clucert.encoders import load_encoder
+from clucert.core.noise.retention import rng_for
 from clucert.evaluate.runconfig import load_config
-from clucert.noise import rng_for
+from clucert.models.encoders import load_encoder
 from clucert.protocols import Encoder
 from environments import environment
 from noise import HERE, nltk_data

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.ballots import Ballot, pack_sets
-from clucert.certificate import Certificate, Look, Settings, Subject
+from clucert.core.certificate import Certificate, Look, Settings, Subject
+from clucert.core.smoothing import Smoother
+from clucert.core.stopping import plans
+from clucert.core.vote_records import Ballot, pack_sets
 from clucert.report.runs import Input, load_run
-from clucert.sequential import plans
-from clucert.smoothing import Smoother
 from clucert.types import Votes
 
 

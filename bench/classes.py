@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
+from clucert.core.protect import protected
+from clucert.core.threats import canonical_text
+from clucert.core.words import WordedText, split
 from clucert.lexicon import load_lexicon
 from clucert.lexicon.pooling import PooledLexicon
 from clucert.models.load import load_model
 from clucert.models.prompted import PromptedClassifier
-from clucert.protect import protected
 from clucert.protocols import LanguageModel
 from clucert.tasks import load_task
-from clucert.threats import canonical_text
-from clucert.words import WordedText, split
 
 REDRAWS = 3
 

@@ -29,16 +29,16 @@ from pathlib import Path
 from typing import Any
 
 from clucert.cache import open_cache
-from clucert.evaluate import loops
-from clucert.evaluate.conductor import Crew
-from clucert.evaluate.lanes import Lane, LaneOptions
-from clucert.evaluate.scheduler import Job, Outcome, Scheduler
-from clucert.evaluate.voters import PromptedVoter
 from clucert.models import openai as backend
-from clucert.models.keepalive import KeepAlive
+from clucert.models.chat_api import Dialect, request_of
+from clucert.models.http_pool import KeepAlive
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
-from clucert.models.wire import Dialect, request_of
+from clucert.runtime import event_loop as loops
+from clucert.runtime.classifiers import PromptedVoter
+from clucert.runtime.computation import Crew
+from clucert.runtime.executor import Job, Outcome, Scheduler
+from clucert.runtime.model_queue import Lane, LaneOptions
 from clucert.tasks import load_task
 from clucert.types import Classify
 

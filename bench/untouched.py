@@ -30,11 +30,11 @@ from math import ceil, comb
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.ballots import Ballot
-from clucert.bounds import Number, upper_bound
-from clucert.certificate import Certificate
-from clucert.crossing import Path, boundaries
-from clucert.radius import Radius
+from clucert.core.bounds import Number, upper_bound
+from clucert.core.certificate import Certificate
+from clucert.core.group_sequential import Path, boundaries
+from clucert.core.radius import Radius
+from clucert.core.vote_records import Ballot
 from clucert.report.runs import load_run
 from clucert.types import Vote
 
@@ -62,7 +62,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """How samples count: by one of three rules, the one that :func:`clucert.bounds.class_bounds` has for the labels.
+    """How samples count: by one of three rules, that of :func:`clucert.core.bounds.class_bounds` for the labels.
 
     With ``path``, all that is not for ĉ is one class, tested at the last of the path's looks. Otherwise ``others`` are
     the classes that are told apart (None is UNPARSED), and Clopper-Pearson bounds at α / 2 count for ĉ and for a rival.

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from clucert import crossing
-from clucert.ballots import Ballot, pack_sets
-from clucert.bounds import class_bounds, exact_bounds
-from clucert.noise import every_retention
-from clucert.radius import Overlap, Radius, known, proved_radius
+from clucert.core import group_sequential as crossing
+from clucert.core.bounds import class_bounds, exact_bounds
+from clucert.core.noise.retention import every_retention
+from clucert.core.radius import Overlap, Radius, known, proved_radius
+from clucert.core.vote_records import Ballot, pack_sets
 from clucert.types import Votes
 
 

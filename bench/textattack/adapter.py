@@ -27,11 +27,11 @@ import numpy as np
 
 from clucert.attacks.base import Ask, AttackResult, AttackSteps, Scored
 from clucert.attacks.victims import Victim
+from clucert.core.words import WordedText, split
 from clucert.errors import MissingExtraError, ModelUnavailableError, UsageError
 from clucert.lexicon import load_lexicon
 from clucert.protocols import Lexicon
 from clucert.types import Encode
-from clucert.words import WordedText, split
 
 PYTHON_VARIABLE = "CLUCERT_TEXTATTACK_PYTHON"
 CACHE = Path("~/.cache/clucert-bench")

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clucert import document
-from clucert.certificate import Certificate
-from clucert.channel import Sample
-from clucert.closing import Closing
+from clucert import certificate_json as document
 from clucert.config import Config
+from clucert.context_manager import Closing
+from clucert.core.certificate import Certificate
+from clucert.core.channel import Sample
+from clucert.core.radius import Radius
+from clucert.core.smoothing import Certified, Smoother
 from clucert.driver import Backends, Cost, Progress, drive
 from clucert.errors import InputError
 from clucert.protocols import Classifier, LanguageModel, Task
-from clucert.radius import Radius
-from clucert.smoothing import Certified, Smoother
 from clucert.types import Predictions, Usage, Vote
 
 if TYPE_CHECKING:
-    from clucert.assemble import Assembly
+    from clucert.runtime.resources import Assembly
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +136,9 @@ def loaded(
     config: Config, stack: ExitStack, *, watch: Callable[[int, int], None] | None = None, task: Task | None = None
 ) -> Assembly:
     """What ``config`` names, with its cache before each model; ``stack`` frees it. A ``task`` given comes first."""
-    from clucert.assemble import assemble
     from clucert.cache import CachedModel, open_cache
     from clucert.models.watched import WatchedModel
+    from clucert.runtime.resources import assemble
 
     cache = None if config.cache is False else stack.enter_context(closing(open_cache(config.cache)))
 
@@ -188,7 +188,7 @@ def smooth(
     always get equal labels, and they are asked about once. A classifier says so itself (``deterministic``); one that
     does not say is asked about every sample, too. ``seed`` is for studies: without it ``predict`` draws from a secret.
     """
-    from clucert.assemble import assemble_callable
+    from clucert.runtime.resources import assemble_callable
 
     config = Config.of(**options)
     assembly = assemble_callable(config, classify, tuple(labels))

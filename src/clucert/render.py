@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import floor
 from typing import TYPE_CHECKING
 
-from clucert.bounds import UNPARSED
-from clucert.certificate import ASSUMPTIONS, Certificate
-from clucert.channel import Sample
+from clucert.core.bounds import UNPARSED
+from clucert.core.certificate import ASSUMPTIONS, Certificate
+from clucert.core.channel import Sample
+from clucert.core.explanation import FIXED, THREATS, gap, proved_in_words, radius_words
+from clucert.core.radius import Radius
 from clucert.driver import Cost
-from clucert.gap import FIXED, THREATS, gap, proved_in_words, radius_words
 from clucert.models.legible import shown
-from clucert.radius import Radius
 from clucert.types import Unread
 
 if TYPE_CHECKING:

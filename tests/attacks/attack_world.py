@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from clucert.api import SmoothedClassifier, smooth
 from clucert.attacks.victims import LabelVictim, ProbabilityVictim, SmoothedVictim
+from clucert.core.words import split
 from clucert.models.callable import CallableClassifier
-from clucert.words import split
 
 LABELS = ("positive", "negative")
 WEIGHTS = {

@@ -13,9 +13,9 @@ from clucert.attacks.driver import attack_text
 from clucert.attacks.recipes import ATTACKS, load_attack
 from clucert.attacks.stopwords import is_stopword
 from clucert.attacks.victims import Victim
+from clucert.core.noise.retention import rng_for
+from clucert.core.words import split
 from clucert.errors import BadAnswerError, MissingExtraError, UnknownNameError, UsageError
-from clucert.noise import rng_for
-from clucert.words import split
 
 VICTIMS = {"probabilities": soft, "labels": hard, "smoothed": defended}
 BUDGETS = (None, 1, 2, 7, 25)

@@ -12,9 +12,9 @@ from clucert.attacks.base import AttackResult, Scored
 from clucert.attacks.driver import Course, attack_text, course_of, side_by_side
 from clucert.attacks.recipes import deepwordbug, textbugger
 from clucert.attacks.victims import LabelVictim, ProbabilityVictim, PromptedVictim, Victim
+from clucert.core.noise.retention import rng_for
 from clucert.errors import AuthenticationError, BadAnswerError, ModelError
 from clucert.models.prompted import PromptedClassifier
-from clucert.noise import rng_for
 from clucert.protocols import LanguageModel
 from clucert.tasks import load_task
 from clucert.types import Answer, Query

@@ -14,8 +14,8 @@ from clucert.attacks.study import AttackStudy, run_attacks
 from clucert.cache.authors import GREETING
 from clucert.cli import main
 from clucert.errors import UnknownNameError, UsageError
+from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig, load_config
-from clucert.evaluate.runs import read_records
 
 SERVER = Path(__file__).parents[1] / "evaluate" / "chat_server.py"
 DATA = (

@@ -24,8 +24,8 @@ from test_attack_contract import here
 from clucert.attacks.base import Scored
 from clucert.attacks.driver import attack_text
 from clucert.attacks.recipes import load_attack
+from clucert.core.noise.retention import rng_for
 from clucert.errors import MissingExtraError, ModelUnavailableError, UsageError
-from clucert.noise import rng_for
 
 ROOT = Path(__file__).parents[2]
 needs_textattack = pytest.mark.skipif(not here(), reason="TextAttack is not installed: python bench/attacks.py --setup")

@@ -8,13 +8,13 @@ import pytest
 from attack_world import LABELS, ROWS, smooth_small
 
 from clucert.api import smooth
-from clucert.attacks import certified
-from clucert.attacks.certified import Match, empirical_vs_certified
+from clucert.attacks import certificates as certified
+from clucert.attacks.certificates import Match, empirical_vs_certified
 from clucert.attacks.constraints import WithinPools
 from clucert.attacks.recipes import deepwordbug, synonyms
 from clucert.audit.claims import Claim
+from clucert.core.words import split
 from clucert.lexicon import load_lexicon
-from clucert.words import split
 
 TEXTS = [(str(i), text) for i, (text, _) in enumerate(ROWS[:7])]
 MATCH = Match(samples=40, confirm=200)

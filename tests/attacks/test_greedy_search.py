@@ -14,8 +14,8 @@ from clucert.attacks.constraints import SentenceSimilarity
 from clucert.attacks.driver import attack_text
 from clucert.attacks.recipes import deepwordbug
 from clucert.attacks.search import GreedyWordSwap, without_word
-from clucert.noise import rng_for
-from clucert.words import WordedText, split
+from clucert.core.noise.retention import rng_for
+from clucert.core.words import WordedText, split
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from clucert.attacks.study import AttackStudy, run_attacks
 from clucert.attacks.suffix import SuffixAttack, attacked_prompt, attacks_of, read_suffixes
 from clucert.attacks.table import Attacked, attack_rows, render_rows
 from clucert.cli import main
+from clucert.core.noise.retention import rng_for
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import Example
 from clucert.evaluate.metrics import proportion
 from clucert.evaluate.runconfig import StudyConfig, load_config
-from clucert.noise import rng_for
 from clucert.types import Query
 
 __all__ = ["rule_models"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clucert import document
+from clucert import certificate_json as document
 from tests.models.fake_server import Reply, Request, completion, serving
 
 TEXT = "The airline's response to the delayed flights was thoughtful and quick."

@@ -24,17 +24,17 @@ from clucert.errors import (
     UsageError,
 )
 from clucert.evaluate import study
-from clucert.evaluate.budget import Limits
 from clucert.evaluate.cluster import dispatch
+from clucert.evaluate.cluster.budget_leases import Grant, Treasury
 from clucert.evaluate.cluster.dispatch import Dispatcher, Staff
 from clucert.evaluate.cluster.messages import Order, Pulse, Ready, Reply, Trouble, WorkerLostError
 from clucert.evaluate.cluster.rayengine import order_of
 from clucert.evaluate.cluster.worker import Worker
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, open_engine
-from clucert.evaluate.leases import Grant, Treasury
 from clucert.evaluate.plan import Plan
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.runtime.budget import Limits
 
 
 class Near:
@@ -236,7 +236,7 @@ def test_a_bug_in_a_worker_stops_the_run_with_one_line(world: World, offices: Of
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("at Bearer abcdef0123456789")
 
-    monkeypatch.setattr("clucert.smoothing.Smoother.steps", broken)
+    monkeypatch.setattr("clucert.core.smoothing.Smoother.steps", broken)
     with pytest.raises(ClusterError, match=r"^worker \d on .*: ZeroDivisionError: at Bearer \*\*\* \(.*\.py:\d+\)$"):
         world.run(engine="ray")
 

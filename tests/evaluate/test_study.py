@@ -154,7 +154,7 @@ def test_another_process_in_the_same_run_is_refused(world: World):
 
 def test_a_finished_run_loads_no_model(world: World, monkeypatch: pytest.MonkeyPatch):
     world.run()
-    monkeypatch.setattr("clucert.evaluate.workshop.assemble", lambda _config: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("clucert.runtime.backends.assemble", lambda _config: pytest.fail("a model was loaded"))
     summary = world.run()
     assert (summary.done, summary.new, summary.exit_code) == (ROWS, 0, 0)
 

@@ -17,7 +17,7 @@ from clucert.models.ensemble import Ensemble, plurality
 from clucert.models.load import load_model
 from clucert.models.prompted import PromptedClassifier
 from clucert.protocols import Classifier
-from clucert.tasks.closed import ClosedTask
+from clucert.tasks.classification import ClosedTask
 from clucert.types import Answer, Query, Usage
 
 LABELS = ("yes", "no")

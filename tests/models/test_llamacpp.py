@@ -17,7 +17,7 @@ from clucert.models.load import ModelOptions, load_model
 from clucert.models.prompted import PromptedClassifier
 from clucert.protocols import LanguageModel
 from clucert.tasks import load_task
-from clucert.tasks.closed import ClosedTask
+from clucert.tasks.classification import ClosedTask
 from clucert.types import Answer, Message, Query
 
 pytestmark = [

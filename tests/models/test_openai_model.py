@@ -16,9 +16,9 @@ from tests.processes import free_port
 
 from clucert.cache.model import AnswersEach
 from clucert.errors import AuthenticationError, BadAnswerError, CluCertError, InputError, ModelUnavailableError
-from clucert.models.endpoint import Endpoint
 from clucert.models.load import ModelOptions, load_model
 from clucert.models.openai import OpenAIModel
+from clucert.models.server_address import Endpoint
 from clucert.protocols import LanguageModel
 from clucert.tasks import load_task
 from clucert.types import Answer, Message, Query

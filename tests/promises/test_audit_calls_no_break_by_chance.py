@@ -7,20 +7,20 @@ from fractions import Fraction
 
 import pytest
 
-from clucert.attacks.certified import Doubtful, Duel
+from clucert.attacks.certificates import Doubtful, Duel
 from clucert.attacks.victims import SmoothedVictim
-from clucert.audit.attack import Attempt, Effort, attack_steps, classifier_of
+from clucert.audit.candidates import build_arsenal
 from clucert.audit.claims import Claim, claims_of
 from clucert.audit.run import Audit, Tag
-from clucert.audit.search import build_arsenal
-from clucert.certificate import Look
-from clucert.denoise import Denoiser, load_clusterer
+from clucert.audit.steps import Attempt, Effort, attack_steps, classifier_of
+from clucert.core.certificate import Look
+from clucert.core.denoise import Denoiser, load_clusterer
+from clucert.core.words import split
 from clucert.driver import Backends, drive
 from clucert.models.callable import CallableClassifier
 from clucert.types import Votes
-from clucert.words import split
-from tests.test_certificate import make
-from tests.test_smoothing import none, smoother
+from tests.core.test_certificate import make
+from tests.core.test_smoothing import none, smoother
 
 TEXT = "one two three four five six seven eight nine ten"
 WORDS = set(TEXT.split())

@@ -13,24 +13,24 @@ import numpy as np
 import pytest
 
 import clucert
-from clucert.assemble import make_smoother, method_of
 from clucert.cache import CachedModel, open_cache
-from clucert.certificate import Base
-from clucert.channel import TWO_ANSWERS
 from clucert.config import Config
+from clucert.core.certificate import Base
+from clucert.core.channel import TWO_ANSWERS
+from clucert.core.noise.fill import LlmRecovery
+from clucert.core.noise.retention import rng_for
+from clucert.core.radius import published_slack
+from clucert.core.repeats import Repeats, probes_needed
+from clucert.core.words import split
 from clucert.driver import Backends, drive
-from clucert.fill import LlmRecovery
 from clucert.models.callable import CallableClassifier
 from clucert.models.ensemble import Ensemble
 from clucert.models.judged import JudgedClassifier
 from clucert.models.prompted import PromptedClassifier
-from clucert.noise import rng_for
-from clucert.radius import published_slack
-from clucert.repeats import Repeats, probes_needed
+from clucert.runtime.resources import make_smoother, method_of
 from clucert.tasks import load_task
-from clucert.tasks.closed import ClosedTask
+from clucert.tasks.classification import ClosedTask
 from clucert.types import Answer, Answers, Predictions, Query
-from clucert.words import split
 
 SEEDS = 1_000
 ALPHA = 0.05
@@ -193,8 +193,8 @@ def test_a_server_that_changes_midway_is_not_certified_on_shared_votes(turns_at:
 
 
 def test_the_sampled_votes_of_a_fallen_server_read_back_with_their_retention_sets() -> None:
-    from clucert import document
-    from clucert.smoothing import Certified
+    from clucert import certificate_json as document
+    from clucert.core.smoothing import Certified
 
     found = served(Server(lambda _, before: "heads" if before < 8 else "tails"), TEXT)
     back = document.read(document.write(Certified(found)))[0].certificate

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import clucert
-from clucert.bounds import abstention_p_value, agreement, leader
-from clucert.certificate import Certificate
+from clucert.core.bounds import abstention_p_value, agreement, leader
+from clucert.core.certificate import Certificate
 from clucert.types import Votes
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import clucert
-from clucert import document
-from clucert.audit.certificates import read_run
+from clucert import certificate_json as document
+from clucert.audit.result import read_audit
 from clucert.errors import InputError
-from clucert.report.audited import read_audit
+from clucert.evaluate.read_certificates import read_run
 from clucert.report.runs import load_run
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "certificate.json").read_text())

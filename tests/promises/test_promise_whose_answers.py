@@ -18,11 +18,11 @@ import clucert
 from clucert.cache import CachedModel, open_cache
 from clucert.cache.authors import GREETING, entry_of
 from clucert.errors import ModelChangedError
-from clucert.evaluate.lanes import Lane, LaneOptions
+from clucert.evaluate.run_directory import read_manifest, read_records
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.runs import read_manifest, read_records
 from clucert.evaluate.study import evaluate
 from clucert.models.load import ModelOptions, load_model
+from clucert.runtime.model_queue import Lane, LaneOptions
 from clucert.types import Message, Query
 from tests.processes import free_port
 

@@ -20,16 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clucert
-from clucert import document
-from clucert.assemble import classifier_of
+from clucert import certificate_json as document
 from clucert.driver import Backends
 from clucert.errors import BadAnswerError, CluCertError, InputError, UnreadableError
-from clucert.models.endpoint import Endpoint
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
+from clucert.models.server_address import Endpoint
 from clucert.render import print_certified
+from clucert.runtime.resources import classifier_of
 from clucert.tasks import custom_task, load_task
-from clucert.tasks.closed import ClosedTask
+from clucert.tasks.classification import ClosedTask
 from clucert.tasks.parse import fold, parse_label
 from clucert.types import Answer, Predictions
 from tests.models.fake_server import Reply, Request, completion, serving
@@ -582,7 +582,7 @@ def test_a_run_stops_at_twenty_unreadable_answers(tmp_path: Path) -> None:
 
 
 def test_unparsed_answers_of_both_stages_are_counted_and_shown(tmp_path: Path) -> None:
-    from clucert.evaluate.runs import read_records
+    from clucert.evaluate.run_directory import read_records
     from clucert.evaluate.study import evaluate
     from clucert.report import write_junit
     from clucert.report.outcome import state_of

@@ -11,21 +11,21 @@ import pytest
 from tests.refusals.rule_model import RuleModel, rule_models
 
 import clucert.api
-from clucert.assemble import smoother_of, task_of
 from clucert.cli import main
 from clucert.config import Config
 from clucert.errors import InputError, UsageError
-from clucert.evaluate.dryrun import dry_run
-from clucert.evaluate.lanes import Lane
+from clucert.evaluate.dry_run import dry_run
 from clucert.evaluate.plan import make_plan
+from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig, load_config
-from clucert.evaluate.runs import read_records
 from clucert.evaluate.study import evaluate
-from clucert.evaluate.voters import JudgedVoter, Voted
 from clucert.models.judged import JudgedClassifier
 from clucert.models.load import load_model
 from clucert.refusals import COMPLIED, REFUSED, PhraseDetector
 from clucert.refusals.phrases import PhraseList
+from clucert.runtime.classifiers import JudgedVoter, Voted
+from clucert.runtime.model_queue import Lane
+from clucert.runtime.resources import smoother_of, task_of
 from clucert.tasks import load_task
 from clucert.tasks.refusal import REFUSAL, RefusalTask
 from clucert.types import Answer, Message, Query

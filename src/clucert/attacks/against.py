@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from clucert.api import SmoothedClassifier, loaded
-from clucert.attacks.certified import Comparison, Match, attack_certificates, proved_claim
+from clucert.attacks.certificates import Comparison, Match, attack_certificates, proved_claim
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.search import GreedyWordSwap
 from clucert.attacks.table import cell
-from clucert.audit.certificates import read_run
 from clucert.audit.claims import Threat
 from clucert.errors import InputError, UsageError
+from clucert.evaluate.read_certificates import read_run
 from clucert.render import text_table
 
 SCHEMA_VERSION = 1

@@ -14,12 +14,12 @@ from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 
+from clucert.core.words import WordedText, split
 from clucert.errors import UsageError
 from clucert.types import Encode, Vote
-from clucert.words import WordedText, split
 
 Words = tuple[str, ...]
-"""What stands in each place of a :class:`clucert.words.WordedText`; one place may hold two words (``gr eat``)."""
+"""What stands in each place of a :class:`clucert.core.words.WordedText`; one place may hold two words (``gr eat``)."""
 
 Status = Literal["skipped", "success", "failure", "unattacked"]
 

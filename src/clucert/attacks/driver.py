@@ -13,8 +13,8 @@ import numpy as np
 
 from clucert.attacks.base import Ask, Attack, AttackResult, Scored
 from clucert.attacks.victims import Victim
-from clucert.encoders import load_encoder
 from clucert.errors import BadAnswerError, FatalModelError, InputError, ModelError
+from clucert.models.encoders import load_encoder
 from clucert.protocols import Encoder
 from clucert.types import Encode
 

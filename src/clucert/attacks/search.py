@@ -12,8 +12,8 @@ from clucert.attacks.base import Probe, RunSteps, Scored, Start, Try, WordAttack
 from clucert.attacks.constraints import Constraint
 from clucert.attacks.stopwords import is_stopword
 from clucert.attacks.transformations import Transformation
+from clucert.core.words import WordedText
 from clucert.types import Encode
-from clucert.words import WordedText
 
 UNKNOWN = "[UNK]"
 

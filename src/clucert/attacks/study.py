@@ -14,7 +14,6 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from clucert.assemble import Assembly, assemble, method_of, smoother_of, task_of
 from clucert.attacks.base import Attack, AttackResult
 from clucert.attacks.driver import SIDE_BY_SIDE, Course, Question, course_of, side_by_side
 from clucert.attacks.recipes import load_attack
@@ -23,18 +22,19 @@ from clucert.attacks.table import Attacked, AttackRow, attack_rows, render_rows
 from clucert.attacks.victims import LabelVictim, PromptedVictim, SmoothedVictim, Victim
 from clucert.cache import open_cache
 from clucert.cache.model import CachedModel
+from clucert.core.noise.retention import rng_for
 from clucert.driver import Backends
-from clucert.encoders import load_encoder
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import Example
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.recorder import reason_of
+from clucert.evaluate.run_directory import RECORDS, Manifest, Record, RunWriter, input_digest, open_run
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.runs import RECORDS, Manifest, Record, RunWriter, input_digest, open_run
 from clucert.evaluate.study import data_notes
 from clucert.methods import load_method
-from clucert.noise import rng_for
+from clucert.models.encoders import load_encoder
 from clucert.protocols import LanguageModel
+from clucert.runtime.resources import Assembly, assemble, method_of, smoother_of, task_of
 
 SCHEMA_VERSION = 1
 RESULTS, TABLE = "attacks.json", "attacks.txt"

@@ -10,15 +10,15 @@ from typing import Any, Protocol, runtime_checkable
 
 from clucert.attacks.base import Scored
 from clucert.attacks.together import drive_together
-from clucert.bounds import leader
+from clucert.core.bounds import leader
+from clucert.core.smoothing import Smoother
+from clucert.core.words import split
 from clucert.driver import Backends
 from clucert.errors import BadAnswerError
 from clucert.models.prompted import PromptedClassifier
 from clucert.protocols import Classifier, LanguageModel, Task
-from clucert.smoothing import Smoother
-from clucert.tasks.closed import check_labels
+from clucert.tasks.classification import check_labels
 from clucert.types import Answer, Request, Votes
-from clucert.words import split
 
 
 @runtime_checkable

@@ -13,22 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clucert.assemble import task_of
 from clucert.audit import FILE, SCHEMA_VERSION
-from clucert.audit.attack import Attempt, Effort, attack_steps
-from clucert.audit.certificates import read_run
+from clucert.audit.antonyms import antonyms
+from clucert.audit.candidates import Arsenal, build_arsenal
 from clucert.audit.claims import Claim, claims_of
-from clucert.audit.search import Arsenal, build_arsenal
-from clucert.certificate import Certificate
+from clucert.audit.steps import Attempt, Effort, attack_steps
+from clucert.core.certificate import Certificate
+from clucert.core.smoothing import Smoother
+from clucert.core.threats import word_pools
+from clucert.core.words import WordedText, split
 from clucert.errors import InputError
 from clucert.evaluate.metrics import Estimate, proportion
-from clucert.evaluate.scheduler import Job, Outcome, Scheduler
-from clucert.evaluate.workshop import inputs_in_flight, open_workshop
-from clucert.lexicon.antonyms import antonyms
-from clucert.smoothing import Smoother
-from clucert.threats import word_pools
+from clucert.evaluate.read_certificates import read_run
+from clucert.runtime.backends import inputs_in_flight, open_workshop
+from clucert.runtime.executor import Job, Outcome, Scheduler
+from clucert.runtime.resources import task_of
 from clucert.types import Usage
-from clucert.words import WordedText, split
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from clucert.cache.base import CacheEntry, CacheStats, decode_answer, encode_answer
 from clucert.cache.location import CacheUrl
 from clucert.cache.outbox import Outbox
-from clucert.closing import Closing
+from clucert.context_manager import Closing
 from clucert.errors import CacheError, MissingExtraError
 from clucert.types import Answer
 

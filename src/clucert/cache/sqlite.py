@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from clucert.cache.base import CacheEntry, CacheStats, decode_answer, encode_answer
-from clucert.closing import Closing
+from clucert.context_manager import Closing
 from clucert.errors import CacheError
 from clucert.types import Answer
 

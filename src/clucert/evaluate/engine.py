@@ -1,6 +1,6 @@
 """Where the inputs of a study are worked on: in this process or on a cluster. A study does not know which.
 
-Whatever the engine, an input is one sans-I/O computation that a :class:`clucert.evaluate.scheduler.Scheduler` runs; an
+Whatever the engine, an input is one sans-I/O computation that a :class:`clucert.runtime.executor.Scheduler` runs; an
 engine decides in which process. The driver alone writes records.
 """
 
@@ -12,17 +12,17 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from clucert.errors import UsageError
-from clucert.evaluate.scheduler import Activity, Job, Outcome, Scheduler
-from clucert.evaluate.workshop import Workshop, inputs_in_flight, open_workshop
 from clucert.registry import Registry
+from clucert.runtime.backends import Workshop, inputs_in_flight, open_workshop
+from clucert.runtime.executor import Activity, Job, Outcome, Scheduler
 from clucert.types import Usage
 
 if TYPE_CHECKING:
+    from clucert.core.smoothing import Smoother
     from clucert.errors import BudgetExceededError
     from clucert.evaluate.data import Example
     from clucert.evaluate.plan import Plan
     from clucert.evaluate.runconfig import StudyConfig
-    from clucert.smoothing import Smoother
 
 Done = Callable[[Outcome["Example"]], Awaitable[None]]
 """Awaited with each outcome as it comes, in no particular order."""

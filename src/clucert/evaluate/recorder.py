@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from clucert import document
+from clucert import certificate_json as document
 from clucert.cache.authors import Whose
 from clucert.errors import CluCertError
 from clucert.evaluate.data import Example
-from clucert.evaluate.runs import Record, RunWriter, input_digest
-from clucert.evaluate.scheduler import Outcome
+from clucert.evaluate.run_directory import Record, RunWriter, input_digest
 from clucert.redact import redact
+from clucert.runtime.executor import Outcome
 
 
 class Recorder:

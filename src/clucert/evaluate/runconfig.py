@@ -98,7 +98,7 @@ class StudyConfig(Config):
 
     @property
     def prices(self) -> dict[str, str | None]:
-        """The user's own prices, as :func:`clucert.evaluate.prices.find_price` takes them."""
+        """The user's own prices, as :func:`clucert.runtime.prices.find_price` takes them."""
         return {
             "price_input": self.price_input,
             "price_output": self.price_output,

@@ -9,21 +9,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from clucert.closing import Closing
 from clucert.config import Config
+from clucert.context_manager import Closing
+from clucert.core.noise.retention import keyed_seed
+from clucert.core.smoothing import Smoother
 from clucert.driver import Backends, Progress, drive
 from clucert.errors import UsageError
-from clucert.guard.asking import Heard, RefusalClassifier
-from clucert.guard.reply import Guarded, Policy, chosen
-from clucert.guard.turn import MAX_SEED, GuardTask, Turn
-from clucert.noise import keyed_seed
+from clucert.guard.classifier import Heard, RefusalClassifier
+from clucert.guard.conversation import MAX_SEED, GuardTask, Turn
+from clucert.guard.result import Guarded, Policy, chosen
 from clucert.protocols import Encoder, LanguageModel
 from clucert.refusals import JudgeDetector, PhraseDetector, RefusalDetector
-from clucert.smoothing import Smoother
 from clucert.types import Answer, Answers, Message, Query
 
 if TYPE_CHECKING:
-    from clucert.assemble import Assembly
+    from clucert.runtime.resources import Assembly
 
 DEFAULTS: dict[str, Any] = {"method": "clucert-no-refine", "samples": 10, "certify_samples": 40, "cache": False}
 """What a guard does unless told otherwise: each answer costs N + N′ calls, and prompts are nobody's to keep."""

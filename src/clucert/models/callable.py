@@ -8,7 +8,7 @@ from typing import Any
 
 from clucert.errors import BadAnswerError, InputError
 from clucert.protocols import Classifier
-from clucert.tasks.closed import check_labels
+from clucert.tasks.classification import check_labels
 from clucert.types import Predictions, Usage, Vote
 
 

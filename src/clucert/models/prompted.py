@@ -9,7 +9,7 @@ from threading import Lock
 from clucert.errors import BadAnswerError
 from clucert.models.legible import FirstAnswers, unread_of
 from clucert.protocols import LanguageModel, Task
-from clucert.tasks.closed import ClosedTask
+from clucert.tasks.classification import ClosedTask
 from clucert.types import Answer, Predictions, Query, Usage
 
 
@@ -20,7 +20,7 @@ class PromptedClassifier:
     samples, the draws are numbered: each is asked, and each has a place of its own in a cache.
 
     A small local model (one with ``calibrate = True``) is first asked about the task's content-free texts, once, and
-    its label bias is taken off (:meth:`clucert.tasks.closed.ClosedTask.calibrated`). Safe to call from several threads.
+    its label bias is taken off (:meth:`clucert.tasks.classification.ClosedTask.calibrated`). Safe from several threads.
     """
 
     def __init__(self, model: LanguageModel, task: Task) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from clucert.models.prompted import PromptedClassifier
 from clucert.protocols import LanguageModel
 from clucert.refusals.base import COMPLIED, LABELS, REFUSED, RefusalLabel
-from clucert.tasks.closed import ClosedTask, Shot
+from clucert.tasks.classification import ClosedTask, Shot
 from clucert.types import Usage, Vote
 
 JUDGED = 1_500

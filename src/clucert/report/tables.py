@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from clucert.certificate import Certificate
+from clucert.core.certificate import Certificate
 from clucert.driver import Cost
 from clucert.errors import MissingExtraError, UsageError
 from clucert.evaluate.gold import written_map

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 
 from clucert.config import Config
 from clucert.errors import ModelError
-from clucert.evaluate.conductor import Conductor, Course, Crew
-from clucert.evaluate.lanes import AsyncModel, Lane, LaneOptions
-from clucert.evaluate.voters import Judge
-from clucert.guard.asking import Heard, RefusalVoter
+from clucert.guard.classifier import Heard, RefusalVoter
 from clucert.guard.model import NoiseKey, assemble_guard
-from clucert.guard.reply import Guarded, chosen
+from clucert.guard.result import Guarded, chosen
 from clucert.protocols import LanguageModel
+from clucert.runtime.classifiers import Judge
+from clucert.runtime.computation import Conductor, Course, Crew
+from clucert.runtime.model_queue import AsyncModel, Lane, LaneOptions
 from clucert.serve.metrics import MeteredModel, Metrics
 from clucert.serve.options import GuardOptions
 from clucert.types import Query

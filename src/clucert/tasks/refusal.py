@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from clucert.refusals.base import COMPLIED, LABELS, REFUSED, heads_of, votes_on
 from clucert.refusals.phrases import PhraseDetector
-from clucert.tasks.opened import OpenTask
+from clucert.tasks.open_ended import OpenTask
 from clucert.types import Answer, Vote
 
 GOLD: Mapping[str, str] = {

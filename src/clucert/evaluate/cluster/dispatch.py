@@ -16,11 +16,11 @@ from typing import Any
 
 from clucert.driver import Cost
 from clucert.errors import ClusterError, UsageError
+from clucert.evaluate.cluster.budget_leases import Grant, Treasury
 from clucert.evaluate.cluster.messages import Order, Pulse, Ready, Remote, WorkerLostError
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Done
-from clucert.evaluate.leases import Grant, Treasury
-from clucert.evaluate.scheduler import Activity, Outcome
+from clucert.runtime.executor import Activity, Outcome
 from clucert.types import Usage
 
 MAX_DEATHS = 3

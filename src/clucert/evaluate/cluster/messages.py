@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from clucert import errors
 from clucert.cache.keys import ModelIdentity
 from clucert.errors import CluCertError, ClusterError
-from clucert.evaluate.leases import Grant, Report
+from clucert.evaluate.cluster.budget_leases import Grant, Report
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.scheduler import Outcome
 from clucert.redact import redact
+from clucert.runtime.executor import Outcome
 
 Rows = tuple[tuple[str, str], ...]
 """Id and text of each input. Gold labels stay with the driver."""

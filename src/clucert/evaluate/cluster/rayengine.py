@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from clucert.errors import ClusterError, UsageError
-from clucert.evaluate.budget import Limits
+from clucert.evaluate.cluster.budget_leases import Grant, Treasury
 from clucert.evaluate.cluster.dispatch import Dispatcher, Staff
 from clucert.evaluate.cluster.messages import Order, Pulse, Ready, Remote, Reply, Rows, WorkerLostError
 from clucert.evaluate.cluster.rayconnect import Sizes, connect, import_ray, last_line, sizes_of
 from clucert.evaluate.cluster.worker import Worker
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, Runner
-from clucert.evaluate.leases import Grant, Treasury
 from clucert.evaluate.plan import Plan, named_files
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.runtime.budget import Limits
 
 ENVIRONMENT = (
     *("OPENAI_API_KEY", "OPENAI_BASE_URL", "VLLM_API_KEY", "OLLAMA_API_KEY", "HF_TOKEN", "HF_HOME"),

@@ -14,15 +14,15 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
 from importlib.metadata import version
 
-from clucert.assemble import method_of, task_of
+from clucert.core.smoothing import Smoother
 from clucert.errors import BudgetExceededError, UsageError
-from clucert.evaluate.budget import Limits
+from clucert.evaluate.cluster.budget_leases import Grant, LeasedBudget
 from clucert.evaluate.cluster.messages import Order, Pulse, Ready, Reply, Rows, Trouble
-from clucert.evaluate.leases import Grant, LeasedBudget
 from clucert.evaluate.plan import named_files
-from clucert.evaluate.scheduler import Job, Scheduler
-from clucert.evaluate.workshop import Workshop, inputs_in_flight, open_workshop
-from clucert.smoothing import Smoother
+from clucert.runtime.backends import Workshop, inputs_in_flight, open_workshop
+from clucert.runtime.budget import Limits
+from clucert.runtime.executor import Job, Scheduler
+from clucert.runtime.resources import method_of, task_of
 
 TICK = 0.25
 """Seconds between two pulses when no call waits for room."""
