@@ -35,10 +35,10 @@ from clucert.models.http_pool import KeepAlive
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
 from clucert.runtime import event_loop as loops
-from clucert.runtime.classifiers import PromptedVoter
-from clucert.runtime.computation import Crew
-from clucert.runtime.executor import Job, Outcome, Scheduler
-from clucert.runtime.model_queue import Lane, LaneOptions
+from clucert.runtime.classifiers import PromptedClassifier
+from clucert.runtime.computation import Backends
+from clucert.runtime.executor import Executor, Job, Outcome
+from clucert.runtime.model_queue import ModelQueue, QueueOptions
 from clucert.tasks import load_task
 from clucert.types import Classify
 
@@ -114,8 +114,8 @@ async def transport(url: str, connections: int, calls: int) -> int:
 
 async def scheduler(model: OpenAIModel, connections: int, inputs: int, cache: Path | None) -> int:
     answers = None if cache is None else open_cache(cache)
-    lane = Lane(model, cache=answers, options=LaneOptions(connections=connections, base_url=model.base_url))
-    work = Scheduler(Crew(PromptedVoter(load_task("sst2"), lane), [lane]), in_flight=6)
+    queue = ModelQueue(model, cache=answers, options=QueueOptions(connections=connections, base_url=model.base_url))
+    work = Executor(Backends(PromptedClassifier(load_task("sst2"), queue), [queue]), in_flight=6)
 
     def steps(i: int) -> Any:
         yield Classify([TEXT.format(i, j) for j in range(QUERIES)], "certify")

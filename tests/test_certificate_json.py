@@ -12,9 +12,8 @@ import pytest
 from clucert import certificate_json as document
 from clucert.core.channel import Sample
 from clucert.core.smoothing import Certified
-from clucert.driver import Cost
 from clucert.errors import InputError
-from clucert.types import Usage, Votes
+from clucert.types import Cost, Usage, Votes
 from tests.core.test_certificate import make
 
 GOLDEN = Path(__file__).parent / "golden" / "certificate.json"

@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING, Any, NotRequired
 
 from typing_extensions import TypedDict  # which pydantic insists on before Python 3.12
 
-from clucert.core import vote_records as ballots
+from clucert.core import vote_records
 from clucert.core.bounds import ClassBounds, is_reserved
 from clucert.core.certificate import ASSUMPTIONS, Certificate, Look, Perturbation, Settings, Subject
 from clucert.core.channel import Sample
 from clucert.core.explanation import FIXED, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
 from clucert.core.smoothing import Certified
-from clucert.driver import Cost
 from clucert.errors import InputError
-from clucert.types import Answers, Unread, Votes
+from clucert.types import Answers, Cost, Unread, Votes
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -60,7 +59,7 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
         "exhaustive": certificate.exhaustive,
         "overlaps": {threat: _overlap(overlap) for threat, overlap in certificate.overlaps.items()},
         "notes": list(certificate.notes),
-        "ballots": _ballots(certificate),
+        "ballots": _vote_records(certificate),
         "answers": certificate.answers and dataclasses.asdict(certificate.answers),
         "derived": derived(certificate),
         "samples": [dataclasses.asdict(sample) for sample in certified.samples],
@@ -315,11 +314,11 @@ def _wrong_cost(cost: Cost | None) -> str | None:
     return "cost: a number is below 0" if min(numbers) < 0 else None
 
 
-def _ballots(certificate: Certificate) -> Json | None:
+def _vote_records(certificate: Certificate) -> Json | None:
     """None as well where the noise came from a secret key: without it the retention sets cannot be drawn again."""
-    if not certificate.ballots or certificate.settings.seed is None:
+    if not certificate.vote_records or certificate.settings.seed is None:
         return None
-    return ballots.write(certificate.ballots, certificate.example)
+    return vote_records.write(certificate.vote_records, certificate.example)
 
 
 def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) -> Certificate:
@@ -329,8 +328,8 @@ def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) ->
     example = fields["example"]
     if not isinstance(example, str):
         raise _refusal("ballots.example: must be a string")
-    draw = ballots.Draw(seed, example, certificate.n, certificate.s, certificate.exhaustive)
-    found = ballots.read(fields, draw)
+    draw = vote_records.Draw(seed, example, certificate.n, certificate.s, certificate.exhaustive)
+    found = vote_records.read(fields, draw)
     if found:
         cast = Counter(vote for one in found for vote, kept in zip(one.votes, one.kept, strict=True) if kept and vote)
         counted = Counter(certificate.selection.counts)
@@ -338,7 +337,7 @@ def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) ->
             counted.update(certificate.estimation.counts)
         if cast != +counted:
             raise _refusal("ballots: the single votes do not add up to the counts")
-    return dataclasses.replace(certificate, example=example, ballots=found)
+    return dataclasses.replace(certificate, example=example, vote_records=found)
 
 
 def _refusal(why: str) -> InputError:

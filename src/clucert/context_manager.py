@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 
-class Closing:
+class ContextManager:
     """``with thing:`` closes it at the end, whatever happens. Subclasses write ``close``, which may be called twice."""
 
     def close(self) -> None:

@@ -11,9 +11,8 @@ from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
 from clucert.core.explanation import FIXED, THREATS, gap, proved_in_words, radius_words
 from clucert.core.radius import Radius
-from clucert.driver import Cost
 from clucert.models.legible import shown
-from clucert.types import Unread
+from clucert.types import Cost, Unread
 
 if TYPE_CHECKING:
     from rich.console import Console

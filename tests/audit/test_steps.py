@@ -15,11 +15,10 @@ from clucert.audit.candidates import build_arsenal, candidates, dependence
 from clucert.audit.claims import Claim, claims_of
 from clucert.audit.steps import Effort, attack_steps
 from clucert.core.certificate import Look
-from clucert.core.vote_records import Ballot, pack_sets
+from clucert.core.vote_records import VoteRecord, pack_sets
 from clucert.core.words import WordedText, split
-from clucert.driver import Backends, drive
-from clucert.models.callable import CallableClassifier
 from tests.core.test_smoothing import smoother
+from tests.oracle import drive
 
 POOLS = {"good": ("fine", "good"), "bad": ("bad", "poor"), "plot": ("plot", "story"), "cast": ("cast", "crew")}
 LABELS = ("positive", "negative")
@@ -50,27 +49,25 @@ def certified(recovery: str, mask_rate: str = "0.9"):
     target = smoother(
         recovery=recovery, mask_rate=Fraction(mask_rate), lexicon=Lexicon(), predict_samples=60, looks=(Look(400),)
     )
-    backends = Backends(CallableClassifier(mood, LABELS))
-    result, _ = drive(target.steps(TEXT, "1"), backends)
-    return target, backends, result.certificate
+    result = drive(target.steps(TEXT, "1"), lambda texts, _: mood(texts))
+    return target, result.certificate
 
 
-def attack(target, backends, claim: Claim):
+def attack(target, claim: Claim):
     text = split(TEXT)
     pools = target.lexicon.pools(text, [False] * len(text))
     arsenal = build_arsenal(LABELS, [(TEXT, "positive"), ("a bad and poor film", "negative")], target.lexicon.antonyms)
-    attempt, _ = drive(attack_steps(target, text, pools, claim, arsenal, "1", Effort(20, 100)), backends)
-    return attempt
+    return drive(attack_steps(target, text, pools, claim, arsenal, "1", Effort(20, 100)), lambda texts, _: mood(texts))
 
 
 def test_the_published_radius_of_a_synonym_recovery_is_broken_by_one_word():
-    target, backends, certificate = certified("synonym")
+    target, certificate = certified("synonym")
     assert certificate.prediction == "positive"
     assert certificate.radius.words >= 1
     (word,) = [
         c for c in claims_of(certificate, certificate.subject.attackable) if (c.kind, c.threat) == ("published", "word")
     ]
-    attempt = attack(target, backends, word)
+    attempt = attack(target, word)
     assert attempt.broken
     assert attempt.answer == "negative"
     assert 1 <= len(attempt.changed) <= word.radius
@@ -79,7 +76,7 @@ def test_the_published_radius_of_a_synonym_recovery_is_broken_by_one_word():
 
 
 def test_swaps_inside_closed_classes_do_not_break_it():
-    target, backends, certificate = certified("synonym")
+    target, certificate = certified("synonym")
     claims = claims_of(certificate, certificate.subject.attackable)
     assert [(c.kind, c.threat) for c in claims] == [
         ("published", "word"),
@@ -87,19 +84,19 @@ def test_swaps_inside_closed_classes_do_not_break_it():
         ("proved", "synonym"),
     ]
     for claim in claims[1:]:
-        attempt = attack(target, backends, claim)
+        attempt = attack(target, claim)
         assert attempt.tried > 0
         assert not attempt.broken
 
 
 def test_a_radius_proved_by_masking_survives_any_words():
-    target, backends, certificate = certified("mask", "0.3")
+    target, certificate = certified("mask", "0.3")
     for claim in claims_of(certificate, certificate.subject.attackable):
-        assert not attack(target, backends, claim).broken
+        assert not attack(target, claim).broken
 
 
 def test_an_abstention_and_radius_zero_claim_nothing():
-    _, _, certificate = certified("synonym")
+    _, certificate = certified("synonym")
     zero = dataclasses.replace(certificate, overlaps={})
     assert {c.kind for c in claims_of(zero, certificate.subject.attackable)} == {"published"}
     undecided = dataclasses.replace(
@@ -127,10 +124,10 @@ def test_candidates_stay_inside_the_ball(threat):
 
 def test_dependence_finds_the_word_that_decides():
     rows = np.random.default_rng(0).random((500, 4)) < 0.5
-    ballot = Ballot(
+    vote_record = VoteRecord(
         "certify", 0, tuple("positive" if row[2] else "negative" for row in rows), (True,) * 500, pack_sets(rows)
     )
-    effect = dependence([ballot], rows.shape[1], "positive")
+    effect = dependence([vote_record], rows.shape[1], "positive")
     assert effect.argmax() == 2
     assert effect[2] > 0.9
     assert abs(effect[[0, 1, 3]]).max() < 0.2

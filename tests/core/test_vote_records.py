@@ -11,41 +11,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.test_smoothing import smoother
+from tests.oracle import drive
 
 from clucert import certificate_json as document
-from clucert.core import vote_records as ballots
+from clucert.core import vote_records
 from clucert.core.smoothing import Certified
-from clucert.core.vote_records import Ballot, Draw, pack_sets
-from clucert.driver import Backends, drive
+from clucert.core.vote_records import Draw, VoteRecord, pack_sets
 from clucert.errors import InputError
-from clucert.models.callable import CallableClassifier
 
 DRAW = Draw(3, "7", 9, 2)
 
 
-def drawn(votes: list[str | None], kept: list[bool], draw: Draw = DRAW) -> Ballot:
+def drawn(votes: list[str | None], kept: list[bool], draw: Draw = DRAW) -> VoteRecord:
     sets = draw.sets("certify", 1, len(votes))
-    return Ballot(
+    return VoteRecord(
         "certify", 1, tuple(v if k else None for v, k in zip(votes, kept, strict=True)), tuple(kept), pack_sets(sets)
     )
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "\0", None]), st.booleans()), max_size=60))
 def test_ballots_come_back_with_their_retention_sets(rows):
-    ballot = drawn([vote for vote, _ in rows], [kept for _, kept in rows])
-    stored = json.loads(json.dumps(ballots.write([ballot], "7")))
-    assert ballots.read(stored, DRAW) == (ballot,)
-    assert (ballot.sets(9) == DRAW.sets("certify", 1, len(rows))).all()
+    vote_record = drawn([vote for vote, _ in rows], [kept for _, kept in rows])
+    stored = json.loads(json.dumps(vote_records.write([vote_record], "7")))
+    assert vote_records.read(stored, DRAW) == (vote_record,)
+    assert (vote_record.sets(9) == DRAW.sets("certify", 1, len(rows))).all()
 
 
 def test_many_classes_need_two_bytes():
-    ballot = drawn([str(i) for i in range(700)], [True] * 700)
-    assert ballots.read(ballots.write([ballot], "7"), DRAW) == (ballot,)
+    vote_record = drawn([str(i) for i in range(700)], [True] * 700)
+    assert vote_records.read(vote_records.write([vote_record], "7"), DRAW) == (vote_record,)
 
 
 def test_other_retention_sets_than_were_drawn_are_noticed():
-    stored = ballots.write([drawn(["a"] * 20, [True] * 20)], "7")
-    assert ballots.read(stored, Draw(4, "7", 9, 2)) == ()
+    stored = vote_records.write([drawn(["a"] * 20, [True] * 20)], "7")
+    assert vote_records.read(stored, Draw(4, "7", 9, 2)) == ()
 
 
 @pytest.mark.parametrize(
@@ -53,24 +52,24 @@ def test_other_retention_sets_than_were_drawn_are_noticed():
     [b64encode(compress(b"\0" * 10**6)).decode(), b64encode(compress(b"\0")).decode(), "AAAA", "é", 3],
 )
 def test_what_is_no_ballot_is_refused(votes):
-    stored = ballots.write([drawn(["a"] * 20, [True] * 20)], "7")
+    stored = vote_records.write([drawn(["a"] * 20, [True] * 20)], "7")
     stored["parts"][0]["votes"] = votes
     with pytest.raises((ValueError, TypeError)):
-        ballots.read(stored, DRAW)
+        vote_records.read(stored, DRAW)
 
 
 def test_a_document_keeps_them_and_does_without():
     texts = smoother(mask_rate=Fraction(3, 10))
-    classify = CallableClassifier(
-        lambda batch: ["positive" if "good" in text else "negative" for text in batch], ("positive", "negative")
+    certified = drive(
+        texts.steps("a good and quiet film", "17"),
+        lambda batch, _: ["positive" if "good" in text else "negative" for text in batch],
     )
-    certified, _ = drive(texts.steps("a good and quiet film", "17"), Backends(classify))
     certificate = certified.certificate
-    assert sum(len(ballot.votes) for ballot in certificate.ballots) == certificate.selection.drawn + 200
+    assert sum(len(vote_record.votes) for vote_record in certificate.vote_records) == certificate.selection.drawn + 200
     written = json.loads(json.dumps(document.write(certified)))
     assert document.read(written)[0].certificate == certificate
     older = {name: value for name, value in written.items() if name != "ballots"}
-    assert document.read(older)[0].certificate.ballots == ()
+    assert document.read(older)[0].certificate.vote_records == ()
     assert document.read(older)[0].certificate.radius == certificate.radius
     with pytest.raises(InputError, match="not a CluCERT certificate"):
         document.read(written | {"ballots": {"example": "17", "classes": [], "parts": [{}]}})

@@ -56,7 +56,7 @@ caps = st.one_of(
 )
 
 
-def _pulse(treasury: Treasury, seat: Seat, grants: dict[str, Grant], chunk: int) -> None:
+def _heartbeat(treasury: Treasury, seat: Seat, grants: dict[str, Grant], chunk: int) -> None:
     seat.budget.take(grants[seat.name])
     seat.begin()
     treasury.note(seat.name, seat.budget.report())
@@ -80,7 +80,7 @@ def test_no_order_of_events_exceeds_a_cap_and_what_is_left_gets_used(limits: Lim
             seat.finish(usage := Usage(1, 13, output))
             spent += usage
         elif event == "pulse":
-            _pulse(treasury, seat, grants, 4)
+            _heartbeat(treasury, seat, grants, 4)
         elif event == "die" and len(dead) < 2:
             # What it had in flight was asked, whoever heard the answer.
             spent += Usage(len(seat.aside), 13 * len(seat.aside), 7 * len(seat.aside))
@@ -93,7 +93,7 @@ def test_no_order_of_events_exceeds_a_cap_and_what_is_left_gets_used(limits: Lim
             while seat.aside:
                 seat.finish(MOST)
                 spent += MOST
-            _pulse(treasury, seat, grants, 4)
+            _heartbeat(treasury, seat, grants, 4)
         if not any(seat.left or seat.aside for seat in alive):
             break
     assert not any(seat.left or seat.aside for seat in alive), "a worker waits for ever"

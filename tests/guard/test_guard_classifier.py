@@ -1,18 +1,18 @@
-"""On an event loop a guard casts the votes, hears the answers and pays the bill that it does without one."""
+"""The base classifier of a guard: the votes of its detector, the answers heard, and what they cost."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
+from tests.voting import vote
 
-from clucert.guard.classifier import Heard, RefusalClassifier, RefusalVoter
+from clucert.guard.classifier import Heard, RefusalClassifier
 from clucert.guard.conversation import GuardTask, Turn
 from clucert.refusals import JudgeDetector, PhraseDetector, RefusalDetector
 from clucert.runtime.classifiers import Judge
-from clucert.runtime.model_queue import Lane
+from clucert.runtime.model_queue import ModelQueue
 from clucert.types import Answer, Message, Query, Usage
 
 TEXTS = [f"a prompt with the number {i}" for i in (3, 1, 4, 1, 5, 9, 2, 6)]
@@ -40,31 +40,17 @@ class Parrot:
 
 @pytest.mark.parametrize("judged", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
-def test_both_forms_of_the_base_classifier_agree(judged: bool, temperature: float) -> None:
+def test_the_votes_are_those_of_the_detector_and_answers_are_kept(judged: bool, temperature: float) -> None:
     model, judge = Parrot("test/model"), Parrot("test/judge")
     detector: RefusalDetector = JudgeDetector(judge) if judged else PhraseDetector()
     turn = Turn.of(Query((Message("user", "x"),), temperature=temperature))
-    task, one, two = GuardTask(turn, detector), Heard(), Heard()
-    plain = RefusalClassifier(model, task, one).predict(TEXTS, first_draw=5)
-
-    async def on_a_loop():
-        lanes = Lane(model), Lane(judge)
-        for lane in lanes:
-            lane.start()
-        voter = RefusalVoter(lanes[0], task, two, Judge(lanes[1]) if judged else None)
-        try:
-            return await voter.vote(voter.prepare(TEXTS, 5))
-        finally:
-            for lane in lanes:
-                await lane.stop()
-
-    looped = asyncio.run(on_a_loop())
-    assert plain.votes == tuple(looped.votes)
-    assert plain.usage == looped.usage
-    assert one.first == two.first
+    task, heard = GuardTask(turn, detector), Heard()
+    queues = ModelQueue(model), ModelQueue(judge)
+    classifier = RefusalClassifier(queues[0], task, heard, Judge(queues[1]) if judged else None)
+    found = vote(classifier, TEXTS, *queues, first_draw=5)
     expected = ["refused", "refused", None if judged else "complied", "refused"]
-    assert list(plain.votes[:4]) == expected
+    assert found.votes[:4] == expected
     # One text comes twice: a model that samples is asked about each draw, a judge that does not about each exchange.
-    assert plain.usage.calls == (7 if temperature == 0 else 8) + (7 if judged else 0)
-    assert one.first["refused"].text.startswith("Sorry")
-    assert one.first["complied"].text == f"Yes: {TEXTS[6 if judged else 2]}"
+    assert found.usage.calls == (7 if temperature == 0 else 8) + (7 if judged else 0)
+    assert heard.first["refused"].text.startswith("Sorry")
+    assert heard.first["complied"].text == f"Yes: {TEXTS[6 if judged else 2]}"

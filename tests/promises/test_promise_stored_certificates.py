@@ -152,7 +152,7 @@ def test_votes_that_do_not_add_up_to_the_counts_are_refused(tmp_path):
     written = json.loads(json.dumps(smoothed.certify("A short but good story about friends").document()))
     file = tmp_path / "good.json"
     file.write_text(json.dumps(written))
-    assert clucert.load(file).certificate.ballots
+    assert clucert.load(file).certificate.vote_records
     reading = written["readings"][-1]
     reading["counts"] = {"a": reading["counts"]["a"] - 1, "b": 1}
     assert "ballots" in refused(written, tmp_path)

@@ -20,9 +20,8 @@ from clucert.core.protect import reasons
 from clucert.core.radius import Overlap
 from clucert.core.smoothing import Certified
 from clucert.core.words import split
-from clucert.driver import Cost
 from clucert.evaluate.run_directory import input_digest
-from clucert.types import Usage, Votes
+from clucert.types import Cost, Usage, Votes
 
 SENTENCES = (
     ("a thoughtful , honest and quietly funny film that earns its tears", "positive"),

@@ -1,4 +1,4 @@
-"""A small world for the scheduler and the run: real noise, filter and certificate; models and encoder that hash."""
+"""A small world for the executor and the run: real noise, filter and certificate; models and encoder that hash."""
 
 from __future__ import annotations
 

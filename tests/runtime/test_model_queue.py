@@ -1,4 +1,4 @@
-"""A lane that hangs up: who goes away takes along only what nobody else waits for."""
+"""A queue that hangs up: who goes away takes along only what nobody else waits for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from clucert.runtime.model_queue import Asked, Lane, LaneOptions
+from clucert.runtime.model_queue import Asked, ModelQueue, QueueOptions
 from clucert.types import Answer, Message, Query, Usage
 
 
@@ -33,22 +33,22 @@ class Slow:
         return Answer(text, usage=Usage(1))
 
 
-def run(scene: Callable[[Slow, Lane], Awaitable[None]], *, abandon: bool) -> None:
+def run(scene: Callable[[Slow, ModelQueue], Awaitable[None]], *, abandon: bool) -> None:
     async def main() -> None:
         model = Slow()
-        lane = Lane(model, options=LaneOptions(connections=2, abandon=abandon))
-        lane.start()
+        queue = ModelQueue(model, options=QueueOptions(connections=2, abandon=abandon))
+        queue.start()
         try:
-            await scene(model, lane)
+            await scene(model, queue)
         finally:
             model.go.set()
-            await lane.stop()
+            await queue.stop()
 
     asyncio.run(main())
 
 
-def ask(lane: Lane, *texts: str) -> asyncio.Task[Asked]:
-    return asyncio.create_task(lane.ask([lane.key(Query((Message("user", text),))) for text in texts]))
+def ask(queue: ModelQueue, *texts: str) -> asyncio.Task[Asked]:
+    return asyncio.create_task(queue.ask([queue.key(Query((Message("user", text),))) for text in texts]))
 
 
 async def settle() -> None:
@@ -64,13 +64,13 @@ async def give_up(task: asyncio.Task[Asked]) -> None:
 
 
 def test_calls_of_somebody_who_went_away_are_hung_up_and_those_in_the_line_never_made() -> None:
-    async def scene(model: Slow, lane: Lane) -> None:
-        gone = ask(lane, "a", "b", "c", "d")
+    async def scene(model: Slow, queue: ModelQueue) -> None:
+        gone = ask(queue, "a", "b", "c", "d")
         await settle()
         assert model.begun == ["a", "b"]
         await give_up(gone)
         assert model.hung_up == ["a", "b"]
-        stays = ask(lane, "e", "a")
+        stays = ask(queue, "e", "a")
         await settle()
         assert model.begun == ["a", "b", "e", "a"]
         model.go.set()
@@ -80,8 +80,8 @@ def test_calls_of_somebody_who_went_away_are_hung_up_and_those_in_the_line_never
 
 
 def test_a_call_that_somebody_else_waits_for_goes_on() -> None:
-    async def scene(model: Slow, lane: Lane) -> None:
-        gone, stays = ask(lane, "a", "b"), ask(lane, "a")
+    async def scene(model: Slow, queue: ModelQueue) -> None:
+        gone, stays = ask(queue, "a", "b"), ask(queue, "a")
         await settle()
         await give_up(gone)
         assert model.hung_up == ["b"]
@@ -93,8 +93,8 @@ def test_a_call_that_somebody_else_waits_for_goes_on() -> None:
 
 
 def test_a_study_keeps_its_calls() -> None:
-    async def scene(model: Slow, lane: Lane) -> None:
-        gone = ask(lane, "a", "b", "c")
+    async def scene(model: Slow, queue: ModelQueue) -> None:
+        gone = ask(queue, "a", "b", "c")
         await settle()
         await give_up(gone)
         assert model.hung_up == []

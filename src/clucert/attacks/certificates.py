@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from clucert.api import SmoothedClassifier
-from clucert.attacks.base import AttackResult, Scored
+from clucert.attacks.base import AttackResult
 from clucert.attacks.constraints import WithinPools, WordSubstitution
-from clucert.attacks.driver import SIDE_BY_SIDE, Course, Question, course_of, side_by_side
 from clucert.attacks.search import GreedyWordSwap
+from clucert.attacks.steps import SIDE_BY_SIDE, LazyEncoder, attack_steps
 from clucert.attacks.victims import SmoothedVictim, scored_votes
 from clucert.audit.claims import Claim, Threat
 from clucert.audit.steps import classifier_of
@@ -20,8 +21,9 @@ from clucert.core.certificate import Certificate
 from clucert.core.noise.retention import rng_for
 from clucert.core.words import WordedText, split
 from clucert.evaluate.metrics import Estimate, proportion
-from clucert.protocols import Encoder
-from clucert.types import Votes
+from clucert.protocols import Encoder, Steps
+from clucert.runtime.computation import Backends
+from clucert.types import Request, Scored, SideBySide, Votes
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +141,15 @@ def attack_certificates(
     text, never abstaining. Raises what the model raises.
     """
     match = match or Match()
-    victims = _Victims(smoothed, match)
     claims = {identity: proved_claim(certificate, match.threat) for identity, certificate in certificates.items()}
-    courses = [
-        (identity, _duel(victims, certificates[identity], claim, attack, identity))
+    steps = [
+        partial(_duel, smoothed, match, certificates[identity], claim, attack, identity)
         for identity, claim in claims.items()
         if claim is not None
     ]
-    duels: dict[str, Duel] = {}
-    for identity, duel in side_by_side(courses, SIDE_BY_SIDE, match.encoder):
-        if not isinstance(duel, Duel):
-            raise duel
-        duels[identity] = duel
+    encoder = Backends(encoder=match.encoder or LazyEncoder())
+    found = smoothed.run(partial(_in_turns, steps, encoder))[0]
+    duels = {duel.id: duel for duel in found}
     ordered = tuple(duels[identity] for identity in claims if identity in duels)
     return Comparison(match.threat, smoothed.smoother.settings.alpha, ordered, len(claims) - len(ordered))
 
@@ -163,29 +162,24 @@ def proved_claim(certificate: Certificate, threat: Threat) -> Claim | None:
     return Claim("proved", threat, radius.words, tuple(range(certificate.n)), answer, certificate.subject.domain)
 
 
-class _Victims:
-    """Whom the duels ask. Those about one answer share a victim, so that what they ask is one call."""
-
-    def __init__(self, smoothed: SmoothedClassifier, match: Match) -> None:
-        self.smoothed, self.match = smoothed, match
-        self._known: dict[str, tuple[Doubtful, Doubtful]] = {}
-
-    def of(self, claim: Claim) -> tuple[Doubtful, Doubtful]:
-        """The attacked classifier, and the same with fresh noise. It is the same for every proved claim."""
-        if claim.answer not in self._known:
-            target = classifier_of(claim, self.smoothed.smoother)
-            victim = SmoothedVictim(target, self.smoothed.backends, self.match.samples)
-            pair = (victim, victim.fresh(self.match.confirm))
-            attacked, fresh = (Doubtful(one, claim.answer, self.match.level) for one in pair)
-            self._known[claim.answer] = attacked, fresh
-        return self._known[claim.answer]
+def _in_turns(steps: Sequence[Callable[[], Steps]], backends: Backends) -> Steps:
+    """The results of ``steps``, a bounded number at a time."""
+    results: list[Any] = []
+    for start in range(0, len(steps), SIDE_BY_SIDE):
+        results += yield SideBySide(steps[start : start + SIDE_BY_SIDE], backends)
+    return results
 
 
 def _duel(
-    victims: _Victims, certificate: Certificate, claim: Claim, attack: GreedyWordSwap, identity: str
-) -> Course[Duel]:
-    match = victims.match
-    victim, fresh = victims.of(claim)
+    smoothed: SmoothedClassifier,
+    match: Match,
+    certificate: Certificate,
+    claim: Claim,
+    attack: GreedyWordSwap,
+    identity: str,
+) -> Generator[Request, Any, Duel]:
+    attacked = SmoothedVictim(classifier_of(claim, smoothed.smoother), smoothed.backends, match.samples)
+    victim, fresh = (Doubtful(one, claim.answer, match.level) for one in (attacked, attacked.fresh(match.confirm)))
     inside = attack.restricted(claim.positions, WordSubstitution())
     if claim.threat == "synonym":
         noised = split(certificate.subject.noised_text)
@@ -194,12 +188,14 @@ def _duel(
             claim.positions, WithinPools(victim.smoothed.smoother.lexicon.pools(noised, protected))
         )
     rng = rng_for(match.seed, identity, f"empirical/{attack.name}")
-    result = yield from course_of(inside, victim, certificate.subject.noised_text, claim.answer, rng, match.max_queries)
+    result = yield from attack_steps(
+        inside, victim, certificate.subject.noised_text, claim.answer, rng, match.max_queries
+    )
     if result.status == "failure":
         return Duel(identity, claim, result, None)
     text = split(result.text)
     words = yield from _shrunk(victim, text, result)
-    (again,) = yield Question(fresh, [text.join(words)])
+    (again,) = yield from fresh.steps([text.join(words)])
     return Duel(identity, claim, result, _changes(text, words) if again.answer != claim.answer else None)
 
 
@@ -225,9 +221,10 @@ class Doubtful:
         """Those of the smoothed victim."""
         return self.smoothed.labels
 
-    def score(self, texts: Sequence[str]) -> list[Scored]:
+    def steps(self, texts: Sequence[str]) -> Generator[Request, Any, list[Scored]]:
         """Shares of the votes, with the doubtless answer."""
-        return [self._scored(votes) for votes in self.smoothed.votes(texts)]
+        votes = yield from self.smoothed.votes(texts)
+        return [self._scored(each) for each in votes]
 
     def _scored(self, votes: Votes) -> Scored:
         flipped = leader(votes) != self.answer and abstention_p_value(votes) <= self.level
@@ -235,12 +232,12 @@ class Doubtful:
         return scored if flipped else replace(scored, answer=self.answer)
 
 
-def _shrunk(victim: Doubtful, text: WordedText, result: AttackResult) -> Course[Sequence[str]]:
+def _shrunk(victim: Doubtful, text: WordedText, result: AttackResult) -> Generator[Request, Any, Sequence[str]]:
     """The flipping words with every change taken back that is not needed, one after the other."""
     now = {i: new for i, _, new in result.changes}
     for i in list(now):
         fewer = [now.get(k, word) if k != i else word for k, word in enumerate(text.words)]
-        (scored,) = yield Question(victim, [text.join(fewer)])
+        (scored,) = yield from victim.steps([text.join(fewer)])
         if len(now) > 1 and scored.answer != result.gold:
             del now[i]
     return [now.get(k, word) for k, word in enumerate(text.words)]

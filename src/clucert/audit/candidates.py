@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clucert.audit.claims import Claim
-from clucert.core.vote_records import Ballot
+from clucert.core.vote_records import VoteRecord
 from clucert.core.words import WordedText, is_word, same_shape, split
 
 Words = tuple[str, ...]
@@ -59,11 +59,11 @@ def _typical(other: Counter[str], own: Counter[str], limit: int = 12) -> Words:
     return tuple(word for word in ranked if is_word(word))[:limit]
 
 
-def dependence(ballots: Sequence[Ballot], n: int, answer: str) -> NDArray[np.float64]:
+def dependence(vote_records: Sequence[VoteRecord], n: int, answer: str) -> NDArray[np.float64]:
     """Per position, how much likelier a vote for ``answer`` is when the word is retained than when it is not."""
-    rows = np.concatenate([b.sets(n) for b in ballots]).astype(np.float64)
-    kept = np.concatenate([np.array(b.kept) for b in ballots])
-    hits = np.concatenate([np.array([vote == answer for vote in b.votes], dtype=np.float64) for b in ballots])
+    rows = np.concatenate([b.sets(n) for b in vote_records]).astype(np.float64)
+    kept = np.concatenate([np.array(b.kept) for b in vote_records])
+    hits = np.concatenate([np.array([vote == answer for vote in b.votes], dtype=np.float64) for b in vote_records])
     rows, hits = rows[kept], hits[kept]
     if not len(rows):
         return np.zeros(rows.shape[1])

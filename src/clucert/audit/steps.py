@@ -81,7 +81,7 @@ def attack_steps(
     channel, _ = yield from target.trusted(
         text.text, f"{name}/origin", lambda c: c.sample(2 * effort.screen, "certify")
     )
-    importance = dependence(channel.ballots, len(text), claim.answer)
+    importance = dependence(channel.vote_records, len(text), claim.answer)
     rng = rng_for(smoother.settings.seed or 0, name, "search")
     screened: list[Screened] = []
     for candidate in candidates(text, pools, claim, importance, arsenal, rng):

@@ -21,7 +21,7 @@ from clucert.core.bounds import (
 )
 from clucert.core.group_sequential import Path
 from clucert.core.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
-from clucert.core.vote_records import Ballot
+from clucert.core.vote_records import VoteRecord
 from clucert.types import Answers, Votes
 
 Domain = Literal["original", "refined"]
@@ -164,7 +164,7 @@ class Certificate:
     """What did not go as configured, e.g. a refine that fell back."""
     example: str = ""
     """Names the text in the seed."""
-    ballots: tuple[Ballot, ...] = ()
+    vote_records: tuple[VoteRecord, ...] = ()
     """The single votes behind the counts, in the order of stages and parts; none in records of earlier versions."""
     answers: Answers | None = None
     """How equal noised texts came by their votes; None in records of earlier versions."""

@@ -20,7 +20,7 @@ from clucert.core.noise.retention import MaskRecovery, SynonymRecovery, every_re
 from clucert.core.radius import Overlap
 from clucert.core.repeats import Repeats
 from clucert.core.threats import Pools
-from clucert.core.vote_records import Ballot, pack_sets
+from clucert.core.vote_records import VoteRecord, pack_sets
 from clucert.core.words import WordedText
 from clucert.errors import BadAnswerError
 from clucert.protocols import Recovery
@@ -75,7 +75,7 @@ class Channel:
     show: int = 0
     notes: list[str] = field(default_factory=list)
     shown: list[Sample] = field(default_factory=list)
-    ballots: list[Ballot] = field(default_factory=list)
+    vote_records: list[VoteRecord] = field(default_factory=list)
     _original: NDArray[np.float32] | None = None
     repeats: Repeats | None = None
     """Where equal noised texts share a vote on trial; otherwise every one is put to the backend."""
@@ -113,7 +113,7 @@ class Channel:
             first_part=UNSHARED,
             notes=[*self._given, TWO_ANSWERS],
             shown=[],
-            ballots=[],
+            vote_records=[],
         )
 
     @property
@@ -142,7 +142,7 @@ class Channel:
         for i, vote in zip(asked, answers, strict=True):
             votes[i] = vote
         self._show(texts, kept, votes, stage)
-        self.ballots.append(Ballot(stage, part, tuple(votes), tuple(kept.tolist()), pack_sets(retained)))
+        self.vote_records.append(VoteRecord(stage, part, tuple(votes), tuple(kept.tolist()), pack_sets(retained)))
         return self._count(answers, dropped=len(texts) - len(asked))
 
     def _ask(self, texts: Sequence[str], stage: Stage) -> Generator[Request, Any, Sequence[Vote]]:

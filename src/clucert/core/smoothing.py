@@ -6,7 +6,7 @@ cluster of machines) runs the same computation and gets the same certificate to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from math import comb
 from typing import Any, TypeVar
@@ -23,8 +23,8 @@ from clucert.core.stopping import decided, selected
 from clucert.core.threats import attackable, canonical_text, overlaps, word_pools
 from clucert.core.words import WordedText, split
 from clucert.errors import InputError
-from clucert.protocols import Lexicon, Refiner
-from clucert.types import Answers, Phase, Request, Vote, Votes
+from clucert.protocols import Lexicon, Refiner, Steps
+from clucert.types import Answers, Phase, Request, SideBySide, Vote, Votes
 
 T = TypeVar("T")
 
@@ -215,7 +215,7 @@ class Smoother:
             exhaustive=exhaustive,
             notes=tuple(channel.notes),
             example=channel.example,
-            ballots=tuple(channel.ballots),
+            vote_records=tuple(channel.vote_records),
         )
 
 
@@ -227,3 +227,8 @@ def check_words(text: WordedText) -> None:
         raise InputError("the text has no words: give a text with at least one word to certify")
     if len(text) > MAX_WORDS:
         raise InputError(f"the text has {len(text):,} words, more than {MAX_WORDS:,}: cut it, or certify its parts")
+
+
+def side_by_side(computations: Sequence[Callable[[], Steps]]) -> Steps:
+    """The results of ``computations``, run at the same time, in order."""
+    return (yield SideBySide(computations))

@@ -1,7 +1,7 @@
 """Every single vote with its retention set, and the compact form in which a record keeps them.
 
 A record stores the votes alone: the seed gives the retention sets again, and a checksum tells when it does not (another
-numpy may draw other sets): then a document is read without its ballots. Radii are derived from the counts alone.
+numpy may draw other sets): then a document is read without its vote_records. Radii are derived from the counts alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Ballot:
+class VoteRecord:
     """The votes of one stage, or of one part of it, in the order in which they were drawn."""
 
     stage: Stage
@@ -65,38 +65,42 @@ def pack_sets(sets: NDArray[np.bool_]) -> bytes:
     return np.packbits(sets, axis=1).tobytes()
 
 
-def write(ballots: Sequence[Ballot], example: str) -> Json:
+def write(vote_records: Sequence[VoteRecord], example: str) -> Json:
     """The stored form: about 0.2 bytes a vote where nearly all agree."""
     classes: dict[Vote, int] = {}
-    for ballot in ballots:
-        for vote in ballot.votes:
+    for vote_record in vote_records:
+        for vote in vote_record.votes:
             classes.setdefault(vote, len(classes))
-    return {"example": example, "classes": list(classes), "parts": [_write(ballot, classes) for ballot in ballots]}
-
-
-def _write(ballot: Ballot, classes: Mapping[Vote, int]) -> Json:
-    # One class beyond the list: dropped unseen.
-    codes = [classes[v] if kept else len(classes) for v, kept in zip(ballot.votes, ballot.kept, strict=True)]
-    dtype = np.uint8 if len(classes) < 256 else np.uint16
     return {
-        "stage": ballot.stage,
-        "part": ballot.part,
-        "samples": len(codes),
-        "votes": b64encode(zlib.compress(np.array(codes, dtype).tobytes(), 9)).decode("ascii"),
-        "sets": zlib.crc32(ballot.retained),
+        "example": example,
+        "classes": list(classes),
+        "parts": [_write(vote_record, classes) for vote_record in vote_records],
     }
 
 
-def read(fields: Mapping[str, Any], draw: Draw) -> tuple[Ballot, ...]:
-    """The ballots that :func:`write` stored; none when their retention sets are not those of ``draw`` any more.
+def _write(vote_record: VoteRecord, classes: Mapping[Vote, int]) -> Json:
+    # One class beyond the list: dropped unseen.
+    codes = [classes[v] if kept else len(classes) for v, kept in zip(vote_record.votes, vote_record.kept, strict=True)]
+    dtype = np.uint8 if len(classes) < 256 else np.uint16
+    return {
+        "stage": vote_record.stage,
+        "part": vote_record.part,
+        "samples": len(codes),
+        "votes": b64encode(zlib.compress(np.array(codes, dtype).tobytes(), 9)).decode("ascii"),
+        "sets": zlib.crc32(vote_record.retained),
+    }
+
+
+def read(fields: Mapping[str, Any], draw: Draw) -> tuple[VoteRecord, ...]:
+    """The vote_records that :func:`write` stored; none when their retention sets are not those of ``draw`` any more.
 
     Raises KeyError, TypeError or ValueError for what is not such a form.
     """
-    ballots = tuple(_read(part, fields["classes"], draw) for part in fields["parts"])
-    return () if None in ballots else tuple(ballot for ballot in ballots if ballot is not None)
+    vote_records = tuple(_read(part, fields["classes"], draw) for part in fields["parts"])
+    return () if None in vote_records else tuple(vote_record for vote_record in vote_records if vote_record is not None)
 
 
-def _read(fields: Mapping[str, Any], classes: Sequence[Vote], draw: Draw) -> Ballot | None:
+def _read(fields: Mapping[str, Any], classes: Sequence[Vote], draw: Draw) -> VoteRecord | None:
     samples, width = int(fields["samples"]), 1 if len(classes) < 256 else 2
     inflater = zlib.decompressobj()
     # Bounded, so that a hostile record cannot ask for gigabytes.
@@ -112,4 +116,4 @@ def _read(fields: Mapping[str, Any], classes: Sequence[Vote], draw: Draw) -> Bal
     if zlib.crc32(retained) != fields["sets"]:
         return None
     votes, kept = tuple(names[code] for code in codes), tuple(code < len(classes) for code in codes)
-    return Ballot(fields["stage"], fields["part"], votes, kept, retained)
+    return VoteRecord(fields["stage"], fields["part"], votes, kept, retained)

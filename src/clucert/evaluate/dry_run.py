@@ -14,24 +14,24 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import numpy as np
+from functools import partial
 
 from clucert.cache.authors import introduction
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.noise.retention import MASK
-from clucert.core.smoothing import Smoother
 from clucert.evaluate.data import Example
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.protocols import Encoder, Steps
+from clucert.protocols import Task
 from clucert.refusals.judge import JUDGE, judged_text
-from clucert.runtime.backends import Workshop, open_workshop
+from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.budget import estimate_usage
-from clucert.runtime.model_queue import Keyed, Lane
-from clucert.types import CHARACTERS_PER_TOKEN, Classify, Encode, Generate, Phase, Query, Usage, estimate_input
+from clucert.runtime.classifiers import Voted
+from clucert.runtime.computation import Backends
+from clucert.runtime.model_queue import Keyed, ModelQueue
+from clucert.runtime.resources import Resources, open_resources
+from clucert.types import CHARACTERS_PER_TOKEN, Answer, Query, Usage, estimate_input
 
 ROWS = 20
 """Inputs that are looked at by default; the others are taken to be like them."""
@@ -91,63 +91,75 @@ def dry_run(config: StudyConfig, rows: int | None = ROWS) -> DryRun:
     left = [example for example in plan.dataset.examples if example.id not in done]
     seen = left if rows is None else left[:rows]
     with ExitStack() as stack:
-        return _count(plan, left, seen, open_workshop(plan.config, stack))
+        return _count(plan, left, seen, open_resources(plan.config, stack))
 
 
-def _count(plan: Plan, left: Sequence[Example], seen: Sequence[Example], workshop: Workshop) -> DryRun:
+def _count(plan: Plan, left: Sequence[Example], seen: Sequence[Example], resources: Resources) -> DryRun:
     config = plan.config
-    # One look at the end, nothing filtered: the dearest course.
+    smoother = resources.smoother(config.model_copy(update={"sampling": "fixed"}), plan.task)
+    # One look at the end, nothing filtered: the dearest computation. Recoveries and embeddings cost no question.
     dearest = replace(
-        workshop.smoother(config.model_copy(update={"sampling": "fixed"}), plan.task),
+        smoother,
+        settings=replace(smoother.settings, recoveries=1),
         denoiser=Denoiser(load_clusterer("none")),
     )
-    crew = workshop.crew(config, plan.task, workshop.smoother(config, plan.task))
-    lanes = {lane.model.name: lane for lane in crew.lanes}
-    asked = [lanes[name] for name in workshop.model_names(config)]
-    counts = {name: _Count(lane, workshop) for name, lane in lanes.items()}
-    for example in seen:
-        for request in _play(dearest, example, crew.encoder):
-            if isinstance(request, Generate) and crew.helper is not None:
-                counts[crew.helper.model.name].add(map(crew.helper.key, request.queries))
-            elif isinstance(request, Classify):
-                for lane in asked:
-                    counts[lane.model.name].add(lane.keys(plan.task, request.texts, request.first_draw))
-                if config.judge:
-                    # One verdict on each answer, of which only the length is known.
-                    longest = max(plan.task.query(text).max_tokens for text in request.texts)
-                    said = "x" * (CHARACTERS_PER_TOKEN * longest)
-                    judge = lanes[workshop.assembly.models[config.judge].name]
-                    judged = judge.keys(JUDGE, [judged_text(said, t) for t in request.texts], request.first_draw)
-                    counts[judge.model.name].add(judged * len(asked))
+    real = resources.backends(config, plan.task, resources.smoother(config, plan.task))
+    counts = {queue.model.name: _Count(queue, resources) for queue in real.queues}
+    asked = [counts[name] for name in resources.model_names(config)]
+    judge = counts[resources.models[config.judge].name] if config.judge else None
+    helper = ModelQueue(_LikelyModel(counts[real.helper.model.name])) if real.helper else None
+    queues = [helper] if helper else []
+    backends = Backends(_DearestClassifier(plan.task, asked, judge), queues, helper, real.encoder)
+    executor = BlockingExecutor(backends)
+    try:
+        for example in seen:
+            executor.run(partial(dearest.steps, example.text, example.id))
+    finally:
+        executor.close()
     scale = len(left) / len(seen) if seen else 0.0
     return DryRun(len(left), len(seen), {name: count.scaled(scale) for name, count in counts.items()})
 
 
-def _play(smoother: Smoother, example: Example, encoder: Encoder | None) -> list[Classify | Generate]:
-    """The questions that ``smoother`` asks about ``example`` when it is answered at the dearest."""
-    asked: list[Classify | Generate] = []
-    steps: Steps = smoother.steps(example.text, example.id)
-    label = smoother.labels[0] if smoother.labels else "0"
-    reply: Any = None
-    while True:
-        try:
-            request = steps.send(reply)
-        except StopIteration:
-            return asked
-        match request:
-            case Phase():
-                reply = None
-            case Encode(texts=texts, stage="refine") if encoder is not None:
-                # The refined text decides what is asked, and an encoder costs nothing.
-                reply = encoder.encode(texts)
-            case Encode(texts=texts):
-                reply = np.ones((len(texts), 1), dtype=np.float32)
-            case Generate(queries=queries):
-                asked.append(request)
-                reply = [_likely_answer(query) for query in queries]
-            case Classify(texts=texts):
-                asked.append(request)
-                reply = [label] * len(texts)
+class _DearestClassifier:
+    """Counts what the models would be asked, and votes for one label always: no input stops early."""
+
+    name, deterministic = "dry run", True
+
+    def __init__(self, task: Task, asked: Sequence[_Count], judge: _Count | None) -> None:
+        self.labels = task.labels
+        self._task, self._asked, self._judge = task, asked, judge
+
+    def prepare(self, texts: Sequence[str], first_draw: int) -> Sequence[str]:
+        """Count the queries to each model, and to the judge of their answers."""
+        for count in self._asked:
+            count.add(count.queue.keys(self._task, texts, first_draw))
+        if self._judge is not None and texts:
+            # One verdict on each answer, of which only the length is known.
+            said = "x" * (CHARACTERS_PER_TOKEN * max(self._task.query(text).max_tokens for text in texts))
+            judged = self._judge.queue.keys(JUDGE, [judged_text(said, text) for text in texts], first_draw)
+            self._judge.add(judged * len(self._asked))
+        return texts
+
+    async def vote(self, prepared: Sequence[str]) -> Voted:
+        """The first label for each; the answer 0 where answers are open."""
+        return Voted([self.labels[0] if self.labels else "0"] * len(prepared))
+
+
+class _LikelyModel:
+    """Stands for the helper: counts what it would be asked, and says something of about the right length."""
+
+    name, deterministic = "dry run", False
+
+    def __init__(self, count: _Count) -> None:
+        self._count = count
+
+    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+        """A likely answer to each query."""
+        self._count.add(map(self._count.queue.key, queries))
+        return [Answer(_likely_answer(query)) for query in queries]
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def _likely_answer(query: Query) -> str:
@@ -161,8 +173,8 @@ def _likely_answer(query: Query) -> str:
 class _Count:
     """The distinct queries to one model."""
 
-    lane: Lane
-    workshop: Workshop
+    queue: ModelQueue
+    resources: Resources
     calls: int = 0
     cached: int = 0
     input: int = 0
@@ -179,7 +191,7 @@ class _Count:
                 new.append((query, key))
                 self.seen.update(() if key is None else (key,))
         keys = [key for _, key in new if key is not None]
-        known = self.workshop.cache.get_many(keys) if self.workshop.cache is not None else {}
+        known = self.resources.cache.get_many(keys) if self.resources.cache is not None else {}
         for query, key in new:
             if key in known:
                 self.cached += 1
@@ -191,18 +203,18 @@ class _Count:
     @property
     def tokenizer(self) -> Callable[[Query], int] | None:
         """How the model itself counts the tokens of a query, if it can say."""
-        return getattr(self.lane.model, "count_tokens", None)
+        return getattr(self.queue.model, "count_tokens", None)
 
     def scaled(self, scale: float) -> ModelEstimate:
         """The counts for ``scale`` times as many inputs."""
         calls, cached, tokens_in, tokens_out = (
             round(scale * number) for number in (self.calls, self.cached, self.input, self.output)
         )
-        if self.cached and self.lane.must_greet:
+        if self.cached and self.queue.must_greet:
             # Whose the answers in the cache are is asked first.
             greeting = estimate_usage(introduction(self.first)) if self.first else Usage(1)
             calls, tokens_in, tokens_out = calls + 1, tokens_in + greeting.input, tokens_out + greeting.output
-        price = self.lane.options.price
+        price = self.queue.options.price
         cost = price(Usage(calls, tokens_in, tokens_out)) if price else None
         return ModelEstimate(calls, cached, tokens_in, tokens_out, cost, self.tokenizer is not None)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
+from clucert.build import method_of, task_of
 from clucert.cache.location import redact_argument
 from clucert.errors import UsageError
 from clucert.evaluate.data import Dataset, file_digest, load_examples
@@ -19,7 +20,6 @@ from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods import Method
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
-from clucert.runtime.resources import method_of, task_of
 from clucert.types import Answer, Vote
 
 _PACKAGES = (

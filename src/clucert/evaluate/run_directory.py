@@ -21,7 +21,7 @@ from typing import Annotated, Any, BinaryIO, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from clucert.context_manager import Closing
+from clucert.context_manager import ContextManager
 from clucert.errors import CluCertError, InputError, UsageError
 
 SCHEMA_VERSION = 1
@@ -130,7 +130,7 @@ NOT_COMPARED = frozenset(
 
 
 @dataclass(slots=True)
-class RunWriter(Closing):
+class RunWriter(ContextManager):
     """A run that this process may write to; nobody else may until it is closed."""
 
     path: Path

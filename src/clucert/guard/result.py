@@ -9,9 +9,8 @@ from clucert import certificate_json as document
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Sample
 from clucert.core.smoothing import Certified
-from clucert.driver import Cost
 from clucert.guard.classifier import Heard
-from clucert.types import Answer
+from clucert.types import Answer, Cost
 
 Source = Literal["majority", "policy", "undefended"]
 

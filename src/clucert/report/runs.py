@@ -12,10 +12,9 @@ from clucert.certificate_json import read
 from clucert.core.certificate import Certificate
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Certified
-from clucert.driver import Cost
 from clucert.errors import InputError
 from clucert.evaluate.run_directory import RECORDS, Manifest, Record, by_id, read_manifest, read_records
-from clucert.types import Usage
+from clucert.types import Cost, Usage
 
 Kind = Literal["published", "word", "synonym"]
 """Which radius: the published one, or the one proved for a threat model."""

@@ -1,6 +1,6 @@
 """All that a run asks one language model: asked once each, as many at a time as the model takes, stored as answered.
 
-A lane serves many inputs at once. The queries of all of them wait in one line, in the order they came; a model with
+A queue serves many inputs at once. The queries of all of them wait in one line, in the order they came; a model with
 ``answer_async`` is sent up to ``connections`` of them at a time, any other is handed full batches in a thread of its
 own. An answer is in the cache before anybody counts it.
 
@@ -67,7 +67,7 @@ class GatheringModel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LaneOptions:
+class QueueOptions:
     """How a model is asked, and what it is called in the cache."""
 
     connections: int = 32
@@ -98,7 +98,7 @@ class Asked:
     seconds: float
 
 
-class Lane:
+class ModelQueue:
     """The line of queries to one model. Belongs to one event loop: ``start`` first, ``stop`` at the end."""
 
     def __init__(
@@ -107,10 +107,13 @@ class Lane:
         *,
         cache: AnswerCache | None = None,
         budget: Budget | None = None,
-        options: LaneOptions | None = None,
+        options: QueueOptions | None = None,
+        watch: Callable[[int, int], None] | None = None,
     ) -> None:
+        """``watch(answered, wanted)`` is told of the answers to each batch that is asked, as they arrive."""
         self.model = model
-        self.options = options or LaneOptions()
+        self._watch = watch
+        self.options = options or QueueOptions()
         self.budget = budget or Budget()
         self.identity = ModelIdentity(
             model.name, clean_base_url(self.options.base_url), self.options.identity, model.deterministic
@@ -130,8 +133,6 @@ class Lane:
         self._looking = 0
         self.settled: Callable[[], bool] = lambda: True
         """Whether nothing more comes before what is in the line is answered; a :class:`GatheringModel` waits for it."""
-        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-model")
-        self._cache_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-cache")
 
     @property
     def capacity(self) -> int:
@@ -177,6 +178,8 @@ class Lane:
         if not batch:
             return Asked([], Usage(), Usage(), 0.0)
         group = Group(len(batch))
+        if self._watch:
+            self._watch(0, len(batch))
         fresh = self._join(group, batch)
         try:
             await self._look_up(fresh)
@@ -189,7 +192,10 @@ class Lane:
         return Asked(answers, Usage.total(group.charged), Usage.total(group.reused), group.seconds)
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Begin to ask; a queue that was stopped may begin anew, on any event loop."""
+        self._stopping = False
+        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-model")
+        self._cache_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-cache")
         self.budget.freed.append(self._wake)
         if isinstance(self.model, AsyncModel):
             work = [self._connection(self.model) for _ in range(self.options.connections)]
@@ -317,7 +323,7 @@ class Lane:
         return None
 
     async def _next(self) -> tuple[Entry, Reservation] | None:
-        """Wait for something to ask; None when the lane stops."""
+        """Wait for something to ask; None when the queue stops."""
         while not self._stopping:
             found = self._reserved()
             if found is not None:
@@ -328,7 +334,7 @@ class Lane:
         return None
 
     async def _connection(self, model: AsyncModel) -> None:
-        """One call after the other until the lane stops."""
+        """One call after the other until the queue stops."""
         while found := await self._next():
             entry, aside = found
             usage: Usage | None = None
@@ -357,12 +363,12 @@ class Lane:
         return await entry.call
 
     async def _batches(self, model: LanguageModel) -> None:
-        """One batch after the other until the lane stops. A batch shares its prefix: it is then computed once."""
+        """One batch after the other until the queue stops. A batch shares its prefix: it is then computed once."""
         while found := await self._next():
             await self._answer_batch(model, [found, *self._more(found[0].query.prefix, self.capacity - 1)])
 
     async def _gathered(self, model: GatheringModel) -> None:
-        """All there is to ask, once all inputs in flight wait for it, until the lane stops."""
+        """All there is to ask, once all inputs in flight wait for it, until the queue stops."""
         while found := await self._next():
             settled = False
             while not settled:
@@ -479,6 +485,8 @@ class Lane:
                 group.charged.append(answer.usage)
                 if cached or group is not owner:
                     group.reused.append(answer.usage)
+            if self._watch:
+                self._watch(len(group.answers) - group.missing, len(group.answers))
             if not group.missing and not group.done.done():
                 group.done.set_result(None)
 

@@ -1,4 +1,4 @@
-"""What waits in a lane: the groups that asked, the queries they ask, and the clock that divides the model's time."""
+"""What waits in a queue: the groups that asked, the queries they ask, and the clock that divides the model's time."""
 
 from __future__ import annotations
 
