@@ -44,7 +44,10 @@ class Certification:
 
     def document(self) -> dict[str, Any]:
         """Everything as one JSON document (docs/json.md)."""
-        return certificate_json.write(Certified(self.certificate, self.samples), self.cost)
+        document = certificate_json.write(Certified(self.certificate, self.samples), self.cost)
+        # Not in the records of runs, which are the same whatever a cache knew.
+        document["cost"]["reused"] = self.cost.reused.document()
+        return document
 
     def __str__(self) -> str:
         """What the command line prints."""
