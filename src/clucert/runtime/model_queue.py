@@ -186,6 +186,9 @@ class ModelQueue:
             await group.done
         finally:
             group.alive = False
+            if group.done.done() and not group.done.cancelled():
+                # Whoever was cancelled while it still looked things up has not heard of the failure: nobody has to.
+                group.done.exception()
             if self.options.abandon and group.missing:
                 self._abandon(group)
         answers = [answer for answer in group.answers if answer is not None]

@@ -139,7 +139,7 @@ class RayWorker:
 
     async def heartbeat(self, grant: Grant) -> Heartbeat:
         """Bring room under the caps."""
-        heartbeat: Heartbeat = await self._call("pulse", grant)
+        heartbeat: Heartbeat = await self._call("heartbeat", grant)
         return heartbeat
 
     async def end(self, *, now: bool) -> Heartbeat:
