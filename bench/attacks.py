@@ -33,14 +33,16 @@ from typing import Any
 import numpy as np
 
 from clucert.attacks.base import AttackResult
-from clucert.attacks.driver import attack_text
 from clucert.attacks.recipes import load_attack
+from clucert.attacks.steps import attack_text
 from clucert.attacks.study import load_victims
-from clucert.attacks.victims import ProbabilityVictim, Victim
-from clucert.encoders import load_encoder
+from clucert.attacks.victims import BareVictim, Victim
+from clucert.core.noise.retention import rng_for
 from clucert.evaluate.runconfig import load_config
-from clucert.noise import rng_for
+from clucert.models.encoders import load_encoder
 from clucert.protocols import Encoder
+from clucert.runtime.classifiers import CallableClassifier
+from clucert.runtime.computation import Backends
 from environments import environment
 from noise import HERE, nltk_data
 
@@ -82,7 +84,7 @@ def read(path: str, rows: int | None = None) -> list[tuple[str, str]]:
         return [(row["text"], row["label"]) for row in map(json.loads, stream)][:rows]
 
 
-def tfidf(path: str, features: str) -> ProbabilityVictim:
+def tfidf(path: str, features: str) -> BareVictim:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -90,13 +92,15 @@ def tfidf(path: str, features: str) -> ProbabilityVictim:
     texts, labels = zip(*read(path), strict=True)
     shape = {"analyzer": "char_wb", "ngram_range": (2, 5), "lowercase": False} if features == "char" else {}
     model = make_pipeline(TfidfVectorizer(**shape), LogisticRegression(C=10)).fit(texts, labels)
-    return ProbabilityVictim(model.predict_proba, list(model.classes_), f"tfidf over {features}s")
+    name = f"tfidf over {features}s"
+    classifier = CallableClassifier(model.predict_proba, list(model.classes_), name=name, deterministic=True)
+    return BareVictim(Backends(classifier))
 
 
 def language_model(tools: argparse.Namespace, stack: ExitStack) -> Victim:
     """--model, bare (``none``) or under --defence, as ``clucert attack`` makes it."""
     config = load_config(None, {"task": tools.task, "model": (tools.model,), "samples": tools.samples})
-    return load_victims(config, (tools.defence,), stack)[tools.defence]
+    return load_victims(config, (tools.defence,), stack)[0][tools.defence]
 
 
 def attack_all(

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.ballots import Ballot, pack_sets
-from clucert.certificate import Certificate, Look, Settings, Subject
+from clucert.core.certificate import Certificate, Look, Settings, Subject
+from clucert.core.smoothing import Smoother
+from clucert.core.stopping import plans
+from clucert.core.vote_records import VoteRecord, pack_sets
 from clucert.report.runs import Input, load_run
-from clucert.sequential import plans
-from clucert.smoothing import Smoother
 from clucert.types import Votes
 
 
@@ -40,7 +40,7 @@ class Deck:
     sets: NDArray[np.bool_]
     dealt: int = 0
     asked: int = 0
-    ballots: list[Ballot] = field(default_factory=list)
+    vote_records: list[VoteRecord] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
     @property
@@ -62,7 +62,7 @@ class Deck:
         self.dealt += samples
         votes, kept = [self.votes[i] for i in rows], [self.kept[i] for i in rows]
         self.asked += sum(kept)
-        self.ballots.append(Ballot(stage, part, tuple(votes), tuple(kept), pack_sets(self.sets[rows])))
+        self.vote_records.append(VoteRecord(stage, part, tuple(votes), tuple(kept), pack_sets(self.sets[rows])))
         counts = Counter(vote for vote, flag in zip(votes, kept, strict=True) if flag)
         unparsed = counts.pop(None, 0)
         names = self.certificate.labels or [name for name in counts if name is not None]
@@ -88,8 +88,8 @@ def line(path: Path, replays: int, sizes: tuple[int, int]) -> str:
     """One run's row."""
     inputs = [row for row in load_run(path).inputs if row.certificate is not None]
     certificates = [row.certificate for row in inputs if row.certificate]
-    if any(not c.ballots or c.settings.selection_looks for c in certificates):
-        raise SystemExit(f"{path} was not made with --sampling fixed by a version that keeps ballots")
+    if any(not c.vote_records or c.settings.selection_looks for c in certificates):
+        raise SystemExit(f"{path} was not made with --sampling fixed by a version that keeps vote_records")
     rng = np.random.default_rng(0)
     # Shape (replays, inputs, [fixed, staged], [samples asked, published radius, proved radius]).
     found = np.array([[both(row, rng, sizes) for row in inputs] for _ in range(replays)], dtype=float)
@@ -112,9 +112,9 @@ def both(row: Input, rng: np.random.Generator, sizes: tuple[int, int]) -> list[l
     assert certificate is not None
     settings = replace(certificate.settings, predict_samples=sizes[0], looks=(Look(sizes[1]),))
     n, samples = certificate.n, sizes[1]
-    votes = [vote for ballot in certificate.ballots for vote in ballot.votes]
-    kept = [flag for ballot in certificate.ballots for flag in ballot.kept]
-    sets = np.concatenate([ballot.sets(n) for ballot in certificate.ballots])
+    votes = [vote for ballot in certificate.vote_records for vote in ballot.votes]
+    kept = [flag for ballot in certificate.vote_records for flag in ballot.kept]
+    sets = np.concatenate([ballot.sets(n) for ballot in certificate.vote_records])
     wanted = settings.predict_samples + samples
     order = rng.permutation(len(votes)) if len(votes) >= wanted else rng.integers(0, len(votes), wanted)
     results = []

@@ -18,15 +18,19 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
+from clucert.core.protect import protected
+from clucert.core.threats import canonical_text
+from clucert.core.words import WordedText, split
 from clucert.lexicon import load_lexicon
 from clucert.lexicon.pooling import PooledLexicon
 from clucert.models.load import load_model
-from clucert.models.prompted import PromptedClassifier
-from clucert.protect import protected
-from clucert.protocols import LanguageModel
+from clucert.protocols import LanguageModel, Steps
+from clucert.runtime.blocking import BlockingExecutor
+from clucert.runtime.classifiers import PromptedClassifier
+from clucert.runtime.computation import Backends
+from clucert.runtime.model_queue import ModelQueue
 from clucert.tasks import load_task
-from clucert.threats import canonical_text
-from clucert.words import WordedText, split
+from clucert.types import Classify
 
 REDRAWS = 3
 
@@ -47,13 +51,18 @@ def redrawn(text: WordedText, lexicon: PooledLexicon, rng: np.random.Generator) 
     return WordedText(tuple(pool[rng.integers(len(pool))] for pool in pools), text.gaps)
 
 
+def _asked(texts: list[str]) -> Steps:
+    return (yield Classify(texts, "predict"))
+
+
 def measure(task: str, rows: list[Row], model: LanguageModel, lexicon: PooledLexicon) -> list[str]:
     """Print the rows of a table; return a few changed texts."""
-    classifier = PromptedClassifier(model, load_task(task))
+    queue = ModelQueue(model)
+    executor = BlockingExecutor(Backends(PromptedClassifier(load_task(task), queue), [queue]))
 
     def right(change: Callable[[WordedText], WordedText]) -> tuple[np.ndarray, list[str]]:
         texts = [change(row.text).text for row in rows]
-        votes = classifier.predict(texts).votes
+        votes = executor.run(lambda: _asked(texts))[0]
         return np.array([vote == row.label for vote, row in zip(votes, rows, strict=True)]), texts
 
     pools = [lexicon.pools(row.text, protected(row.text)) for row in rows]

@@ -25,10 +25,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from clucert.evaluate import loops
 from clucert.evaluate.engine import open_engine
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import load_config
+from clucert.runtime import event_loop as loops
 
 # This file is not called ray.py: a script's own folder comes first where Python looks for the package.
 from scheduler import LATENCY, SERVER

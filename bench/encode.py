@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from clucert.denoise import Denoiser, load_clusterer, medoid_of_largest
-from clucert.encoders import MiniLmEncoder
+from clucert.core.denoise import Denoiser, load_clusterer, medoid_of_largest
+from clucert.models.encoders import MiniLmEncoder
 
 WORDS = (
     "the a film movie story plot actor scene music director market share price report company bank game team season "

@@ -24,14 +24,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from clucert.core.noise.retention import SynonymRecovery, retained_count, rng_for, sample_retention
+from clucert.core.protect import protected
+from clucert.core.words import split
 from clucert.lexicon import load_lexicon
 from clucert.models.hf import HFOptions, load
 from clucert.models.load import load_model
-from clucert.noise import SynonymRecovery, retained_count, rng_for, sample_retention
-from clucert.protect import protected
 from clucert.tasks.sst2 import SST2
 from clucert.types import Answer, Query
-from clucert.words import split
 
 SHAPES = ((1024, 576, 1536), (1024, 1536, 576), (2048, 1024, 1024))
 """Of the peak's matrix products: two of SmolLM2's own, one that is kinder to the hardware; the fastest counts."""

@@ -22,11 +22,11 @@ import torch
 from scipy.stats import binomtest
 
 import clucert
-from clucert.fill import LlmRecovery
+from clucert.core.noise.fill import LlmRecovery
+from clucert.core.words import split
 from clucert.models.hf import HFOptions, load
 from clucert.tasks import load_task
-from clucert.tasks.closed import ClosedTask
-from clucert.words import split
+from clucert.tasks.classification import ClosedTask
 
 TEXT = "the film is a moving and often funny look at two sisters who never stopped listening to each other"
 MASK_RATE = 0.7

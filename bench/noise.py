@@ -65,9 +65,9 @@ def clucert_dense(tools: argparse.Namespace) -> Make:
 def _clucert(lookup: Callable[[Any, Any], tuple[tuple[str, ...], ...]]) -> Make:
     from fractions import Fraction
 
-    from clucert.noise import SynonymRecovery, retained_count, rng_for, sample_retention
-    from clucert.protect import protected
-    from clucert.words import split
+    from clucert.core.noise.retention import SynonymRecovery, retained_count, rng_for, sample_retention
+    from clucert.core.protect import protected
+    from clucert.core.words import split
 
     counter = iter(range(10**9))
 
@@ -87,9 +87,9 @@ def _clucert(lookup: Callable[[Any, Any], tuple[tuple[str, ...], ...]]) -> Make:
 
 def loop(tools: argparse.Namespace) -> Make:
     """A plain loop over candidates that were looked up beforehand: what anybody would write first."""
+    from clucert.core.protect import protected
+    from clucert.core.words import split
     from clucert.lexicon import load_lexicon
-    from clucert.protect import protected
-    from clucert.words import split
 
     lookup = load_lexicon().pools
     found = {text: lookup(split(text), protected(split(text))) for text in TEXTS.values()}

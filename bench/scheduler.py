@@ -29,16 +29,16 @@ from pathlib import Path
 from typing import Any
 
 from clucert.cache import open_cache
-from clucert.evaluate import loops
-from clucert.evaluate.conductor import Crew
-from clucert.evaluate.lanes import Lane, LaneOptions
-from clucert.evaluate.scheduler import Job, Outcome, Scheduler
-from clucert.evaluate.voters import PromptedVoter
 from clucert.models import openai as backend
-from clucert.models.keepalive import KeepAlive
+from clucert.models.chat_api import Dialect, request_of
+from clucert.models.http_pool import KeepAlive
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
-from clucert.models.wire import Dialect, request_of
+from clucert.runtime import event_loop as loops
+from clucert.runtime.classifiers import PromptedClassifier
+from clucert.runtime.computation import Backends
+from clucert.runtime.executor import Executor, Job, Outcome
+from clucert.runtime.model_queue import ModelQueue, QueueOptions
 from clucert.tasks import load_task
 from clucert.types import Classify
 
@@ -114,8 +114,8 @@ async def transport(url: str, connections: int, calls: int) -> int:
 
 async def scheduler(model: OpenAIModel, connections: int, inputs: int, cache: Path | None) -> int:
     answers = None if cache is None else open_cache(cache)
-    lane = Lane(model, cache=answers, options=LaneOptions(connections=connections, base_url=model.base_url))
-    work = Scheduler(Crew(PromptedVoter(load_task("sst2"), lane), [lane]), in_flight=6)
+    queue = ModelQueue(model, cache=answers, options=QueueOptions(connections=connections, base_url=model.base_url))
+    work = Executor(Backends(PromptedClassifier(load_task("sst2"), queue), [queue]), in_flight=6)
 
     def steps(i: int) -> Any:
         yield Classify([TEXT.format(i, j) for j in range(QUERIES)], "certify")

@@ -30,11 +30,11 @@ from math import ceil, comb
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.ballots import Ballot
-from clucert.bounds import Number, upper_bound
-from clucert.certificate import Certificate
-from clucert.crossing import Path, boundaries
-from clucert.radius import Radius
+from clucert.core.bounds import Number, upper_bound
+from clucert.core.certificate import Certificate
+from clucert.core.group_sequential import Path, boundaries
+from clucert.core.radius import Radius
+from clucert.core.vote_records import VoteRecord
 from clucert.report.runs import load_run
 from clucert.types import Vote
 
@@ -62,7 +62,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """How samples count: by one of three rules, the one that :func:`clucert.bounds.class_bounds` has for the labels.
+    """How samples count: by one of three rules, that of :func:`clucert.core.bounds.class_bounds` for the labels.
 
     With ``path``, all that is not for ĉ is one class, tested at the last of the path's looks. Otherwise ``others`` are
     the classes that are told apart (None is UNPARSED), and Clopper-Pearson bounds at α / 2 count for ĉ and for a rival.
@@ -85,9 +85,11 @@ class Evidence:
         return Fraction(k, total) if self.alpha is None else upper_bound(k, total, self.alpha / 2)
 
 
-def tighter(ballots: tuple[Ballot, ...], winner: str, evidence: Evidence, reach: Reach, plain: Radius) -> Radius:
-    """The radius that ``ballots`` prove for ``winner``, ``plain`` at least."""
-    votes = against(ballots, winner, evidence.others, reach)
+def tighter(
+    vote_records: tuple[VoteRecord, ...], winner: str, evidence: Evidence, reach: Reach, plain: Radius
+) -> Radius:
+    """The radius that ``vote_records`` prove for ``winner``, ``plain`` at least."""
+    votes = against(vote_records, winner, evidence.others, reach)
     words = plain.words
     while words < reach.limit and _harmless(votes, words + 1, evidence, reach):
         words += 1
@@ -105,12 +107,14 @@ class Against:
     total: int
 
 
-def against(ballots: Sequence[Ballot], winner: str, others: Sequence[Vote] | None, reach: Reach) -> Against:
-    """What ``ballots`` hold against ``winner``; without ``others``, all of it counts for one class."""
-    votes = [vote for ballot in ballots for vote in ballot.votes]
-    kept = np.array([flag for ballot in ballots for flag in ballot.kept], np.bool_)
+def against(vote_records: Sequence[VoteRecord], winner: str, others: Sequence[Vote] | None, reach: Reach) -> Against:
+    """What ``vote_records`` hold against ``winner``; without ``others``, all of it counts for one class."""
+    votes = [vote for vote_record in vote_records for vote in vote_record.votes]
+    kept = np.array([flag for vote_record in vote_records for flag in vote_record.kept], np.bool_)
     lost = np.array([vote != winner for vote in votes], np.bool_)
-    sets = np.concatenate([ballot.sets(reach.shape[0]) for ballot in ballots])[lost][:, list(reach.positions)]
+    sets = np.concatenate([vote_record.sets(reach.shape[0]) for vote_record in vote_records])[lost][
+        :, list(reach.positions)
+    ]
     if others is None:
         return Against(sets, {None: np.ones(len(sets), np.bool_)}, len(votes))
     rivals = {j: (np.array([vote == j for vote in votes], np.bool_) | ~kept)[lost] for j in others}
@@ -171,12 +175,12 @@ class Search:
         return max(int(hits[size - 1]), ceil(int(hits[:size].sum()) / min(size, self.s)))
 
 
-def evidence_of(certificate: Certificate, ballots: Sequence[Ballot]) -> Evidence:
+def evidence_of(certificate: Certificate, vote_records: Sequence[VoteRecord]) -> Evidence:
     """How the votes of a certificate with one look count."""
     alpha = certificate.settings.alpha
     if certificate.one_bound:
         return Evidence(path=Path((certificate.estimation.drawn,), (), (alpha,)))
-    seen = dict.fromkeys(vote for ballot in ballots for vote in ballot.votes)
+    seen = dict.fromkeys(vote for vote_record in vote_records for vote in vote_record.votes)
     others = dict.fromkeys([*(certificate.labels or ()), None, *seen])
     exact = None if certificate.exhaustive else alpha
     return Evidence(tuple(vote for vote in others if vote != certificate.candidate), exact)
@@ -201,18 +205,18 @@ def report(path: pathlib.Path) -> None:
     plain_words, tighter_words, inputs = 0, 0, 0
     for row in load_run(path).inputs:
         certificate = row.certificate
-        if certificate is None or not certificate.ballots or len(certificate.settings.looks) > 1:
+        if certificate is None or not certificate.vote_records or len(certificate.settings.looks) > 1:
             continue
         inputs += 1
         plain = certificate.proved.get("word")
         if plain is None or certificate.prediction is None:
             continue
-        ballots = tuple(ballot for ballot in certificate.ballots if ballot.stage == "certify")
+        vote_records = tuple(vote_record for vote_record in certificate.vote_records if vote_record.stage == "certify")
         reach = Reach((certificate.n, certificate.s), tuple(range(certificate.n)), certificate.n)
-        found = tighter(ballots, certificate.prediction, evidence_of(certificate, ballots), reach, plain)
+        found = tighter(vote_records, certificate.prediction, evidence_of(certificate, vote_records), reach, plain)
         right = certificate.prediction == row.gold
         plain_words, tighter_words = plain_words + right * plain.words, tighter_words + right * found.words
-        votes = against(ballots, certificate.prediction, None, reach)
+        votes = against(vote_records, certificate.prediction, None, reach)
         size = plain.words + 1
         if len(votes.sets) and size <= reach.limit and 2 * reach.hidden(size) > 1:
             left, share = largest_left(votes, size, reach.shape[1]), float(reach.hidden(size))

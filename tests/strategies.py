@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from clucert.words import WordedText, split
+from clucert.core.words import WordedText, split
 
 TRICKY = (
     *" \t\n\r\0\x1b\u200b\u200d\u200f\u202e\u2060\ufeff\u00ad\ufe0f\u20e3\u0301\u3099",

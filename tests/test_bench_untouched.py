@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from clucert import crossing
-from clucert.ballots import Ballot, pack_sets
-from clucert.bounds import class_bounds, exact_bounds
-from clucert.noise import every_retention
-from clucert.radius import Overlap, Radius, known, proved_radius
+from clucert.core import group_sequential as crossing
+from clucert.core.bounds import class_bounds, exact_bounds
+from clucert.core.noise.retention import every_retention
+from clucert.core.radius import Overlap, Radius, known, proved_radius
+from clucert.core.vote_records import VoteRecord, pack_sets
 from clucert.types import Votes
 
 
@@ -40,8 +40,8 @@ bench = load()
 Evidence, Reach, Search, tighter = bench.Evidence, bench.Reach, bench.Search, bench.tighter
 
 
-def ballot(sets: np.ndarray, votes) -> Ballot:
-    return Ballot("certify", 0, tuple(votes), (True,) * len(sets), pack_sets(sets))
+def vote_record(sets: np.ndarray, votes) -> VoteRecord:
+    return VoteRecord("certify", 0, tuple(votes), (True,) * len(sets), pack_sets(sets))
 
 
 def robust_radius(sets: np.ndarray, votes, winner, n: int) -> int | None:
@@ -83,7 +83,7 @@ def test_with_every_retention_set_it_is_the_true_radius_for_every_classifier(sha
     if plain is None:
         assert truth is None
         return
-    found = tighter((ballot(sets, votes),), "a", Evidence(("b", "c", None)), reach(shape), plain)
+    found = tighter((vote_record(sets, votes),), "a", Evidence(("b", "c", None)), reach(shape), plain)
     assert found == Radius(truth, everything=truth == n)
     assert found.words >= plain.words
 
@@ -97,7 +97,7 @@ def test_votes_against_that_every_change_would_remove_are_not_held_against_it():
     votes = ["b" if tuple(np.flatnonzero(row).tolist()) in wrong else "a" for row in sets]
     assert plain_radius(Votes({"a": 21, "b": 7}), "a", 8, 2) == Radius(0)
     assert robust_radius(sets, votes, "a", 8) == 1
-    found = tighter((ballot(sets, votes),), "a", Evidence(("b", None)), reach((8, 2)), Radius(0))
+    found = tighter((vote_record(sets, votes),), "a", Evidence(("b", None)), reach((8, 2)), Radius(0))
     assert found == Radius(1)
 
 
@@ -132,9 +132,9 @@ def test_when_the_nodes_run_out_the_smaller_radius_stands():
     assert finds(nodes=0)
 
 
-def sampled(shape, plain, ballots, alpha=0.05, classes=None):
-    one = Evidence(path=crossing.Path((len(ballots.votes),), (), (alpha,)))
-    return tighter((ballots,), "a", one if classes is None else Evidence(classes, alpha), reach(shape), plain)
+def sampled(shape, plain, vote_records, alpha=0.05, classes=None):
+    one = Evidence(path=crossing.Path((len(vote_records.votes),), (), (alpha,)))
+    return tighter((vote_records,), "a", one if classes is None else Evidence(classes, alpha), reach(shape), plain)
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,7 +149,7 @@ def test_whatever_the_plain_bound_proves_it_proves(shape, seed, share, classes):
     bounds = class_bounds(Votes({label: votes.count(label) for label in "abc"}), "a", labels, 0.05)
     plain = proved_radius(known(bounds.margin), n, s, Overlap((Fraction(1),) * n))
     if plain is not None:
-        assert sampled(shape, Radius(0), ballot(sets, votes), classes=classes).words >= plain.words
+        assert sampled(shape, Radius(0), vote_record(sets, votes), classes=classes).words >= plain.words
 
 
 @pytest.mark.parametrize("classes", [None, ("b", "c", None)])
@@ -166,5 +166,5 @@ def test_coverage_although_no_bound_pays_for_the_number_of_sets(classes):
     for _ in range(runs):
         drawn = rng.integers(0, n, samples)
         votes = np.where(rng.random(samples) < wrong[drawn], "b", "a")
-        claimed += sampled((n, s), Radius(0), ballot(sets[drawn], votes.tolist()), classes=classes).words >= 1
+        claimed += sampled((n, s), Radius(0), vote_record(sets[drawn], votes.tolist()), classes=classes).words >= 1
     assert binomtest(claimed, runs, 0.05, alternative="greater").pvalue > 1e-4

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clucert.core.words import is_word, split
 from clucert.errors import DataIntegrityError, InputError, UnknownNameError
 from clucert.lexicon import ClosedClasses, PackagedLexicon, PooledLexicon, load_lexicon
 from clucert.lexicon.packaged import packaged_data, read_data
 from clucert.lexicon.pooling import case_of, in_case
 from clucert.lexicon.user import UserClasses
 from clucert.protocols import Lexicon
-from clucert.words import is_word, split
 
 DATA = packaged_data()
 WORDS = [word.decode() for word in DATA.words.tolist()]

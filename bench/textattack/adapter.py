@@ -25,13 +25,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from clucert.attacks.base import Ask, AttackResult, AttackSteps, Scored
+from clucert.attacks.base import Ask, AttackResult, AttackSteps
+from clucert.attacks.steps import run_blocking
 from clucert.attacks.victims import Victim
+from clucert.core.words import WordedText, split
 from clucert.errors import MissingExtraError, ModelUnavailableError, UsageError
 from clucert.lexicon import load_lexicon
 from clucert.protocols import Lexicon
-from clucert.types import Encode
-from clucert.words import WordedText, split
+from clucert.types import Encode, Scored
 
 PYTHON_VARIABLE = "CLUCERT_TEXTATTACK_PYTHON"
 CACHE = Path("~/.cache/clucert-bench")
@@ -243,6 +244,8 @@ def model_wrapper(victim: Victim) -> Any:
             self.model = victim
 
         def __call__(self, texts: Sequence[str]) -> list[list[float]]:
-            return [probability_row(scored, labels) for scored in victim.score(list(texts))]
+            return [
+                probability_row(scored, labels) for scored in run_blocking(victim, lambda: victim.steps(list(texts)))
+            ]
 
     return CluCertModel()

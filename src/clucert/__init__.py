@@ -22,19 +22,19 @@ if TYPE_CHECKING:
         open_session,
         smooth,
     )
-    from clucert.certificate import Certificate
     from clucert.config import Config
+    from clucert.core.certificate import Certificate
+    from clucert.core.radius import Radius
     from clucert.errors import CluCertError
     from clucert.guard import Guarded, SmoothedModel, open_guard
-    from clucert.radius import Radius
 
 _HOMES = {
-    "Certificate": "clucert.certificate",
+    "Certificate": "clucert.core.certificate",
     "Certification": "clucert.api",
     "CluCertError": "clucert.errors",
     "Config": "clucert.config",
     "Guarded": "clucert.guard",
-    "Radius": "clucert.radius",
+    "Radius": "clucert.core.radius",
     "Session": "clucert.api",
     "SmoothedClassifier": "clucert.api",
     "SmoothedModel": "clucert.guard",

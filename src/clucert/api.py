@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clucert import document
-from clucert.certificate import Certificate
-from clucert.channel import Sample
-from clucert.closing import Closing
+from clucert import certificate_json
 from clucert.config import Config
-from clucert.driver import Backends, Cost, Progress, drive
+from clucert.context_manager import ContextManager
+from clucert.core.certificate import Certificate
+from clucert.core.channel import Sample
+from clucert.core.radius import Radius
+from clucert.core.smoothing import Certified, Smoother, side_by_side
 from clucert.errors import InputError
-from clucert.protocols import Classifier, LanguageModel, Task
-from clucert.radius import Radius
-from clucert.smoothing import Certified, Smoother
-from clucert.types import Predictions, Usage, Vote
-
-if TYPE_CHECKING:
-    from clucert.assemble import Assembly
+from clucert.protocols import Classifier, Steps
+from clucert.runtime.blocking import BlockingExecutor
+from clucert.runtime.computation import Backends, Progress
+from clucert.types import Cost, Predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,10 @@ class Certification:
 
     def document(self) -> dict[str, Any]:
         """Everything as one JSON document (docs/json.md)."""
-        return document.write(Certified(self.certificate, self.samples), self.cost)
+        document = certificate_json.write(Certified(self.certificate, self.samples), self.cost)
+        # Not in the records of runs, which are the same whatever a cache knew.
+        document["cost"]["reused"] = self.cost.reused.document()
+        return document
 
     def __str__(self) -> str:
         """What the command line prints."""
@@ -59,22 +61,27 @@ class Certification:
         return captured.get().rstrip()
 
 
-class SmoothedClassifier:
+class SmoothedClassifier(ContextManager):
     """A smoothed classifier g over a base classifier f. It is a :class:`clucert.protocols.Classifier` itself.
 
-    ``certify`` draws N + N′ samples a text, ``predict`` only N.
+    ``certify`` draws N + N′ samples a text, ``predict`` only N. Safe to call from several threads.
 
     ``certify`` is a study, which anybody may repeat: it draws from the public seed of the settings. ``predict`` is what
     is deployed: it draws from 256 secret bits of this object and the text, so that nobody can choose words against the
     noise; they are shown and stored nowhere. With ``seeded``, for studies only, it draws from the seed.
     """
 
-    def __init__(self, smoother: Smoother, backends: Backends, *, seeded: bool = False) -> None:
+    def __init__(
+        self, smoother: Smoother, backends: Backends, stack: ExitStack | None = None, *, seeded: bool = False
+    ) -> None:
         self.smoother, self.backends = smoother, backends
-        self.name = f"{smoother.settings.method}({backends.classifier.name})"
+        base = backends.classifier
+        self.name = f"{smoother.settings.method}({base.name if base else ''})"
         self._key = None if seeded else secrets.token_bytes(32)
         # Seeded noise depends on the place of a text in the call.
-        self.deterministic = backends.classifier.deterministic and not seeded
+        self.deterministic = bool(base and base.deterministic) and not seeded
+        self._executor = BlockingExecutor(backends)
+        self._stack = stack or ExitStack()
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -89,7 +96,7 @@ class SmoothedClassifier:
         """
         if not isinstance(text, str):
             raise InputError(f"a text to certify is a str, not {type(text).__name__}: decode it first")
-        certified, cost = drive(self.smoother.steps(text, example), self.backends, progress)
+        certified, cost = self.run(lambda: self.smoother.steps(text, example), progress)
         return Certification(certified.certificate, certified.samples, cost)
 
     def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
@@ -98,22 +105,27 @@ class SmoothedClassifier:
         The same text gets the same noise as long as this object lives. Where it was made with a seed, ``first_draw``
         numbers the texts in the seed instead.
         """
-        votes: list[Vote] = []
-        usage = Usage()
-        for index, text in enumerate(texts, first_draw):
-            key = self._key
-            steps = (
-                self.smoother.predict_steps(text, str(index))
-                if key is None
-                else self.smoother.keyed(key, text).predict_steps(text)
-            )
-            vote, cost = drive(steps, self.backends)
-            votes.append(vote)
-            usage += cost.total
-        return Predictions(tuple(votes), usage)
+        key = self._key
+        steps = [
+            functools.partial(self.smoother.predict_steps, text, str(index))
+            if key is None
+            else functools.partial(self.smoother.keyed(key, text).predict_steps, text)
+            for index, text in enumerate(texts, first_draw)
+        ]
+        votes, cost = self.run(functools.partial(side_by_side, steps))
+        return Predictions(tuple(votes), cost.total)
+
+    def run(self, steps: Callable[[], Steps], progress: Progress | None = None) -> tuple[Any, Cost]:
+        """The result of a sans-I/O computation that asks this classifier's base classifier, and what it cost."""
+        return self._executor.run(steps, progress)
+
+    def close(self) -> None:
+        """Free what was loaded; calling it twice is harmless."""
+        self._executor.close()
+        self._stack.close()
 
 
-class Session(SmoothedClassifier, Closing):
+class Session(SmoothedClassifier):
     """A smoothed classifier made from a configuration, which owns its models: close it, or use it as a context.
 
     Answers are kept in the cache that ``config.cache`` names, so what was paid for once is not paid for again.
@@ -121,37 +133,14 @@ class Session(SmoothedClassifier, Closing):
     """
 
     def __init__(self, config: Config, watch: Callable[[int, int], None] | None = None) -> None:
+        from clucert.build import task_of
+        from clucert.runtime.resources import open_resources
+
         self.config = config
         with ExitStack() as stack:
-            assembly = loaded(config, stack, watch=watch)
-            super().__init__(assembly.smoother, assembly.backends, seeded=config.seeded)
-            self._close = stack.pop_all().close
-
-    def close(self) -> None:
-        """Free the models; calling it twice is harmless."""
-        self._close()
-
-
-def loaded(
-    config: Config, stack: ExitStack, *, watch: Callable[[int, int], None] | None = None, task: Task | None = None
-) -> Assembly:
-    """What ``config`` names, with its cache before each model; ``stack`` frees it. A ``task`` given comes first."""
-    from clucert.assemble import assemble
-    from clucert.cache import CachedModel, open_cache
-    from clucert.models.watched import WatchedModel
-
-    cache = None if config.cache is False else stack.enter_context(closing(open_cache(config.cache)))
-
-    def wrap(model: LanguageModel) -> LanguageModel:
-        seen = WatchedModel(model, watch) if watch else model
-        if cache is None:
-            return seen
-        base_url, identity = getattr(model, "base_url", ""), getattr(model, "identity", "")
-        return CachedModel(seen, cache, base_url=base_url, identity=identity)
-
-    assembly = assemble(config, wrap, task)
-    stack.callback(assembly.close)
-    return assembly
+            resources = open_resources(config, stack)
+            backends = resources.backends(config, task_of(config), resources.loaded, watch=watch)
+            super().__init__(resources.loaded, backends, stack.pop_all(), seeded=config.seeded)
 
 
 def open_session(**options: Any) -> Session:
@@ -176,7 +165,8 @@ def certify_callable(
 
     Every sample is asked about unless ``deterministic=True`` says that equal texts always get equal labels.
     """
-    return smooth(classify, labels, **options).certify(text)
+    with smooth(classify, labels, **options) as smoothed:
+        return smoothed.certify(text)
 
 
 def smooth(
@@ -188,11 +178,13 @@ def smooth(
     always get equal labels, and they are asked about once. A classifier says so itself (``deterministic``); one that
     does not say is asked about every sample, too. ``seed`` is for studies: without it ``predict`` draws from a secret.
     """
-    from clucert.assemble import assemble_callable
+    from clucert.runtime.resources import backends_of_callable
 
     config = Config.of(**options)
-    assembly = assemble_callable(config, classify, tuple(labels))
-    return SmoothedClassifier(assembly.smoother, assembly.backends, seeded=config.seeded)
+    with ExitStack() as stack:
+        smoother, backends = backends_of_callable(config, classify, tuple(labels), stack)
+        return SmoothedClassifier(smoother, backends, stack.pop_all(), seeded=config.seeded)
+    raise AssertionError("unreachable")
 
 
 def load(path: str | Path) -> Certification:
@@ -207,5 +199,5 @@ def load(path: str | Path) -> Certification:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the certificate {path}: {error}") from None
-    certified, cost = document.read(fields)
+    certified, cost = certificate_json.read(fields)
     return Certification(certified.certificate, certified.samples, cost or Cost())

@@ -20,6 +20,13 @@ def _shown_url(url: str | None) -> str | None:
     return url and without_credentials(url)
 
 
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+"""A string that YAML may have read as a number, such as a mask rate or a price."""
+
 LEXICONS = ("default", "classes")
 """The packaged lexicons: synonym pools as they come, or closed classes."""
 
@@ -77,6 +84,14 @@ class Config(BaseModel):
     """TSV files of synonyms; ``default`` or ``classes`` among them names the packaged pools under them."""
     protect: list[str] = Field(default_factory=list)
 
+    # What may be spent.
+    max_requests: int | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=None, ge=0)
+    max_cost: float | None = Field(default=None, ge=0)
+    price_input: Text | None = None
+    price_output: Text | None = None
+    price_cached: Text | None = None
+
     # The certificate.
     samples: int = Field(default=100, ge=1)
     certify_samples: int = Field(default=1000, ge=1)
@@ -104,6 +119,15 @@ class Config(BaseModel):
     def seeded(self) -> bool:
         """Whether the seed was given, and not left at its default."""
         return "seed" in self.model_fields_set
+
+    @property
+    def prices(self) -> dict[str, str | None]:
+        """The user's own prices, as :func:`clucert.runtime.prices.find_price` takes them."""
+        return {
+            "price_input": self.price_input,
+            "price_output": self.price_output,
+            "price_cached": self.price_cached,
+        }
 
     @property
     def lexicon_files(self) -> list[Path]:

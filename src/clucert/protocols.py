@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from clucert.core.words import WordedText
 from clucert.types import Answer, Predictions, Query, Recovered, Refinement, Request, Stage, Vote
-from clucert.words import WordedText
 
 Steps = Generator[Request, Any, Any]
 """A sans-I/O computation: yields requests, is sent their replies, returns its result."""

@@ -6,14 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import floor
 from typing import TYPE_CHECKING
 
-from clucert.bounds import UNPARSED
-from clucert.certificate import ASSUMPTIONS, Certificate
-from clucert.channel import Sample
-from clucert.driver import Cost
-from clucert.gap import FIXED, THREATS, gap, proved_in_words, radius_words
+from clucert.core.bounds import UNPARSED
+from clucert.core.certificate import ASSUMPTIONS, Certificate
+from clucert.core.channel import Sample
+from clucert.core.explanation import FIXED, THREATS, gap, proved_in_words, radius_words
+from clucert.core.radius import Radius
 from clucert.models.legible import shown
-from clucert.radius import Radius
-from clucert.types import Unread
+from clucert.types import Cost, Unread
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -193,7 +192,7 @@ def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
     spent = ", ".join(f"{work} {took:.1f}" for work, took in slowest if took >= 0.05)
     yield _row(
         "cost",
-        f"{total.calls} calls for {cost.samples} samples, {total.input} tokens in ({total.cached} cached), "
+        f"{total.calls} calls{_reused(cost)} for {cost.samples} samples, {total.input} tokens in ({total.cached} cached), "
         f"{total.output} out, {seconds:.1f} s ({spent}), "
         + ("noise from a secret key" if settings.seed is None else f"seed {settings.seed}"),
     )
@@ -214,6 +213,11 @@ def _sampler(certificate: Certificate) -> Iterable[Text]:
                 f"({radius.words}, {THREATS[threat]}); else it mostly abstains",
             )
             name = ""
+
+
+def _reused(cost: Cost) -> str:
+    """What a warm cache saved: the calls are what the certificate would have cost."""
+    return f" ({cost.reused.calls} of them known: paid for before)" if cost.reused.calls else ""
 
 
 def _noise(certificate: Certificate) -> str:

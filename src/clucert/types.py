@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Stage = Literal["refine", "predict", "certify"]
 """What a request is for; drivers count and time by it."""
@@ -88,6 +89,15 @@ class Usage:
         found = {"calls": self.calls, "input": self.input, "output": self.output, "cached": self.cached}
         return found | ({"estimated": self.estimated} if self.estimated else {})
 
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls - other.calls,
+            self.input - other.input,
+            self.output - other.output,
+            self.cached - other.cached,
+            self.estimated - other.estimated,
+        )
+
     @classmethod
     def total(cls, usages: Sequence[Usage]) -> Usage:
         """The sum of many."""
@@ -124,6 +134,22 @@ class Unread:
 
     text: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How a classifier answers one text: its vote, and how likely it finds each label.
+
+    ``shares`` are label probabilities, or shares of the votes of a smoothed classifier. A classifier that gives bare
+    labels has a share of 1 for its answer.
+    """
+
+    answer: Vote
+    shares: Mapping[str, float]
+
+    def share(self, label: str) -> float:
+        """Share of ``label``; 0 when the classifier does not name it."""
+        return self.shares.get(label, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +242,9 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class Classify:
-    """Ask the base classifier about ``texts``; send back a list of :data:`Vote`, in order."""
+    """Ask the base classifier about ``texts``; send back a list of :data:`Vote`, in order; of :class:`Scored` where
+    ``scored``.
+    """
 
     texts: Sequence[str]
     stage: Stage
@@ -224,6 +252,7 @@ class Classify:
     """Index of the first text among the draws of this stage, for models that sample."""
     samples: int | None = None
     """Samples that the votes are for, where equal ones share a text; as many as ``texts`` when None."""
+    scored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,4 +282,61 @@ class Phase:
     work: Work
 
 
-Request = Classify | Generate | Encode | Phase
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Run these computations at the same time, each as if it were alone; send back the list of their results, in order.
+
+    What they cost is the cost of the computation that asks for them.
+    """
+
+    computations: Sequence[Callable[[], Generator[Any, Any, Any]]]
+    backends: Any = None
+    """Who answers their requests (:class:`clucert.runtime.computation.Backends`); None is who answers this one."""
+
+
+Request = Classify | Generate | Encode | Phase | SideBySide
+
+
+KEPT = 20
+"""Different unread answers that are kept as examples, of one text."""
+
+
+@dataclass(slots=True)
+class Cost:
+    """What a computation cost: calls and tokens by kind of work, wall time by kind of work, in seconds."""
+
+    samples: int = 0
+    """Noised texts that were voted on; identical ones share a call when the model is deterministic."""
+    classify: Usage = field(default_factory=Usage)
+    generate: Usage = field(default_factory=Usage)
+    """The helper model's: refine and fill."""
+    seconds: defaultdict[Work, float] = field(default_factory=lambda: defaultdict(float))
+    reused: Usage = field(default_factory=Usage)
+    """The part of ``total`` that was not paid for now: answers from the cache, or asked for by another input."""
+
+    unread: list[Unread] = field(default_factory=list)
+    """Examples of answers that were no votes, no two alike; those of the selecting samples come first."""
+
+    def show(self, unread: Sequence[Unread]) -> None:
+        """Keep examples, as long as there is room."""
+        self.unread = list(dict.fromkeys([*self.unread, *unread]))[:KEPT]
+
+    @property
+    def total(self) -> Usage:
+        """Calls and tokens of both models."""
+        return self.classify + self.generate
+
+    @property
+    def paid(self) -> Usage:
+        """Calls and tokens that were sent for this computation alone."""
+        return self.total - self.reused
+
+    def add(self, other: Cost) -> None:
+        """Count what a part of this computation cost."""
+        self.samples += other.samples
+        self.classify += other.classify
+        self.generate += other.generate
+        self.reused += other.reused
+        self.show(other.unread)
+        for work, seconds in other.seconds.items():
+            self.seconds[work] += seconds

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clucert.api import SmoothedClassifier, smooth
-from clucert.attacks.victims import LabelVictim, ProbabilityVictim, SmoothedVictim
-from clucert.models.callable import CallableClassifier
-from clucert.words import split
+from clucert.attacks.victims import BareVictim, SmoothedVictim
+from clucert.core.words import split
+from clucert.runtime.classifiers import CallableClassifier
+from clucert.runtime.computation import Backends
 
 LABELS = ("positive", "negative")
 WEIGHTS = {
@@ -46,12 +47,12 @@ def label(texts: Sequence[str]) -> list[str]:
     return [LABELS[int(row[1] > row[0])] for row in probabilities(texts)]
 
 
-def soft() -> ProbabilityVictim:
-    return ProbabilityVictim(probabilities, LABELS)
+def soft() -> BareVictim:
+    return BareVictim(Backends(CallableClassifier(probabilities, LABELS)))
 
 
-def hard() -> LabelVictim:
-    return LabelVictim(CallableClassifier(label, LABELS))
+def hard() -> BareVictim:
+    return BareVictim(Backends(CallableClassifier(label, LABELS)))
 
 
 def defended(samples: int = 15, **options: object) -> SmoothedVictim:

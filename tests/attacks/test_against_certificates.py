@@ -9,10 +9,10 @@ import pytest
 from test_attack_study import World, world  # noqa: F401
 
 from clucert.attacks.against import FILE, attack_run
-from clucert.attacks.certified import Match
-from clucert.audit.certificates import read_run
+from clucert.attacks.certificates import Match
 from clucert.cli import main
 from clucert.errors import InputError, UsageError
+from clucert.evaluate.read_certificates import read_run
 from clucert.evaluate.study import evaluate
 
 

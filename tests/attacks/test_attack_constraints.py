@@ -18,8 +18,8 @@ from clucert.attacks.constraints import (
     levenshtein,
 )
 from clucert.attacks.stopwords import STOPWORDS, is_stopword
+from clucert.core.words import WordedText, split
 from clucert.types import Encode
-from clucert.words import WordedText, split
 
 short = st.text(alphabet="ab ", max_size=7)
 

@@ -6,16 +6,19 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from adapter import TextAttackRecipe, find_python
-from attack_world import ROWS, LetterEncoder, defended, hard, soft
+from attack_world import LABELS, ROWS, LetterEncoder, defended, hard, label, soft
+from tests.voting import score
 
-from clucert.attacks.base import Ask, Attack, AttackResult, Probe, Scored, Try, WordAttack
-from clucert.attacks.driver import attack_text
+from clucert.attacks.base import Ask, Attack, AttackResult, Probe, Try, WordAttack
 from clucert.attacks.recipes import ATTACKS, load_attack
+from clucert.attacks.steps import attack_text
 from clucert.attacks.stopwords import is_stopword
-from clucert.attacks.victims import Victim
+from clucert.attacks.victims import BareVictim, Steps, Victim
+from clucert.core.noise.retention import rng_for
+from clucert.core.words import split
 from clucert.errors import BadAnswerError, MissingExtraError, UnknownNameError, UsageError
-from clucert.noise import rng_for
-from clucert.words import split
+from clucert.runtime.classifiers import CallableClassifier
+from clucert.runtime.computation import Backends
 
 VICTIMS = {"probabilities": soft, "labels": hard, "smoothed": defended}
 BUDGETS = (None, 1, 2, 7, 25)
@@ -52,9 +55,9 @@ class Counting:
         self.victim, self.name, self.labels = victim, victim.name, victim.labels
         self.asked: list[str] = []
 
-    def score(self, texts: Sequence[str]) -> list[Scored]:
+    def steps(self, texts: Sequence[str]) -> Steps:
         self.asked.extend(texts)
-        return self.victim.score(texts)
+        return (yield from self.victim.steps(texts))
 
 
 def run(attack: Attack, victim: Victim, row: int, max_queries: int | None = None) -> AttackResult:
@@ -76,7 +79,7 @@ def test_every_attack_keeps_the_contract(attack: Attack, kind: str, row: int) ->
         assert result.queries >= len(victim.asked) if own else result.queries == len(victim.asked)
         assert budget is None or result.queries <= budget
         assert not (result.exhausted and budget is None)
-        first, last = victim.victim.score([text, result.perturbed])
+        first, last = score(victim.victim, [text, result.perturbed])
         assert (result.before, result.after) == (first.answer, last.answer)
         if first.answer != gold:
             assert (result.status, result.queries, result.perturbed) == ("skipped", 1, text)
@@ -170,12 +173,9 @@ def test_a_budget_of_nothing_is_refused() -> None:
 
 
 def test_a_lost_answer_is_an_error_and_no_result() -> None:
-    class Forgetful(Counting):
-        def score(self, texts: Sequence[str]) -> list[Scored]:
-            return super().score(texts)[:1]
-
-    with pytest.raises(BadAnswerError, match="1 answers"):
-        run(load_attack("deepwordbug"), Forgetful(soft()), 0)
+    forgetful = BareVictim(Backends(CallableClassifier(lambda texts: label(texts)[1:], LABELS)))
+    with pytest.raises(BadAnswerError, match="one label for each of 1 texts"):
+        run(load_attack("deepwordbug"), forgetful, 0)
 
 
 def test_the_first_question_is_about_the_text_itself() -> None:

@@ -5,23 +5,23 @@ from collections.abc import Sequence
 
 import pytest
 from attack_world import LABELS, defended, hard, label, probabilities, smooth_small, soft
+from tests.voting import prompted_vote, score, votes_of
 
-from clucert.attacks.together import drive_together
-from clucert.attacks.victims import ProbabilityVictim, PromptedVictim, SmoothedVictim, softmax
-from clucert.driver import Backends, drive
-from clucert.errors import BadAnswerError, UsageError
-from clucert.models.callable import CallableClassifier
+from clucert.attacks.victims import BareVictim, SmoothedVictim
+from clucert.errors import BadAnswerError
 from clucert.models.load import load_model
-from clucert.models.prompted import PromptedClassifier
+from clucert.runtime.classifiers import CallableClassifier, PromptedClassifier, softmax
+from clucert.runtime.computation import Backends
+from clucert.runtime.model_queue import ModelQueue
 from clucert.tasks import load_task
-from clucert.types import Answer, Classify, Encode, Generate, Predictions, Query
+from clucert.types import Answer, Query
 
 TEXTS = ("a warm and funny film", "a dull mess", "", "the warm and funny film is dull")
 
 
 def test_probabilities_are_passed_on_and_labels_have_all_of_the_share() -> None:
     for text, row, word in zip(TEXTS, probabilities(TEXTS), label(TEXTS), strict=True):
-        (scored,), (bare,) = soft().score([text]), hard().score([text])
+        (scored,), (bare,) = score(soft(), [text]), score(hard(), [text])
         assert (scored.answer, dict(scored.shares)) == (word, dict(zip(LABELS, row, strict=True)))
         assert (bare.answer, dict(bare.shares)) == (word, {word: 1.0})
         assert bare.share("no such label") == 0.0
@@ -29,13 +29,13 @@ def test_probabilities_are_passed_on_and_labels_have_all_of_the_share() -> None:
 
 @pytest.mark.parametrize("rows", [[], [[0.5, 0.5]] * 2, [[1.0]]])
 def test_a_callable_must_give_one_row_for_each_text(rows: list[list[float]]) -> None:
-    with pytest.raises(BadAnswerError, match="2 probabilities for each of 1 texts"):
-        ProbabilityVictim(lambda _: rows, LABELS).score(["x"])
+    with pytest.raises(BadAnswerError, match=r"one label for each of 1 texts|2 probabilities for each text"):
+        score(BareVictim(Backends(CallableClassifier(lambda _: rows, LABELS))), ["x"])
 
 
 def test_a_smoothed_victim_answers_by_the_majority_of_its_votes() -> None:
     victim = defended(25)
-    for text, votes, scored in zip(TEXTS, victim.votes(TEXTS), victim.score(TEXTS), strict=True):
+    for text, votes, scored in zip(TEXTS, votes_of(victim, TEXTS), score(victim, TEXTS), strict=True):
         if not text:
             assert (scored.answer, votes.drawn) == (None, 0)
             continue
@@ -46,68 +46,24 @@ def test_a_smoothed_victim_answers_by_the_majority_of_its_votes() -> None:
 
 def test_the_same_text_gets_the_same_votes_whatever_it_is_asked_with() -> None:
     victim = defended(9)
-    together = victim.votes(TEXTS)
-    assert together == [victim.votes([text])[0] for text in TEXTS]
-    assert together == list(reversed(victim.votes(TEXTS[::-1])))
+    together = votes_of(victim, TEXTS)
+    assert together == [votes_of(victim, [text])[0] for text in TEXTS]
+    assert together == list(reversed(votes_of(victim, TEXTS[::-1])))
 
 
 def test_fresh_votes_are_other_votes() -> None:
     text = "the warm film is dull but funny and flat"
     victim = defended(15, mask_rate="0.6")
-    assert victim.fresh(200).votes([text])[0].drawn == 200
-    assert len({str(v.votes([text])) for v in (victim, victim.fresh())}) == 2
+    assert votes_of(victim.fresh(200), [text])[0].drawn == 200
+    assert len({str(votes_of(v, [text])) for v in (victim, victim.fresh())}) == 2
 
 
 def test_a_filter_with_its_encoder_counts_what_it_keeps() -> None:
     smoothed = smooth_small(method="clucert-no-refine")
     victim = SmoothedVictim(smoothed.smoother, smoothed.backends, 12)
-    (votes,), (scored,) = victim.votes(TEXTS[:1]), victim.score(TEXTS[:1])
+    (votes,), (scored,) = votes_of(victim, TEXTS[:1]), score(victim, TEXTS[:1])
     assert votes.drawn == 12
     assert sum(scored.shares.values()) == pytest.approx(1)
-
-
-class Writer:
-    name, deterministic = "writer", True
-
-    def answer(self, queries: Sequence[Query]) -> list[Answer]:
-        return [Answer(f"{query.suffix}!") for query in queries]
-
-    def close(self) -> None:
-        pass
-
-
-class Drawing(CallableClassifier):
-    """Says which draws it was asked about."""
-
-    def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
-        return Predictions(tuple(f"{text}{first_draw + i}" for i, text in enumerate(texts)))
-
-
-def course(name: str, rounds: int):  # type: ignore[no-untyped-def]
-    seen = []
-    for k in range(rounds):
-        seen.append((yield Classify([f"{name}{k}", "x"], "predict", 10 * k)))
-        seen.append((yield Generate([Query((), suffix=f"{name}{k}")], "predict")))
-    return seen
-
-
-@pytest.mark.parametrize("deterministic", [True, False])
-def test_courses_side_by_side_end_as_each_would_alone(deterministic: bool) -> None:
-    kind = CallableClassifier if deterministic else Drawing
-    classifier = kind(lambda texts: [len(t) % 2 for t in texts], LABELS, deterministic=deterministic)
-    backends = Backends(classifier, Writer())
-    lengths = {"a": 3, "bb": 0, "ccc": 1}
-    together = drive_together([course(*item) for item in lengths.items()], backends)
-    assert together == [drive(course(*item), backends)[0] for item in lengths.items()]
-
-
-@pytest.mark.parametrize("request_", [Encode(["x"], "predict"), Generate([Query(())], "predict")])
-def test_what_nobody_can_answer_is_a_usage_error(request_: Encode | Generate) -> None:
-    def steps():  # type: ignore[no-untyped-def]
-        yield request_
-
-    with pytest.raises(UsageError, match="give"):
-        drive_together([steps()], Backends(CallableClassifier(label, LABELS)))
 
 
 def test_softmax_sums_to_one_and_takes_minus_infinity() -> None:
@@ -139,7 +95,8 @@ class Scoring:
     ],
 )
 def test_a_model_without_scores_gives_bare_labels(answer: Answer, shares: dict[str, float]) -> None:
-    (scored,) = PromptedVictim(Scoring(answer), load_task("sst2")).score(["x"])
+    queue = ModelQueue(Scoring(answer))
+    (scored,) = score(BareVictim(Backends(PromptedClassifier(load_task("sst2"), queue), [queue])), ["x"])
     assert scored.answer == ("negative" if shares else None)
     assert scored.shares == pytest.approx(shares)
 
@@ -148,8 +105,9 @@ def test_a_model_without_scores_gives_bare_labels(answer: Answer, shares: dict[s
 def test_a_language_model_as_victim_answers_as_it_does_as_classifier() -> None:
     model, task = load_model("smollm2"), load_task("sst2")
     try:
-        scored = PromptedVictim(model, task).score(TEXTS)
-        assert [s.answer for s in scored] == list(PromptedClassifier(model, task).predict(TEXTS).votes)
+        queue = ModelQueue(model)
+        scored = score(BareVictim(Backends(PromptedClassifier(task, queue), [queue])), TEXTS)
+        assert [s.answer for s in scored] == prompted_vote(model, task, TEXTS).votes
         assert all(sum(s.shares.values()) == pytest.approx(1) for s in scored)
         assert len({s.share("positive") for s in scored}) == len(TEXTS)
     finally:

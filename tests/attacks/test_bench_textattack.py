@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from test_attack_contract import here
 
 from clucert.attacks.base import Scored
-from clucert.attacks.driver import attack_text
 from clucert.attacks.recipes import load_attack
+from clucert.attacks.steps import attack_text
+from clucert.core.noise.retention import rng_for
 from clucert.errors import MissingExtraError, ModelUnavailableError, UsageError
-from clucert.noise import rng_for
 
 ROOT = Path(__file__).parents[2]
 needs_textattack = pytest.mark.skipif(not here(), reason="TextAttack is not installed: python bench/attacks.py --setup")
@@ -102,15 +102,19 @@ def test_ours_skips_the_same_texts_and_succeeds_as_often(recipe: str) -> None:
 
 WRAPPED = """
 from adapter import model_wrapper
-from clucert.attacks.victims import ProbabilityVictim
+from clucert.attacks.steps import run_blocking
+from clucert.attacks.victims import BareVictim
+from clucert.runtime.classifiers import CallableClassifier
+from clucert.runtime.computation import Backends
 from textattack.attack_recipes import DeepWordBugGao2018
 from textattack.models.wrappers import ModelWrapper
 
-victim = ProbabilityVictim(lambda texts: [[0.2, 0.8] if "dull" in t else [0.7, 0.3] for t in texts], ["pos", "neg"])
+scores = lambda texts: [[0.2, 0.8] if "dull" in t else [0.7, 0.3] for t in texts]
+victim = BareVictim(Backends(CallableClassifier(scores, ["pos", "neg"])))
 model = model_wrapper(victim)
 assert isinstance(model, ModelWrapper)
 result = DeepWordBugGao2018.build(model).attack("a dull film", 1)
-assert victim.score([result.perturbed_text()])[0].answer == "pos", result
+assert run_blocking(victim, lambda: victim.steps([result.perturbed_text()]))[0].answer == "pos", result
 print(type(result).__name__)
 """
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from attack_world import LABELS, ROWS, smooth_small
+from attack_world import LABELS, ROWS, label, smooth_small
 
 from clucert.api import smooth
-from clucert.attacks import certified
-from clucert.attacks.certified import Match, empirical_vs_certified
+from clucert.attacks import certificates as certified
+from clucert.attacks.certificates import Match, empirical_vs_certified
 from clucert.attacks.constraints import WithinPools
 from clucert.attacks.recipes import deepwordbug, synonyms
 from clucert.audit.claims import Claim
+from clucert.core.words import split
 from clucert.lexicon import load_lexicon
-from clucert.words import split
 
 TEXTS = [(str(i), text) for i, (text, _) in enumerate(ROWS[:7])]
 MATCH = Match(samples=40, confirm=200)
@@ -40,17 +40,19 @@ def test_no_attack_flips_a_proved_certificate_and_all_go_further_than_it() -> No
 
 def test_duels_side_by_side_come_to_the_same_in_fewer_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    score = certified.Doubtful.score
-    monkeypatch.setattr(
-        certified.Doubtful, "score", lambda victim, texts: calls.append(len(texts)) or score(victim, texts)
-    )
-    smoothed = smooth_small(mask_rate="0.6", samples=60, certify_samples=400)
-    together = empirical_vs_certified(smoothed, TEXTS, deepwordbug(), MATCH)
-    asked, rounds = sum(calls), len(calls)
+
+    def counting(texts: list[str]) -> list[str]:
+        calls.append(len(texts))
+        return label(texts)
+
+    smoothed = smooth(counting, LABELS, method="ranmask", mask_rate="0.6", samples=60, certify_samples=400)
+    certificates = {identity: smoothed.certify(text, example=identity).certificate for identity, text in TEXTS}
+    calls.clear()
+    together = certified.attack_certificates(smoothed, certificates, deepwordbug(), MATCH)
+    rounds = len(calls)
     calls.clear()
     monkeypatch.setattr(certified, "SIDE_BY_SIDE", 1)
-    assert empirical_vs_certified(smoothed, TEXTS, deepwordbug(), MATCH) == together
-    assert sum(calls) == asked
+    assert certified.attack_certificates(smoothed, certificates, deepwordbug(), MATCH) == together
     assert rounds < len(calls)
 
 

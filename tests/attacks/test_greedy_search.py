@@ -11,11 +11,12 @@ from tests.strategies import ordinary_texts
 
 from clucert.attacks.base import AttackResult, Scored
 from clucert.attacks.constraints import SentenceSimilarity
-from clucert.attacks.driver import attack_text
 from clucert.attacks.recipes import deepwordbug
 from clucert.attacks.search import GreedyWordSwap, without_word
-from clucert.noise import rng_for
-from clucert.words import WordedText, split
+from clucert.attacks.steps import attack_text
+from clucert.attacks.victims import Steps
+from clucert.core.noise.retention import rng_for
+from clucert.core.words import WordedText, split
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Listed:
     def __post_init__(self) -> None:
         self.asked: list[str] = []
 
-    def score(self, texts: Sequence[str]) -> list[Scored]:
+    def steps(self, texts: Sequence[str]) -> Steps:
+        yield from ()
         self.asked.extend(texts)
         found = [self.scores.get(text, self.default) for text in texts]
         return [Scored(max(shares, key=shares.__getitem__), shares) for shares in found]

@@ -11,16 +11,17 @@ import pytest
 from tests.refusals.rule_model import TRIGGER, rule_models
 
 from clucert.attacks.base import AttackResult, Scored
-from clucert.attacks.driver import attack_text
+from clucert.attacks.steps import attack_text
 from clucert.attacks.study import AttackStudy, run_attacks
 from clucert.attacks.suffix import SuffixAttack, attacked_prompt, attacks_of, read_suffixes
 from clucert.attacks.table import Attacked, attack_rows, render_rows
+from clucert.attacks.victims import Steps
 from clucert.cli import main
+from clucert.core.noise.retention import rng_for
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import Example
 from clucert.evaluate.metrics import proportion
 from clucert.evaluate.runconfig import StudyConfig, load_config
-from clucert.noise import rng_for
 from clucert.types import Query
 
 __all__ = ["rule_models"]
@@ -92,7 +93,8 @@ class Script:
         self.answers = answers
         self.asked: list[str] = []
 
-    def score(self, texts: Sequence[str]) -> list[Scored]:
+    def steps(self, texts: Sequence[str]) -> Steps:
+        yield from ()
         self.asked += texts
         return [Scored(self.answers[text], {self.answers[text]: 1.0}) for text in texts]
 

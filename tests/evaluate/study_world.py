@@ -17,8 +17,8 @@ import yaml
 from clucert.cache import answer_key, open_cache
 from clucert.cache.authors import GREETING
 from clucert.cache.keys import ModelIdentity
+from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig, load_config
-from clucert.evaluate.runs import read_records
 from clucert.evaluate.study import RunSummary, evaluate
 from clucert.tasks import load_task
 

@@ -15,11 +15,11 @@ import pytest
 from study_world import ROWS, SECRET, World, write_data
 
 from clucert.errors import InputError, UsageError
-from clucert.evaluate.dryrun import dry_run
-from clucert.evaluate.prices import find_price
+from clucert.evaluate.dry_run import dry_run
 from clucert.models import batch as batch_module
 from clucert.models.batchfile import BatchLimits, request_line, split_lines
 from clucert.models.batchledger import BatchLedger
+from clucert.runtime.prices import find_price
 from clucert.types import Usage
 
 SERVER = Path(__file__).parent.parent / "models" / "batch_server.py"

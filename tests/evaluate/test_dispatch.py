@@ -24,17 +24,17 @@ from clucert.errors import (
     UsageError,
 )
 from clucert.evaluate import study
-from clucert.evaluate.budget import Limits
 from clucert.evaluate.cluster import dispatch
+from clucert.evaluate.cluster.budget_leases import Grant, Treasury
 from clucert.evaluate.cluster.dispatch import Dispatcher, Staff
-from clucert.evaluate.cluster.messages import Order, Pulse, Ready, Reply, Trouble, WorkerLostError
+from clucert.evaluate.cluster.messages import Heartbeat, Order, Ready, Reply, Trouble, WorkerLostError
 from clucert.evaluate.cluster.rayengine import order_of
 from clucert.evaluate.cluster.worker import Worker
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, open_engine
-from clucert.evaluate.leases import Grant, Treasury
 from clucert.evaluate.plan import Plan
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.runtime.budget import Limits
 
 
 class Near:
@@ -55,13 +55,13 @@ class Near:
             asyncio.get_running_loop().call_later(self._office.delay, self._die)
         return await self._alive(self._worker.certify(number))
 
-    async def pulse(self, grant: Grant) -> Pulse:
-        return await self._alive(self._worker.pulse(grant))
+    async def heartbeat(self, grant: Grant) -> Heartbeat:
+        return await self._alive(self._worker.heartbeat(grant))
 
-    async def end(self, *, now: bool) -> Pulse:
-        pulse = await self._worker.end(now)
+    async def end(self, *, now: bool) -> Heartbeat:
+        heartbeat = await self._worker.end(now)
         await self._worker.close()
-        return pulse
+        return heartbeat
 
     def dismiss(self) -> None:
         self._office.dead.append(asyncio.ensure_future(self.end(now=True)))
@@ -90,7 +90,7 @@ class Office:
         self.dies: Callable[[int], bool] = lambda _number: False
         self.delay, self.broken = 0.02, False
         self.rows: tuple[tuple[str, str], ...] = ()
-        self.dead: list[asyncio.Future[Pulse]] = []
+        self.dead: list[asyncio.Future[Heartbeat]] = []
         self.change: Callable[[Order], Order] = lambda order: order
         self.names: list[str] = []
 
@@ -236,7 +236,7 @@ def test_a_bug_in_a_worker_stops_the_run_with_one_line(world: World, offices: Of
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("at Bearer abcdef0123456789")
 
-    monkeypatch.setattr("clucert.smoothing.Smoother.steps", broken)
+    monkeypatch.setattr("clucert.core.smoothing.Smoother.steps", broken)
     with pytest.raises(ClusterError, match=r"^worker \d on .*: ZeroDivisionError: at Bearer \*\*\* \(.*\.py:\d+\)$"):
         world.run(engine="ray")
 

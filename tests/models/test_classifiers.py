@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.voting import prompted_vote, vote
 
 from clucert.errors import BadAnswerError, InputError, UnknownNameError
-from clucert.models.callable import CallableClassifier
-from clucert.models.ensemble import Ensemble, plurality
 from clucert.models.load import load_model
-from clucert.models.prompted import PromptedClassifier
-from clucert.protocols import Classifier
-from clucert.tasks.closed import ClosedTask
+from clucert.runtime.classifiers import BaseClassifier, CallableClassifier, Ensemble, PromptedClassifier, plurality
+from clucert.runtime.model_queue import ModelQueue
+from clucert.tasks.classification import ClosedTask
 from clucert.types import Answer, Query, Usage
 
 LABELS = ("yes", "no")
@@ -32,8 +31,8 @@ def by_length(texts: list[str]) -> list[str]:
 
 def test_a_callable_votes_by_label_or_index() -> None:
     by_index = CallableClassifier(lambda texts: [np.int64(len(t) % 2) for t in texts], ("no", "yes"))
-    assert isinstance(by_index, Classifier)
-    assert by_index.predict(["a", "bb"]).votes == CallableClassifier(by_length, LABELS).predict(["a", "bb"]).votes
+    assert isinstance(by_index, BaseClassifier)
+    assert vote(by_index, ["a", "bb"]).votes == vote(CallableClassifier(by_length, LABELS), ["a", "bb"]).votes
 
 
 def test_a_deterministic_callable_sees_equal_texts_once() -> None:
@@ -44,10 +43,10 @@ def test_a_deterministic_callable_sees_equal_texts_once() -> None:
         return by_length(texts)
 
     fixed = CallableClassifier(classify, LABELS, deterministic=True)
-    assert fixed.predict(["a", "bb", "a"]).votes == ("yes", "no", "yes")
+    assert vote(fixed, ["a", "bb", "a"]).votes == ["yes", "no", "yes"]
     assert seen == ["a", "bb"]
     seen.clear()
-    CallableClassifier(classify, LABELS).predict(["a", "a"])
+    vote(CallableClassifier(classify, LABELS), ["a", "a"])
     assert seen == ["a", "a"]
 
 
@@ -56,13 +55,13 @@ def test_a_deterministic_callable_sees_equal_texts_once() -> None:
 )
 def test_what_is_no_label_is_never_a_vote(returned: Any) -> None:
     with pytest.raises(BadAnswerError) as caught:
-        CallableClassifier(lambda _: returned, LABELS).predict(["text"])
+        vote(CallableClassifier(lambda _: returned, LABELS), ["text"])
     assert "\n" not in str(caught.value)
 
 
 def test_none_is_unparsed_and_an_empty_batch_is_not_asked() -> None:
-    assert CallableClassifier(lambda texts: [None for _ in texts], LABELS).predict(["x"]).votes == (None,)  # type: ignore[misc]
-    assert CallableClassifier(lambda _: 1 / 0, LABELS).predict([]).votes == ()  # type: ignore[arg-type,return-value]
+    assert vote(CallableClassifier(lambda texts: [None for _ in texts], LABELS), ["x"]).votes == [None]
+    assert vote(CallableClassifier(lambda _: 1 / 0, LABELS), []).votes == []
 
 
 def test_labels_are_checked() -> None:
@@ -92,12 +91,11 @@ def test_plurality(votes: list[str | None]) -> None:
 
 def test_an_ensemble_votes_text_by_text() -> None:
     members = [
-        CallableClassifier(lambda texts, c=constant: [c for _ in texts], LABELS)  # type: ignore[misc]
-        for constant in ("yes", "no", "no")
+        CallableClassifier(lambda texts, c=constant: [c for _ in texts], LABELS) for constant in ("yes", "no", "no")
     ]
     ensemble = Ensemble([CallableClassifier(by_length, LABELS), *members])
-    found = ensemble.predict(["a", "bb"])
-    assert found.votes == ("yes", "no")
+    found = vote(ensemble, ["a", "bb"])
+    assert found.votes == ["yes", "no"]
     assert found.usage.calls == 8
     assert ensemble.labels == LABELS
 
@@ -133,42 +131,35 @@ class Scripted:
 def test_equal_queries_are_asked_once_unless_the_model_varies() -> None:
     task = ClosedTask("t", LABELS, "?")
     steady, shaky = Scripted(), Scripted(deterministic=False)
-    found = PromptedClassifier(steady, task).predict(["x", "y", "x"])
+    found = prompted_vote(steady, task, ["x", "y", "x"])
     assert len(steady.asked) == 2
     assert found.usage == Usage(calls=2, input=20)
-    assert found.votes == ("yes",) * 3
-    assert PromptedClassifier(shaky, task).predict(["x", "y", "x"]).usage.calls == 3
+    assert found.votes == ["yes"] * 3
+    assert prompted_vote(shaky, task, ["x", "y", "x"]).usage.calls == 3
 
 
 def test_draws_of_a_sampling_task_are_each_asked() -> None:
     model = Scripted()
-    PromptedClassifier(model, ClosedTask("t", LABELS, "?", temperature=1.0)).predict(["x", "x"], first_draw=5)
+    prompted_vote(model, ClosedTask("t", LABELS, "?", temperature=1.0), ["x", "x"], 5)
     assert [q.seed for q in model.asked] == [5, 6]
 
 
 def test_a_sampling_task_is_not_deterministic_on_any_model() -> None:
     # Or every retention set would be asked about once, and the answers taken for exact probabilities.
-    model = Scripted()
-    assert PromptedClassifier(model, ClosedTask("t", LABELS, "?")).deterministic
-    assert not PromptedClassifier(model, ClosedTask("t", LABELS, "?", temperature=1.0)).deterministic
+    queue = ModelQueue(Scripted())
+    assert PromptedClassifier(ClosedTask("t", LABELS, "?"), queue).deterministic
+    assert not PromptedClassifier(ClosedTask("t", LABELS, "?", temperature=1.0), queue).deterministic
 
 
-def test_calibration_is_paid_once_and_takes_the_bias_off() -> None:
-    model = Scripted(calibrate=True)
-    classifier = PromptedClassifier(model, ClosedTask("t", LABELS, "?"))
-    first = classifier.predict(["x"])
-    assert first.votes == ("no",)
-    assert first.usage.calls == 3
-    assert classifier.predict(["x"]).usage.calls == 1
-
-
-def test_calibration_reaches_through_a_cache() -> None:
-    class Wrapped(Scripted):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = Scripted(calibrate=True)
-
-    assert PromptedClassifier(Wrapped(), ClosedTask("t", LABELS, "?")).predict(["x"]).votes == ("no",)
+def test_calibration_takes_the_bias_off_once_and_is_charged_to_nobody() -> None:
+    queue = ModelQueue(model := Scripted(calibrate=True))
+    classifier = PromptedClassifier(ClosedTask("t", LABELS, "?"), queue)
+    first = vote(classifier, ["x"], queue)
+    assert first.votes == ["no"]
+    assert first.usage.calls == 1
+    assert len(model.asked) == 3
+    vote(classifier, ["y"], queue)
+    assert len(model.asked) == 4
 
 
 # Names

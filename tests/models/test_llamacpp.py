@@ -10,14 +10,14 @@ from importlib.util import find_spec
 
 import pytest
 from llama_http import served_smollm2
+from tests.voting import prompted_vote
 
 from clucert.errors import InputError
 from clucert.models.llamacpp import LlamaCppModel
 from clucert.models.load import ModelOptions, load_model
-from clucert.models.prompted import PromptedClassifier
 from clucert.protocols import LanguageModel
 from clucert.tasks import load_task
-from clucert.tasks.closed import ClosedTask
+from clucert.tasks.classification import ClosedTask
 from clucert.types import Answer, Message, Query
 
 pytestmark = [
@@ -52,7 +52,7 @@ def words_masked(text: str, count: int) -> list[str]:
 
 def test_it_tells_praise_from_blame(model: LanguageModel) -> None:
     assert isinstance(model, LanguageModel)
-    found = PromptedClassifier(model, SST2).predict(list(REVIEWS))
+    found = prompted_vote(model, SST2, list(REVIEWS))
     assert list(found.votes) == list(REVIEWS.values())
 
 

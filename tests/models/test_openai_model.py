@@ -14,11 +14,10 @@ import pytest
 from fake_server import Reply, Request, Server, completion, error, serving
 from tests.processes import free_port
 
-from clucert.cache.model import AnswersEach
 from clucert.errors import AuthenticationError, BadAnswerError, CluCertError, InputError, ModelUnavailableError
-from clucert.models.endpoint import Endpoint
 from clucert.models.load import ModelOptions, load_model
 from clucert.models.openai import OpenAIModel
+from clucert.models.server_address import Endpoint
 from clucert.protocols import LanguageModel
 from clucert.tasks import load_task
 from clucert.types import Answer, Message, Query
@@ -64,7 +63,6 @@ def test_answers_are_in_order_though_replies_are_not() -> None:
 def test_it_is_a_language_model_that_loses_no_answer() -> None:
     with serving([completion("x")]) as server, model(server) as asked:
         assert isinstance(asked, LanguageModel)
-        assert isinstance(asked, AnswersEach)
 
 
 def test_concurrency_reaches_and_never_exceeds_max_connections() -> None:

@@ -7,20 +7,20 @@ from fractions import Fraction
 
 import pytest
 
-from clucert.attacks.certified import Doubtful, Duel
+from clucert.attacks.certificates import Doubtful, Duel
 from clucert.attacks.victims import SmoothedVictim
-from clucert.audit.attack import Attempt, Effort, attack_steps, classifier_of
+from clucert.audit.candidates import build_arsenal
 from clucert.audit.claims import Claim, claims_of
 from clucert.audit.run import Audit, Tag
-from clucert.audit.search import build_arsenal
-from clucert.certificate import Look
-from clucert.denoise import Denoiser, load_clusterer
-from clucert.driver import Backends, drive
-from clucert.models.callable import CallableClassifier
+from clucert.audit.steps import Attempt, Effort, attack_steps, classifier_of
+from clucert.core.certificate import Look
+from clucert.core.denoise import Denoiser, load_clusterer
+from clucert.core.words import split
+from clucert.protocols import Steps
 from clucert.types import Votes
-from clucert.words import split
-from tests.test_certificate import make
-from tests.test_smoothing import none, smoother
+from tests.core.test_certificate import make
+from tests.core.test_smoothing import none, smoother
+from tests.oracle import drive
 
 TEXT = "one two three four five six seven eight nine ten"
 WORDS = set(TEXT.split())
@@ -46,7 +46,7 @@ def attempt(share: float, effort: Effort, *, lost: bool = False) -> Attempt:
     arsenal = build_arsenal(LABELS, [(TEXT, "positive"), ("awful dull bad slow film indeed", "negative")], lambda _: ())
     pools = [(word,) for word in text.words]
     steps = attack_steps(target, text, pools, claim, arsenal, "1", effort)
-    return drive(steps, Backends(CallableClassifier(classify, LABELS)))[0]
+    return drive(steps, lambda texts, _: classify(list(texts)))
 
 
 def test_a_narrow_majority_of_the_other_side_is_no_break() -> None:
@@ -73,14 +73,16 @@ class Votes54:
 
     name, labels = "test", LABELS
 
-    def votes(self, texts: list[str]) -> list[Votes]:
+    def votes(self, texts: list[str]) -> Steps:
+        yield from ()
         return [Votes({"positive": 46, "negative": 54}) for _ in texts]
 
 
 def test_an_attack_does_not_take_a_lucky_draw_for_a_flip() -> None:
     victim: SmoothedVictim = Votes54()  # type: ignore[assignment]
-    assert [scored.answer for scored in Doubtful(victim, "positive", 0.001).score(["x"])] == ["positive"]
-    assert [scored.answer for scored in Doubtful(victim, "positive", 0.9).score(["x"])] == ["negative"]
+    for level, answer in ((0.001, "positive"), (0.9, "negative")):
+        scored = drive(Doubtful(victim, "positive", level).steps(["x"]), lambda *_: [])
+        assert [each.answer for each in scored] == [answer]
 
 
 @pytest.mark.parametrize(("changed", "broken"), [(None, False), (1, True), (3, True), (4, False)])
@@ -136,6 +138,6 @@ def test_no_text_outside_the_ball_is_taken_for_a_break(radius: int) -> None:
     arsenal = build_arsenal(LABELS, [(TEXT, "positive"), ("awful dull bad slow film indeed", "negative")], lambda _: ())
     pools = [(word,) for word in text.words]
     steps = attack_steps(target, text, pools, claim, arsenal, "1", Effort(20, 100))
-    found = drive(steps, Backends(CallableClassifier(classify, LABELS)))[0]
+    found = drive(steps, lambda texts, _: classify(list(texts)))
     assert not found.broken
     assert len(found.changed) <= radius

@@ -9,12 +9,12 @@ from math import factorial
 import pytest
 from scipy.stats import binomtest
 
-from clucert.audit.attack import Effort, Screened, _confirm, _loses, _rivals
+from clucert.audit.candidates import Candidate
 from clucert.audit.claims import Claim
-from clucert.audit.search import Candidate
+from clucert.audit.steps import Effort, Screened, _confirm, _loses, _rivals
+from clucert.core.words import split
 from clucert.types import Classify, Phase, Votes
-from clucert.words import split
-from tests.test_smoothing import smoother
+from tests.core.test_smoothing import smoother
 
 LABELS = ("a", "b", "c", "d")
 TEXT = split("one two three four")

@@ -13,24 +13,22 @@ import numpy as np
 import pytest
 
 import clucert
-from clucert.assemble import make_smoother, method_of
-from clucert.cache import CachedModel, open_cache
-from clucert.certificate import Base
-from clucert.channel import TWO_ANSWERS
+from clucert.build import make_smoother, method_of
+from clucert.cache import open_cache
 from clucert.config import Config
-from clucert.driver import Backends, drive
-from clucert.fill import LlmRecovery
-from clucert.models.callable import CallableClassifier
-from clucert.models.ensemble import Ensemble
-from clucert.models.judged import JudgedClassifier
-from clucert.models.prompted import PromptedClassifier
-from clucert.noise import rng_for
-from clucert.radius import published_slack
-from clucert.repeats import Repeats, probes_needed
+from clucert.core.certificate import Base
+from clucert.core.channel import TWO_ANSWERS
+from clucert.core.noise.fill import LlmRecovery
+from clucert.core.noise.retention import rng_for
+from clucert.core.radius import published_slack
+from clucert.core.repeats import Repeats, probes_needed
+from clucert.core.words import split
+from clucert.runtime.classifiers import CallableClassifier, Ensemble
 from clucert.tasks import load_task
-from clucert.tasks.closed import ClosedTask
+from clucert.tasks.classification import ClosedTask
 from clucert.types import Answer, Answers, Predictions, Query
-from clucert.words import split
+from tests.oracle import drive
+from tests.voting import Asked, answers_to
 
 SEEDS = 1_000
 ALPHA = 0.05
@@ -144,7 +142,13 @@ def served(server: Any, text: str, seed: int = 0, task: Any = TASK, **options: A
     config = Config.of(seed=seed, **{**FEW, **options})
     smoother = make_smoother(config, method_of(config, task.name), tuple(LABELS), Base(("test",), "coin"))
     smoother = replace(smoother, answers=Answers("probed"))
-    return drive(smoother.steps(text, ""), Backends(PromptedClassifier(server, task)))[0].certificate
+
+    def predict(texts: Sequence[str], first_draw: int) -> list[str | None]:
+        # Numbered as the queue numbers the draws of a server.
+        queries = [replace(task.query(t, draw=d), draw=d) for d, t in enumerate(texts, first_draw)]
+        return [task.read(answer) for answer in server.answer(queries)]
+
+    return drive(smoother.steps(text, ""), predict).certificate
 
 
 @pytest.mark.parametrize("text", ["film", TEXT])
@@ -189,17 +193,17 @@ def test_a_server_that_changes_midway_is_not_certified_on_shared_votes(turns_at:
     assert (found.selection.drawn, found.estimation.drawn) == (20, 60)
     assert sum(query.draw is not None for query in server.asked) == len(server.asked)
     assert len({query.draw for query in server.asked}) == len(server.asked) >= 80
-    assert {ballot.part for ballot in found.ballots} == {1_000}
+    assert {vote_record.part for vote_record in found.vote_records} == {1_000}
 
 
 def test_the_sampled_votes_of_a_fallen_server_read_back_with_their_retention_sets() -> None:
-    from clucert import document
-    from clucert.smoothing import Certified
+    from clucert import certificate_json as document
+    from clucert.core.smoothing import Certified
 
     found = served(Server(lambda _, before: "heads" if before < 8 else "tails"), TEXT)
     back = document.read(document.write(Certified(found)))[0].certificate
     assert back == found
-    assert back.ballots
+    assert back.vote_records
 
 
 def test_where_nothing_is_asked_twice_nothing_is_probed() -> None:
@@ -229,8 +233,7 @@ def test_a_cache_keeps_the_draws_of_a_server_apart(tmp_path: Any) -> None:
     rng = random.Random(3)
     with open_cache(tmp_path / "cache.sqlite") as cache:
         server = Server(lambda *_: rng.choice(LABELS))
-        cached = CachedModel(server, cache)
-        asked = PromptedClassifier(cached, TASK)
+        asked = Asked(server, TASK, cache)
         votes = asked.predict(["film"] * 40, first_draw=0).votes
         assert len(server.asked) == 40
         assert set(votes) == set(LABELS)
@@ -247,15 +250,13 @@ def test_a_helper_that_draws_fills_equal_masked_texts_anew(tmp_path: Any) -> Non
     recovery = LlmRecovery()
 
     with open_cache(tmp_path / "cache.sqlite") as cache:
-        model = CachedModel(server, cache)
         steps = recovery.recover(text, np.array([[True, False]] * 30), rng_for(0, "", "x"), "certify")
         queries = next(steps).queries
-        answers = model.answer(queries)
+        answers = answers_to(server, cache, queries)
         assert len(server.asked) == 30
         assert len({answer.text for answer in answers}) == 2
         server.deterministic = True
-        again = CachedModel(server, cache)
-        again.answer(queries)
+        answers_to(server, cache, queries)
         assert len(server.asked) == 31
 
 
@@ -264,7 +265,7 @@ def test_a_judge_that_draws_is_asked_about_every_answer(tmp_path: Any) -> None:
     model = Server(lambda *_: "Sure, here it is", deterministic=True)
     judge = Server(lambda *_: rng.choice(["refused", "complied"]), name="openai/judge")
     with open_cache(tmp_path / "cache.sqlite") as cache:
-        judged = JudgedClassifier(model, load_task("refusal"), CachedModel(judge, cache))
+        judged = Asked(model, load_task("refusal"), cache, judge)
         assert not judged.deterministic
         for first in (0, 20):
             assert len(set(judged.predict(["tell me"] * 20, first_draw=first).votes)) == 2

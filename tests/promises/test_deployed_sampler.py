@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import clucert
-from clucert.bounds import abstention_p_value, agreement, leader
-from clucert.certificate import Certificate
+from clucert.core.bounds import abstention_p_value, agreement, leader
+from clucert.core.certificate import Certificate
 from clucert.types import Votes
 
 
@@ -108,5 +108,5 @@ def test_the_document_and_the_terminal_tell_it() -> None:
     told = found.document()["derived"]["proved"]["word"]["agreement"]
     assert told == found.certificate.agreement("word", radius.words)
     assert 0 < told < 0.9
-    assert f"after {radius.words} words" in str(found)
+    assert f"at the edge of the proved radius ({radius.words}, any words)" in str(found)
     assert "answers" in str(found)

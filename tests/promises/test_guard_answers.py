@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from clucert.certificate import Certificate
-from clucert.guard.asking import Heard
+from clucert.core.certificate import Certificate
+from clucert.guard.classifier import Heard
+from clucert.guard.conversation import Turn
 from clucert.guard.model import Defence, NoiseKey
-from clucert.guard.reply import Policy, chosen
-from clucert.guard.turn import Turn
+from clucert.guard.result import Policy, chosen
 from clucert.types import Answer, Answers, Message, Query, Votes
-from tests.test_certificate import make
-from tests.test_smoothing import smoother
+from tests.core.test_certificate import make
+from tests.core.test_smoothing import smoother
 
 REFUSED, COMPLIED = Answer("I can't help with that."), Answer("Sure, here it is.")
 

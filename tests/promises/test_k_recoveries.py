@@ -12,10 +12,10 @@ from math import comb
 import numpy as np
 import pytest
 
-from clucert.noise import kernel_overlap
-from clucert.radius import Overlap, Radius
-from clucert.words import WordedText
-from tests.test_smoothing import always, play, smoother
+from clucert.core.noise.retention import kernel_overlap
+from clucert.core.radius import Overlap, Radius
+from clucert.core.words import WordedText
+from tests.core.test_smoothing import always, play, smoother
 
 POOLS = {"a": ("a", "b"), "b": ("b", "a", "c"), "c": ("c",), "d": ("d", "e"), "e": ("e", "d")}
 """Open pools: a and b share two words of three, b and c one of three. d and e are a closed class."""

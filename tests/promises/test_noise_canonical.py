@@ -20,9 +20,9 @@ from clucert.core.noise.deletion import Deletion
 from clucert.core.noise.groups import Groups
 from clucert.core.noise.tokens import Units, tokenize
 from clucert.core.noise.votes import answer, hard
+from clucert.core.radius import known
 from clucert.errors import InputError, MissingExtraError
 from clucert.lexicon import lookalikes
-from clucert.radius import known
 from tests.promises.noise_worlds import ball
 from tests.strategies import texts
 

@@ -15,8 +15,8 @@ from scipy.optimize import linprog
 
 from clucert.core.noise.deletion import Deletion, KeepSome
 from clucert.core.noise.overlap import NEVER, Overlap, largest, parse_probability
+from clucert.core.radius import Radius, known
 from clucert.errors import InputError
-from clucert.radius import Radius, known
 from tests.promises.noise_worlds import OPERATIONS, ball, common, lowest, texts
 
 THREATS = ("insert", "delete", "edit")

@@ -14,8 +14,8 @@ import pytest
 
 from clucert.core.noise.deletion import Deletion
 from clucert.core.noise.ellipsis import MARK, THREATS, CollapsedMask, collapse
+from clucert.core.radius import Radius, delta, known
 from clucert.errors import InputError
-from clucert.radius import Radius, delta, known
 from tests.promises.noise_worlds import ball, lowest, texts
 
 RATES = (Fraction(4, 5), Fraction(9, 10), Fraction(1, 2))

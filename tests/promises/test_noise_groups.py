@@ -11,12 +11,12 @@ from itertools import combinations
 
 import pytest
 
-from clucert.bounds import UNPARSED
+from clucert.core.bounds import UNPARSED
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups, keyed_hash
 from clucert.core.noise.tokens import Units, tokenize
 from clucert.core.noise.votes import answer, hard, leads, merged, rivals, soft, total
+from clucert.core.radius import Radius
 from clucert.errors import InputError
-from clucert.radius import Radius
 from tests.promises.noise_worlds import ball
 
 ball = cache(ball)

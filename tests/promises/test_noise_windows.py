@@ -10,8 +10,8 @@ import pytest
 
 from clucert.core.noise.tokens import Units
 from clucert.core.noise.windows import EraseAndCheck, Windows
+from clucert.core.radius import Radius
 from clucert.errors import InputError
-from clucert.radius import Radius
 from tests.promises.noise_worlds import ball
 
 VOCABULARY = "abz"

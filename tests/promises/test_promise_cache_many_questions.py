@@ -6,14 +6,15 @@ from collections import Counter
 
 import pytest
 
-from clucert.cache import CachedModel, open_cache
+from clucert.cache import open_cache
 from clucert.types import Answer, Message, Query, Usage
 from tests.processes import free_port
 from tests.promises.test_promise_whose_answers import Serving, certify, serve
+from tests.voting import answers_to
 
 
 class Streaming:
-    """Hands over each answer as it arrives, as a model behind a server does."""
+    """Counts what it is asked."""
 
     name, deterministic = "test/streaming", True
 
@@ -21,14 +22,8 @@ class Streaming:
         self.asked: Counter[str] = Counter()
 
     def answer(self, queries):
-        answers = {}
-        self.answer_each(queries, answers.__setitem__)
-        return [answers[i] for i in range(len(queries))]
-
-    def answer_each(self, queries, done):
-        for i, query in enumerate(queries):
-            self.asked[query.messages[0].content] += 1
-            done(i, Answer(f"to {query.messages[0].content}", usage=Usage(1)))
+        self.asked.update(query.messages[0].content for query in queries)
+        return [Answer(f"to {query.messages[0].content}", usage=Usage(1)) for query in queries]
 
     def close(self):
         pass
@@ -48,10 +43,10 @@ def test_each_of_many_questions_is_asked_once_and_answered(where, count):
     queries = [Query((Message("user", str(i)),)) for i in range(count)]
     model = Streaming()
     with open_cache(where) as cache:
-        assert [a.text for a in CachedModel(model, cache).answer(queries)] == [f"to {i}" for i in range(count)]
-        again = CachedModel(Streaming(), cache)
-        assert [a.text for a in again.answer(queries)] == [f"to {i}" for i in range(count)]
-        assert again.model.asked.total() == 0
+        assert [a.text for a in answers_to(model, cache, queries)] == [f"to {i}" for i in range(count)]
+        again = Streaming()
+        assert [a.text for a in answers_to(again, cache, queries)] == [f"to {i}" for i in range(count)]
+        assert again.asked.total() == 0
     assert set(model.asked.values()) == {1}
     assert model.asked.total() == count
 
@@ -62,9 +57,9 @@ def test_a_certificate_of_more_questions_than_a_batch_costs_each_once(where, mon
     text = "A short but good story about two friends who meet again by chance in a town far from home and stay"
     port = free_port()
     with serve(port, Serving()) as serving:
-        first = certify(port, where, text=text, samples=200, certify_samples=400)
+        first = certify(port, where, text=text, samples=200, certify_samples=400, deterministic=True)
         assert len(serving.asked) > 300
-        assert len(serving.asked) == len(set(serving.asked)) == first.cost.classify.calls
-        again = certify(port, where, text=text, samples=200, certify_samples=400)
+        assert len(serving.asked) == len(set(serving.asked)) == first.cost.paid.calls
+        again = certify(port, where, text=text, samples=200, certify_samples=400, deterministic=True)
         assert again.certificate == first.certificate
-        assert again.cost.classify.calls == 1
+        assert again.cost.paid.calls <= 1

@@ -15,11 +15,11 @@ import pytest
 
 from clucert.api import smooth
 from clucert.attacks.against import attack_run
-from clucert.audit.certificates import read_run
 from clucert.audit.run import audit
 from clucert.cli import main
 from clucert.config import Config
 from clucert.errors import CluCertError, UsageError
+from clucert.evaluate.read_certificates import read_run
 from clucert.evaluate.runconfig import StudyConfig, load_config, print_config
 
 KEY = "sk-verysecret0123456789"

@@ -15,7 +15,7 @@ from clucert.config import Config
 from clucert.errors import CluCertError
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import load_config, print_config
-from clucert.models.endpoint import Endpoint
+from clucert.models.server_address import Endpoint
 from clucert.redact import clean_base_url, redact, without_credentials
 from tests.processes import free_port
 from tests.promises.test_promise_whose_answers import Serving, serve

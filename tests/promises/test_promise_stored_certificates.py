@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import clucert
-from clucert import document
-from clucert.audit.certificates import read_run
+from clucert import certificate_json as document
+from clucert.audit.result import read_audit
 from clucert.errors import InputError
-from clucert.report.audited import read_audit
+from clucert.evaluate.read_certificates import read_run
 from clucert.report.runs import load_run
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "certificate.json").read_text())
@@ -152,7 +152,7 @@ def test_votes_that_do_not_add_up_to_the_counts_are_refused(tmp_path):
     written = json.loads(json.dumps(smoothed.certify("A short but good story about friends").document()))
     file = tmp_path / "good.json"
     file.write_text(json.dumps(written))
-    assert clucert.load(file).certificate.ballots
+    assert clucert.load(file).certificate.vote_records
     reading = written["readings"][-1]
     reading["counts"] = {"a": reading["counts"]["a"] - 1, "b": 1}
     assert "ballots" in refused(written, tmp_path)

@@ -18,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clucert
-from clucert.channel import Channel
+from clucert.core.channel import Channel
+from clucert.core.noise.retention import MASK, SynonymRecovery
+from clucert.core.smoothing import Smoother
+from clucert.core.threats import word_pools
+from clucert.core.words import WordedText, is_word, split
 from clucert.lexicon import ClosedClasses, PackagedLexicon, UserClasses, UserLexicon
 from clucert.lexicon.user import Entry
-from clucert.noise import MASK, SynonymRecovery
-from clucert.smoothing import Smoother
-from clucert.threats import word_pools
 from clucert.types import Phase
-from clucert.words import WordedText, is_word, split
-from tests.test_smoothing import smoother
+from tests.core.test_smoothing import smoother
 
 CHANNELS = [
     ("mask", "keep"),

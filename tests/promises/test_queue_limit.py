@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from clucert.serve.faults import Fault
-from clucert.serve.gate import Gate
+from clucert.serve.admission import Gate
+from clucert.serve.http_errors import Fault
 
 
 @pytest.mark.parametrize("places", [1, 3])

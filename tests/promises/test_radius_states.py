@@ -14,25 +14,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clucert import document
+from clucert import certificate_json as document
 from clucert.api import Certification
-from clucert.certificate import Certificate, Look
+from clucert.core.certificate import Certificate, Look
+from clucert.core.explanation import FIXED
+from clucert.core.radius import Overlap, Radius
+from clucert.core.smoothing import Certified
+from clucert.core.stopping import decided
 from clucert.evaluate.compare import compare_runs as paired
 from clucert.evaluate.metrics import Outcome, certified_accuracy, certified_curve, r_avg, summarise
-from clucert.gap import FIXED
-from clucert.radius import Overlap, Radius
 from clucert.report import check_gates, compare_runs, write_junit, write_report
 from clucert.report.gates import parse_gate
 from clucert.report.outcome import state_of
 from clucert.report.summary import read_summaries
 from clucert.report.tables import input_rows, summary_rows
-from clucert.sequential import decided
 from clucert.serve.metrics import Metrics
-from clucert.serve.wire import certificate_headers
-from clucert.smoothing import Certified
+from clucert.serve.schemas import certificate_headers
 from clucert.types import Votes
+from tests.core.test_certificate import make
 from tests.report.report_runs import write_run
-from tests.test_certificate import make
 
 SURE = (Votes({"positive": 100, "negative": 0}), Votes({"positive": 1000, "negative": 0}))
 DOCS = Path(__file__).parents[2] / "docs"

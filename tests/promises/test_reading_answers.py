@@ -20,19 +20,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clucert
-from clucert import document
-from clucert.assemble import classifier_of
-from clucert.driver import Backends
+from clucert import certificate_json as document
 from clucert.errors import BadAnswerError, CluCertError, InputError, UnreadableError
-from clucert.models.endpoint import Endpoint
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
+from clucert.models.server_address import Endpoint
 from clucert.render import print_certified
+from clucert.runtime.classifiers import ThreadedClassifier
+from clucert.runtime.computation import Backends
 from clucert.tasks import custom_task, load_task
-from clucert.tasks.closed import ClosedTask
+from clucert.tasks.classification import ClosedTask
 from clucert.tasks.parse import fold, parse_label
 from clucert.types import Answer, Predictions
 from tests.models.fake_server import Reply, Request, completion, serving
+from tests.voting import Asked
 
 LABEL_SETS = (
     ("positive", "negative"),
@@ -291,7 +292,9 @@ def test_a_vote_for_no_label_of_a_closed_set_is_an_error_and_never_lost() -> Non
 def test_an_open_classifier_that_says_unparsed_casts_no_vote() -> None:
     closed = clucert.smooth(Fixed("a", ("a", "b")), ["a", "b"], **SMALL)
     smoother = dataclasses.replace(closed.smoother, labels=None)
-    made = clucert.SmoothedClassifier(smoother, Backends(Fixed("Un-parsed", None))).certify(TEXT)
+    made = clucert.SmoothedClassifier(smoother, Backends(ThreadedClassifier(Fixed("Un-parsed", None), None))).certify(
+        TEXT
+    )
     assert made.certificate.selection.unparsed == 50
     assert made.prediction is None
 
@@ -446,12 +449,12 @@ CALL = [{"id": "1", "type": "function", "function": {"name": "positive", "argume
 )
 def test_a_server_s_reply_votes_only_when_it_is_finished_and_said(sent: Reply, vote: str | None) -> None:
     with asked_of([sent]) as (model, _):
-        assert classifier_of(model, load_task("sst2")).predict(["a film"]).votes == (vote,)
+        assert Asked(model, load_task("sst2")).predict(["a film"]).votes == (vote,)
 
 
 def test_a_refusal_by_the_server_s_word_is_one_where_refusals_are_read() -> None:
     with asked_of([reply({"content": None, "refusal": "I'm sorry, I can't help with that."})]) as (model, _):
-        assert classifier_of(model, load_task("refusal")).predict(["x"]).votes == ("refused",)
+        assert Asked(model, load_task("refusal")).predict(["x"]).votes == ("refused",)
 
 
 def logprobs(said: str, **top: float) -> list[dict[str, Any]]:
@@ -482,12 +485,12 @@ def test_only_whole_labels_are_scored(text: str, tokens: Any, vote: str | None) 
 
 
 def test_what_is_no_vote_stays_none_from_the_cache(tmp_path: Path) -> None:
-    from clucert.cache import CachedModel, open_cache
+    from clucert.cache import open_cache
 
     cut = [reply({"content": "positive"}, "length"), reply({"content": None, "refusal": "positive"})]
     with asked_of(cut) as (model, server), contextlib.closing(open_cache(tmp_path / "c.sqlite")) as cache:
         for _ in range(2):
-            asked = classifier_of(CachedModel(model, cache), load_task("sst2"))
+            asked = Asked(model, load_task("sst2"), cache)
             assert [asked.predict([text]).votes for text in ("a", "b")] == [(None,), (None,)]
         assert len(server.requests) == 2
 
@@ -513,7 +516,7 @@ def test_a_stop_that_a_server_refuses_is_left_out() -> None:
         return completion("positive")
 
     with asked_of(respond) as (model, server):
-        assert classifier_of(model, load_task("sst2")).predict(["a", "b"]).votes == ("positive",) * 2
+        assert Asked(model, load_task("sst2")).predict(["a", "b"]).votes == ("positive",) * 2
     assert sorted("stop" in request.body for request in server.requests)[:2] == [False, False]
     assert "stop" not in server.requests[-1].body
 
@@ -525,7 +528,7 @@ THINKING = "<think>\nOkay, \x1b[31m the \u202e user wants me to"
 
 def test_a_certificate_stops_at_twenty_unreadable_answers_and_shows_two() -> None:
     with asked_of(lambda _, i: reply({"content": f"{THINKING} {i}"}, "length")) as (model, server):
-        classifier = clucert.smooth(classifier_of(model, load_task("sst2")), ["positive", "negative"], **SMALL)
+        classifier = clucert.smooth(Asked(model, load_task("sst2")), ["positive", "negative"], **SMALL)
         with pytest.raises(UnreadableError) as caught:
             classifier.certify(TEXT)
         said = str(caught.value)
@@ -540,7 +543,7 @@ def test_a_certificate_stops_at_twenty_unreadable_answers_and_shows_two() -> Non
 def test_one_more_than_half_stops_and_half_does_not() -> None:
     for bad, stops in ((10, False), (11, True)):
         with asked_of(lambda _, i, bad=bad: completion("who knows" if i < bad else "positive")) as (model, server):
-            asked = classifier_of(model, load_task("sst2"))
+            asked = Asked(model, load_task("sst2"))
             texts = [f"text {i}" for i in range(60)]
             if stops:
                 with pytest.raises(UnreadableError):
@@ -582,7 +585,7 @@ def test_a_run_stops_at_twenty_unreadable_answers(tmp_path: Path) -> None:
 
 
 def test_unparsed_answers_of_both_stages_are_counted_and_shown(tmp_path: Path) -> None:
-    from clucert.evaluate.runs import read_records
+    from clucert.evaluate.run_directory import read_records
     from clucert.evaluate.study import evaluate
     from clucert.report import write_junit
     from clucert.report.outcome import state_of
@@ -653,12 +656,12 @@ def test_unparsed_answers_are_shown_escaped_one_unless_asked_for_more() -> None:
         return completion(f"[bold]\x1b[31mwell {i}" if i % 4 == 0 else "positive")
 
     with asked_of(respond) as (model, _):
-        smoothed = clucert.smooth(classifier_of(model, load_task("sst2")), ["positive", "negative"], **SMALL)
+        smoothed = clucert.smooth(Asked(model, load_task("sst2")), ["positive", "negative"], **SMALL)
         made = smoothed.certify(TEXT)
     for asked, lines in ((0, 1), (3, 3)):
         console = Console(width=200, color_system=None, soft_wrap=True)
         with console.capture() as captured:
-            print_certified(console, made, unread=asked)
+            print_certified(console, made.certificate, made.cost, unread=asked)
         shown = [line for line in captured.get().splitlines() if line.startswith("unparsed")]
         assert len(shown) == lines
         assert all("[bold]\\x1b[31mwell" in line and "states no label" in line for line in shown)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 import clucert
-from clucert.assemble import make_smoother, method_of
-from clucert.certificate import Base
-from clucert.document import read
+from clucert.certificate_json import read
+from clucert.core.certificate import Base
+from clucert.core.noise.retention import keyed_seed, rng_for, sample_retention
 from clucert.guard import SmoothedModel
 from clucert.guard.model import Defence, NoiseKey, guard_config
-from clucert.noise import keyed_seed, rng_for, sample_retention
 from clucert.refusals import LABELS
+from clucert.runtime.resources import make_smoother, method_of
 from clucert.types import Answer, Message, Query
 
 TEXT = "a long enough film with a quiet plot and a warm cast of friends"

@@ -12,11 +12,11 @@ import pytest
 
 from clucert.cache.base import decode_answer, encode_answer
 from clucert.errors import BadAnswerError
-from clucert.evaluate.budget import Budget
 from clucert.evaluate.runconfig import load_config
 from clucert.evaluate.study import RunSummary, evaluate
-from clucert.models.wire import answer_of
+from clucert.models.chat_api import answer_of
 from clucert.report.summary import read_summaries
+from clucert.runtime.budget import Budget
 from clucert.types import Answer, Message, Query, Usage
 
 QUERY = Query(messages=(Message("user", "one two three four"),), max_tokens=16)

@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from clucert.certificate import Base, Certificate, Look, Settings, Subject
-from clucert.channel import Sample
-from clucert.document import write
-from clucert.driver import Cost
-from clucert.evaluate.runs import input_digest
-from clucert.noise import retained_count
-from clucert.protect import reasons
-from clucert.radius import Overlap
-from clucert.smoothing import Certified
-from clucert.types import Usage, Votes
-from clucert.words import split
+from clucert.certificate_json import write
+from clucert.core.certificate import Base, Certificate, Look, Settings, Subject
+from clucert.core.channel import Sample
+from clucert.core.noise.retention import retained_count
+from clucert.core.protect import reasons
+from clucert.core.radius import Overlap
+from clucert.core.smoothing import Certified
+from clucert.core.words import split
+from clucert.evaluate.run_directory import input_digest
+from clucert.types import Cost, Usage, Votes
 
 SENTENCES = (
     ("a thoughtful , honest and quietly funny film that earns its tears", "positive"),

@@ -16,16 +16,16 @@ import pytest
 from jinja2 import UndefinedError
 from report_runs import HOSTILE, METHODS, NASTY, Spec, certified, write_run
 
-from clucert.certificate import ASSUMPTIONS
+from clucert.core.certificate import ASSUMPTIONS
+from clucert.core.words import split
 from clucert.errors import InputError
 from clucert.report import write_report
-from clucert.report.figures import percent
+from clucert.report.format import percent
 from clucert.report.markup import environment
 from clucert.report.payload import embed, marked, payload
 from clucert.report.runs import load_runs
 from clucert.report.sections import PLAIN
 from clucert.report.summary import read_summaries
-from clucert.words import split
 
 
 class Elements(HTMLParser):

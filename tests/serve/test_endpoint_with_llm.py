@@ -19,7 +19,7 @@ pytestmark = [
 
 def test_a_real_model_is_defended(tmp_path: Path) -> None:
     question = {"role": "user", "content": "Name the colours, please."}
-    asked = {"model": "smollm2", "messages": [question], "max_tokens": 4, "temperature": 0}
+    asked = {"model": "smollm2", "messages": [question], "max_tokens": 24, "temperature": 0}
     few = ("--mask-rate", "0.3", "--certify-samples", "6")
     with (
         served_smollm2() as upstream,

@@ -16,7 +16,7 @@ import openai
 import pytest
 from serve_world import CALLS, KEY, PROMPT, Serving, ask, order, served, stats, stub
 
-from clucert.repeats import probes_needed
+from clucert.core.repeats import probes_needed
 
 
 async def one(client: openai.AsyncOpenAI, number: int, **what: Any) -> str:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
 
 import pytest
 from tests.refusals.rule_model import RuleModel, rule_models
+from tests.voting import vote
 
 import clucert.api
-from clucert.assemble import smoother_of, task_of
 from clucert.cli import main
 from clucert.config import Config
 from clucert.errors import InputError, UsageError
-from clucert.evaluate.dryrun import dry_run
-from clucert.evaluate.lanes import Lane
+from clucert.evaluate.dry_run import dry_run
 from clucert.evaluate.plan import make_plan
+from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig, load_config
-from clucert.evaluate.runs import read_records
 from clucert.evaluate.study import evaluate
-from clucert.evaluate.voters import JudgedVoter, Voted
-from clucert.models.judged import JudgedClassifier
 from clucert.models.load import load_model
 from clucert.refusals import COMPLIED, REFUSED, PhraseDetector
 from clucert.refusals.phrases import PhraseList
+from clucert.runtime.classifiers import JudgedClassifier
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.resources import smoother_of, task_of
 from clucert.tasks import load_task
 from clucert.tasks.refusal import REFUSAL, RefusalTask
 from clucert.types import Answer, Message, Query
@@ -82,33 +81,14 @@ def test_another_reader_prompt_or_length_is_another_classifier() -> None:
 
 def test_a_judged_answer_is_labelled_by_the_judge_and_nothing_by_nobody(rule_models: list[Query]) -> None:
     task = task_of(Config.of(task="refusal", system_prompt="talk of cats"))
-    classifier = JudgedClassifier(RuleModel("rule/assistant"), task, RuleModel("rule/judge"))
-    found = classifier.predict(TEXTS)
-    assert found.votes == (COMPLIED, REFUSED, REFUSED, COMPLIED, COMPLIED)
+    queues = ModelQueue(RuleModel("rule/assistant")), ModelQueue(RuleModel("rule/judge"))
+    classifier = JudgedClassifier(task, *queues)
+    found = vote(classifier, TEXTS, *queues)
+    assert found.votes == [COMPLIED, REFUSED, REFUSED, COMPLIED, COMPLIED]
     assert found.usage.calls == len(rule_models) == 2 * len(TEXTS)
     assert classifier.deterministic
     # Phrases alone miss it.
     assert [task.read(answer) for answer in RuleModel("rule/assistant").answer([task.query(TEXTS[1])])] == [COMPLIED]
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_the_judged_voter_casts_the_votes_of_the_judged_classifier(rule_models: list[Query], shared: bool) -> None:
-    task = task_of(Config.of(task="refusal", system_prompt="talk of cats"))
-    plain = JudgedClassifier(RuleModel("rule/assistant"), task, RuleModel("rule/judge")).predict(TEXTS)
-    lane, judge = Lane(RuleModel("rule/assistant")), Lane(RuleModel("rule/judge"))
-    voter = JudgedVoter(task, lane, judge)
-
-    async def run() -> Voted:
-        for each in (lane, judge):
-            each.start()
-        voted = await voter.vote(voter.prepare(TEXTS, 0))
-        for each in (lane, judge):
-            await each.stop()
-        return voted
-
-    voted = asyncio.run(run())
-    assert tuple(voted.votes) == plain.votes
-    assert voted.usage == plain.usage
 
 
 def config(folder: Path, **changes: object) -> StudyConfig:

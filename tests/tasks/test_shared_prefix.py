@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.models.llama_http import served_smollm2
 
+from clucert.models.chat_api import Dialect, request_of
 from clucert.models.load import ModelOptions, load_model
-from clucert.models.wire import Dialect, request_of
 from clucert.tasks import load_task
 from clucert.tasks.custom import from_prompt_file
 

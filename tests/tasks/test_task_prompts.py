@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clucert.errors import InputError, UnknownNameError
 from clucert.tasks import TASKS, custom_task, load_task
-from clucert.tasks.closed import ClosedTask, Shot
+from clucert.tasks.classification import ClosedTask, Shot
 from clucert.tasks.custom import columns_of
 from clucert.types import Answer
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from clucert.api import SmoothedClassifier, loaded
-from clucert.attacks.certified import Comparison, Match, attack_certificates, proved_claim
+from clucert.api import Session
+from clucert.attacks.certificates import Comparison, Match, attack_certificates, proved_claim
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.search import GreedyWordSwap
 from clucert.attacks.table import cell
-from clucert.audit.certificates import read_run
 from clucert.audit.claims import Threat
 from clucert.errors import InputError, UsageError
+from clucert.evaluate.read_certificates import read_run
 from clucert.render import text_table
 
 SCHEMA_VERSION = 1
@@ -80,9 +79,7 @@ def attack_run(
         raise InputError(f"{run_dir} holds no certificate with a proved radius: there is nothing to attack")
     wanted = [(name, threat) for name in attacks for threat in threats]
     found: list[tuple[str, Comparison]] = []
-    with ExitStack() as stack:
-        assembly = loaded(config, stack)
-        smoothed = SmoothedClassifier(assembly.smoother, assembly.backends)
+    with Session(config) as smoothed:
         for done, (name, threat) in enumerate(wanted, 1):
             aimed = replace(match, threat=threat)
             found.append((name, attack_certificates(smoothed, certificates, attacks[name], aimed)))

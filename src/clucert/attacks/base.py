@@ -8,36 +8,20 @@ bare classifiers and smoothed ones are attacked by the same code. Authors inheri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 
+from clucert.core.words import WordedText, split
 from clucert.errors import UsageError
-from clucert.types import Encode, Vote
-from clucert.words import WordedText, split
+from clucert.types import Encode, Scored, Vote
 
 Words = tuple[str, ...]
-"""What stands in each place of a :class:`clucert.words.WordedText`; one place may hold two words (``gr eat``)."""
+"""What stands in each place of a :class:`clucert.core.words.WordedText`; one place may hold two words (``gr eat``)."""
 
 Status = Literal["skipped", "success", "failure", "unattacked"]
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """How a victim answers one text: its answer, and how likely it finds each label.
-
-    ``shares`` are label probabilities, or shares of the votes of a smoothed classifier. A classifier that gives bare
-    labels has a share of 1 for its answer: then the only change that an attack can see is a flip.
-    """
-
-    answer: Vote
-    shares: Mapping[str, float]
-
-    def share(self, label: str) -> float:
-        """Share of ``label``; 0 when the victim does not name it."""
-        return self.shares.get(label, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

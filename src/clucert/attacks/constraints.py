@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clucert.attacks.base import Words
+from clucert.core.words import WordedText, same_shape
 from clucert.types import Encode
-from clucert.words import WordedText, same_shape
 
 USE_THRESHOLD = 0.8
 """TextBugger's least angular similarity 1 − arccos(cosine)/π, which is a cosine of 0.809."""

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clucert.attacks.base import Probe, RunSteps, Scored, Start, Try, WordAttack, Words
+from clucert.attacks.base import Probe, RunSteps, Start, Try, WordAttack, Words
 from clucert.attacks.constraints import Constraint
 from clucert.attacks.stopwords import is_stopword
 from clucert.attacks.transformations import Transformation
-from clucert.types import Encode
-from clucert.words import WordedText
+from clucert.core.words import WordedText
+from clucert.types import Encode, Scored
 
 UNKNOWN = "[UNK]"
 

@@ -5,36 +5,38 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from clucert.assemble import Assembly, assemble, method_of, smoother_of, task_of
 from clucert.attacks.base import Attack, AttackResult
-from clucert.attacks.driver import SIDE_BY_SIDE, Course, Question, course_of, side_by_side
 from clucert.attacks.recipes import load_attack
+from clucert.attacks.steps import SIDE_BY_SIDE, LazyEncoder, attack_steps
 from clucert.attacks.suffix import SUFFIX, Form, RowAttack, SuffixAttack
 from clucert.attacks.table import Attacked, AttackRow, attack_rows, render_rows
-from clucert.attacks.victims import LabelVictim, PromptedVictim, SmoothedVictim, Victim
-from clucert.cache import open_cache
-from clucert.cache.model import CachedModel
-from clucert.driver import Backends
-from clucert.encoders import load_encoder
+from clucert.attacks.victims import BareVictim, SmoothedVictim, Victim
+from clucert.build import method_of, smoother_of, task_of
+from clucert.core.noise.retention import rng_for
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import Example
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.recorder import reason_of
+from clucert.evaluate.run_directory import RECORDS, Manifest, Record, RunWriter, input_digest, open_run
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.runs import RECORDS, Manifest, Record, RunWriter, input_digest, open_run
 from clucert.evaluate.study import data_notes
 from clucert.methods import load_method
-from clucert.noise import rng_for
-from clucert.protocols import LanguageModel
+from clucert.runtime import event_loop
+from clucert.runtime.computation import Backends
+from clucert.runtime.executor import Executor, Outcome
+from clucert.runtime.executor import Job as ExecutorJob
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.resources import open_resources
+from clucert.types import Request
 
 SCHEMA_VERSION = 1
 RESULTS, TABLE = "attacks.json", "attacks.txt"
@@ -121,9 +123,10 @@ def run_attacks(
                 stack.callback(close)
         left = [job for job in jobs if job.key not in run.records or run.records[job.key].status == "failed"]
         if left:
-            victims = load_victims(config, study.defences, stack)
+            victims, queues = load_victims(config, study.defences, stack)
             fresh = {name: victim.fresh() for name, victim in victims.items() if isinstance(victim, SmoothedVictim)}
-            _attack_all(Todo(victims, fresh, config.seed, study.max_queries), run, left, progress)
+            todo = Todo(victims, fresh, config.seed, study.max_queries)
+            event_loop.run(_attack_all(todo, Backends(queues=queues, encoder=LazyEncoder()), run, left, progress))
         report = dataclasses.replace(_report(study, run, jobs), notes=tuple(data_notes(plan)))
     _write(report, folder)
     return report
@@ -177,67 +180,62 @@ class Todo:
     seed: int = 0
     max_queries: int | None = None
 
-    def course(self, job: Job) -> Course[Attacked]:
+    def steps(self, job: Job) -> Generator[Request, Any, Attacked]:
         """One attack. The generator depends on the seed, the recipe and the example, so defences meet the same one.
 
         A success against a victim that votes on noise is put to it once more with fresh noise.
         """
         victim, example = self.victims[job.defence], job.example
         rng = rng_for(self.seed, example.id, f"attack/{job.recipe}")
-        result = yield from course_of(job.attack, victim, example.text, example.label or "", rng, self.max_queries)
+        result = yield from attack_steps(job.attack, victim, example.text, example.label or "", rng, self.max_queries)
         confirmed = None
         if result.status == "success" and isinstance(victim, SmoothedVictim):
-            (again,) = yield Question(self.fresh[job.defence], [result.perturbed])
+            (again,) = yield from self.fresh[job.defence].steps([result.perturbed])
             confirmed = again.answer != result.gold
         return Attacked(job.recipe, job.defence, example.id, result, confirmed)
 
 
-def load_victims(config: StudyConfig, defences: Sequence[str], stack: ExitStack) -> dict[str, Victim]:
-    """The model of ``config`` bare and under each method, behind one cache; ``stack`` frees it."""
+def load_victims(
+    config: StudyConfig, defences: Sequence[str], stack: ExitStack
+) -> tuple[dict[str, Victim], Sequence[ModelQueue]]:
+    """The model of ``config`` bare and under each method, behind one cache, and the queues they share; ``stack`` frees
+    them.
+    """
     task = task_of(config)
     methods = {name: _config_of(config, name) for name in defences if name != UNDEFENDED}
     smoothers = {name: smoother_of(changed, task) for name, changed in methods.items()}
-    answers = None if config.cache is False else stack.enter_context(closing(open_cache(config.cache)))
-
-    def cached(model: LanguageModel) -> LanguageModel:
-        if answers is None:
-            return model
-        base_url, identity = str(getattr(model, "base_url", "")), str(getattr(model, "identity", ""))
-        return CachedModel(model, answers, base_url=base_url, identity=identity)
-
     # Of all methods, the one that needs the helper model decides what is loaded.
     asking = [name for name, s in smoothers.items() if "llm" in (s.settings.recovery, s.settings.refine)]
     first = next(iter([*asking, *methods]), None)
-    loaded: Assembly = assemble(methods[first] if first else _config_of(config, config.method), cached)
-    stack.callback(loaded.close)
-    backends = loaded.backends
+    wanted = methods[first] if first else _config_of(config, config.method)
+    resources = open_resources(wanted, stack)
+    shared = resources.backends(wanted, task, resources.loaded)
     victims: dict[str, Victim] = {}
     for name in defences:
         if name == UNDEFENDED:
-            one = len(config.model) == 1 and config.judge is None
-            model = loaded.models[config.model[0]]
-            victims[name] = PromptedVictim(model, task) if one else LabelVictim(backends.classifier)
+            victims[name] = BareVictim(shared)
         else:
-            encoder = load_encoder(smoothers[name].settings.encoder or "minilm")
-            smoother = dataclasses.replace(smoothers[name], answers=loaded.smoother.answers)
-            asked = Backends(backends.classifier, backends.helper, encoder)
-            victims[name] = SmoothedVictim(smoother, asked, config.samples)
-    return victims
+            backends = dataclasses.replace(shared, encoder=resources.encoder(smoothers[name]))
+            smoother = dataclasses.replace(smoothers[name], answers=resources.loaded.answers)
+            victims[name] = SmoothedVictim(smoother, backends, config.samples)
+    return victims, shared.queues
 
 
-def _attack_all(todo: Todo, run: RunWriter, left: Sequence[Job], progress: Progress | None) -> None:
+async def _attack_all(
+    todo: Todo, backends: Backends, run: RunWriter, left: Sequence[Job], progress: Progress | None
+) -> None:
     done = 0
-    for _, group in groupby(left, key=lambda job: (job.recipe, job.defence)):
-        jobs = list(group)
-        width = 1 if getattr(jobs[0].attack, "alone", False) else SIDE_BY_SIDE
-        for job, outcome in side_by_side([(job, todo.course(job)) for job in jobs], width):
-            if isinstance(outcome, Attacked):
-                run.append([_record(job, outcome)])
-            else:
-                run.append([_record(job, None, reason_of(outcome))])
-            done += 1
-            if progress:
-                progress(done, len(left))
+
+    async def record(outcome: Outcome[Job]) -> None:
+        nonlocal done
+        error = None if outcome.error is None else reason_of(outcome.error)
+        run.append([_record(outcome.tag, outcome.result, error)])
+        done += 1
+        if progress:
+            progress(done, len(left))
+
+    executor = Executor(backends, in_flight=SIDE_BY_SIDE)
+    await executor.run((ExecutorJob(job, partial(todo.steps, job)) for job in left), record)
 
 
 def _record(job: Job, attacked: Attacked | None, error: str | None = None) -> Record:

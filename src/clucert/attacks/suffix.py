@@ -13,10 +13,11 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from clucert.attacks.base import Ask, Attack, AttackResult, AttackSteps, Scored, Status
+from clucert.attacks.base import Ask, Attack, AttackResult, AttackSteps, Status
+from clucert.core.words import split
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import Example
-from clucert.words import split
+from clucert.types import Scored
 
 SUFFIX = "suffix"
 COLUMN = "attack"

@@ -10,8 +10,8 @@ import numpy as np
 
 from clucert.attacks.base import AttackResult
 from clucert.attacks.suffix import SUFFIX
+from clucert.core.noise.retention import rng_for
 from clucert.evaluate.metrics import Estimate, bootstrap_mean, proportion
-from clucert.noise import rng_for
 from clucert.render import text_table
 
 LEVEL = 0.95

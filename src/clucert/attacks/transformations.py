@@ -16,8 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
+from clucert.core.words import WordedText
 from clucert.protocols import Lexicon
-from clucert.words import WordedText
 
 HOMOGLYPHS: Mapping[str, str] = {
     "-": "\u02d7",  # modifier letter minus sign

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
-from clucert.attacks.base import Scored
-from clucert.attacks.together import drive_together
-from clucert.bounds import leader
-from clucert.driver import Backends
-from clucert.errors import BadAnswerError
-from clucert.models.prompted import PromptedClassifier
-from clucert.protocols import Classifier, LanguageModel, Task
-from clucert.smoothing import Smoother
-from clucert.tasks.closed import check_labels
-from clucert.types import Answer, Request, Votes
-from clucert.words import split
+from clucert.core.bounds import leader
+from clucert.core.smoothing import Smoother
+from clucert.core.words import split
+from clucert.runtime.computation import Backends
+from clucert.types import Classify, Request, Scored, SideBySide, Votes
+
+Steps = Generator[Request, Any, list[Scored]]
 
 
 @runtime_checkable
@@ -35,64 +31,36 @@ class Victim(Protocol):
         """The closed label set, or None when answers are open."""
         ...
 
-    def score(self, texts: Sequence[str]) -> list[Scored]:
-        """Answer each text, in order."""
+    def steps(self, texts: Sequence[str]) -> Steps:
+        """The answer to each text, in order."""
         ...
 
 
-class ProbabilityVictim:
-    """Any callable that returns a row of label probabilities for each text (``predict_proba`` of a pipeline)."""
+@dataclass(frozen=True, slots=True)
+class BareVictim:
+    """A base classifier: its label probabilities where it gives them, all of the share for its label otherwise.
 
-    def __init__(
-        self, predict: Callable[[list[str]], Sequence[Sequence[float]]], labels: Sequence[str], name: str = "callable"
-    ) -> None:
-        check_labels(labels)
-        self.name, self.labels = name, tuple(map(str, labels))
-        self._predict = predict
-
-    def score(self, texts: Sequence[str]) -> list[Scored]:
-        """The answer is the likeliest label, the first of equals."""
-        rows = [[float(p) for p in row] for row in self._predict(list(texts))]
-        if len(rows) != len(texts) or any(len(row) != len(self.labels) for row in rows):
-            raise BadAnswerError(
-                f"{self.name} must return {len(self.labels)} probabilities for each of {len(texts)} texts"
-            )
-        return [_scored(self.labels, row) for row in rows]
-
-
-class LabelVictim:
-    """A :class:`clucert.protocols.Classifier` that gives labels and nothing else.
-
-    Every word looks equally important to the attacker unless leaving it out flips the answer, and no change but a flip
-    looks like progress: only attacks that change one word can succeed. An attack on bare labels is weak for that
-    reason, not because the victim is robust.
+    On bare labels every word looks equally important to the attacker unless leaving it out flips the answer, and no
+    change but a flip looks like progress: only attacks that change one word can succeed. Such an attack is weak for
+    that reason, not because the victim is robust.
     """
 
-    def __init__(self, classifier: Classifier) -> None:
-        self.name, self.labels = classifier.name, classifier.labels
-        self.numbers_draws = not classifier.deterministic
-        """Whether an answer depends on its place in the call."""
-        self._classifier = classifier
+    backends: Backends
 
-    def score(self, texts: Sequence[str]) -> list[Scored]:
-        """The answer has all of the share."""
-        votes = self._classifier.predict(texts).votes
-        return [Scored(vote, {} if vote is None else {vote: 1.0}) for vote in votes]
+    @property
+    def name(self) -> str:
+        """That of the classifier."""
+        return self.backends.classifier.name if self.backends.classifier else ""
 
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Those of the classifier."""
+        return self.backends.classifier.labels if self.backends.classifier else None
 
-class PromptedVictim:
-    """A task asked of a language model: label probabilities where the model scores labels, bare labels otherwise."""
-
-    def __init__(self, model: LanguageModel, task: Task) -> None:
-        self._classifier = PromptedClassifier(model, task)
-        self.name, self.labels = self._classifier.name, self._classifier.labels
-        self.numbers_draws = task.query("", draw=0) != task.query("", draw=1)
-        """Whether an answer depends on its place in the call."""
-
-    def score(self, texts: Sequence[str]) -> list[Scored]:
-        """The classifier's answers, with the shares behind them."""
-        task, answers, _ = self._classifier.ask(texts)
-        return [_scored_answer(task, answer) for answer in answers]
+    def steps(self, texts: Sequence[str]) -> Steps:
+        """One question about all of them; a classifier that samples numbers the draws of each question anew."""
+        (answers,) = yield SideBySide([partial(_scored, texts)], self.backends)
+        return list(answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +82,28 @@ class SmoothedVictim:
     @property
     def name(self) -> str:
         """The method and the base classifier."""
-        return f"{self.smoother.settings.method}({self.backends.classifier.name})"
+        base = self.backends.classifier
+        return f"{self.smoother.settings.method}({base.name if base else ''})"
 
     @property
     def labels(self) -> tuple[str, ...] | None:
         """The closed label set, or None when answers are open."""
         return self.smoother.labels
 
-    def score(self, texts: Sequence[str]) -> list[Scored]:
+    def steps(self, texts: Sequence[str]) -> Steps:
         """Votes that name no label count in the total, so the shares of labels may sum to less than 1."""
-        return [scored_votes(votes) for votes in self.votes(texts)]
+        votes = yield from self.votes(texts)
+        return [scored_votes(each) for each in votes]
 
-    def votes(self, texts: Sequence[str]) -> list[Votes]:
+    def votes(self, texts: Sequence[str]) -> Generator[Request, Any, list[Votes]]:
         """The votes behind the answers. A text that lost its only word has none."""
-        return drive_together([self._steps(text) for text in texts], self.backends)
+        return list((yield SideBySide([partial(self._votes, text) for text in texts], self.backends)))
 
     def fresh(self, samples: int | None = None) -> SmoothedVictim:
         """The same g with noise that the attacker has not seen, and maybe more votes."""
         return SmoothedVictim(self.smoother, self.backends, samples or self.samples, f"{self.stream}-fresh")
 
-    def _steps(self, text: str) -> Generator[Request, Any, Votes]:
+    def _votes(self, text: str) -> Generator[Request, Any, Votes]:
         if not split(text).words:
             return Votes({})
         digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
@@ -151,25 +121,6 @@ def scored_votes(votes: Votes) -> Scored:
     return Scored(leader(votes), {label: count / votes.kept for label, count in votes.counts.items()})
 
 
-def softmax(scores: Sequence[float]) -> list[float]:
-    """Probabilities of log-scores; −∞ is 0."""
-    top = max(scores)
-    weights = [math.exp(s - top) for s in scores]
-    total = sum(weights)
-    return [w / total for w in weights]
-
-
-def _scored(labels: Sequence[str], row: Sequence[float]) -> Scored:
-    best = max(range(len(row)), key=row.__getitem__)
-    return Scored(labels[best], dict(zip(labels, row, strict=True)))
-
-
-def _scored_answer(task: Task, answer: Answer) -> Scored:
-    vote, scores = task.read(answer), answer.label_logprobs
-    if vote is None:
-        return Scored(None, {})
-    if scores is None or task.labels is None:
-        return Scored(vote, {vote: 1.0})
-    bias = getattr(task, "bias", ()) or (0.0,) * len(scores)
-    shares = softmax([score - b for score, b in zip(scores, bias, strict=True)])
-    return Scored(vote, dict(zip(task.labels, shares, strict=True)))
+def _scored(texts: Sequence[str]) -> Steps:
+    answers: list[Scored] = yield Classify(texts, "predict", scored=True)
+    return answers

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from clucert.certificate import Certificate, Domain
+from clucert.core.certificate import Certificate, Domain
 
 Kind = Literal["published", "proved"]
 Threat = Literal["word", "synonym"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clucert.audit.run import Audit
-from clucert.gap import THREATS
+from clucert.core.explanation import THREATS
 from clucert.render import safe, text_table
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import functools
 import json
@@ -13,22 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clucert.assemble import task_of
 from clucert.audit import FILE, SCHEMA_VERSION
-from clucert.audit.attack import Attempt, Effort, attack_steps
-from clucert.audit.certificates import read_run
+from clucert.audit.antonyms import antonyms
+from clucert.audit.candidates import Arsenal, build_arsenal
 from clucert.audit.claims import Claim, claims_of
-from clucert.audit.search import Arsenal, build_arsenal
-from clucert.certificate import Certificate
+from clucert.audit.steps import Attempt, Effort, attack_steps
+from clucert.build import task_of
+from clucert.core.certificate import Certificate
+from clucert.core.smoothing import Smoother
+from clucert.core.threats import word_pools
+from clucert.core.words import WordedText, split
 from clucert.errors import InputError
 from clucert.evaluate.metrics import Estimate, proportion
-from clucert.evaluate.scheduler import Job, Outcome, Scheduler
-from clucert.evaluate.workshop import inputs_in_flight, open_workshop
-from clucert.lexicon.antonyms import antonyms
-from clucert.smoothing import Smoother
-from clucert.threats import word_pools
+from clucert.evaluate.read_certificates import read_run
+from clucert.runtime import event_loop
+from clucert.runtime.executor import Executor, Job, Outcome
+from clucert.runtime.resources import inputs_in_flight, open_resources
 from clucert.types import Usage
-from clucert.words import WordedText, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +92,16 @@ def audit(
     if not certificates:
         raise InputError(f"{run_dir} holds no certificate yet: run  clucert evaluate --run-dir {run_dir}  first")
     with ExitStack() as stack:
-        workshop = open_workshop(config, stack)
+        resources = open_resources(config, stack)
         task = task_of(config)
-        smoother = workshop.smoother(config, task)
-        crew = workshop.crew(config, task, smoother)
+        smoother = resources.smoother(config, task)
+        backends = resources.backends(config, task, smoother)
         result = Audit(str(run_dir), config.alpha, effort or Effort())
         result.certified = sum(c.prediction is not None for c in certificates.values())
         jobs = list(_jobs(certificates, smoother, result.effort))
-        scheduler = Scheduler(crew, in_flight=max(4, inputs_in_flight(config, crew)))
-        asyncio.run(scheduler.run(jobs, _collector(result, len(jobs), progress)))
-        result.spent = workshop.budget.spent
+        executor = Executor(backends, in_flight=max(4, inputs_in_flight(config, backends)))
+        event_loop.run(executor.run(jobs, _collector(result, len(jobs), progress)))
+        result.spent = resources.budget.spent
     result.attempts.sort(key=lambda pair: (pair[0].id, pair[0].claim.kind, pair[0].claim.threat))
     return result
 

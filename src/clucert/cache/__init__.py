@@ -4,16 +4,13 @@ from clucert.cache.base import AnswerCache, CacheEntry, CacheStats
 from clucert.cache.files import cache_stats, clear_cache, default_cache_path, export_cache, open_cache
 from clucert.cache.keys import answer_key
 from clucert.cache.location import CacheUrl
-from clucert.cache.model import AnswersEach, CachedModel
 from clucert.redact import clean_base_url
 
 __all__ = [
     "AnswerCache",
-    "AnswersEach",
     "CacheEntry",
     "CacheStats",
     "CacheUrl",
-    "CachedModel",
     "answer_key",
     "cache_stats",
     "clean_base_url",

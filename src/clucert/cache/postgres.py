@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from clucert.cache.base import CacheEntry, CacheStats, decode_answer, encode_answer
 from clucert.cache.location import CacheUrl
 from clucert.cache.outbox import Outbox
-from clucert.closing import Closing
+from clucert.context_manager import ContextManager
 from clucert.errors import CacheError, MissingExtraError
 from clucert.types import Answer
 
@@ -78,7 +78,7 @@ _EXPORT = (
 )
 
 
-class PostgresCache(Closing):
+class PostgresCache(ContextManager):
     """Answers in a PostgreSQL database, shared by threads, processes and machines.
 
     One statement a batch. Two processes that ask the same question at the same moment both ask it; the first answer

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from clucert.cache.base import CacheEntry, CacheStats, decode_answer, encode_answer
-from clucert.closing import Closing
+from clucert.context_manager import ContextManager
 from clucert.errors import CacheError
 from clucert.types import Answer
 
@@ -45,7 +45,7 @@ _NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLIT
 _LOOKUP_CHUNK = 500  # below the 999 variables that the oldest supported SQLite allows
 
 
-class SqliteCache(Closing):
+class SqliteCache(ContextManager):
     """Answers in one SQLite file (write-ahead log), shared by threads and processes.
 
     One transaction a batch. A process that is killed loses nothing that ``put_many`` returned from; a power cut may

@@ -97,7 +97,7 @@ def _attack_certificates(
 ) -> None:
     """A table: how far the attacks go in what the run has proved."""
     from clucert.attacks.against import FILE, attack_run
-    from clucert.attacks.certified import Match
+    from clucert.attacks.certificates import Match
     from clucert.errors import UsageError
 
     limit, samples = flags.pop("limit", None), flags.pop("samples", None)

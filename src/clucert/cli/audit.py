@@ -36,9 +36,9 @@ def audit(
     Random changes, synonyms, antonyms, label words and words of the other answers, at the positions the votes depend on
     most. A break is called only on fresh samples. The proved radius should show none; the published one may.
     """
-    from clucert.audit.attack import Effort
     from clucert.audit.run import audit as attack_run
     from clucert.audit.run import save
+    from clucert.audit.steps import Effort
     from clucert.cli.progress import audit_bar
 
     overrides = {"cache": cache, "base_url": base_url}

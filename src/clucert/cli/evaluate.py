@@ -112,7 +112,7 @@ def evaluate(
 
 
 def _dry_run(config: StudyConfig, as_json: bool) -> None:
-    from clucert.evaluate.dryrun import dry_run
+    from clucert.evaluate.dry_run import dry_run
     from clucert.render import rows_table
 
     estimate = dry_run(config)
@@ -168,7 +168,7 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
 
 def _show_unparsed(run_dir: Path, limit: int) -> None:
     """Print ``limit`` answers that were no votes, of all inputs, on standard error."""
-    from clucert.evaluate.runs import read_records
+    from clucert.evaluate.run_directory import read_records
     from clucert.models.legible import distinct, shown
     from clucert.types import Unread
 

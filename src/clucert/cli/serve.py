@@ -117,7 +117,7 @@ def serve(upstream: str, model: str, **flags: Any) -> None:
 
 def _run(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> None:
     from clucert.guard.model import guard_config
-    from clucert.guard.reply import Policy
+    from clucert.guard.result import Policy
     from clucert.refusals import PhraseDetector
     from clucert.refusals.phrases import read_phrases
     from clucert.serve.options import GuardOptions, ServeOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from clucert.bounds import lower_bound, upper_bound
+from clucert.core.bounds import lower_bound, upper_bound
 from clucert.errors import InputError
 
 _GRID = 10**6

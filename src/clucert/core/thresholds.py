@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import comb
 
-from clucert.bounds import Number
+from clucert.core.bounds import Number
 from clucert.errors import InputError
 
 

@@ -1,6 +1,6 @@
 """Where the inputs of a study are worked on: in this process or on a cluster. A study does not know which.
 
-Whatever the engine, an input is one sans-I/O computation that a :class:`clucert.evaluate.scheduler.Scheduler` runs; an
+Whatever the engine, an input is one sans-I/O computation that a :class:`clucert.runtime.executor.Executor` runs; an
 engine decides in which process. The driver alone writes records.
 """
 
@@ -12,17 +12,17 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from clucert.errors import UsageError
-from clucert.evaluate.scheduler import Activity, Job, Outcome, Scheduler
-from clucert.evaluate.workshop import Workshop, inputs_in_flight, open_workshop
 from clucert.registry import Registry
+from clucert.runtime.executor import Activity, Executor, Job, Outcome
+from clucert.runtime.resources import Resources, inputs_in_flight, open_resources
 from clucert.types import Usage
 
 if TYPE_CHECKING:
+    from clucert.core.smoothing import Smoother
     from clucert.errors import BudgetExceededError
     from clucert.evaluate.data import Example
     from clucert.evaluate.plan import Plan
     from clucert.evaluate.runconfig import StudyConfig
-    from clucert.smoothing import Smoother
 
 Done = Callable[[Outcome["Example"]], Awaitable[None]]
 """Awaited with each outcome as it comes, in no particular order."""
@@ -71,7 +71,7 @@ class Runner(Protocol):
         ...
 
     async def run(self, examples: Sequence[Example], done: Done) -> None:
-        """Certify ``examples``; errors, cancelling and a spent budget are as in :meth:`Scheduler.run`."""
+        """Certify ``examples``; errors, cancelling and a spent budget are as in :meth:`Executor.run`."""
         ...
 
 
@@ -104,38 +104,40 @@ def open_local(config: StudyConfig, stack: ExitStack) -> Engine:
     for name in ("ray_address", "workers", "worker_cpus", "worker_gpus"):
         if getattr(config, name) is not None:
             raise UsageError(f"--{name.replace('_', '-')} is for --engine ray")
-    return LocalEngine(open_workshop(config, stack))
+    return LocalEngine(open_resources(config, stack))
 
 
 class LocalEngine:
-    """One scheduler in this process."""
+    """One executor in this process."""
 
     notes: Sequence[str] = ()
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._workshop = workshop
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
 
     @property
     def meter(self) -> Meter:
         """The budget."""
-        return self._workshop.budget
+        return self._resources.budget
 
     def runner(self, plan: Plan) -> Runner:
-        """A scheduler with lanes of its own."""
-        smoother = self._workshop.smoother(plan.config, plan.task)
-        crew = self._workshop.crew(plan.config, plan.task, smoother, plan.run_dir)
-        return _LocalRunner(Scheduler(crew, in_flight=inputs_in_flight(plan.config, crew)), smoother)
+        """A executor with queues of its own."""
+        smoother = self._resources.smoother(plan.config, plan.task)
+        backends = self._resources.backends(
+            plan.config, plan.task, smoother, batches=plan.run_dir if plan.config.batch else None
+        )
+        return _LocalRunner(Executor(backends, in_flight=inputs_in_flight(plan.config, backends)), smoother)
 
 
 class _LocalRunner:
-    def __init__(self, scheduler: Scheduler, smoother: Smoother) -> None:
-        self._scheduler, self._smoother = scheduler, smoother
-        self.activity = scheduler.activity
-        models = [lane.model for lane in scheduler.crew.lanes]
+    def __init__(self, executor: Executor, smoother: Smoother) -> None:
+        self._executor, self._smoother = executor, smoother
+        self.activity = executor.activity
+        models = [queue.model for queue in executor.backends.queues]
         self.whose = {model.name: model.whose for model in models if hasattr(model, "whose")}
         """Who answers behind each server."""
-        self.drain = scheduler.drain
+        self.drain = executor.drain
 
     async def run(self, examples: Sequence[Example], done: Done) -> None:
         jobs = (Job(e, functools.partial(self._smoother.steps, e.text, e.id)) for e in examples)
-        await self._scheduler.run(jobs, done)
+        await self._executor.run(jobs, done)

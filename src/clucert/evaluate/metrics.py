@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.bounds import lower_bound, upper_bound
+from clucert.core.bounds import lower_bound, upper_bound
 from clucert.errors import InputError, UsageError
 
 Band = Literal["dkw", "bonferroni"]

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-from clucert.assemble import method_of, task_of
+from clucert.build import method_of, task_of
 from clucert.cache.location import redact_argument
 from clucert.errors import UsageError
 from clucert.evaluate.data import Dataset, file_digest, load_examples
+from clucert.evaluate.run_directory import Data, Manifest, Session, input_digest, now
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.runs import Data, Manifest, Session, input_digest, now
 from clucert.methods import Method
 from clucert.protocols import Task
 from clucert.redact import clean_base_url

@@ -1,4 +1,4 @@
-"""From the outcomes of a scheduler to the records of a run, in small groups that are on the disk when they are told."""
+"""From the outcomes of a executor to the records of a run, in small groups that are on the disk when they are told."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from clucert import document
+from clucert import certificate_json as document
 from clucert.cache.authors import Whose
 from clucert.errors import CluCertError
 from clucert.evaluate.data import Example
-from clucert.evaluate.runs import Record, RunWriter, input_digest
-from clucert.evaluate.scheduler import Outcome
+from clucert.evaluate.run_directory import Record, RunWriter, input_digest
 from clucert.redact import redact
+from clucert.runtime.executor import Outcome
 
 
 class Recorder:

@@ -6,22 +6,14 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from clucert.config import Config
+from clucert.config import Config, Text
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import DataSource
-
-
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-Text = Annotated[str, BeforeValidator(_as_text)]
-"""A string that YAML may have read as a number, such as a mask rate or a price."""
 
 
 class StudyConfig(Config):
@@ -63,12 +55,6 @@ class StudyConfig(Config):
     worker_env: list[str] = Field(default_factory=list)
     """Names of further environment variables that the workers' models read."""
     fail_fast: bool = False
-    max_requests: int | None = Field(default=None, ge=0)
-    max_tokens: int | None = Field(default=None, ge=0)
-    max_cost: float | None = Field(default=None, ge=0)
-    price_input: Text | None = None
-    price_output: Text | None = None
-    price_cached: Text | None = None
 
     # What the result is held to.
     fail_under: list[str] = Field(default_factory=list)
@@ -95,15 +81,6 @@ class StudyConfig(Config):
             seed=self.seed,
             skip_malformed=self.skip_malformed,
         )
-
-    @property
-    def prices(self) -> dict[str, str | None]:
-        """The user's own prices, as :func:`clucert.evaluate.prices.find_price` takes them."""
-        return {
-            "price_input": self.price_input,
-            "price_output": self.price_output,
-            "price_cached": self.price_cached,
-        }
 
 
 def load_config(path: Path | None, flags: Mapping[str, Any]) -> StudyConfig:

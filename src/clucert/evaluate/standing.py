@@ -13,7 +13,7 @@ from statistics import fmean, median
 
 import numpy as np
 
-from clucert.certificate import Certificate
+from clucert.core.certificate import Certificate
 from clucert.evaluate.gold import written_map
 from clucert.evaluate.metrics import Outcome
 

@@ -11,15 +11,15 @@ from typing import Literal
 
 from clucert.cache.authors import Whose
 from clucert.errors import CluCertError
-from clucert.evaluate import loops
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, open_engine
 from clucert.evaluate.gold import written_map
-from clucert.evaluate.interrupts import two_step_interrupt
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.recorder import Recorder, reason_of
+from clucert.evaluate.run_directory import RunWriter, open_run
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.runs import RunWriter, open_run
+from clucert.runtime import event_loop as loops
+from clucert.runtime.interrupts import two_step_interrupt
 from clucert.types import Usage
 
 TICK = 0.25

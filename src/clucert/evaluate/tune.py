@@ -17,14 +17,14 @@ from typing import Any, Literal
 
 import yaml
 
-from clucert.certificate import Certificate
-from clucert.document import read
+from clucert.certificate_json import read
+from clucert.core.certificate import Certificate
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.engine import Engine, open_engine
 from clucert.evaluate.metrics import Outcome, r_avg
 from clucert.evaluate.plan import Plan, make_plan
+from clucert.evaluate.run_directory import Record, open_run
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.runs import Record, open_run
 from clucert.evaluate.standing import standing_of
 from clucert.evaluate.study import RunSummary, Snapshot, data_notes, left_to_do, run_inputs, summary_of
 from clucert.methods import Method

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from clucert.guard.conversation import Turn
 from clucert.guard.model import SmoothedModel, open_guard
-from clucert.guard.reply import Guarded, Policy
-from clucert.guard.turn import Turn
+from clucert.guard.result import Guarded, Policy
 
 __all__ = ["Guarded", "Policy", "SmoothedModel", "Turn", "open_guard"]

@@ -7,23 +7,26 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clucert.closing import Closing
 from clucert.config import Config
-from clucert.driver import Backends, Progress, drive
+from clucert.context_manager import ContextManager
+from clucert.core.noise.retention import keyed_seed
+from clucert.core.smoothing import Smoother
 from clucert.errors import UsageError
-from clucert.guard.asking import Heard, RefusalClassifier
-from clucert.guard.reply import Guarded, Policy, chosen
-from clucert.guard.turn import MAX_SEED, GuardTask, Turn
-from clucert.noise import keyed_seed
+from clucert.guard.classifier import Heard, RefusalClassifier
+from clucert.guard.conversation import MAX_SEED, GuardTask, Turn
+from clucert.guard.result import Guarded, Policy, chosen
 from clucert.protocols import Encoder, LanguageModel
-from clucert.refusals import JudgeDetector, PhraseDetector, RefusalDetector
-from clucert.smoothing import Smoother
+from clucert.refusals import PhraseDetector, RefusalDetector
+from clucert.runtime.blocking import BlockingExecutor
+from clucert.runtime.classifiers import Judge
+from clucert.runtime.computation import Backends, Computation, Progress
+from clucert.runtime.executor import Executor
+from clucert.runtime.judge import JudgeDetector
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.resources import Resources, open_resources
 from clucert.types import Answer, Answers, Message, Query
-
-if TYPE_CHECKING:
-    from clucert.assemble import Assembly
 
 DEFAULTS: dict[str, Any] = {"method": "clucert-no-refine", "samples": 10, "certify_samples": 40, "cache": False}
 """What a guard does unless told otherwise: each answer costs N + N′ calls, and prompts are nobody's to keep."""
@@ -83,7 +86,43 @@ class Defence:
         return smoother
 
 
-class SmoothedModel(Closing):
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Answers prompts on an event loop, many at a time, through an executor whose queues have been started."""
+
+    defence: Defence
+    model: ModelQueue
+    helper: ModelQueue | None = None
+    judge: Judge | None = None
+    """Comes before the detector of ``defence``."""
+    encoder: Encoder | None = None
+
+    async def respond(
+        self, executor: Executor, query: Query, key: NoiseKey, progress: Progress | None = None
+    ) -> Guarded:
+        """Answer the last user turn of ``query`` under the noise that ``key`` gives its messages.
+
+        Raises :class:`clucert.errors.InputError` for a prompt without words or with too many, and
+        :class:`clucert.errors.ModelError` when the model does not answer: a lost vote is never guessed.
+        """
+        turn, smoother = self.defence.prepare(query, key)
+        heard = Heard()
+        backends = Backends(
+            classifier=RefusalClassifier(self.model, self.defence.task(turn), heard, self.judge),
+            helper=self.helper or self.model,
+            encoder=self.encoder,
+        )
+        computation = Computation(lambda: smoother.steps(turn.text), progress)
+        certified = await executor.compute(computation, backends)
+        answer, source = chosen(certified.certificate, heard, self.defence.policy)
+        if answer is None:
+            asked = await self.model.ask([self.model.key(turn.asked(turn.text, 0))])
+            answer = asked.answers[0]
+            computation.cost.classify += asked.usage
+        return Guarded(answer, source, certified.certificate, certified.samples, computation.cost)
+
+
+class SmoothedModel(ContextManager):
     """A guard around ``model``, which is a :class:`clucert.protocols.LanguageModel` itself.
 
     **What it does.** ``respond`` draws N noised prompts, has the model answer each, and lets the detector say which
@@ -110,9 +149,15 @@ class SmoothedModel(Closing):
         self.model, self.defence = model, defence
         self.name = f"{defence.smoother.settings.method}({model.name})"
         self.deterministic = model.deterministic
-        self._encoder, self._helper = encoder, helper or model
         self._close = close or model.close
         self._key = NoiseKey(seed)
+        detector = defence.detector
+        judging = ModelQueue(detector.model) if isinstance(detector, JudgeDetector) else None
+        helping = ModelQueue(helper) if helper is not None and helper is not model else None
+        asking = ModelQueue(model)
+        judge = Judge(judging) if judging else None
+        self._asks = (asking, helping, judge, encoder)
+        self._executor = BlockingExecutor(Backends(queues=[q for q in (asking, helping, judging) if q]))
 
     def respond(
         self, prompt: str | Query, *, max_tokens: int = 256, temperature: float = 0.0, progress: Progress | None = None
@@ -126,16 +171,10 @@ class SmoothedModel(Closing):
         """
         if isinstance(prompt, str):
             prompt = Query((Message("user", prompt),), max_tokens=max_tokens, temperature=temperature)
-        turn, smoother = self.defence.prepare(prompt, self._key)
-        heard = Heard()
-        task = self.defence.task(turn)
-        backends = Backends(RefusalClassifier(self.model, task, heard), self._helper, self._encoder)
-        certified, cost = drive(smoother.steps(turn.text), backends, progress)
-        answer, source = chosen(certified.certificate, heard, self.defence.policy)
-        if answer is None:
-            answer = self.model.answer([turn.query])[0]
-            cost.classify += answer.usage
-        return Guarded(answer, source, certified.certificate, certified.samples, cost)
+        query = prompt
+        return self._executor.call(
+            lambda executor: Guard(self.defence, *self._asks).respond(executor, query, self._key, progress)
+        )
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """The guarded answer to each query, in order; ``usage`` is what all the calls behind it cost."""
@@ -144,6 +183,7 @@ class SmoothedModel(Closing):
 
     def close(self) -> None:
         """Free the models; calling it twice is harmless."""
+        self._executor.close()
         self._close()
 
 
@@ -170,25 +210,23 @@ def open_guard(
     """
     config = guard_config(**options)
     with ExitStack() as stack:
-        assembly, defence = assemble_guard(config, stack, detector or PhraseDetector(), policy or Policy())
-        backends = assembly.backends
-        model = assembly.models[config.model[0]]
-        close = stack.pop_all().close
+        resources, defence = load_guard(config, stack, detector or PhraseDetector(), policy or Policy())
+        names = (config.model[0], config.helper_model or config.model[0])
+        model, helper = (resources.models.get(name, resources.models[config.model[0]]) for name in names)
+        encoder = resources.encoder(defence.smoother)
         seed = config.seed if config.seeded else None
-        return SmoothedModel(model, defence, encoder=backends.encoder, helper=backends.helper, close=close, seed=seed)
+        return SmoothedModel(model, defence, encoder=encoder, helper=helper, close=stack.pop_all().close, seed=seed)
     raise AssertionError("unreachable")
 
 
-def assemble_guard(
+def load_guard(
     config: Config, stack: ExitStack, detector: RefusalDetector, policy: Policy
-) -> tuple[Assembly, Defence]:
+) -> tuple[Resources, Defence]:
     """The models that ``config`` names, and the defence around them; ``stack`` frees them. A judge comes first."""
-    from clucert.api import loaded
-
-    assembly = loaded(config, stack, task=GuardTask(BLANK, detector))
+    resources = open_resources(config, stack, GuardTask(BLANK, detector))
     if config.judge is not None:
-        detector = JudgeDetector(assembly.models[config.judge])
-    return assembly, Defence(assembly.smoother, detector, policy)
+        detector = JudgeDetector(resources.models[config.judge])
+    return resources, Defence(resources.loaded, detector, policy)
 
 
 BLANK = Turn.of(Query((Message("user", ""),)))

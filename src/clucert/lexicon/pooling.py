@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
-from clucert.words import WordedText
+from clucert.core.words import WordedText
 
 Case = Literal["lower", "title", "upper"]
 

@@ -7,9 +7,9 @@
     !bank<TAB>lender                 these take the place of the packaged candidates of "bank"
     !apple                           "apple" is never replaced
 
-Every field is one word as :func:`clucert.words.is_word` understands it. Case does not matter: it follows the word in
-the text. The file is UTF-8, with or without a byte order mark; any line ends. A word has one line at most. Nothing is
-symmetric: give ``picture`` a line of its own if it may become ``film``.
+Every field is one word as :func:`clucert.core.words.is_word` understands it. Case does not matter: it follows the
+word in the text. The file is UTF-8, with or without a byte order mark; any line ends. A word has one line at most.
+Nothing is symmetric: give ``picture`` a line of its own if it may become ``film``.
 
 With ``classes`` a line is a *class*: all its words leave the classes that they were in and form one of their own,
 ``!`` or not. A word that stands on two lines is an error there, as two classes cannot share a word.
@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clucert.core.words import is_word
 from clucert.errors import InputError
 from clucert.lexicon.pooling import Case, ClosedLexicon, PooledLexicon
-from clucert.words import is_word
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from clucert.characters import parse_q
+from clucert.core.noise.characters import parse_q
+from clucert.core.noise.retention import parse_mask_rate
 from clucert.errors import InputError, UnknownNameError
-from clucert.noise import parse_mask_rate
 
 
 class Method(BaseModel):

@@ -43,7 +43,7 @@ class _Asked:
 
 
 class BatchedModel:
-    """``model`` through its provider's batch API; a :class:`clucert.evaluate.lanes.GatheringModel`.
+    """``model`` through its provider's batch API; a :class:`clucert.runtime.model_queue.GatheringModel`.
 
     The first request of a run that begins a batch is asked in the ordinary way: a wrong key, a wrong name or a field
     that the server refuses shows now and not tomorrow. Requests that failed for a passing reason, and those of a batch

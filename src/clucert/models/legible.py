@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from clucert.errors import UnreadableError
-from clucert.types import Answer, Unread, Vote
+from clucert.types import KEPT, Answer, Unread, Vote
 
 FIRST = 20
 """Answers that a run is judged by."""
-KEPT = 20
-"""Different unread answers that are kept as examples, of one text."""
 LENGTH = 500
 """Characters of an example."""
 SHOWN, SHOWN_LENGTH = 2, 80

@@ -26,9 +26,9 @@ from clucert.errors import (
     ModelTimeoutError,
     ModelUnavailableError,
 )
-from clucert.models.endpoint import Endpoint, local_endpoint, openai_endpoint
-from clucert.models.keepalive import KeepAlive, Reply, behind_proxy
-from clucert.models.wire import Dialect, answer_in, answer_of, request_of, without_refused
+from clucert.models.chat_api import Dialect, answer_in, answer_of, request_of, without_refused
+from clucert.models.http_pool import KeepAlive, Reply, behind_proxy
+from clucert.models.server_address import Endpoint, local_endpoint, openai_endpoint
 from clucert.types import Answer, Query
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class OpenAIModel:
     """A model behind an OpenAI-compatible chat endpoint, as a :class:`clucert.protocols.LanguageModel`.
 
     ``deterministic`` only where ``options`` say so and the temperature is 0: servers are not bound to repeat themselves
-    even then, so votes are shared on trial at most (:mod:`clucert.repeats`).
+    even then, so votes are shared on trial at most (:mod:`clucert.core.repeats`).
 
     Requests run on an event loop in a thread of the model's own, ``max_connections`` at a time, so it can be called
     from any thread and from a notebook. Nothing shown or raised holds the key.

@@ -1,15 +1,13 @@
-"""Refusals by meaning: a language model is asked whether an answer declines the request."""
+"""The question that a judge model is asked: did this answer decline the request?"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 
-from clucert.models.prompted import PromptedClassifier
-from clucert.protocols import LanguageModel
 from clucert.refusals.base import COMPLIED, LABELS, REFUSED, RefusalLabel
-from clucert.tasks.closed import ClosedTask, Shot
-from clucert.types import Usage, Vote
+from clucert.tasks.classification import ClosedTask, Shot
+from clucert.types import Vote
 
 JUDGED = 1_500
 """Characters of the prompt, and of the answer, that the judge is shown."""
@@ -41,39 +39,6 @@ JUDGE = ClosedTask(
     content_free=(judged_text("N/A", "N/A"),),
 )
 """The judge's question. Its answer is read strictly: one of the two labels, or no label at all."""
-
-
-class JudgeDetector:
-    """Asks ``model`` whether an answer refuses; a verdict that names neither label, or both, is None.
-
-    An empty answer is ``refused`` without a call, as for :class:`clucert.refusals.PhraseDetector`. Equal exchanges are
-    asked about once when the model is deterministic. A judge is a classifier with errors of its own: a certificate
-    over its labels is about model and judge together.
-    """
-
-    def __init__(self, model: LanguageModel) -> None:
-        self.name = f"judge:{model.name}"
-        self.deterministic = model.deterministic
-        self._classifier = PromptedClassifier(model, JUDGE)
-
-    def label(self, answer: str, prompt: str = "") -> RefusalLabel | None:
-        """``refused``, ``complied``, or None for a verdict that names no label. Raises what the model raises."""
-        return self.labels([answer], [prompt])[0]
-
-    def labels(self, answers: Sequence[str], prompts: Sequence[str]) -> list[RefusalLabel | None]:
-        """The label of each answer to the prompt at the same place."""
-        return self.judge(answers, prompts)[0]
-
-    def judge(
-        self, answers: Sequence[str], prompts: Sequence[str], first_draw: int = 0
-    ) -> tuple[list[RefusalLabel | None], Usage]:
-        """The labels, and what they cost; ``first_draw`` numbers the verdicts of a judge that samples."""
-        shown = exchanges(answers, prompts)
-        if not shown:
-            return [REFUSED] * len(answers), Usage()
-        task, said, usage = self._classifier.ask(list(shown.values()), first_draw=first_draw)
-        votes = dict(zip(shown, map(task.read, said), strict=True))
-        return verdicts(len(answers), votes), usage
 
 
 def exchanges(answers: Sequence[str], prompts: Sequence[str]) -> dict[int, str]:

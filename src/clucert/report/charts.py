@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from clucert.report.figures import duration
+from clucert.report.format import duration
 from clucert.report.markup import text
 from clucert.report.summary import Bin, Point
 from clucert.types import Work

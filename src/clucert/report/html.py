@@ -13,7 +13,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from clucert.report import attacked, charts, figures, opening, sections
+from clucert.report import audit_section as attacked
+from clucert.report import charts, sections
+from clucert.report import format as figures
+from clucert.report import header as opening
 from clucert.report.markup import environment, packaged
 from clucert.report.outcome import MEANING
 from clucert.report.payload import embed, payload

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from clucert.certificate import Certificate
-from clucert.channel import Sample
-from clucert.gap import radius_words
-from clucert.radius import Radius
+from clucert.core.certificate import Certificate
+from clucert.core.channel import Sample
+from clucert.core.explanation import radius_words
+from clucert.core.radius import Radius
+from clucert.core.words import split
 from clucert.report.outcome import state_of
 from clucert.report.runs import Input, Kind, Run
-from clucert.words import split
 
 Json = dict[str, Any]
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from clucert.certificate import Certificate
-from clucert.document import read
-from clucert.driver import Cost
+from clucert.audit.result import Audited, read_audit
+from clucert.certificate_json import read
+from clucert.core.certificate import Certificate
+from clucert.core.radius import Radius
+from clucert.core.smoothing import Certified
 from clucert.errors import InputError
-from clucert.evaluate.runs import RECORDS, Manifest, Record, by_id, read_manifest, read_records
-from clucert.radius import Radius
-from clucert.report.audited import Audited, read_audit
-from clucert.smoothing import Certified
-from clucert.types import Usage
+from clucert.evaluate.run_directory import RECORDS, Manifest, Record, by_id, read_manifest, read_records
+from clucert.types import Cost, Usage
 
 Kind = Literal["published", "word", "synonym"]
 """Which radius: the published one, or the one proved for a threat model."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from xml.etree.ElementTree import Element
 
+from clucert.core.explanation import FIXED, gap
 from clucert.evaluate.gold import written_map
-from clucert.gap import FIXED, gap
 from clucert.report import charts
-from clucert.report.figures import Cell, decimal, duration, money, percent, span
+from clucert.report.format import Cell, decimal, duration, money, percent, span
 from clucert.report.runs import KINDS, Kind
 from clucert.report.summary import SHOWN_DELTAS, STAGES, Point, Summary, refined_note
 

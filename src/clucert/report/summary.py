@@ -10,13 +10,13 @@ from typing import get_args
 
 import numpy as np
 
-from clucert.certificate import ASSUMPTIONS, Settings
+from clucert.core.certificate import ASSUMPTIONS, Settings
 from clucert.errors import UsageError
 from clucert.evaluate.metrics import Estimate, Outcome, certified_accuracy, certified_curve, radii, summarise
 from clucert.evaluate.metrics import Summary as Metrics
-from clucert.evaluate.prices import find_price
 from clucert.evaluate.standing import Standing, standing_of
 from clucert.report.runs import KINDS, Input, Kind, Run, load_runs
+from clucert.runtime.prices import find_price
 from clucert.types import Usage, Work
 
 STAGES: tuple[Work, ...] = get_args(Work)

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from clucert.certificate import Certificate
-from clucert.driver import Cost
+from clucert.core.certificate import Certificate
 from clucert.errors import MissingExtraError, UsageError
 from clucert.evaluate.gold import written_map
 from clucert.report.markup import text
@@ -19,6 +18,7 @@ from clucert.report.outcome import state_of
 from clucert.report.payload import PROVED
 from clucert.report.runs import KINDS, Input, Run
 from clucert.report.summary import SHOWN_DELTAS, STAGES, Summary
+from clucert.types import Cost
 
 Cell = str | int | float | None
 Rows = Sequence[Mapping[str, Cell]]

@@ -22,11 +22,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from clucert.errors import CluCertError, ModelStatusError
-from clucert.guard.reply import Guarded
-from clucert.serve import wire
+from clucert.guard.result import Guarded
+from clucert.serve import schemas as wire
+from clucert.serve.admission import Gate
 from clucert.serve.engine import Engine
-from clucert.serve.faults import Fault, fault_of, invalid, late
-from clucert.serve.gate import Gate
+from clucert.serve.http_errors import Fault, fault_of, invalid, late
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import ServeOptions
 

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 
 from clucert.config import Config
 from clucert.errors import ModelError
-from clucert.evaluate.conductor import Conductor, Course, Crew
-from clucert.evaluate.lanes import AsyncModel, Lane, LaneOptions
-from clucert.evaluate.voters import Judge
-from clucert.guard.asking import Heard, RefusalVoter
-from clucert.guard.model import NoiseKey, assemble_guard
-from clucert.guard.reply import Guarded, chosen
+from clucert.guard.model import Guard, NoiseKey, load_guard
+from clucert.guard.result import Guarded
 from clucert.protocols import LanguageModel
+from clucert.runtime.classifiers import Judge
+from clucert.runtime.computation import Backends
+from clucert.runtime.executor import Executor
+from clucert.runtime.model_queue import AsyncModel, ModelQueue, QueueOptions
 from clucert.serve.metrics import MeteredModel, Metrics
 from clucert.serve.options import GuardOptions
 from clucert.types import Query
@@ -32,27 +32,27 @@ class Engine:
     """
 
     def __init__(self, config: Config, options: GuardOptions, metrics: Metrics, stack: ExitStack) -> None:
-        assembly, self._defence = assemble_guard(config, stack, options.detector, options.policy)
+        resources, self._defence = load_guard(config, stack, options.detector, options.policy)
         self._config, self._metrics = config, metrics
-        self._models = assembly.models
-        self._encoder = assembly.backends.encoder
+        self._models = resources.models
+        self._encoder = resources.encoder(self._defence.smoother)
         self._key = NoiseKey(options.seed)
         self._checked = (-READY_SECONDS, False)
         self._checking = asyncio.Lock()
 
     async def start(self) -> None:
-        """Open the lanes to the models."""
-        self._conductor = Conductor()
-        self._lanes = {name: self._lane(model) for name, model in self._models.items()}
-        for lane in self._lanes.values():
-            lane.start()
-        self._judge = Judge(self._lanes[self._config.judge]) if self._config.judge else None
+        """Open the queues to the models."""
+        queues = {name: self._queue(model) for name, model in self._models.items()}
+        self._asking = queues[self._config.model[0]]
+        judge = Judge(queues[self._config.judge]) if self._config.judge else None
+        helper = queues.get(self._config.helper_model or "")
+        self._guard = Guard(self._defence, self._asking, helper, judge, self._encoder)
+        self._executor = Executor(Backends(queues=list(queues.values())))
+        await self._executor.start()
 
     async def stop(self) -> None:
         """Close them; calls in flight, which nobody waits for any more, are given up."""
-        for lane in self._lanes.values():
-            await lane.stop(now=True)
-        self._conductor.close()
+        await self._executor.stop(now=True)
 
     async def respond(self, query: Query) -> Guarded:
         """Answer the last user turn of ``query``, whose seed is the client's or None.
@@ -60,22 +60,7 @@ class Engine:
         Cancelling it hangs up on the upstream wherever nobody else waits for the same. Raises like
         :meth:`clucert.guard.SmoothedModel.respond`.
         """
-        turn, smoother = self._defence.prepare(query, self._key)
-        heard = Heard()
-        lane = self._lanes[self._config.model[0]]
-        crew = Crew(
-            voter=RefusalVoter(lane, self._defence.task(turn), heard, self._judge),
-            helper=self._lanes.get(self._config.helper_model or "", lane),
-            encoder=self._encoder,
-        )
-        course = Course(lambda: smoother.steps(turn.text))
-        certified = await self._conductor.run(course, crew)
-        answer, source = chosen(certified.certificate, heard, self._defence.policy)
-        if answer is None:
-            asked = await lane.ask([lane.key(turn.asked(turn.text, 0))])
-            answer = asked.answers[0]
-            course.cost.classify += asked.usage
-        return Guarded(answer, source, certified.certificate, certified.samples, course.cost)
+        return await self._guard.respond(self._executor, query, self._key)
 
     async def ready(self) -> bool:
         """Whether the upstream answers, asked anew every ``READY_SECONDS``."""
@@ -95,8 +80,8 @@ class Engine:
             return False
         return True
 
-    def _lane(self, model: LanguageModel) -> Lane:
+    def _queue(self, model: LanguageModel) -> ModelQueue:
         counted = MeteredModel(model, self._metrics) if isinstance(model, AsyncModel) else model
         base_url = str(getattr(model, "base_url", ""))
-        options = LaneOptions(connections=self._config.max_connections, base_url=base_url, abandon=True)
-        return Lane(counted, options=options)
+        options = QueueOptions(connections=self._config.max_connections, base_url=base_url, abandon=True)
+        return ModelQueue(counted, options=options)

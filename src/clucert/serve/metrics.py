@@ -8,10 +8,10 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clucert.errors import ModelError
-from clucert.evaluate.lanes import AsyncModel
-from clucert.guard.reply import Guarded
-from clucert.serve.faults import fault_of
-from clucert.serve.gate import Gate
+from clucert.guard.result import Guarded
+from clucert.runtime.model_queue import AsyncModel
+from clucert.serve.admission import Gate
+from clucert.serve.http_errors import fault_of
 from clucert.types import Answer, Query
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clucert.errors import InputError, UsageError
-from clucert.guard.reply import Policy
+from clucert.guard.result import Policy
 from clucert.refusals import PhraseDetector, RefusalDetector
 
 KEY_VARIABLE = "CLUCERT_API_KEY"

@@ -6,7 +6,7 @@ Chosen for SmolLM2 on 80 rows of a validation split: 59 % right as it is, 71 % c
 
 from __future__ import annotations
 
-from clucert.tasks.closed import ClosedTask, Shot
+from clucert.tasks.classification import ClosedTask, Shot
 
 _SHOTS = (
     Shot("Rebels and government troops clashed near the capital, the foreign ministry said.", "world"),

@@ -35,8 +35,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from clucert.errors import InputError
 from clucert.protocols import Task
 from clucert.refusals.phrases import PhraseDetector, read_phrases
-from clucert.tasks.closed import ClosedTask, Shot
-from clucert.tasks.opened import OpenTask
+from clucert.tasks.classification import ClosedTask, Shot
+from clucert.tasks.open_ended import OpenTask
 from clucert.tasks.refusal import GOLD, RefusalTask
 from clucert.types import Message, Query, Vote
 

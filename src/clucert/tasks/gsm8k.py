@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from clucert.tasks.closed import Shot
+from clucert.tasks.classification import Shot
 from clucert.tasks.numbers import final_number
-from clucert.tasks.opened import OpenTask
+from clucert.tasks.open_ended import OpenTask
 
 GSM8K = OpenTask(
     name="gsm8k",

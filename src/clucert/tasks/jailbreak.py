@@ -5,7 +5,7 @@ Whether the assistant itself refuses is the task ``refusal``.
 
 from __future__ import annotations
 
-from clucert.tasks.closed import ClosedTask, Shot
+from clucert.tasks.classification import ClosedTask, Shot
 
 JAILBREAK = ClosedTask(
     name="jailbreak",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from clucert.refusals.base import COMPLIED, LABELS, REFUSED, heads_of, votes_on
 from clucert.refusals.phrases import PhraseDetector
-from clucert.tasks.opened import OpenTask
+from clucert.tasks.open_ended import OpenTask
 from clucert.types import Answer, Vote
 
 GOLD: Mapping[str, str] = {
@@ -22,7 +22,7 @@ class RefusalTask(OpenTask):
     """The base classifier of a chat assistant: its answer to the text as a prompt, ``refused`` or ``complied``.
 
     ``instruction`` is the assistant's system prompt; none is sent when it is empty. The label is read from the first
-    ``max_tokens`` tokens of the answer by ``detector``, or by a judge (:mod:`clucert.models.judged`).
+    ``max_tokens`` tokens of the answer by ``detector``, or by a judge.
     """
 
     reader: Callable[[str], Vote] = field(init=False, repr=False, compare=False)

@@ -6,7 +6,7 @@ validation split of 400 rows: 83 % right as it is, 88 % with contextual calibrat
 
 from __future__ import annotations
 
-from clucert.tasks.closed import ClosedTask, Shot
+from clucert.tasks.classification import ClosedTask, Shot
 
 SST2 = ClosedTask(
     name="sst2",

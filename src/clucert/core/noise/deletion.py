@@ -38,10 +38,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.bounds import Number
+from clucert.core.bounds import Number
 from clucert.core.noise.overlap import Overlap, largest, worst_floor, worst_slack
+from clucert.core.radius import Exceeds, Radius
 from clucert.errors import InputError
-from clucert.radius import Exceeds, Radius
 
 Threat = Literal["insert", "delete", "edit"]
 """``edit``: any mix of tokens inserted, deleted, replaced and moved. All of them anywhere in the text."""

@@ -38,11 +38,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.bounds import Number
+from clucert.core.bounds import Number
 from clucert.core.noise.deletion import Deletion
 from clucert.core.noise.overlap import Overlap, largest, worst_floor, worst_slack
+from clucert.core.radius import Exceeds, Radius
 from clucert.errors import InputError
-from clucert.radius import Exceeds, Radius
 
 MARK = "…"
 

@@ -27,8 +27,8 @@ from typing import ClassVar
 
 from clucert.core.noise.overlap import largest
 from clucert.core.noise.votes import Scores, leads, rivals
+from clucert.core.radius import Radius
 from clucert.errors import InputError
-from clucert.radius import Radius
 
 SubText = tuple[int, ...]
 """The places of the pieces that a sub-text keeps, ascending."""

@@ -27,9 +27,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from clucert.bounds import Number
+from clucert.core.bounds import Number
+from clucert.core.radius import Radius
 from clucert.errors import InputError
-from clucert.radius import Radius
 
 NEVER = Fraction(2)
 """A slack that no margin exceeds: margins are at most 1."""

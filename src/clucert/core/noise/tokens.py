@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import regex
 
-from clucert.words import split
+from clucert.core.words import split
 
 _MARK = regex.compile(
     r"-(?i:[lr][rcs]b)-|&(?i:lt|gt|amp|quot|apos|nbsp);|&?\#(?:[0-9]{1,7}|x[0-9a-fA-F]{1,6});|(\S)\1*+"
@@ -16,7 +16,7 @@ _MARK = regex.compile(
 
 
 def tokenize(text: str) -> tuple[str, ...]:
-    """The tokens of ``text`` in order: its words (:func:`clucert.words.split`) and the punctuation between them.
+    """The tokens of ``text`` in order: its words (:func:`clucert.core.words.split`) and the punctuation between them.
 
     A punctuation mark is a token; a run of the same mark (``...``, ``!!!``) is one. White space is dropped, so two
     texts that differ in white space between tokens have the same tokens. No rule looks across white space: the tokens

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
-from clucert.bounds import UNPARSED, Number
+from clucert.core.bounds import UNPARSED, Number
 from clucert.errors import InputError
 from clucert.types import Vote
 

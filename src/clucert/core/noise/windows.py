@@ -33,8 +33,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from clucert.core.noise.overlap import largest
+from clucert.core.radius import Radius
 from clucert.errors import InputError
-from clucert.radius import Radius
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clucert.driver import Cost
 from clucert.errors import ClusterError, UsageError
-from clucert.evaluate.cluster.messages import Order, Pulse, Ready, Remote, WorkerLostError
+from clucert.evaluate.cluster.budget_leases import Grant, Treasury
+from clucert.evaluate.cluster.messages import Heartbeat, Order, Ready, Remote, WorkerLostError
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Done
-from clucert.evaluate.leases import Grant, Treasury
-from clucert.evaluate.scheduler import Activity, Outcome
-from clucert.types import Usage
+from clucert.runtime.executor import Activity, Outcome
+from clucert.types import Cost
 
 MAX_DEATHS = 3
 """Workers that may die over one input, or in one place in a row, before it is given up."""
@@ -84,7 +83,7 @@ class Dispatcher:
         self._look()
 
     async def run(self, examples: Sequence[Example], done: Done) -> None:
-        """Certify ``examples``; returns, raises and is cancelled like :meth:`Scheduler.run`."""
+        """Certify ``examples``; returns, raises and is cancelled like :meth:`Executor.run`."""
         now = False
         self._examples, self._done = examples, done
         self._share(examples)
@@ -162,7 +161,7 @@ class Dispatcher:
                 self.drain()
             else:
                 came, error = reply.outcome, reply.failure.error() if reply.failure else None
-                outcome = Outcome(self._examples[number], came.result, error, came.cost, came.reused)
+                outcome = Outcome(self._examples[number], came.result, error, came.cost)
                 # Once it is here it is recorded, whatever becomes of its worker.
                 await asyncio.shield(self._record(outcome))
 
@@ -203,7 +202,7 @@ class Dispatcher:
             self._look()
             return
         error = ClusterError(f"{MAX_DEATHS} workers died while they had this input in hand")
-        self._record(Outcome(self._examples[number], None, error, Cost(), Usage()))
+        self._record(Outcome(self._examples[number], None, error, Cost()))
 
     def _look(self) -> None:
         """Something changed: wake whoever waits for it."""
@@ -216,12 +215,12 @@ class Dispatcher:
         """Keep up with what ``remote`` spends, and let it spend more while the caps allow."""
         treasury, grant = self._staff.treasury, Grant()
         while True:
-            self._hear(remote, await remote.pulse(grant))
+            self._hear(remote, await remote.heartbeat(grant))
             grant = treasury.grant(remote.name, capacity)
 
-    def _hear(self, remote: Remote, pulse: Pulse) -> None:
-        self._staff.treasury.note(remote.name, pulse.report)
-        self._votes[remote.name] = pulse.votes
+    def _hear(self, remote: Remote, heartbeat: Heartbeat) -> None:
+        self._staff.treasury.note(remote.name, heartbeat.report)
+        self._votes[remote.name] = heartbeat.votes
         self.activity.votes = sum(self._votes.values())
 
     async def _end(self, remote: Remote, now: bool) -> None:

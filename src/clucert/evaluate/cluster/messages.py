@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from clucert import errors
 from clucert.cache.keys import ModelIdentity
 from clucert.errors import CluCertError, ClusterError
-from clucert.evaluate.leases import Grant, Report
+from clucert.evaluate.cluster.budget_leases import Grant, Report
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.scheduler import Outcome
 from clucert.redact import redact
+from clucert.runtime.executor import Outcome
 
 Rows = tuple[tuple[str, str], ...]
 """Id and text of each input. Gold labels stay with the driver."""
@@ -66,7 +66,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker has loaded its models and made its lanes."""
+    """A worker has loaded its models and made its queues."""
 
     in_flight: int
     """Inputs that keep its models busy."""
@@ -81,7 +81,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class Heartbeat:
     """How a worker is doing."""
 
     report: Report
@@ -116,11 +116,11 @@ class Remote(Protocol):
         """Certify the input of that number."""
         ...
 
-    async def pulse(self, grant: Grant) -> Pulse:
+    async def heartbeat(self, grant: Grant) -> Heartbeat:
         """Bring room under the caps; returns after a moment, or as soon as more is needed."""
         ...
 
-    async def end(self, *, now: bool) -> Pulse:
+    async def end(self, *, now: bool) -> Heartbeat:
         """End the run: answers of calls in flight are stored; ``now`` gives these calls up."""
         ...
 

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from clucert.errors import ClusterError, UsageError
-from clucert.evaluate.budget import Limits
+from clucert.evaluate.cluster.budget_leases import Grant, Treasury
 from clucert.evaluate.cluster.dispatch import Dispatcher, Staff
-from clucert.evaluate.cluster.messages import Order, Pulse, Ready, Remote, Reply, Rows, WorkerLostError
+from clucert.evaluate.cluster.messages import Heartbeat, Order, Ready, Remote, Reply, Rows, WorkerLostError
 from clucert.evaluate.cluster.rayconnect import Sizes, connect, import_ray, last_line, sizes_of
 from clucert.evaluate.cluster.worker import Worker
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, Runner
-from clucert.evaluate.leases import Grant, Treasury
 from clucert.evaluate.plan import Plan, named_files
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.runtime.budget import Limits
 
 ENVIRONMENT = (
     *("OPENAI_API_KEY", "OPENAI_BASE_URL", "VLLM_API_KEY", "OLLAMA_API_KEY", "HF_TOKEN", "HF_HOME"),
@@ -137,15 +137,15 @@ class RayWorker:
         reply: Reply = await self._call("certify", number)
         return reply
 
-    async def pulse(self, grant: Grant) -> Pulse:
+    async def heartbeat(self, grant: Grant) -> Heartbeat:
         """Bring room under the caps."""
-        pulse: Pulse = await self._call("pulse", grant)
-        return pulse
+        heartbeat: Heartbeat = await self._call("heartbeat", grant)
+        return heartbeat
 
-    async def end(self, *, now: bool) -> Pulse:
+    async def end(self, *, now: bool) -> Heartbeat:
         """End the run."""
-        pulse: Pulse = await self._call("end", now)
-        return pulse
+        heartbeat: Heartbeat = await self._call("end", now)
+        return heartbeat
 
     def close(self) -> Any:
         """Free models and cache; what is returned can be waited for."""

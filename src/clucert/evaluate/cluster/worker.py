@@ -1,4 +1,4 @@
-"""A worker: the models of a study in a process of its own, behind the same scheduler as a local run's.
+"""A worker: the models of a study in a process of its own, behind the same executor as a local run's.
 
 Knows nothing of how it is reached. It raises nothing: an error travels as :class:`Trouble`, without the causes and
 frames in which a key may show.
@@ -14,30 +14,30 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
 from importlib.metadata import version
 
-from clucert.assemble import method_of, task_of
+from clucert.build import method_of, task_of
+from clucert.core.smoothing import Smoother
 from clucert.errors import BudgetExceededError, UsageError
-from clucert.evaluate.budget import Limits
-from clucert.evaluate.cluster.messages import Order, Pulse, Ready, Reply, Rows, Trouble
-from clucert.evaluate.leases import Grant, LeasedBudget
+from clucert.evaluate.cluster.budget_leases import Grant, LeasedBudget
+from clucert.evaluate.cluster.messages import Heartbeat, Order, Ready, Reply, Rows, Trouble
 from clucert.evaluate.plan import named_files
-from clucert.evaluate.scheduler import Job, Scheduler
-from clucert.evaluate.workshop import Workshop, inputs_in_flight, open_workshop
-from clucert.smoothing import Smoother
+from clucert.runtime.budget import Limits
+from clucert.runtime.executor import Executor, Job
+from clucert.runtime.resources import Resources, inputs_in_flight, open_resources
 
 TICK = 0.25
-"""Seconds between two pulses when no call waits for room."""
+"""Seconds between two heartbeats when no call waits for room."""
 
 
 class Worker:
-    """All its methods but the constructor run on one event loop, as the model's lanes want it."""
+    """All its methods but the constructor run on one event loop, as the model's queues want it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._stack = ExitStack()
-        self._workshop: Workshop | None = None
+        self._resources: Resources | None = None
         self._budget: LeasedBudget | None = None
         self._run = AsyncExitStack()
-        self._scheduler: Scheduler | None = None
+        self._executor: Executor | None = None
         self._smoother: Smoother | None = None
         self._rows: Rows = ()
         self._under_way: set[asyncio.Task[Reply]] = set()
@@ -54,40 +54,40 @@ class Worker:
         """Load the models of ``order``, unless that is done, and begin its run over ``rows``."""
         machine, config = socket.gethostname(), order.config
         try:
-            if self._workshop is None:
+            if self._resources is None:
                 # Loading takes its time: the loop must stay free for the news of our end.
                 loading = asyncio.get_running_loop().run_in_executor(None, _load, order, self._stack)
-                self._workshop = await loading
-                self._budget = LeasedBudget(self._workshop.budget.limits)
-                self._workshop.budget = self._budget
-            self._scheduler = self._make(self._workshop, order)
+                self._resources = await loading
+                self._budget = LeasedBudget(self._resources.budget.limits)
+                self._resources.budget = self._budget
+            self._executor = self._make(self._resources, order)
             self._rows, self._run = rows, AsyncExitStack()
-            await self._run.enter_async_context(self._scheduler.opened())
+            await self._run.enter_async_context(self._executor.opened())
         except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
             return Ready(0, 0, machine, False, trouble=Trouble.of(error, f"{self.name} on {machine}: "))
-        crew = self._scheduler.crew
+        backends = self._executor.backends
         return Ready(
-            in_flight=inputs_in_flight(config, crew),
-            capacity=sum(lane.capacity for lane in crew.lanes),
+            in_flight=inputs_in_flight(config, backends),
+            capacity=sum(queue.capacity for queue in backends.queues),
             machine=machine,
             file_cache=config.cache is None or isinstance(config.cache, os.PathLike),
-            models=tuple(lane.identity for lane in crew.lanes),
+            models=tuple(queue.identity for queue in backends.queues),
         )
 
-    def _make(self, workshop: Workshop, order: Order) -> Scheduler:
+    def _make(self, resources: Resources, order: Order) -> Executor:
         config = order.config
         task = task_of(config)
         method = method_of(config, task.name).model_dump(mode="json", exclude={"name", "description", "tasks"})
         if method != order.parameters:
             raise UsageError(f"method {config.method!r} is not the driver's here: share its file at the same path")
-        self._smoother = workshop.smoother(config, task)
-        return Scheduler(workshop.crew(config, task, self._smoother))
+        self._smoother = resources.smoother(config, task)
+        return Executor(resources.backends(config, task, self._smoother))
 
     @property
-    def _started(self) -> Scheduler:
-        if self._scheduler is None:
+    def _started(self) -> Executor:
+        if self._executor is None:
             raise UsageError("prepare comes first")
-        return self._scheduler
+        return self._executor
 
     def _job(self, number: int) -> Job[int]:
         identity, text = self._rows[number]
@@ -115,36 +115,36 @@ class Worker:
             return Reply(outcome)
         return Reply(replace(outcome, error=None), Trouble.of(outcome.error))
 
-    async def pulse(self, grant: Grant) -> Pulse:
+    async def heartbeat(self, grant: Grant) -> Heartbeat:
         """Take ``grant``; returns after ``TICK`` seconds, or at once when a call waits for room."""
         if self._budget is not None:
             self._budget.take(grant)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._budget.hungry.wait(), TICK)
-        return self._pulse()
+        return self._heartbeat()
 
-    async def end(self, now: bool) -> Pulse:
+    async def end(self, now: bool) -> Heartbeat:
         """End the run: no further call; those in flight are stored, or with ``now`` given up."""
         for task in list(self._under_way):
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
         with suppress(asyncio.CancelledError):
-            # A scheduler that is left by a cancellation gives its calls up.
+            # A executor that is left by a cancellation gives its calls up.
             error = asyncio.CancelledError() if now else None
             await self._run.__aexit__(type(error) if error else None, error, None)
         self._run = AsyncExitStack()
-        return self._pulse()
+        return self._heartbeat()
 
     async def close(self) -> None:
         """Free models and cache."""
         await asyncio.get_running_loop().run_in_executor(None, self._stack.close)
 
-    def _pulse(self) -> Pulse:
+    def _heartbeat(self) -> Heartbeat:
         budget = self._budget or LeasedBudget(Limits())
-        return Pulse(budget.report(), self._scheduler.activity.votes if self._scheduler else 0)
+        return Heartbeat(budget.report(), self._executor.activity.votes if self._executor else 0)
 
 
-def _load(order: Order, stack: ExitStack) -> Workshop:
+def _load(order: Order, stack: ExitStack) -> Resources:
     mine = version("clucert")
     if mine != order.version:
         raise UsageError(f"it has clucert {mine} and the driver {order.version}: install the same one on every node")
@@ -154,4 +154,4 @@ def _load(order: Order, stack: ExitStack) -> Workshop:
     for role, digest in named_files(order.config).items():
         if order.files.get(role) != digest:
             raise UsageError(f"its {role} file is missing or not the driver's: share it at the same path on every node")
-    return open_workshop(order.config, stack)
+    return open_resources(order.config, stack)

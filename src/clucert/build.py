@@ -1,0 +1,108 @@
+"""From a configuration to the task, the method and the smoother that it names. Loads no model."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import is_dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from clucert.config import Config
+from clucert.core.certificate import Base, Perturbation, Settings
+from clucert.core.denoise import Denoiser, load_clusterer
+from clucert.core.noise.characters import parse_q
+from clucert.core.noise.retention import parse_mask_rate
+from clucert.core.refine import load_refiner
+from clucert.core.smoothing import Smoother
+from clucert.core.stopping import fixed_plan, plans
+from clucert.errors import UsageError
+from clucert.lexicon import load_lexicon
+from clucert.methods import Method, load_method
+from clucert.protocols import Task
+from clucert.redact import clean_base_url
+from clucert.tasks import custom_task, load_task
+from clucert.tasks.open_ended import OpenTask
+
+
+def task_of(config: Config) -> Task:
+    """The task that ``config`` names or spells out, asked at the temperature that it sets."""
+    if config.labels is not None or config.prompt is not None:
+        task: Any = custom_task(labels=config.labels, prompt=config.prompt, name=config.task)
+    elif config.task is None:
+        raise UsageError("say what to ask: --task sst2 (or agnews, …), or --labels a,b with --prompt prompt.txt")
+    else:
+        task = load_task(config.task)
+    # A task found through an entry point may not be a dataclass; it then asks at the temperature it likes.
+    fields = _answer_fields(config, task)
+    if config.temperature and is_dataclass(task) and hasattr(task, "temperature"):
+        fields["temperature"] = config.temperature
+    checked: Task = replace(task, **fields) if fields else task
+    return checked
+
+
+def _answer_fields(config: Config, task: Task) -> dict[str, Any]:
+    """What the configuration says about answers, as fields of the task. Raises UsageError for what it does not have."""
+    if config.judge is not None and getattr(task, "read_by", None) is None:
+        raise UsageError(f"--judge reads refusals; the answers of {task.name} are read by the task: try --task refusal")
+    if config.system_prompt is not None and not isinstance(task, OpenTask):
+        raise UsageError(f"{task.name} has no free answers: --system-prompt goes with --task refusal")
+    if config.answer_tokens is not None and not (is_dataclass(task) and hasattr(task, "max_tokens")):
+        raise UsageError(f"the task {task.name} says itself how long its answers are: leave out --answer-tokens")
+    given = {"instruction": config.system_prompt, "max_tokens": config.answer_tokens}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def method_of(config: Config, task: str) -> Method:
+    """The method with the values chosen for the task and the configuration's own on top."""
+    return load_method(config.method).for_task(task, **config.method_overrides)
+
+
+def smoother_of(config: Config, task: Task) -> Smoother:
+    """Noise, filter and parameters. Loads the lexicon, no model."""
+    url = config.base_url and clean_base_url(config.base_url)
+    reader = f"judge:{config.judge}" if config.judge else getattr(task, "read_by", None)
+    base = Base(tuple(config.model), task.name, _question(task), url, config.temperature, reader)
+    return make_smoother(config, method_of(config, task.name), task.labels, base, task)
+
+
+def _question(task: Task) -> str:
+    return hashlib.sha256(repr(task.query("text")).encode()).hexdigest()[:12]
+
+
+def make_smoother(
+    config: Config, method: Method, labels: tuple[str, ...] | None, base: Base, task: Task | None = None
+) -> Smoother:
+    """The smoother of a method. ``task`` tells an llm refine what the words are to be important for."""
+    lexicon = load_lexicon(method.lexicon, config.lexicon_files)
+    # The user's own entries go into the name by their digest: certificates over other pools are other certificates.
+    entries = "".join(lexicon.name.partition("+user:")[1:])
+    settings = Settings(
+        base=base,
+        method=method.name,
+        mask_rate=Fraction(0) if method.recovery == "characters" else parse_mask_rate(method.mask_rate),
+        recovery=method.recovery,
+        clustering=method.clustering,
+        threshold=method.threshold,
+        refine=method.refine,
+        refine_length=method.refine_length if method.refine != "off" else None,
+        alpha=config.alpha,
+        gamma=config.gamma,
+        predict_samples=config.samples,
+        looks=fixed_plan(config.certify_samples),
+        seed=config.seed,
+        lexicon=method.lexicon + entries,
+        encoder=method.encoder,
+        retained_kernel=method.retained_kernel,
+        recoveries=method.recoveries,
+        perturbation=Perturbation(method.perturbation, parse_q(method.q)) if method.perturbation and method.q else None,
+    )
+    return Smoother(
+        settings=plans(config.sampling, settings, labels, config.certify_samples),
+        labels=labels,
+        lexicon=lexicon,
+        refiner=load_refiner(method.refine, task),
+        denoiser=Denoiser(load_clusterer(method.clustering), method.threshold),
+        protect=frozenset(config.protect),
+        show_samples=config.show_samples,
+        target_radius=config.target_radius,
+    )

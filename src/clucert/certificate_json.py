@@ -1,0 +1,389 @@
+"""The machine-readable form of a certificate: one JSON document with a schema version.
+
+Counts and circumstances are stored; everything under ``"derived"`` is computed from them when the document is
+written, and again when it is read: :func:`read` ignores it, so an α or γ may be changed in between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from itertools import pairwise
+from math import comb
+from typing import TYPE_CHECKING, Any, NotRequired
+
+from typing_extensions import TypedDict  # which pydantic insists on before Python 3.12
+
+from clucert.core import vote_records
+from clucert.core.bounds import ClassBounds, is_reserved
+from clucert.core.certificate import ASSUMPTIONS, Certificate, Look, Perturbation, Settings, Subject
+from clucert.core.channel import Sample
+from clucert.core.explanation import FIXED, gap, proved_in_words
+from clucert.core.radius import Overlap, Radius
+from clucert.core.smoothing import Certified
+from clucert.errors import InputError
+from clucert.types import Answers, Cost, Unread, Votes
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+SCHEMA_VERSION = 1
+
+Json = dict[str, Any]
+
+
+def write(certified: Certified, cost: Cost | None = None) -> Json:
+    """The document of one certificate, its shown samples and its cost. See docs/json.md for every field."""
+    certificate = certified.certificate
+    settings = certificate.settings
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "clucert_version": version("clucert"),
+        "subject": _plain(dataclasses.asdict(certificate.subject)),
+        "settings": {
+            **dataclasses.asdict(settings),
+            "base": _plain(dataclasses.asdict(settings.base)),
+            "mask_rate": str(settings.mask_rate),
+            "looks": _looks(settings.looks),
+            "selection_looks": _looks(settings.selection_looks),
+            "perturbation": _perturbation(settings.perturbation),
+        },
+        "labels": certificate.labels and list(certificate.labels),
+        "selection": _votes(certificate.selection),
+        "readings": [_votes(votes) for votes in certificate.readings],
+        "exhaustive": certificate.exhaustive,
+        "overlaps": {threat: _overlap(overlap) for threat, overlap in certificate.overlaps.items()},
+        "notes": list(certificate.notes),
+        "ballots": _vote_records(certificate),
+        "answers": certificate.answers and dataclasses.asdict(certificate.answers),
+        "derived": derived(certificate),
+        "samples": [dataclasses.asdict(sample) for sample in certified.samples],
+        "cost": cost and cost_document(cost),
+        "unread": [dataclasses.asdict(answer) for answer in cost.unread] if cost else [],
+    }
+
+
+def derived(certificate: Certificate) -> Json:
+    """What the stored counts say: prediction, radii, bounds, assumptions."""
+    proved = certificate.proved
+    return {
+        "prediction": certificate.prediction,
+        "abstained": certificate.abstained,
+        "unreadable": certificate.unreadable,
+        "candidate": certificate.candidate,
+        "p_value": certificate.p_value,
+        "n": certificate.n,
+        "s": certificate.s,
+        "attackable_words": sum(certificate.subject.attackable),
+        "radius": _radius(certificate.radius),
+        "domain": certificate.subject.domain,
+        "fixed": FIXED,
+        "assumptions": {name: ASSUMPTIONS[name] for name in certificate.assumptions},
+        "bounds": _bounds(certificate.bounds),
+        "proved": {
+            threat: {
+                "radius": _radius(proved[threat]),
+                "attackable_words": len(overlap.masked),
+                "domain": certificate.subject.domain,
+                "in_words": " ".join(proved_in_words(certificate, threat, proved[threat])),
+                "agreement": _agreement(certificate, threat),
+            }
+            for threat, overlap in certificate.overlaps.items()
+        },
+        "gap": gap(certificate),
+        "unfiltered_bounds": _bounds(certificate.unfiltered),
+    }
+
+
+def cost_document(cost: Cost) -> Json:
+    """Calls, tokens and seconds."""
+    return {
+        "samples": cost.samples,
+        "classify": cost.classify.document(),
+        "generate": cost.generate.document(),
+        "seconds": {work: round(seconds, 6) for work, seconds in cost.seconds.items()},
+    }
+
+
+def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
+    """The certificate of a document that :func:`write` made, by this or an earlier version.
+
+    Every field is checked, by itself and against the others: a number that no certification could have written is not
+    taken for one. Raises :class:`InputError`, one line that names the field, and for a newer schema.
+    """
+    if not isinstance(document, Mapping):
+        raise _refusal("it is not an object of JSON")
+    version = document.get("schema_version")
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise InputError(f"the certificate has schema {version}, newer than {SCHEMA_VERSION}: upgrade")
+    try:
+        stored = _validated(document)
+        certificate = Certificate(
+            subject=stored["subject"],
+            settings=stored["settings"],
+            labels=stored["labels"],
+            selection=stored["selection"],
+            readings=stored["readings"],
+            exhaustive=stored["exhaustive"],
+            overlaps=stored["overlaps"],
+            notes=stored["notes"],
+            answers=stored.get("answers"),
+        )
+        cost = stored.get("cost")
+        wrong = next(problems(certificate), None) or _wrong_total(document, certificate) or _wrong_cost(cost)
+        if wrong:
+            raise _refusal(wrong)
+        certificate = _with_ballots(certificate, document.get("ballots"))
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise _refusal(f"{type(error).__name__} {error}") from None
+    if cost is not None:
+        cost.show(stored.get("unread", ()))
+    return Certified(certificate, stored["samples"]), cost
+
+
+class _Stored(TypedDict):
+    """What is read of a document; ``derived`` is not."""
+
+    schema_version: int
+    subject: Subject
+    settings: Settings
+    labels: tuple[str, ...] | None
+    selection: Votes
+    readings: tuple[Votes, ...]
+    exhaustive: bool
+    overlaps: dict[str, Overlap]
+    notes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    answers: NotRequired[Answers | None]
+    cost: NotRequired[Cost | None]
+    unread: NotRequired[tuple[Unread, ...]]
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[_Stored]:
+    # Here and not above: whoever only certifies does not wait for it.
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    return TypeAdapter(with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(_Stored))
+
+
+def _validated(document: Mapping[str, Any]) -> _Stored:
+    from pydantic import ValidationError
+
+    fields = {name: document[name] for name in _Stored.__annotations__ if name in document}
+    for name in ("selection", "readings"):
+        if name in fields:
+            fields[name] = _without_totals(fields[name])
+    _check_fractions({name: fields.get(name) for name in ("settings", "overlaps")})
+    try:
+        # As JSON: there, a tuple is a list and a fraction a string, and a string is never a number.
+        return _adapter().validate_json(json.dumps(fields), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _refusal(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _without_totals(votes: Any) -> Any:
+    """``votes`` without the total that is written beside them for people."""
+    if isinstance(votes, list):
+        return [_without_totals(one) for one in votes]
+    return {name: value for name, value in votes.items() if name != "drawn"} if isinstance(votes, dict) else votes
+
+
+def _wrong_total(document: Mapping[str, Any], certificate: Certificate) -> str | None:
+    named = [("selection", document["selection"], certificate.selection)]
+    read = zip(document["readings"], certificate.readings, strict=True)
+    named += [(f"readings.{i}", fields, votes) for i, (fields, votes) in enumerate(read)]
+    for where, fields, votes in named:
+        said = fields.get("drawn", votes.drawn)
+        if type(said) is not int or said != votes.drawn:
+            return f"{where}.drawn: {said!r} is not the sum of the votes, {votes.drawn}"
+    return None
+
+
+_FRACTIONS = frozenset({"mask_rate", "q", "share", "masked", "retained"})
+# No exponent, which could ask for gigabytes of digits, and no denominator of 0.
+_FRACTION = re.compile(r"[0-9]{1,4000}(?:/(?=[0-9]*[1-9])[0-9]{1,4000}|\.[0-9]{1,4000})?")
+
+
+def _check_fractions(value: Any, where: str = "", name: str = "") -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_fractions(item, f"{where}.{key}".lstrip("."), key)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _check_fractions(item, f"{where}.{i}", name)
+    elif name in _FRACTIONS and not (isinstance(value, str) and _FRACTION.fullmatch(value)):
+        raise _refusal(f"{where}: {str(value)[:40]!r} is no fraction")
+
+
+def problems(certificate: Certificate) -> Iterator[str]:
+    """What no certification could have written, as ``field: what is wrong``; nothing for a sound certificate."""
+    yield from _wrong_settings(certificate.settings)
+    yield from _wrong_subject(certificate)
+    labels = certificate.labels
+    if labels is not None and (len(labels) < 2 or len(set(labels)) < len(labels)):
+        yield "labels: there must be two or more, all different"
+    if labels is not None and (named := next(filter(is_reserved, labels), None)):
+        yield f"labels: {named!r} is the name of what is no label"
+    if certificate.answers is not None and certificate.answers.probes < 0:
+        yield "answers.probes: must be 0 or more"
+    for where, votes in (
+        ("selection", certificate.selection),
+        *((f"readings.{i}", votes) for i, votes in enumerate(certificate.readings)),
+    ):
+        if min([*votes.counts.values(), votes.unparsed, votes.dropped]) < 0:
+            yield f"{where}: a count is below 0"
+        if named := next(filter(is_reserved, votes.counts), None):
+            yield f"{where}.counts: {named!r} is the name of what is no label"
+        if labels is not None and (strange := sorted(set(votes.counts) - set(labels))):
+            yield f"{where}.counts: {strange[0]!r} is none of the labels"
+    yield from _wrong_totals(certificate)
+
+
+def _wrong_settings(settings: Settings) -> Iterator[str]:
+    bounds: tuple[tuple[str, Any, bool], ...] = (
+        ("alpha: must be above 0 and below 1", settings.alpha, 0 < settings.alpha < 1),
+        ("gamma: must be 0 to 1", settings.gamma, 0 <= settings.gamma <= 1),
+        ("mask_rate: must be 0 or more and below 1", settings.mask_rate, 0 <= settings.mask_rate < 1),
+        ("threshold: must be -1 to 1", settings.threshold, -1 <= (settings.threshold or 0) <= 1),
+        ("predict_samples: must be 1 or more", settings.predict_samples, settings.predict_samples >= 1),
+        ("recoveries: must be 1 or more", settings.recoveries, settings.recoveries >= 1),
+        ("seed: must be 0 or more", settings.seed, (settings.seed or 0) >= 0),
+        ("base.temperature: must be 0 or more", settings.base.temperature, settings.base.temperature >= 0),
+    )
+    yield from (f"settings.{what}, not {value}" for what, value, right in bounds if not right)
+    if not settings.base.models:
+        yield "settings.base.models: must name a model"
+    for name, looks in (("looks", settings.looks), ("selection_looks", settings.selection_looks)):
+        samples = [look.samples for look in looks]
+        if samples != sorted(set(samples)) or (samples and samples[0] < 1):
+            yield f"settings.{name}: samples must grow from look to look, not be {samples}"
+        if any(look.share <= 0 for look in looks) or sum(look.share for look in looks) > 1:
+            yield f"settings.{name}: shares of alpha must be above 0 and sum to 1 at most"
+
+
+def _wrong_subject(certificate: Certificate) -> Iterator[str]:
+    subject, n = certificate.subject, certificate.n
+    if not 1 <= subject.retained <= n:
+        yield f"subject.retained: must be 1 to the {n} words, not {subject.retained}"
+    for name in ("attackable", "protected", "positions"):
+        if len(getattr(subject, name)) != n:
+            yield f"subject.{name}: has {len(getattr(subject, name))} entries for {n} words"
+    places = subject.positions
+    if list(places) != sorted(set(places)) or (places and not 0 <= places[0] <= places[-1] < subject.original_words):
+        yield f"subject.positions: must ascend within the {subject.original_words} original words"
+    for threat, overlap in certificate.overlaps.items():
+        if len(overlap.masked) > n:
+            yield f"overlaps.{threat}.masked: has {len(overlap.masked)} entries for {n} words"
+        if not all(0 <= kappa <= 1 for kappa in (*overlap.masked, overlap.retained)):
+            yield f"overlaps.{threat}: an overlap is not in 0 to 1"
+
+
+def _wrong_totals(certificate: Certificate) -> Iterator[str]:
+    """The level of a test depends on when its votes were read: they must be as many as was planned."""
+    settings, drawn = certificate.settings, certificate.selection.drawn
+    if certificate.exhaustive:
+        sets = comb(certificate.n, certificate.s)
+        if drawn != sets:
+            yield f"selection: has {drawn} votes, and there are {sets} retention sets"
+        if certificate.readings:
+            yield "readings: must be empty where every retention set was evaluated"
+        return
+    planned = [look.samples for look in settings.selection_looks] or [settings.predict_samples]
+    if drawn not in planned:
+        yield f"selection: has {drawn} votes, and was to be read at {planned}"
+    read = [votes.drawn for votes in certificate.readings]
+    if read != [look.samples for look in settings.looks][: len(read)]:
+        yield f"readings: have {read} votes, and were to be read at {[look.samples for look in settings.looks]}"
+    for before, after in pairwise(certificate.readings):
+        if any(after.counts.get(label, 0) < count for label, count in before.counts.items()):
+            yield "readings: are cumulative, and a count has shrunk"
+
+
+def _wrong_cost(cost: Cost | None) -> str | None:
+    if cost is None:
+        return None
+    numbers = [cost.samples, *cost.seconds.values()]
+    numbers += [number for usage in (cost.classify, cost.generate) for number in dataclasses.astuple(usage)]
+    return "cost: a number is below 0" if min(numbers) < 0 else None
+
+
+def _vote_records(certificate: Certificate) -> Json | None:
+    """None as well where the noise came from a secret key: without it the retention sets cannot be drawn again."""
+    if not certificate.vote_records or certificate.settings.seed is None:
+        return None
+    return vote_records.write(certificate.vote_records, certificate.example)
+
+
+def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) -> Certificate:
+    seed = certificate.settings.seed
+    if fields is None or seed is None:
+        return certificate
+    example = fields["example"]
+    if not isinstance(example, str):
+        raise _refusal("ballots.example: must be a string")
+    draw = vote_records.Draw(seed, example, certificate.n, certificate.s, certificate.exhaustive)
+    found = vote_records.read(fields, draw)
+    if found:
+        cast = Counter(vote for one in found for vote, kept in zip(one.votes, one.kept, strict=True) if kept and vote)
+        counted = Counter(certificate.selection.counts)
+        if not certificate.exhaustive:
+            counted.update(certificate.estimation.counts)
+        if cast != +counted:
+            raise _refusal("ballots: the single votes do not add up to the counts")
+    return dataclasses.replace(certificate, example=example, vote_records=found)
+
+
+def _refusal(why: str) -> InputError:
+    return InputError(f"this is not a CluCERT certificate: {' '.join(why.split())[:300]}")
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as JSON would have them, so that a document equals its round trip."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _looks(looks: Sequence[Look]) -> list[Json]:
+    return [{"samples": look.samples, "share": str(look.share)} for look in looks]
+
+
+def _votes(votes: Votes) -> Json:
+    return {"counts": dict(votes.counts), "unparsed": votes.unparsed, "dropped": votes.dropped, "drawn": votes.drawn}
+
+
+def _overlap(overlap: Overlap) -> Json:
+    return {"masked": [str(kappa) for kappa in overlap.masked], "retained": str(overlap.retained)}
+
+
+def _radius(radius: Radius | None) -> Json | None:
+    return None if radius is None else dataclasses.asdict(radius)
+
+
+def _agreement(certificate: Certificate, threat: str) -> float | None:
+    """How likely the deployed sampler answers as certified at the edge of the proved radius, at least."""
+    radius = certificate.proved[threat]
+    return None if radius is None else certificate.agreement(threat, radius.words)
+
+
+def _bounds(bounds: ClassBounds | None) -> Json | None:
+    if bounds is None:
+        return None
+    return {
+        "low": {bounds.winner: float(bounds.low)},
+        "high": {label: float(value) for label, value in bounds.high.items()},
+        "margin": float(bounds.margin),
+    }
+
+
+def _perturbation(perturbation: Perturbation | None) -> Json | None:
+    return None if perturbation is None else {"kind": perturbation.kind, "q": str(perturbation.q)}

@@ -1,0 +1,397 @@
+"""What a certificate stores (counts and circumstances) and what it says (derived on reading)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from typing import Literal
+
+from clucert.core.bounds import (
+    ClassBounds,
+    abstention_p_value,
+    agreement,
+    class_bounds,
+    exact_bounds,
+    leader,
+    one_bound,
+    unfiltered_bounds,
+)
+from clucert.core.group_sequential import Path
+from clucert.core.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
+from clucert.core.vote_records import VoteRecord
+from clucert.types import Answers, Votes
+
+Domain = Literal["original", "refined"]
+BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
+
+ASSUMPTIONS: Mapping[str, str] = {
+    "A1": "recovery: two texts look alike after noise when no changed word is retained; synonym pools depend on the "
+    "masked-out word, so this is false for an arbitrary new word",
+    "A2": "stability: gamma below 1 is the word of whoever set it",
+    "A3": "clustering: votes are treated as independent, though keeping the batch's largest cluster ties them to one "
+    "another and to the text",
+    "A4": "refine: the radius counts words of the refined text; a change to the original may "
+    "change which words are kept",
+}
+"""The assumptions of the published certificate, by the names of docs/guarantees.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One reading of the certifying votes, after ``samples`` of them, at level ``share``·α."""
+
+    samples: int
+    share: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The base classifier that was smoothed: who was asked, and what."""
+
+    models: tuple[str, ...]
+    task: str
+    question: str = ""
+    """Digest of the whole request about a fixed text: another prompt, shot or label list is another classifier."""
+    base_url: str | None = None
+    """Without credentials; None is the provider's own."""
+    temperature: float = 0.0
+    reader: str | None = None
+    """Who makes a label of a free answer: a phrase list by its digest, or a judge model; None where the task does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Perturbation:
+    """Random changes of characters (SmoothLLM), for the recovery ``characters``."""
+
+    kind: Literal["swap", "patch", "insert"] = "swap"
+    q: Fraction = Fraction(10)
+    """Percent of the characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The parameters a certificate was made with."""
+
+    base: Base
+    method: str
+    mask_rate: Fraction
+    recovery: str
+    clustering: str
+    threshold: float | None
+    refine: str
+    refine_length: int | None
+    alpha: float
+    gamma: float
+    predict_samples: int
+    looks: tuple[Look, ...]
+    """When the certifying votes are read: one look at N′ samples spends all of α; several share it."""
+    seed: int | None
+    """Of a study, which anybody may repeat; None where the noise came from a secret key, which is kept nowhere."""
+    lexicon: str | None = None
+    encoder: str | None = None
+    retained_kernel: Literal["keep", "redraw", "canonical"] = "keep"
+    """K: what happens to retained words."""
+    selection_looks: tuple[Look, ...] = ()
+    """When the selecting votes are read, as ``looks``; () is once, at N."""
+    recoveries: int = 1
+    """Recoveries of each masked text, of which the medoid of the largest cluster is asked about."""
+    perturbation: Perturbation | None = None
+    """Of the recovery ``characters``, which masks nothing."""
+
+    @property
+    def votes_only(self) -> bool:
+        """Whether the noise hides no changed word, so that there is a vote and no radius, whatever γ is set to."""
+        return self.recovery == "characters"
+
+
+def selection_level(settings: Settings, votes: Votes) -> float:
+    """The level of the abstention test on ``votes``: the share of α of the look at which they were read.
+
+    The shares sum to at most 1, so the test errs at any of the looks with probability at most α.
+    """
+    shares = {look.samples: look.share for look in settings.selection_looks}
+    return float(Fraction(settings.alpha) * shares.get(votes.drawn, Fraction(1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The text that was noised: ``words`` of it, each either attackable or not."""
+
+    text: str
+    noised_text: str
+    """The text the noise saw: the original one, or the refined one."""
+    domain: Domain
+    original_words: int
+    words: tuple[str, ...]
+    """Words of ``noised_text``; n is their number."""
+    retained: int
+    """s, the words retained in each sample."""
+    attackable: tuple[bool, ...]
+    """Positions that the noise can hide, and the radius therefore speaks of."""
+    protected: tuple[str | None, ...]
+    """Why recovery leaves a position alone ("number", "name", …), or None."""
+    positions: tuple[int, ...]
+    """Where each word stands among the original's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Votes of a smoothed classifier g around one text, and the radii they certify.
+
+    **Guarantee.** With probability at least 1 − α over the samples: if ``prediction`` is not None and the named
+    ``assumptions`` hold, no change of at most ``radius.words`` attackable words of the noised text changes g's answer
+    (paper, Algorithm 1). ``proved[threat]`` needs none of the assumptions: it holds for every base classifier and
+    every change that the threat model allows, counted over ``subject.domain`` (docs/guarantees.md).
+
+    Radii are derived from the stored counts, so :meth:`replace` with another α or γ costs no model call.
+    """
+
+    subject: Subject
+    settings: Settings
+    labels: tuple[str, ...] | None
+    selection: Votes
+    """Of the N samples that chose ĉ."""
+    readings: tuple[Votes, ...]
+    """Cumulative counts of the fresh samples at each look that was taken, in the order of ``settings.looks``."""
+    overlaps: Mapping[str, Overlap]
+    """Of one recovery, by threat model: ``word`` (any words) and ``synonym`` (a word may become a word of its pool)."""
+    exhaustive: bool = False
+    """Every retention set was evaluated once: ``selection`` holds the exact distribution, and α is not spent."""
+    notes: tuple[str, ...] = ()
+    """What did not go as configured, e.g. a refine that fell back."""
+    example: str = ""
+    """Names the text in the seed."""
+    vote_records: tuple[VoteRecord, ...] = ()
+    """The single votes behind the counts, in the order of stages and parts; none in records of earlier versions."""
+    answers: Answers | None = None
+    """How equal noised texts came by their votes; None in records of earlier versions."""
+
+    def replace(self, *, alpha: float | None = None, gamma: float | None = None) -> Certificate:
+        """The same votes read at another α or γ."""
+        settings = dataclasses.replace(
+            self.settings,
+            alpha=self.settings.alpha if alpha is None else alpha,
+            gamma=self.settings.gamma if gamma is None else gamma,
+        )
+        return dataclasses.replace(self, settings=settings)
+
+    @property
+    def n(self) -> int:
+        """Words of the noised text."""
+        return len(self.subject.words)
+
+    @property
+    def s(self) -> int:
+        """Words retained in each sample."""
+        return self.subject.retained
+
+    @property
+    def candidate(self) -> str | None:
+        """ĉ: the label that won the selection votes, certified or not."""
+        return leader(self.selection)
+
+    @property
+    def estimation(self) -> Votes:
+        """All the votes that certify ĉ: those of the last look, or of every retention set."""
+        if self.exhaustive:
+            return self.selection
+        return self.readings[-1] if self.readings else Votes({})
+
+    @property
+    def votes(self) -> Votes:
+        """Those that chose ĉ and those that certify it."""
+        return self.selection if self.exhaustive else self.selection + self.estimation
+
+    @property
+    def unreadable(self) -> str | None:
+        """That most answers, of those that would settle it, were no votes, in one sentence; None when they were votes.
+
+        Such a certificate says nothing about the text: neither that its answer is robust nor that it is not.
+        """
+        for votes, drawn in ((self.selection, "selecting"), (self.estimation, "certifying")):
+            if votes.unparsed and votes.unparsed >= max(votes.counts.values(), default=0):
+                return (
+                    f"unreadable answers: {votes.unparsed} of {votes.kept} {drawn} answers state no label "
+                    "(--show-unparsed 5 shows some; raise --answer-tokens, or turn reasoning off)"
+                )
+        return None
+
+    @property
+    def p_value(self) -> float:
+        """Of the abstention test on the selection votes; 0 or 1 when they are exact."""
+        if self.exhaustive and self.candidate is not None:
+            return 0.0 if exact_bounds(self.selection, self.candidate).margin > 0 else 1.0
+        return abstention_p_value(self.selection)
+
+    @property
+    def abstained_at_selection(self) -> str | None:
+        """Why the selection votes alone give no answer, in one sentence; None when they give one."""
+        if self.candidate is None:
+            return self.unreadable or "no noised text was kept and given a label: see dropped and unparsed"
+        if self.selection.unparsed >= self.selection.counts[self.candidate]:
+            return self.unreadable
+        level = selection_level(self.settings, self.selection)
+        if self.p_value > level:
+            kept, test = self.selection.kept, f"(binomial test p = {self.p_value:.2g} > alpha = {level:.2g})"
+            if self.selection.counts[self.candidate] == kept and not self.exhaustive:
+                return f"{kept} samples are too few to call even when all agree {test}: take more (--samples)"
+            unparsed = f"; {self.selection.unparsed} answers state no label" if self.selection.unparsed else ""
+            return f"the two top answers are too close to call on {kept} samples {test}{unparsed}"
+        return None
+
+    @property
+    def abstained(self) -> str | None:
+        """Why there is no prediction, in one sentence; None when there is one."""
+        if self.abstained_at_selection:
+            return self.abstained_at_selection
+        if self._published is None:
+            return self.unreadable or (
+                f"{self.candidate!r} was not confirmed as the majority by {self.estimation.kept} fresh samples "
+                f"at alpha = {self.settings.alpha:g}"
+            )
+        return None
+
+    @property
+    def prediction(self) -> str | None:
+        """Answer of g, or None for an abstention."""
+        return None if self.abstained else self.candidate
+
+    @property
+    def bounds(self) -> ClassBounds | None:
+        """Bounds on the votes that the published radius rests on.
+
+        Where votes that are one bound's matter are read at several looks, these are the exact sequential test inverted.
+        """
+        return self._best_bounds(class_bounds)
+
+    @property
+    def unfiltered(self) -> ClassBounds | None:
+        """Bounds on the classifier without the batch filter, in which every dropped sample counts against ĉ."""
+        return self._best_bounds(unfiltered_bounds)
+
+    @property
+    def one_bound(self) -> bool:
+        """Whether one bound decides: with two labels, or open answers, all that is not ĉ counts as one class."""
+        return not self.exhaustive and one_bound(self.labels)
+
+    def path(self, *, filtered: bool) -> Path:
+        """What is not a vote for ĉ, look by look: of the kept samples, or of all that were drawn."""
+        taken = [
+            (votes.kept if filtered else votes.drawn, votes.counts.get(self.candidate or "", 0))
+            for votes in self.readings
+        ]
+        totals = tuple(total for total, _ in taken)
+        return Path(totals, tuple(total - hits for total, hits in taken), self.spent[: len(taken)])
+
+    @property
+    def spent(self) -> tuple[float, ...]:
+        """The α spent by the time of each planned look."""
+        alpha = Fraction(self.settings.alpha)
+        return tuple(float(alpha * share) for share in accumulate(look.share for look in self.settings.looks))
+
+    def _best_bounds(self, rule: BoundRule) -> ClassBounds | None:
+        if self.candidate is None:
+            return None
+        if self.exhaustive:
+            return exact_bounds(self.selection, self.candidate)
+        if self.one_bound and len(self.settings.looks) > 1:
+            return self._sequential_bounds(rule)
+        # All looks hold jointly at level 1 − α (union bound over their shares), so the best one may be used.
+        found = [rule(votes, self.candidate, self.labels, alpha) for votes, alpha in self._levels()]
+        return max(found, key=lambda bounds: bounds.margin, default=None)
+
+    def _sequential_bounds(self, rule: BoundRule) -> ClassBounds | None:
+        if not self.readings or self.candidate is None:
+            return None
+        last = rule(self.readings[-1], self.candidate, self.labels, self.settings.alpha)
+        upper = self.path(filtered=rule is class_bounds).upper
+        return ClassBounds(self.candidate, 1 - upper, dict.fromkeys(last.high, upper))
+
+    def _levels(self) -> list[tuple[Votes, float]]:
+        """The votes of each look that was taken, and the share of α that it spends."""
+        alpha = Fraction(self.settings.alpha)
+        return [
+            (votes, float(alpha * look.share)) for votes, look in zip(self.readings, self.settings.looks, strict=False)
+        ]
+
+    def _exceeds(self, *, filtered: bool) -> Exceeds:
+        """What the votes show about p(ĉ) − p(j), at level 1 − α for every radius derived from it."""
+        if self.one_bound:
+            path = self.path(filtered=filtered)
+            return lambda slack: path.below(float((1 - slack) / 2))
+        bounds = self.bounds if filtered else self.unfiltered
+        return known(bounds.margin if bounds else -1)
+
+    @property
+    def _published(self) -> Radius | None:
+        if self.candidate is None:
+            return None
+        exceeds = self._exceeds(filtered=True)
+        if self.settings.votes_only:
+            # γ and the attackable words speak of words that the noise hides; here there are none.
+            return Radius(0) if exceeds(Fraction(0)) else None
+        attackable = sum(self.subject.attackable)
+        return published_radius(exceeds, self.n, self.s, gamma=self.settings.gamma, attackable=attackable)
+
+    @property
+    def radius(self) -> Radius | None:
+        """The r* of the paper, conditional on ``assumptions``. None for an abstention."""
+        return None if self.abstained else self._published
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """Names of the assumptions that ``radius`` rests on; explained in :data:`ASSUMPTIONS`."""
+        settings = self.settings
+        held = {
+            "A1": settings.recovery == "synonym",
+            "A2": settings.gamma < 1 and not settings.votes_only,
+            "A3": settings.clustering != "none",
+            "A4": self.subject.domain == "refined",
+        }
+        return tuple(name for name, applies in held.items() if applies)
+
+    @property
+    def vote_overlaps(self) -> Mapping[str, Overlap]:
+        """``overlaps`` as one vote sees them: it reads all k recoveries of its masked text, so κ is κ^k."""
+        k = self.settings.recoveries
+        return {threat: overlap.drawn(k) for threat, overlap in self.overlaps.items()}
+
+    @property
+    def proved(self) -> Mapping[str, Radius | None]:
+        """By threat model, the radius that needs no assumption; None where nothing is proved, not even 0 changes.
+
+        It counts words of ``subject.domain``, each of which may become what the threat model allows; what stands
+        between the words stays as it is. A swap of synonyms is a swap of words, so the synonym radius is never below
+        the word radius (or all that can be swapped).
+        """
+        if self.abstained:
+            return dict.fromkeys(self.overlaps)
+        exceeds = self._exceeds(filtered=False)
+        found = {t: proved_radius(exceeds, self.n, self.s, overlap) for t, overlap in self.vote_overlaps.items()}
+        word, synonym = found.get("word"), found.get("synonym")
+        if word is not None and synonym is not None:
+            swaps = as_swaps(word, len(self.overlaps["synonym"].masked))
+            found["synonym"] = max(synonym, swaps, key=lambda radius: radius.words)
+        return found
+
+    def agreement(self, threat: str, changes: int) -> float | None:
+        """How likely ``predict`` (N fresh samples) answers as certified on *any* text with at most so many changes of
+        the proved threat model: a lower bound, which holds at level 1 − α.
+
+        The proof is about g, which never errs. Its sampler abstains or errs near the boundary, and a radius goes up to
+        the boundary: at its edge this is small. None where nothing is proved for so many changes, and where the
+        sampler's stopping (looks, a batch filter) is not a test on N votes.
+        """
+        radius, bounds = self.proved.get(threat), self.unfiltered
+        if self.settings.selection_looks or self.settings.clustering != "none":
+            return None
+        if radius is None or bounds is None or not 0 <= changes <= radius.words:
+            return None
+        # A swap of synonyms is a replaced word: both bounds hold.
+        overlaps = [self.vote_overlaps[name] for name in dict.fromkeys((threat, "word")) if name in self.overlaps]
+        hidden = max(1 if each.sealed else each.omega(self.n, self.s, changes) for each in overlaps)
+        low = float(bounds.low) - float(1 - hidden)
+        return agreement(low, self.settings.predict_samples, self.settings.alpha)

@@ -1,0 +1,77 @@
+"""What the radii of a certificate say, in words, and why the published and the proved one differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clucert.core.certificate import Certificate, Domain, Settings
+from clucert.core.radius import Radius
+
+THREATS = {
+    "word": "any words",
+    "synonym": "words of their synonym pools",
+}
+"""What words may become, by threat model."""
+
+FIXED = "words may be replaced, one for one; what stands between them (punctuation, white space) is fixed"
+"""Holds for every radius of this version, and is printed with each."""
+
+
+def radius_words(radius: Radius | None, attackable: int, total: int, domain: Domain) -> str:
+    """``radius`` for people, with the text whose words it counts: "up to 3 of 12 words of the refined text"."""
+    if radius is None:
+        return "nothing"
+    text = f"of {total} words of the {domain} text"
+    if radius.nothing_to_attack:
+        return f"nothing to attack (0 {text})"
+    if radius.everything:
+        return (
+            f"all {attackable} attackable {text}" if attackable < total else f"all {total} words of the {domain} text"
+        )
+    count = f"{'up to ' if radius.words else ''}{radius.words} {text}"
+    return count if attackable == total else f"{count} ({attackable} attackable)"
+
+
+def proved_in_words(certificate: Certificate, threat: str, radius: Radius | None) -> tuple[str, str]:
+    """What ``radius``, proved for ``threat``, says: how many words, and of what change to them."""
+    domain, size = certificate.subject.domain, len(certificate.overlaps[threat].masked)
+    count, change = radius_words(radius, size, certificate.n, domain), f"swapped for {THREATS[threat]}"
+    if radius is None:
+        return count, f"is proved about words of the {domain} text {change}"
+    if radius.nothing_to_attack:
+        return count, f"can be {change}: nothing was tested"
+    if domain == "refined":
+        return count, f"{change}; nothing is proved about the original text"
+    return count, f"{change}, no assumption"
+
+
+def gap(certificate: Certificate) -> str | None:
+    """One sentence when less than half of the published radius is proved against any words; else None."""
+    published, proved = certificate.radius, certificate.proved.get("word")
+    if published is None or 2 * (proved.words if proved else 0) >= published.words:
+        return None
+    causes = list(_causes(certificate.settings, dropped=certificate.estimation.dropped > 0))
+    if not causes:
+        return None
+    why, options = zip(*causes, strict=True)
+    shown = proved.words if proved else "nothing"
+    return (
+        f"published {published.words}, proved {shown} against any words, because {' and '.join(why)}; "
+        f"to prove more: {' and '.join(options)}"
+    )
+
+
+def _causes(settings: Settings, *, dropped: bool) -> Iterator[tuple[str, str]]:
+    """(what keeps the published radius from being proved, what to do about it)."""
+    if settings.recovery == "synonym":
+        yield (
+            "the pool of a masked word gives away which word it was (A1)",
+            "--recovery mask (any words), or --lexicon classes --retained-kernel canonical (any number of synonyms)",
+        )
+    if settings.clustering != "none" and dropped:
+        yield (
+            "every sample that the clustering drops counts against the answer (A3)",
+            "--clustering none, or denoising per sample (--method clucert-per-sample)",
+        )
+    if settings.gamma < 1 and not settings.votes_only:
+        yield f"gamma = {settings.gamma:g} is assumed, not proved (A2)", "--gamma 1 shows what is left without it"

@@ -1,0 +1,89 @@
+"""Methods that ask every sub-text of a small fixed family: `family` in the method file."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from clucert.core.exact import Flag, Noise, Unit
+from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
+from clucert.core.noise.windows import EraseAndCheck, Windows
+from clucert.errors import InputError
+
+Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
+
+
+class ExactMethod(BaseModel):
+    """One such method. The fields of ``tasks`` override the others for the task of that name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    description: str = ""
+    family: Family
+    unit: Unit = "word"
+    """What is kept, dropped and counted: word (tokens, punctuation among them), sentence, passage, turn."""
+    count: int = Field(default=5, ge=1, le=500)
+    """K: groups of `blocks` and `groups`."""
+    kept: int = Field(default=1, ge=1)
+    """s: groups that a sub-text shows."""
+    interleaved: bool = False
+    """Of `blocks`: every K-th token instead of consecutive ones."""
+    hashes: int = Field(default=1, ge=1, le=100)
+    """q: partitions by different hashes, of `groups` and `chunks`."""
+    key: str = "clucert"
+    """Of the hash; fixed before any text is seen, and may be public."""
+    every: int | None = Field(default=None, ge=1)
+    """B: a chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
+    size: int = Field(default=10, ge=1)
+    """Units in a window."""
+    suffix: int = Field(default=20, ge=1, le=1000)
+    """d: the longest appended text, in units, of `erase`."""
+    scores: Literal["auto", "soft", "hard"] = "auto"
+    """Add up label probabilities (auto: where the model gives them) or votes."""
+    sharpness: float = Field(default=1.0, gt=0, le=100)
+    """Of soft scores: p^sharpness, normalised."""
+    bias: dict[str, float] = Field(default_factory=dict)
+    """Taken off the log-probability of each label; chosen on validation texts that are cut in the same way."""
+    canonical: tuple[Literal["characters", "spelling", "synonyms"], ...] = ()
+    """Canonical forms applied before the text is cut."""
+    flag: tuple[str, ...] = ()
+    """Labels that flag a text."""
+    at_least: int = Field(default=1, ge=1)
+    """How many sub-texts must get one of them."""
+    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _flags(self) -> Self:
+        if self.canonical and self.unit != "word":
+            raise ValueError("canonical forms go with  unit: word")
+        self.noise()
+        return self
+
+    def noise(self) -> Noise:
+        """The family of sub-texts."""
+        key = self.key.encode()
+        match self.family:
+            case "blocks":
+                return Blocks(self.count, self.kept, self.interleaved)
+            case "groups":
+                return Groups(self.count, key, self.hashes, self.kept)
+            case "chunks":
+                return Chunks(self.every, key, self.hashes)
+            case "each":
+                return Each()
+            case "windows":
+                return Windows(self.size)
+            case "erase":
+                return EraseAndCheck(self.suffix)
+
+    def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
+        """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
+        if not self.flag:
+            if self.family in ("windows", "erase"):
+                raise InputError(f"{self.name} flags texts: say which label, for example  --flag harmful")
+            return None
+        if unknown := [label for label in self.flag if label not in (labels or ())]:
+            raise InputError(f"--flag {unknown[0]}: it is none of the labels {', '.join(labels or ())}")
+        return Flag(self.flag, self.at_least)

@@ -1,0 +1,131 @@
+"""The words of the first screen: how robust, at what cost, under which assumptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from clucert.report.format import decimal, duration, money, number, percent
+from clucert.report.summary import Summary, refined_note
+
+WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
+
+
+def subject(summaries: Sequence[Summary]) -> str:
+    """What was evaluated, in a few words."""
+    tasks = dict.fromkeys(s.run.manifest.task or "custom task" for s in summaries)
+    models = dict.fromkeys(s.run.model for s in summaries if s.run.model)
+    return " · ".join([", ".join(tasks), ", ".join(models) or "no model named"])
+
+
+def warnings(summaries: Sequence[Summary]) -> list[tuple[Summary, str]]:
+    """What makes figures worth less than they look."""
+    return [(s, f"{s.run.name}: {said}") for s in summaries for said in s.warnings]
+
+
+def sizes(summaries: Sequence[Summary]) -> str:
+    """How many inputs the runs have."""
+    counts = sorted({len(s.run.inputs) for s in summaries})
+    return f"{counts[0]:,} inputs" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} inputs"
+
+
+def headline(summaries: Sequence[Summary]) -> str:
+    """The share certified at δ = 1, never without what it rests on."""
+    judged = [s for s in summaries if s.judged]
+    if not judged:
+        return "No input has both a certificate and a gold label, so nothing can be said about robustness."
+    published = _range(s.at("published", 1).value for s in judged)
+    proved = _range(s.at("word", 1).value for s in judged)
+    names = sorted({name for s in judged for name in s.assumptions})
+    if len(summaries) > 1:
+        return (
+            f"{_count(len(summaries))} runs: {published} of inputs are answered right and certified against one "
+            f"changed word. Proved, without assumptions: {proved}{refined_note(judged)}."
+        )
+    if not names:
+        return f"{published} of inputs are answered right, and provably stay so when any one word is changed."
+    return (
+        f"{published} of inputs are answered right and certified against one changed word, if {_list(names)} "
+        f"{'holds' if len(names) == 1 else 'hold'}. Proved without: {proved}{refined_note(judged)}."
+    )
+
+
+def _range(values: Iterable[float]) -> str:
+    written = list(dict.fromkeys(percent(value) for value in sorted(values)))
+    return written[0] if len(written) == 1 else f"{written[0]} to {written[-1]}"
+
+
+def _list(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _count(number_of: int) -> str:
+    return WORDS[number_of] if number_of < len(WORDS) else str(number_of)
+
+
+def explanation(summaries: Sequence[Summary]) -> str:
+    """What the numbers of the first screen mean; empty when no run has a certificate."""
+    alphas = sorted({s.alpha for s in summaries if s.alpha is not None})
+    if not alphas:
+        return ""
+    confidence = f"{100 * (1 - alphas[-1]):g}%"
+    parts = [f"Each certificate is right with at least {confidence} probability over its random samples."]
+    if any(s.assumptions for s in summaries):
+        parts.append("A1 to A4 are assumptions, told below in plain words.")
+    parts.append("Ranges are 95% intervals over the inputs.")
+    failed = sum(s.failed for s in summaries)
+    if failed:
+        how = "left out of every share" if summaries[0].leave_out_failed else "counted as not certified"
+        parts.append(f"{_inputs(failed)} failed and {'is' if failed == 1 else 'are'} {how}.")
+    return " ".join(parts)
+
+
+def _inputs(count: int) -> str:
+    return "1 input" if count == 1 else f"{count:,} inputs"
+
+
+def certified(summary: Summary) -> str:
+    """The share certified at δ = 1; an en dash when nothing was judged."""
+    return percent(summary.at("published", 1).value) if summary.judged else "–"
+
+
+def origin(summary: Summary) -> str:
+    """The model and the folder of a run."""
+    return " · ".join(filter(None, [summary.run.model, summary.run.path.name]))
+
+
+def brief(summary: Summary) -> str:
+    """A run in one line: assumptions, proved share, cost."""
+    under = f"rests on {', '.join(summary.assumptions)}" if summary.assumptions else "no assumption"
+    cost = f"{number(summary.usage.calls)} calls, {duration(sum(summary.seconds.values()))}"
+    proved = f"proved {percent(summary.at('word', 1).value)} (words of {summary.counts_words_of})"
+    return f"{under} · {proved} · {cost}"
+
+
+def robustness(summary: Summary) -> list[tuple[str, str]]:
+    """(name, value) pairs of a run's card."""
+    rows = [
+        ("Clean accuracy", percent(summary.clean.value) if summary.judged else "–"),
+        ("A constant answer", percent(summary.standing.constant_share)),
+        ("Certified, balanced over labels", percent(summary.standing.balanced_certified)),
+        ("Mean radius, words", decimal(summary.r_avg)),
+        ("Proved, any word", percent(summary.at("word", 1).value)),
+        ("Proved, synonyms", percent(summary.at("synonym", 1).value)),
+        ("Nothing to attack, synonyms", percent(summary.nothing_to_attack("synonym"))),
+        ("Radii count words of", summary.counts_words_of),
+        ("Abstained", percent(summary.abstained)),
+    ]
+    return [*rows, ("Failed", _inputs(summary.failed))] if summary.failed else rows
+
+
+def cost(summary: Summary) -> list[tuple[str, str]]:
+    """(name, value) pairs of a run's card."""
+    usage = summary.usage
+    return [
+        ("Calls", number(usage.calls)),
+        *([("of them from the cache", number(summary.reused.calls))] if summary.reused.calls else []),
+        ("Tokens in", number(usage.input)),
+        ("of them cached", percent(usage.cached / usage.input if usage.input else None)),
+        ("Tokens out", number(usage.output)),
+        ("Time", duration(sum(summary.seconds.values()))),
+        ("Money", money(summary)),
+    ]

@@ -1,0 +1,1 @@
+"""What drives the core: the executor, the queues to the models, the budget."""

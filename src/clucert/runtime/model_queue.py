@@ -1,0 +1,509 @@
+"""All that a run asks one language model: asked once each, as many at a time as the model takes, stored as answered.
+
+A queue serves many inputs at once. The queries of all of them wait in one line, in the order they came; a model with
+``answer_async`` is sent up to ``connections`` of them at a time, any other is handed full batches in a thread of its
+own. An answer is in the cache before anybody counts it.
+
+Where a model's arithmetic depends on the batch that a query is in (half precision, some GPU kernels), the same query
+may be answered differently in another company. The cache keeps such a run from changing under its owner's hands: what
+was answered once is read, never computed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from clucert.cache.authors import ACCEPT, NEVER_KEPT, AuthoredCache, Whose, introduction
+from clucert.cache.base import AnswerCache
+from clucert.cache.keys import ModelIdentity, answer_key
+from clucert.errors import BadAnswerError, FatalModelError, ModelError, ModelUnavailableError
+from clucert.protocols import LanguageModel, Task
+from clucert.redact import clean_base_url
+from clucert.runtime.budget import Budget, Price, Reservation
+from clucert.runtime.queue_entries import Entry, Group, SharedClock
+from clucert.types import Answer, Query, Usage
+
+Keyed = tuple[Query, str | None]
+"""A query and its key in the cache; queries without a key are never taken for each other."""
+
+SETTLING = 0.02
+"""Seconds between two looks at whether everybody waits."""
+
+
+@runtime_checkable
+class AsyncModel(Protocol):
+    """A language model behind a server: many calls at a time, each on its own."""
+
+    name: str
+    deterministic: bool
+
+    async def answer_async(self, query: Query) -> Answer:
+        """Answer one query. Raises :class:`ModelError` when it fails for good, retries included."""
+        ...
+
+
+@runtime_checkable
+class GatheringModel(Protocol):
+    """A language model that is handed all there is to ask at once and takes its time: a provider's batch API."""
+
+    name: str
+    deterministic: bool
+    gather_size: int
+    """Queries that are handed over at once, at most."""
+
+    async def answer_gathered(self, batch: Sequence[Keyed], done: Callable[[int, Answer | ModelError], None]) -> None:
+        """Answer each query of ``batch``; ``done(index, answer or error)`` is called on this event loop, in any order.
+
+        Raises :class:`ModelError` when none of those that are not done can be answered.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueueOptions:
+    """How a model is asked, and what it is called in the cache."""
+
+    connections: int = 32
+    """Calls in flight at most, for an :class:`AsyncModel`."""
+    batch_size: int = 32
+    """Queries in a batch at most, for any other; a ``batch_size`` of the model's own comes first. A kill loses one."""
+    base_url: str = ""
+    identity: str = ""
+    """What else tells two models of one name apart, such as a digest of the weights."""
+    price: Price | None = None
+    abandon: bool = False
+    """Hang up on an :class:`AsyncModel` once nobody waits for its answer any more. A study would rather keep it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Answers in order, and what they cost whoever asked.
+
+    ``usage`` counts every distinct query, wherever its answer came from, so that it depends on nothing but the queries
+    and answers. ``reused`` is the part of it that was not paid for now: answers from the cache, and answers that
+    another input had asked for already. ``seconds`` is a share of the time that the model was busy, which at each
+    moment is divided equally among the calls in flight: over all inputs the shares sum to the time it was busy.
+    """
+
+    answers: list[Answer]
+    usage: Usage
+    reused: Usage
+    seconds: float
+
+
+class ModelQueue:
+    """The line of queries to one model. Belongs to one event loop: ``start`` first, ``stop`` at the end."""
+
+    def __init__(
+        self,
+        model: LanguageModel | AsyncModel,
+        *,
+        cache: AnswerCache | None = None,
+        budget: Budget | None = None,
+        options: QueueOptions | None = None,
+        watch: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """``watch(answered, wanted)`` is told of the answers to each batch that is asked, as they arrive."""
+        self.model = model
+        self._watch = watch
+        self.options = options or QueueOptions()
+        self.budget = budget or Budget()
+        self.identity = ModelIdentity(
+            model.name, clean_base_url(self.options.base_url), self.options.identity, model.deterministic
+        )
+        whose: Whose | None = getattr(model, "whose", None)
+        self._cache = None if cache is None else AuthoredCache(cache, whose)
+        self._introducing = asyncio.Lock()
+        self._open: dict[str, Entry] = {}
+        self._line: deque[Entry] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+        self._clock = SharedClock()
+        self._workers: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._unstored: list[tuple[Entry, Answer]] = []
+        self._storing: asyncio.Task[None] | None = None
+        self._unwritten = 0
+        self._looking = 0
+        self.settled: Callable[[], bool] = lambda: True
+        """Whether nothing more comes before what is in the line is answered; a :class:`GatheringModel` waits for it."""
+
+    @property
+    def capacity(self) -> int:
+        """Queries that the model works on at a time."""
+        if isinstance(self.model, AsyncModel):
+            return self.options.connections
+        if isinstance(self.model, GatheringModel):
+            return self.model.gather_size
+        return int(getattr(self.model, "batch_size", self.options.batch_size))
+
+    @property
+    def must_greet(self) -> bool:
+        """Whether an answer of the cache costs a greeting first, which tells whose it is."""
+        return self._cache is not None and self._cache.must_ask and hasattr(self.model, "introduce")
+
+    @property
+    def gathers(self) -> bool:
+        """Whether the model is a :class:`GatheringModel`."""
+        return isinstance(self.model, GatheringModel)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is looked up, asked or stored; for a :class:`GatheringModel`, not asked."""
+        return bool(self._looking or self._unwritten or (self._open and not self.gathers))
+
+    def key(self, query: Query, draw: int | None = None) -> Keyed:
+        """``query`` with its key, as a draw of its own where the model may not repeat itself. Safe from any thread."""
+        if draw is not None and not self.identity.deterministic:
+            query = replace(query, draw=draw)
+        return query, answer_key(self.identity, query)
+
+    def keys(self, task: Task, texts: Sequence[str], first_draw: int) -> list[Keyed]:
+        """The question of ``task`` about each text, numbered as draws. Safe from any thread."""
+        return [self.key(task.query(text, draw=d), d) for d, text in enumerate(texts, first_draw)]
+
+    async def ask(self, batch: Sequence[Keyed]) -> Asked:
+        """Answer each query, in order.
+
+        Raises what the model raises for one of them (the others are then not asked any more, unless somebody else
+        waits for them), :class:`CacheError`, and :class:`BudgetExceededError` when a query was in the line at the
+        moment the budget was spent.
+        """
+        if not batch:
+            return Asked([], Usage(), Usage(), 0.0)
+        group = Group(len(batch))
+        if self._watch:
+            self._watch(0, len(batch))
+        fresh = self._join(group, batch)
+        try:
+            await self._look_up(fresh)
+            await group.done
+        finally:
+            group.alive = False
+            if group.done.done() and not group.done.cancelled():
+                # Whoever was cancelled while it still looked things up has not heard of the failure: nobody has to.
+                group.done.exception()
+            if self.options.abandon and group.missing:
+                self._abandon(group)
+        answers = [answer for answer in group.answers if answer is not None]
+        return Asked(answers, Usage.total(group.charged), Usage.total(group.reused), group.seconds)
+
+    def start(self) -> None:
+        """Begin to ask; a queue that was stopped may begin anew, on any event loop."""
+        self._stopping = False
+        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-model")
+        self._cache_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-cache")
+        self.budget.freed.append(self._wake)
+        if isinstance(self.model, AsyncModel):
+            work = [self._connection(self.model) for _ in range(self.options.connections)]
+        elif isinstance(self.model, GatheringModel):
+            work = [self._gathered(self.model)]
+        else:
+            work = [self._batches(self.model)]
+        self._workers = [asyncio.create_task(coroutine) for coroutine in work]
+
+    async def stop(self, *, now: bool = False) -> None:
+        """Ask nothing more. Calls in flight are waited for and their answers stored; ``now`` gives them up.
+
+        A batch of a local model cannot be given up half-way: it is always waited for, and stored.
+        """
+        self._stopping = True
+        self._line.clear()
+        for worker in self._workers:
+            if now and isinstance(self.model, AsyncModel | GatheringModel):
+                worker.cancel()
+        self._wake()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        while self._storing is not None:
+            await self._storing
+        # A model behind a server keeps connections on this loop.
+        if (release := getattr(self.model, "release", None)) is not None:
+            release()
+        self._model_thread.shutdown()
+        self._cache_thread.shutdown()
+
+    def _join(self, group: Group, batch: Sequence[Keyed]) -> list[Entry]:
+        """Have ``group`` wait for each query; returns those that nobody has asked for yet."""
+        fresh = []
+        for place, (query, key) in enumerate(batch):
+            entry = None if key is None else self._open.get(key)
+            if entry is None:
+                entry = Entry(query, key)
+                fresh.append(entry)
+                if key is not None:
+                    # Before the look-up: whoever comes next must wait for it instead of asking, too.
+                    self._open[key] = entry
+            entry.waiting.append((group, place))
+            group.entries.append(entry)
+        return fresh
+
+    def _abandon(self, group: Group) -> None:
+        """Give up what nobody but ``group`` waited for. What is still in the line is passed over later."""
+        for entry in group.entries:
+            if not entry.wanted:
+                self._close(entry)
+                if entry.call is not None:
+                    entry.abandoned = True
+                    entry.call.cancel()
+
+    async def _look_up(self, fresh: list[Entry]) -> None:
+        """Deliver what the cache knows; put the rest into the line."""
+        known: dict[str, Answer] = {}
+        keys = [entry.key for entry in fresh if entry.key is not None]
+        if self._cache is not None and keys:
+            loop = asyncio.get_running_loop()
+            self._looking += 1
+            try:
+                found = await loop.run_in_executor(self._cache_thread, self._cache.cache.get_many, keys)
+                if found:
+                    await self._introduce(self._cache, next(e.query for e in fresh if e.key in found))
+                    known = await loop.run_in_executor(self._cache_thread, self._cache.own, found)
+            except BaseException as error:
+                for entry in fresh:
+                    self._fail(entry, error)
+                if not isinstance(error, Exception):
+                    raise
+                return
+            finally:
+                self._looking -= 1
+        unknown = [entry for entry in fresh if entry.key not in known]
+        for entry in fresh:
+            if entry.key in known:
+                self._deliver(entry, known[entry.key], cached=True)
+        self._line.extend(unknown)
+        self._wake()
+
+    async def _introduce(self, cache: AuthoredCache, query: Query) -> None:
+        """Hear from the model before an answer of the cache is taken for its own: one call in each run that uses it."""
+        introduce = getattr(self.model, "introduce", None)
+        async with self._introducing:
+            if introduce is None or not cache.must_ask:
+                return
+            query = introduction(query)
+            verdict, aside = self.budget.reserve(query, self.options.price)
+            while verdict == "wait":
+                await asyncio.sleep(SETTLING)
+                verdict, aside = self.budget.reserve(query, self.options.price)
+            if verdict != "go":
+                raise self.budget.exceeded()
+            usage: Usage | None = None
+            try:
+                usage = (await introduce(query)).usage
+            except ModelUnavailableError as error:
+                raise ModelUnavailableError(
+                    f"{error} (to use the cache without asking who answers: {ACCEPT})"
+                ) from None
+            finally:
+                self.budget.settle(aside, usage, self.options.price)
+
+    def _wake(self) -> None:
+        for _ in range(len(self._idle) if self._stopping else min(len(self._line), len(self._idle))):
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)
+
+    def _reserved(self) -> tuple[Entry, Reservation] | None:
+        """The next query that somebody still waits for and the budget allows; None when there is none now."""
+        while self._line:
+            entry = self._line[0]
+            if not entry.wanted:
+                self._close(self._line.popleft())
+                continue
+            verdict, aside = self.budget.reserve(entry.query, self.options.price)
+            if verdict == "go":
+                return self._line.popleft(), aside
+            if verdict == "wait":
+                return None
+            error = self.budget.exceeded()
+            while self._line:
+                self._fail(self._line.popleft(), error)
+        return None
+
+    async def _next(self) -> tuple[Entry, Reservation] | None:
+        """Wait for something to ask; None when the queue stops."""
+        while not self._stopping:
+            found = self._reserved()
+            if found is not None:
+                return found
+            idle = asyncio.get_running_loop().create_future()
+            self._idle.append(idle)
+            await idle
+        return None
+
+    async def _connection(self, model: AsyncModel) -> None:
+        """One call after the other until the queue stops."""
+        while found := await self._next():
+            entry, aside = found
+            usage: Usage | None = None
+            began = self._clock.enter()
+            try:
+                answer = await self._call(model, entry)
+            except BaseException as error:
+                self._clock.leave(began)
+                self._fail(entry, error)
+                if not (isinstance(error, Exception) or entry.abandoned):
+                    raise
+            else:
+                entry.share = self._clock.leave(began)
+                usage = answer.usage
+                self._answered(entry, answer)
+            finally:
+                self.budget.settle(aside, usage, self.options.price)
+            # A slow disk holds the questions back: what a kill can lose stays small.
+            while self._storing is not None and self._unwritten >= self.options.connections:
+                await asyncio.shield(self._storing)
+
+    async def _call(self, model: AsyncModel, entry: Entry) -> Answer:
+        if not self.options.abandon:
+            return await model.answer_async(entry.query)
+        entry.call = asyncio.ensure_future(model.answer_async(entry.query))
+        return await entry.call
+
+    async def _batches(self, model: LanguageModel) -> None:
+        """One batch after the other until the queue stops. A batch shares its prefix: it is then computed once."""
+        while found := await self._next():
+            await self._answer_batch(model, [found, *self._more(found[0].query.prefix, self.capacity - 1)])
+
+    async def _gathered(self, model: GatheringModel) -> None:
+        """All there is to ask, once all inputs in flight wait for it, until the queue stops."""
+        while found := await self._next():
+            settled = False
+            while not settled:
+                # Whoever was answered a moment ago may be about to ask the next question.
+                await asyncio.sleep(SETTLING)
+                settled = self.settled()
+            batch = [found]
+            while len(batch) < model.gather_size and (found := self._reserved()):
+                batch.append(found)
+            await self._answer_gathered(model, batch)
+            while self._storing is not None:
+                await asyncio.shield(self._storing)
+
+    async def _answer_gathered(self, model: GatheringModel, batch: Sequence[tuple[Entry, Reservation]]) -> None:
+        left = dict(enumerate(batch))
+        began = time.perf_counter()
+
+        def done(index: int, came: Answer | BaseException) -> None:
+            entry, aside = left.pop(index)
+            if isinstance(came, Answer):
+                entry.share = (time.perf_counter() - began) / len(batch)
+                self._answered(entry, came)
+            else:
+                self._fail(entry, came)
+            self.budget.settle(aside, came.usage if isinstance(came, Answer) else None, self.options.price)
+
+        try:
+            await model.answer_gathered([(entry.query, entry.key) for entry, _ in batch], done)
+            if left:
+                raise BadAnswerError(f"{model.name} left {len(left)} of {len(batch)} queries without an answer")  # noqa: TRY301
+        except BaseException as error:
+            for index in list(left):
+                done(index, error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _more(self, prefix: str, size: int) -> list[tuple[Entry, Reservation]]:
+        """Up to ``size`` more queries of the same prefix; the others keep their places in the line."""
+        batch: list[tuple[Entry, Reservation]] = []
+        passed: list[Entry] = []
+        while self._line and len(batch) < size:
+            if self._line[0].query.prefix != prefix:
+                passed.append(self._line.popleft())
+            elif found := self._reserved():
+                batch.append(found)
+            else:
+                break
+        self._line.extendleft(reversed(passed))
+        return batch
+
+    async def _answer_batch(self, model: LanguageModel, batch: Sequence[tuple[Entry, Reservation]]) -> None:
+        """Answer ``batch``; when it fails, its halves, so that one bad query fails alone."""
+        queries = [entry.query for entry, _ in batch]
+        began = time.perf_counter()
+        try:
+            answers = await asyncio.get_running_loop().run_in_executor(self._model_thread, model.answer, queries)
+            if len(answers) != len(batch):
+                raise BadAnswerError(f"{model.name} gave {len(answers)} answers to {len(batch)} queries")  # noqa: TRY301
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asked
+            if len(batch) > 1 and isinstance(error, ModelError) and not isinstance(error, FatalModelError):
+                half = len(batch) // 2
+                await self._answer_batch(model, batch[:half])
+                await self._answer_batch(model, batch[half:])
+                return
+            for entry, aside in batch:
+                self._fail(entry, error)
+                self.budget.settle(aside, None, self.options.price)
+            return
+        share = (time.perf_counter() - began) / len(batch)
+        for (entry, aside), answer in zip(batch, answers, strict=True):
+            entry.share = share
+            self._answered(entry, answer)
+            self.budget.settle(aside, answer.usage, self.options.price)
+
+    def _answered(self, entry: Entry, answer: Answer) -> None:
+        if self._cache is None or entry.key is None or answer.finish_reason in NEVER_KEPT:
+            self._deliver(entry, answer)
+            return
+        self._unwritten += 1
+        self._unstored.append((entry, answer))
+        if self._storing is None:
+            self._storing = asyncio.create_task(self._store(self._cache))
+
+    async def _store(self, cache: AuthoredCache) -> None:
+        """Store what has been answered, all that came during one transaction in the next, and only then deliver it."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._unstored:
+                part, self._unstored = self._unstored, []
+                rows = {entry.key: answer for entry, answer in part if entry.key is not None}
+                put = functools.partial(cache.put_many, rows, model=self.identity.name)
+                try:
+                    await loop.run_in_executor(self._cache_thread, put)
+                except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
+                    for entry, _ in part:
+                        self._fail(entry, error)
+                else:
+                    for entry, answer in part:
+                        self._deliver(entry, answer)
+                self._unwritten -= len(part)
+        finally:
+            self._storing = None
+
+    def _deliver(self, entry: Entry, answer: Answer, *, cached: bool = False) -> None:
+        self._close(entry)
+        owner = entry.waiting[0][0]
+        owner.seconds += entry.share
+        charged: set[Group] = set()
+        for group, place in entry.waiting:
+            group.answers[place] = answer
+            group.missing -= 1
+            if group not in charged:
+                charged.add(group)
+                group.charged.append(answer.usage)
+                if cached or group is not owner:
+                    group.reused.append(answer.usage)
+            if self._watch:
+                self._watch(len(group.answers) - group.missing, len(group.answers))
+            if not group.missing and not group.done.done():
+                group.done.set_result(None)
+
+    def _fail(self, entry: Entry, error: BaseException) -> None:
+        self._close(entry)
+        for group, _ in entry.waiting:
+            if not group.alive or group.done.done():
+                continue
+            group.alive = False
+            if isinstance(error, asyncio.CancelledError):
+                group.done.cancel()
+            else:
+                group.done.set_exception(error)
+
+    def _close(self, entry: Entry) -> None:
+        if entry.key is not None and self._open.get(entry.key) is entry:
+            del self._open[entry.key]

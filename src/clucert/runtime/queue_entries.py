@@ -1,0 +1,78 @@
+"""What waits in a queue: the groups that asked, the queries they ask, and the clock that divides the model's time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from clucert.types import Answer, Query, Usage
+
+
+class Group:
+    """Who asked: one ``ask`` and what it still waits for."""
+
+    __slots__ = ("alive", "answers", "charged", "done", "entries", "missing", "reused", "seconds")
+
+    def __init__(self, size: int) -> None:
+        self.answers: list[Answer | None] = [None] * size
+        self.missing = size
+        self.entries: list[Entry] = []
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.alive = True
+        self.charged: list[Usage] = []
+        """What each answer cost; one that it waits for in several places costs once."""
+        self.reused: list[Usage] = []
+        """Those of ``charged`` that were paid for by somebody else, or before."""
+        self.seconds = 0.0
+
+
+class Entry:
+    """What is asked: one query, and all who wait for its answer."""
+
+    __slots__ = ("abandoned", "call", "key", "query", "share", "waiting")
+
+    def __init__(self, query: Query, key: str | None) -> None:
+        self.query, self.key = query, key
+        self.waiting: list[tuple[Group, int]] = []
+        self.share = 0.0
+        self.call: asyncio.Future[Answer] | None = None
+        """Under way, where it can be hung up on."""
+        self.abandoned = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for it."""
+        # Asked of every query of a study: a generator would take three times as long.
+        for group, _ in self.waiting:  # noqa: SIM110
+            if group.alive:
+                return True
+        return False
+
+
+class SharedClock:
+    """Time, divided equally at every moment among the calls in flight."""
+
+    __slots__ = ("_calls", "_share", "_then")
+
+    def __init__(self) -> None:
+        self._calls = 0
+        self._share = 0.0
+        self._then = 0.0
+
+    def enter(self) -> float:
+        """A call begins; give what is returned to ``leave``."""
+        self._tick()
+        self._calls += 1
+        return self._share
+
+    def leave(self, entered: float) -> float:
+        """A call ends: its share, in seconds."""
+        self._tick()
+        self._calls -= 1
+        return self._share - entered
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        if self._calls:
+            self._share += (now - self._then) / self._calls
+        self._then = now

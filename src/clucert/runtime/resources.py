@@ -1,0 +1,244 @@
+"""Loaded models, encoder, cache and budget, put together for the executor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from clucert.build import make_smoother, method_of, smoother_of, task_of
+from clucert.cache import AnswerCache, open_cache
+from clucert.config import Config
+from clucert.core.certificate import Base
+from clucert.core.smoothing import Smoother
+from clucert.errors import UsageError
+from clucert.models.batch import GATHERED, batched
+from clucert.models.batchledger import BatchLedger
+from clucert.models.encoders import load_encoder
+from clucert.models.load import ModelOptions, load_model
+from clucert.protocols import Classifier, Encoder, LanguageModel, Task
+from clucert.runtime.budget import Budget, Limits, check_price
+from clucert.runtime.classifiers import (
+    BaseClassifier,
+    Ensemble,
+    JudgedClassifier,
+    PromptedClassifier,
+    classifier_of,
+)
+from clucert.runtime.computation import Backends
+from clucert.runtime.model_queue import ModelQueue, QueueOptions
+from clucert.runtime.prices import find_price
+from clucert.tasks.classification import check_labels
+from clucert.types import Answers
+
+BATCHES = "batches.jsonl"
+"""The list of a run's batches, in its directory."""
+
+
+@dataclass(slots=True)
+class Resources:
+    """Loaded models, the cache and the budget, which several runs may share."""
+
+    loaded: Smoother
+    """The smoother of the configuration that was opened."""
+    models: Mapping[str, LanguageModel]
+    """By the names in the configuration, the helper's and the judge's among them."""
+    cache: AnswerCache | None
+    budget: Budget
+    encoders: dict[str, Encoder] = field(default_factory=dict)
+
+    def smoother(self, config: Config, task: Task) -> Smoother:
+        """The smoother of ``config``, which may differ in the method from the one that was loaded."""
+        loaded = self.loaded
+        return replace(smoother_of(config, task), enumerate_up_to=loaded.enumerate_up_to, answers=loaded.answers)
+
+    def backends(
+        self,
+        config: Config,
+        task: Task,
+        smoother: Smoother,
+        *,
+        batches: Path | None = None,
+        watch: Callable[[int, int], None] | None = None,
+    ) -> Backends:
+        """Who answers the requests of ``smoother``; queues are made anew each time.
+
+        ``batches`` is the folder that keeps the list of batches: models are then asked through their providers' batch
+        APIs. ``watch(answered, wanted)`` is told of the answers to each group of questions as they arrive.
+        """
+        models = self.models
+        if batches is not None:
+            ledger = BatchLedger.open(batches / BATCHES)
+            models = {name: batched(model, ledger) for name, model in models.items()}
+        queues = {name: self._queue(model, config, watch, batch=batches is not None) for name, model in models.items()}
+        judge = queues[config.judge] if config.judge else None
+        classifiers: list[BaseClassifier] = [
+            PromptedClassifier(task, queues[name]) if judge is None else JudgedClassifier(task, queues[name], judge)
+            for name in config.model
+        ]
+        return Backends(
+            classifier=classifiers[0] if len(classifiers) == 1 else Ensemble(classifiers),
+            queues=list(queues.values()),
+            helper=queues.get(config.helper_model or config.model[0]),
+            encoder=self.encoder(smoother),
+        )
+
+    def model_names(self, config: Config) -> list[str]:
+        """What the base classifiers call themselves."""
+        return [self.models[name].name for name in config.model]
+
+    def encoder(self, smoother: Smoother) -> Encoder | None:
+        """The encoder of ``smoother``, loaded once; None where it compares no texts."""
+        if not embeds(smoother):
+            return None
+        name = smoother.settings.encoder or "minilm"
+        if name not in self.encoders:
+            self.encoders[name] = load_encoder(name)
+        return self.encoders[name]
+
+    def _queue(
+        self, model: LanguageModel, config: Config, watch: Callable[[int, int], None] | None, *, batch: bool
+    ) -> ModelQueue:
+        base_url = str(getattr(model, "base_url", ""))
+        price = find_price(model.name, base_url=base_url, batch=batch, **config.prices)
+        check_price(self.budget.limits, price, model.name)
+        options = QueueOptions(
+            connections=config.max_connections,
+            base_url=base_url,
+            identity=str(getattr(model, "identity", "")),
+            price=price,
+        )
+        return ModelQueue(model, cache=self.cache, budget=self.budget, options=options, watch=watch)
+
+
+def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -> Resources:
+    """Load what ``config`` names; ``stack`` frees it. Small things are checked before any model loads.
+
+    A ``task`` that is given comes before the one that ``config`` names.
+    """
+    task = task or task_of(config)
+    smoother = smoother_of(config, task)
+    cache = None if config.cache is False else stack.enter_context(closing(open_cache(config.cache)))
+    budget = Budget(Limits(config.max_requests, config.max_tokens, config.max_cost))
+    with ThreadPoolExecutor(2) as pool:
+        name = smoother.settings.encoder or "minilm"
+        encoder = pool.submit(_ready_encoder, name) if embeds(smoother) else None
+        names = list(dict.fromkeys([*config.model, *_helper_name(config, smoother), *filter(None, [config.judge])]))
+        models = _load_all(pool, names, options_of(config), stack)
+        encoders = {name: encoder.result()} if encoder else {}
+    asked = [models[name] for name in [*config.model, *filter(None, [config.judge])]]
+    fixed = all(model.deterministic for model in asked) and not _draws(task)
+    helper = models.get(config.helper_model or config.model[0])
+    smoother = _asked(config, smoother, deterministic=fixed, helper=helper, task=task)
+    return Resources(smoother, models, cache, budget, encoders)
+
+
+def _asked(
+    config: Config, smoother: Smoother, *, deterministic: bool, helper: LanguageModel | None, task: Task | None = None
+) -> Smoother:
+    """``smoother`` with how votes on equal texts are to come about, and enumerating where that is wanted and exact.
+
+    Asked once of what is known or said to repeat itself, on trial of a model that has no reason to draw, and anew for
+    every sample of all else. Enumerating needs a vote, a fill included, that repeats itself.
+    """
+    if deterministic:
+        answers = Answers("declared" if config.deterministic else "deterministic")
+    elif task is None or config.deterministic is not None or _draws(task) or task.query("").temperature > 0:
+        answers = Answers("sampled")
+    else:
+        answers = Answers("probed")
+    smoother = replace(smoother, answers=answers)
+    drawn = smoother.settings.recovery == "llm" and not getattr(helper, "deterministic", False)
+    if config.sampling != "auto" or not deterministic or drawn:
+        return smoother
+    return replace(smoother, enumerate_up_to=config.samples + config.certify_samples)
+
+
+def _draws(task: Task) -> bool:
+    """Whether the task samples: its questions about one text differ from draw to draw."""
+    return task.query("", draw=0) != task.query("", draw=1)
+
+
+def backends_of_callable(
+    config: Config, classify: Callable[[list[str]], Any] | Classifier, labels: tuple[str, ...], stack: ExitStack
+) -> tuple[Smoother, Backends]:
+    """A smoother around a Python callable, or around a classifier that is one already, and who answers it."""
+    check_labels(labels)
+    classifier = classifier_of(classify, labels, config.deterministic)
+    base = Base((classifier.name,), config.task or "")
+    smoother = make_smoother(config, method_of(config, config.task or ""), labels, base)
+    encoder = load_encoder(smoother.settings.encoder or "minilm") if embeds(smoother) else None
+    needs_helper = "llm" in (smoother.settings.recovery, smoother.settings.refine)
+    if needs_helper and config.helper_model is None:
+        raise UsageError("this method asks a helper model (refine or fill): give one as helper_model")
+    queues: list[ModelQueue] = []
+    if needs_helper and config.helper_model:
+        loaded = load_model(config.helper_model, options_of(config))
+        stack.callback(loaded.close)
+        queues.append(ModelQueue(loaded))
+    helper = queues[0] if queues else None
+    model = helper.model if helper and isinstance(helper.model, LanguageModel) else None
+    smoother = _asked(config, smoother, deterministic=classifier.deterministic, helper=model)
+    return smoother, Backends(classifier, queues, helper, encoder)
+
+
+def inputs_in_flight(config: Config, backends: Backends) -> int:
+    """How many inputs keep the models busy while others are between two questions: at least 4, at most 64."""
+    wanted: int | None = getattr(config, "in_flight", None)
+    if wanted is not None:
+        return wanted
+    if any(queue.gathers for queue in backends.queues):
+        # A stage of all of them goes into the same batches.
+        return max(1, GATHERED // (config.samples + config.certify_samples))
+    capacity = max((queue.capacity for queue in backends.queues), default=1)
+    return min(64, max(4, 2 + math.ceil(3 * capacity / (config.samples + config.certify_samples))))
+
+
+def embeds(smoother: Smoother) -> bool:
+    """Whether ``smoother`` asks an encoder. An llm refine falls back to the embedding one."""
+    settings = smoother.settings
+    return smoother.denoiser.needs_embeddings or settings.refine != "off" or settings.recoveries > 1
+
+
+def options_of(config: Config) -> ModelOptions:
+    """How to reach the models."""
+    return ModelOptions(
+        base_url=config.base_url,
+        timeout=config.timeout,
+        max_retries=config.max_retries,
+        max_connections=config.max_connections,
+        temperature=config.temperature,
+        deterministic=bool(config.deterministic),
+        accept_model_change=config.accept_model_change,
+    )
+
+
+def _ready_encoder(name: str) -> Encoder:
+    """The encoder with its weights loaded, and the filter's libraries, while the language model loads beside it."""
+    from importlib import import_module
+
+    encoder = load_encoder(name)
+    encoder.encode(["ready"])
+    for library in ("scipy.cluster.hierarchy", "scipy.spatial.distance"):
+        import_module(library)
+    return encoder
+
+
+def _load_all(
+    pool: ThreadPoolExecutor, names: Sequence[str], options: ModelOptions, stack: ExitStack
+) -> dict[str, LanguageModel]:
+    loading: dict[str, Future[LanguageModel]] = {name: pool.submit(load_model, name, options) for name in names}
+    loaded: dict[str, LanguageModel] = {}
+    for name, future in loading.items():
+        loaded[name] = future.result()
+        stack.callback(loaded[name].close)
+    return loaded
+
+
+def _helper_name(config: Config, smoother: Smoother) -> list[str]:
+    asks = "llm" in (smoother.settings.recovery, smoother.settings.refine)
+    return [config.helper_model] if asks and config.helper_model else []

@@ -1,0 +1,50 @@
+"""How many requests are let in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from clucert.serve.http_errors import overloaded
+
+LONGEST_WAIT = 60.0
+"""Seconds that a client is told to wait at most."""
+
+
+class Gate:
+    """At most ``in_flight`` requests are worked on and ``queue`` wait, first come, first served; others are refused.
+
+    Belongs to one event loop.
+    """
+
+    def __init__(self, in_flight: int, queue: int) -> None:
+        self.in_flight = self.waiting = 0
+        self._most, self._queue = in_flight, queue
+        self._slots = asyncio.Semaphore(in_flight)
+        self._usual = 1.0
+        """Seconds that a request takes, smoothed."""
+
+    def check(self) -> None:
+        """Raise :class:`clucert.serve.http_errors.Fault` (503) when a request that came now would be refused."""
+        if self._slots.locked() and self.waiting >= self._queue:
+            raise overloaded(min(LONGEST_WAIT, self._usual * (1 + self.waiting / self._most)))
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Wait for a place and hold it. Raises like :meth:`check`."""
+        self.check()
+        self.waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self.waiting -= 1
+        self.in_flight += 1
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._usual += 0.2 * (time.monotonic() - began - self._usual)
+            self.in_flight -= 1
+            self._slots.release()
