@@ -117,7 +117,9 @@ def test_json_holds_it_all_and_a_second_run_costs_nothing(cache):
     second = json.loads(clucert(*arguments, stdin=TEXT.encode()).stdout)
     assert first["schema_version"] == 1
     assert first["cost"]["classify"]["calls"] > 0
-    assert second["cost"]["classify"]["calls"] == second["cost"]["reused"]["calls"] == first["cost"]["classify"]["calls"]
+    assert (
+        second["cost"]["classify"]["calls"] == second["cost"]["reused"]["calls"] == first["cost"]["classify"]["calls"]
+    )
     assert {k: v for k, v in first.items() if k != "cost"} == {k: v for k, v in second.items() if k != "cost"}
     certified, _ = document.read(first)
     assert certified.certificate.subject.text == TEXT
