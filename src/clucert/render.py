@@ -192,8 +192,8 @@ def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
     spent = ", ".join(f"{work} {took:.1f}" for work, took in slowest if took >= 0.05)
     yield _row(
         "cost",
-        f"{total.calls} calls{_reused(cost)} for {cost.samples} samples, {total.input} tokens in ({total.cached} cached), "
-        f"{total.output} out, {seconds:.1f} s ({spent}), "
+        f"{total.calls} calls{_reused(cost)} for {cost.samples} samples, {total.input} tokens in "
+        f"({total.cached} cached), {total.output} out, {seconds:.1f} s ({spent}), "
         + ("noise from a secret key" if settings.seed is None else f"seed {settings.seed}"),
     )
 
