@@ -658,7 +658,7 @@ def test_unparsed_answers_are_shown_escaped_one_unless_asked_for_more() -> None:
     for asked, lines in ((0, 1), (3, 3)):
         console = Console(width=200, color_system=None, soft_wrap=True)
         with console.capture() as captured:
-            print_certified(console, made, unread=asked)
+            print_certified(console, made.certificate, made.cost, unread=asked)
         shown = [line for line in captured.get().splitlines() if line.startswith("unparsed")]
         assert len(shown) == lines
         assert all("[bold]\\x1b[31mwell" in line and "states no label" in line for line in shown)
