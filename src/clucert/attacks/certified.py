@@ -13,9 +13,8 @@ from clucert.attacks.constraints import WithinPools, WordSubstitution
 from clucert.attacks.driver import SIDE_BY_SIDE, Course, Question, course_of, side_by_side
 from clucert.attacks.search import GreedyWordSwap
 from clucert.attacks.victims import SmoothedVictim, scored_votes
-from clucert.audit.attack import classifier_of
+from clucert.audit.attack import classifier_of, loses
 from clucert.audit.claims import Claim, Threat
-from clucert.bounds import abstention_p_value, leader
 from clucert.certificate import Certificate
 from clucert.evaluate.metrics import Estimate, proportion
 from clucert.noise import rng_for
@@ -103,11 +102,11 @@ class Match:
 
     threat: Threat = "word"
     samples: int | None = None
-    """Votes of one query; ``predict``'s when None. With fewer than 11 no flip is beyond doubt."""
+    """Votes of one query; ``predict``'s when None. With fewer than 10, or more of three labels, no flip is beyond doubt."""
     confirm: int = 300
     """Fresh votes on which a flip must show."""
     level: float = 0.001
-    """Error probability of calling one flip real: exact binomial test of the top two labels."""
+    """Error probability of calling one flip real: one-sided exact binomial tests, shared by the rivals."""
     max_queries: int | None = None
     seed: int = 0
     encoder: Encoder | None = None
@@ -213,7 +212,7 @@ class Doubtful:
     smoothed: SmoothedVictim
     answer: str
     level: float
-    """Error probability of one such doubtless flip: exact binomial test of the top two labels."""
+    """Error probability of one such doubtless flip: one-sided exact binomial tests, shared by the rivals."""
 
     @property
     def name(self) -> str:
@@ -230,8 +229,10 @@ class Doubtful:
         return [self._scored(votes) for votes in self.smoothed.votes(texts)]
 
     def _scored(self, votes: Votes) -> Scored:
-        flipped = leader(votes) != self.answer and abstention_p_value(votes) <= self.level
         scored = scored_votes(votes)
+        # Of open answers, all that were given may have won by luck.
+        rivals = [label for label in self.labels or votes.counts if label != self.answer]
+        flipped = scored.answer != self.answer and loses(votes, self.answer, rivals)[1] <= self.level
         return scored if flipped else replace(scored, answer=self.answer)
 
 
