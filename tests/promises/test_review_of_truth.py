@@ -11,6 +11,10 @@ import clucert
 from clucert.attacks.base import AttackResult
 from clucert.attacks.certified import Doubtful
 from clucert.attacks.table import Attacked, attack_rows, render_rows
+from clucert.audit.attack import Attempt, Effort
+from clucert.audit.claims import Claim
+from clucert.audit.render import claims_by_answer
+from clucert.audit.run import Audit, Tag
 from clucert.driver import Cost
 from clucert.errors import InputError
 from clucert.gap import proved_in_words
@@ -127,6 +131,16 @@ def test_the_table_of_attacks_shows_each_label_and_the_constant_answer() -> None
     assert "constant answer" in table
     many = attack_rows([one(i, str(i), "failure") for i in range(30)])
     assert many[0].by_label is None
+
+
+def test_an_audit_says_whose_claims_broke() -> None:
+    tags = [("a", True), ("a", False), ("b", False)]
+    attempts = [
+        (Tag(str(i), Claim("proved", "word", 1, (0,), answer, "original")), broken)
+        for i, (answer, broken) in enumerate(tags)
+    ]
+    found = Audit("run", 0.05, Effort(), [(tag, Attempt(tag.claim, 1, broken=broken)) for tag, broken in attempts])
+    assert claims_by_answer(found) == "a 1 of 2, b 0 of 1"
 
 
 def test_a_flip_is_judged_against_every_rival() -> None:

@@ -102,7 +102,7 @@ class Match:
 
     threat: Threat = "word"
     samples: int | None = None
-    """Votes of one query; ``predict``'s when None. With fewer than 10, or more of three labels, no flip is beyond doubt."""
+    """Votes of one query; ``predict``'s when None. No flip by fewer than 10 (two labels) is beyond doubt."""
     confirm: int = 300
     """Fresh votes on which a flip must show."""
     level: float = 0.001
