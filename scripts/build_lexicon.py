@@ -2,9 +2,9 @@
 
 Anyone can run it again (10 minutes at most; needs npm and the network for the first run only)::
 
-    python -m venv /tmp/lexicon-venv
-    /tmp/lexicon-venv/bin/pip install numpy==2.4.6 scipy==1.17.1 pyarrow lemminflect==0.2.3 tokenizers safetensors
-    /tmp/lexicon-venv/bin/python scripts/build_lexicon.py --work /tmp/lexicon
+    python -m venv build/lexicon-venv
+    build/lexicon-venv/bin/pip install numpy==2.4.6 scipy==1.17.1 pyarrow lemminflect==0.2.3 tokenizers safetensors
+    build/lexicon-venv/bin/python scripts/build_lexicon.py --work build/lexicon
 
 The inputs (WordNet 3.1, GloVe 6B, all-MiniLM-L6-v2, VADER, AFINN) are packages pinned by sha256 in
 ``lexicon_build/inputs.py``; the pins and the thresholds go into the file. The same inputs give the same file.
@@ -37,7 +37,7 @@ def main() -> None:
     """Read the options, build, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = Path(__file__).resolve().parents[1]
-    parser.add_argument("--work", type=Path, default=Path("/tmp/lexicon"), help="downloads and caches")
+    parser.add_argument("--work", type=Path, default=Path("build/lexicon"), help="downloads and caches")
     parser.add_argument("--out", type=Path, default=root / "src/clucert/data/lexicon.npz")
     options = parser.parse_args()
     print(build(options.work, options.out))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from clucert.core.bounds import UNPARSED
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
-from clucert.core.explanation import FIXED, THREATS, gap, proved_in_words, radius_words
+from clucert.core.explanation import FIXED, THREATS, gap, no_assumption, proved_in_words, radius_words
 from clucert.core.radius import Radius
 from clucert.models.legible import shown
-from clucert.types import Cost, Unread
+from clucert.types import Cost, Unread, Usage
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -136,7 +136,11 @@ def _may_change(radius: Radius | None) -> str:
 
 def _assumes(certificate: Certificate) -> tuple[str, ...]:
     names = certificate.assumptions
-    return (f"assuming {', '.join(names)} (below)",) if names else ("no assumption, words of the original text",)
+    return (
+        (f"assuming {', '.join(names)} (below)",)
+        if names
+        else (f"{no_assumption(certificate)}, words of the original text",)
+    )
 
 
 def _percent(share: float) -> str:
@@ -193,9 +197,13 @@ def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
     yield _row(
         "cost",
         f"{total.calls} calls{_reused(cost)} for {cost.samples} samples, {total.input} tokens in "
-        f"({total.cached} cached), {total.output} out, {seconds:.1f} s ({spent}), "
+        f"({total.cached} cached), {total.output} out{_estimated(total)}, {seconds:.1f} s ({spent}), "
         + ("noise from a secret key" if settings.seed is None else f"seed {settings.seed}"),
     )
+
+
+def _estimated(total: Usage) -> str:
+    return f" (an estimate for {total.estimated} calls: the server reports no usage)" if total.estimated else ""
 
 
 def _sampler(certificate: Certificate) -> Iterable[Text]:

@@ -214,6 +214,15 @@ class Answers:
         }
         return said[self.kind]
 
+    @property
+    def taken(self) -> str:
+        """What is taken for granted of the backend, as the end of "no assumption"; empty where nothing is."""
+        taken = {
+            "declared": " but that equal texts get equal answers (declared)",
+            "probed": f" but that the server repeats itself (probed {self.probes} times)",
+        }
+        return taken.get(self.kind, "")
+
 
 @dataclass(frozen=True, slots=True)
 class Refinement:

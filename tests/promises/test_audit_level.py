@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from clucert.audit.candidates import Candidate
 from clucert.audit.claims import Claim
-from clucert.audit.steps import Effort, Screened, _confirm, _loses, _rivals
+from clucert.audit.steps import Effort, Screened, _confirm, _rivals, loses
 from clucert.core.words import split
 from clucert.types import Classify, Phase, Votes
 from tests.core.test_smoothing import smoother
@@ -45,7 +45,7 @@ def test_at_a_tie_a_break_is_called_no_more_often_than_the_level_says(labels, le
     shared = plain = 0.0
     for drawn in counts(labels, samples):
         votes, p = Votes(dict(zip(names, drawn, strict=True))), chance(drawn, labels)
-        shared += p * (finalists * _loses(votes, "a", names[1:])[1] <= level)
+        shared += p * (finalists * loses(votes, "a", names[1:])[1] <= level)
         top = max(drawn[1:])
         plain += p * (binomtest(top, top + drawn[0], 0.5, alternative="greater").pvalue <= level if top else 0)
     assert 0 < 1 - (1 - shared) ** finalists <= level
@@ -94,4 +94,4 @@ def test_a_real_break_is_still_called_one():
 def test_the_rivals_of_open_answers_are_fixed_before_the_votes_that_judge_them():
     assert _rivals(None, Votes({"a": 3, "b": 2, "c": 0}), "a") == ("b",)
     assert _rivals(LABELS, Votes({"a": 3}), "a") == ("b", "c", "d")
-    assert _loses(Votes({"a": 1, "z": 99}), "a", ("b",)) == (None, 1.0)
+    assert loses(Votes({"a": 1, "z": 99}), "a", ("b",)) == (None, 1.0)

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("work", "farm", "root", "home/[a-z]+", "Users/[A-Za-z]+", "mnt", "scratch")
+TEXT = (".md", ".py", ".json", ".yaml", ".j2", ".txt")
 PLACE = re.compile(rf"""(?<![\w.~}}\]*-])/(?:{"|".join(FOLDERS)})/""")
 
 
@@ -42,7 +43,8 @@ def test_no_tracked_file_names_a_folder_of_a_machine():
     assert found == []
 
 
-def test_results_name_no_temporary_folder():
-    results = [path for path in tracked() if path.is_relative_to(ROOT / "bench" / "results")]
+@pytest.mark.parametrize("folder", ["bench", "scripts", "src", "docs"])
+def test_what_is_published_names_no_temporary_folder(folder):
+    results = [path for path in tracked() if path.is_relative_to(ROOT / folder) and path.suffix in TEXT]
     assert results
     assert [path.name for path in results if "/tmp/" in path.read_text(encoding="utf-8")] == []

@@ -15,8 +15,7 @@ from clucert.attacks.search import GreedyWordSwap
 from clucert.attacks.steps import SIDE_BY_SIDE, LazyEncoder, attack_steps
 from clucert.attacks.victims import SmoothedVictim, scored_votes
 from clucert.audit.claims import Claim, Threat
-from clucert.audit.steps import classifier_of
-from clucert.core.bounds import abstention_p_value, leader
+from clucert.audit.steps import classifier_of, loses
 from clucert.core.certificate import Certificate
 from clucert.core.noise.retention import rng_for
 from clucert.core.words import WordedText, split
@@ -105,11 +104,11 @@ class Match:
 
     threat: Threat = "word"
     samples: int | None = None
-    """Votes of one query; ``predict``'s when None. With fewer than 11 no flip is beyond doubt."""
+    """Votes of one query; ``predict``'s when None. No flip by fewer than 10 (two labels) is beyond doubt."""
     confirm: int = 300
     """Fresh votes on which a flip must show."""
     level: float = 0.001
-    """Error probability of calling one flip real: exact binomial test of the top two labels."""
+    """Error probability of calling one flip real: one-sided exact binomial tests, shared by the rivals."""
     max_queries: int | None = None
     seed: int = 0
     encoder: Encoder | None = None
@@ -209,7 +208,7 @@ class Doubtful:
     smoothed: SmoothedVictim
     answer: str
     level: float
-    """Error probability of one such doubtless flip: exact binomial test of the top two labels."""
+    """Error probability of one such doubtless flip: one-sided exact binomial tests, shared by the rivals."""
 
     @property
     def name(self) -> str:
@@ -227,8 +226,10 @@ class Doubtful:
         return [self._scored(each) for each in votes]
 
     def _scored(self, votes: Votes) -> Scored:
-        flipped = leader(votes) != self.answer and abstention_p_value(votes) <= self.level
         scored = scored_votes(votes)
+        # Of open answers, all that were given may have won by luck.
+        rivals = [label for label in self.labels or votes.counts if label != self.answer]
+        flipped = scored.answer != self.answer and loses(votes, self.answer, rivals)[1] <= self.level
         return scored if flipped else replace(scored, answer=self.answer)
 
 

@@ -83,14 +83,22 @@ class AttackReport:
             "max_queries": self.study.max_queries,
             "votes_per_query": self.study.config.samples,
             "seed": self.study.config.seed,
+            "mask_rates": self.mask_rates(),
             "rows": [row.document() for row in self.rows],
             "failed": dict(self.errors),
             "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
-        """The table as text."""
-        return render_rows(self.rows)
+        """The table as text, and what the defences mask."""
+        masked = ", ".join(f"{name} {rate}" for name, rate in self.mask_rates().items())
+        return "\n".join([render_rows(self.rows), *([f"mask rate: {masked}"] if masked else [])])
+
+    def mask_rates(self) -> dict[str, str]:
+        """Of the defences that mask words."""
+        config, used = self.study.config, [name for name in self.study.defences if name != UNDEFENDED]
+        methods = {name: method_of(_config_of(config, name), config.task or "") for name in used}
+        return {name: str(m.mask_rate) for name, m in methods.items() if m.recovery != "characters"}
 
 
 def run_attacks(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,11 @@ from clucert.attacks.base import AttackResult
 from clucert.attacks.suffix import SUFFIX
 from clucert.core.noise.retention import rng_for
 from clucert.evaluate.metrics import Estimate, bootstrap_mean, proportion
-from clucert.render import text_table
+from clucert.render import safe, text_table
 
 LEVEL = 0.95
+MOST_LABELS = 20
+"""More gold labels than this are open answers, of which each is hardly met twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,12 @@ class AttackRow:
     and SmoothLLM. Of the recipe ``suffix`` only, which attacks inputs that were wrong before, too."""
     unattacked_right: Estimate | None = None
     """Right answers to rows that are not attacked (safe prompts): what refusing everything would cost."""
+    by_label: Mapping[str, float] | None = None
+    """Accuracy under attack of the inputs of each gold label; None where answers are open."""
+    balanced: float | None = None
+    """Mean over the labels of that."""
+    constant_answer: float | None = None
+    """What answering the commonest gold label to everything gets right, under every attack."""
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -79,6 +89,7 @@ def _row(recipe: str, defence: str, group: Sequence[Attacked]) -> AttackRow:
     live = [(one, result) for one, result in done if result.status != "skipped"]
     won = [(one, result) for one, result in live if result.status == "success"]
     random = any(one.confirmed is not None for one, _ in won)
+    by_label, constant = _by_label([result for _, result in done])
     return AttackRow(
         recipe=recipe,
         defence=defence,
@@ -95,7 +106,20 @@ def _row(recipe: str, defence: str, group: Sequence[Attacked]) -> AttackRow:
         confirmed_rate=_share(sum(bool(one.confirmed) for one, _ in won), len(live)) if random else None,
         asr=_share(sum(r.after != r.gold for _, r in done), len(done)) if recipe == SUFFIX else None,
         unattacked_right=_share(sum(r.before == r.gold for r in rest), len(rest)),
+        by_label=by_label,
+        balanced=fmean(by_label.values()) if by_label else None,
+        constant_answer=constant,
     )
+
+
+def _by_label(results: Sequence[AttackResult]) -> tuple[Mapping[str, float] | None, float | None]:
+    """Accuracy under attack by gold label, and what a constant answer gets."""
+    golds = Counter(result.gold for result in results)
+    if not golds:
+        return None, None
+    held = Counter(result.gold for result in results if result.status == "failure")
+    shares = {gold: held[gold] / count for gold, count in sorted(golds.items())}
+    return (shares if len(golds) <= MOST_LABELS else None), max(golds.values()) / len(results)
 
 
 def _share(hits: int, total: int) -> Estimate | None:
@@ -115,6 +139,8 @@ _COLUMNS: Mapping[str, str] = {
     "success_rate": "attack success",
     "confirmed_rate": "on fresh noise",
     "accuracy_under_attack": "acc. under attack",
+    "balanced": "balanced",
+    "constant_answer": "constant answer",
     "queries": "queries",
     "words_changed": "words changed",
 }
@@ -126,19 +152,22 @@ def render_rows(rows: Sequence[AttackRow]) -> str:
     """The table as text: each value with its 95 % interval, and how many inputs it is about."""
     more = {name: title for name, title in _SUFFIX_COLUMNS.items() if any(getattr(r, name) is not None for r in rows)}
     columns = {**_COLUMNS, **more}
-    lines = [[*columns.values(), "attacked / inputs"]]
+    lines = [[*columns.values(), "acc. under attack by label", "attacked / inputs"]]
     for row in rows:
         cells = [cell(getattr(row, name), share=name not in ("queries", "words_changed")) for name in columns]
         note = f", {row.exhausted} out of budget" if row.exhausted else ""
         note += f", {row.failed} failed" if row.failed else ""
-        lines.append([*cells, f"{row.inputs - row.failed - row.skipped} / {row.inputs}{note}"])
+        labels = ", ".join(f"{safe(label, 40).plain} {share:.0%}" for label, share in (row.by_label or {}).items())
+        lines.append([*cells, labels or "–", f"{row.inputs - row.failed - row.skipped} / {row.inputs}{note}"])
     return text_table(lines)
 
 
-def cell(value: str | Estimate | None, *, share: bool) -> str:
+def cell(value: str | float | Estimate | None, *, share: bool) -> str:
     """A value with its interval, a ``share`` in percent; a dash where there is none."""
     if value is None or isinstance(value, str):
         return value or "–"
+    if isinstance(value, float):
+        return f"{100 * value:.0f} %"
     scale, unit, digits = (100, " %", 0) if share else (1, "", 1)
     middle = f"{value.value * scale:.{digits}f}{unit}"
     if value.low is None or value.high is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from clucert.audit.run import Audit
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SHOWN = 5
+
+
+def claims_by_answer(result: Audit) -> str:
+    """``negative 0 of 4, positive 1 of 20``: an answer that hardly ever changes is hard to break whatever the text."""
+    tried = Counter(attempt.claim.answer for _, attempt in result.attempts)
+    broken = Counter(attempt.claim.answer for _, attempt in result.attempts if attempt.broken)
+    return ", ".join(f"{answer} {broken[answer]} of {count}" for answer, count in sorted(tried.items())[:20])
 
 
 def print_audit(console: Console, result: Audit) -> None:
@@ -25,6 +33,8 @@ def print_audit(console: Console, result: Audit) -> None:
         lines.append((row["radius"], THREATS[row["threat"]], *figures, span, str(row["texts"])))
     console.print(Text(text_table(lines, right=range(2, 7))), soft_wrap=True)
     console.print(f"{result.certified} certificates; claims of radius 0 cannot be broken. alpha = {result.alpha:g}.")
+    if by_answer := claims_by_answer(result):
+        console.print(safe(f"claims broken, by answer: {by_answer}"))
     if any(attempt.claim.domain == "refined" for _, attempt in result.attempts):
         console.print(
             "Radii count words of the refined text where refine shortened it; nothing else was attacked there."

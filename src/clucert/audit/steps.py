@@ -161,7 +161,7 @@ def _confirm(
             break
         candidate = finalist.candidate
         votes = yield from _votes(target, text, candidate, effort.confirm, f"{name}/confirm-{rank}")
-        rival, p_once = _loses(votes, claim.answer, _rivals(target.labels, finalist.votes, claim.answer))
+        rival, p_once = loses(votes, claim.answer, _rivals(target.labels, finalist.votes, claim.answer))
         p_value = min(1.0, p_once * effort.finalists)
         attempt = Attempt(
             claim,
@@ -188,7 +188,7 @@ def _rivals(labels: tuple[str, ...] | None, screening: Votes, answer: str) -> tu
     return tuple(label for label in named if label != answer)
 
 
-def _loses(votes: Votes, answer: str, rivals: Sequence[str]) -> tuple[str | None, float]:
+def loses(votes: Votes, answer: str, rivals: Sequence[str]) -> tuple[str | None, float]:
     """The strongest of ``rivals``, fixed before ``votes`` were drawn, and the p-value of "none is likelier than
     ``answer``": one-sided exact binomial tests, times the number of rivals.
     """

@@ -42,7 +42,12 @@ def proved_in_words(certificate: Certificate, threat: str, radius: Radius | None
         return count, f"can be {change}: nothing was tested"
     if domain == "refined":
         return count, f"{change}; nothing is proved about the original text"
-    return count, f"{change}, no assumption"
+    return count, f"{change}, {no_assumption(certificate)}"
+
+
+def no_assumption(certificate: Certificate) -> str:
+    """The words "no assumption", and what is taken for granted of the backend all the same."""
+    return f"no assumption{certificate.answers.taken if certificate.answers else ''}"
 
 
 def gap(certificate: Certificate) -> str | None:

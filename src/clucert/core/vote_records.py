@@ -60,6 +60,10 @@ class Draw:
         return sample_retention(rng_for(self.seed, self.example, f"{stage}-{part}"), self.n, self.s, samples)
 
 
+MOST_SAMPLES = 10_000_000
+"""Nobody draws as many in one part; a hostile record must not ask for as much memory."""
+
+
 def pack_sets(sets: NDArray[np.bool_]) -> bytes:
     """Rows of bits, each row padded to whole bytes."""
     return np.packbits(sets, axis=1).tobytes()
@@ -101,7 +105,9 @@ def read(fields: Mapping[str, Any], draw: Draw) -> tuple[VoteRecord, ...]:
 
 
 def _read(fields: Mapping[str, Any], classes: Sequence[Vote], draw: Draw) -> VoteRecord | None:
-    samples, width = int(fields["samples"]), 1 if len(classes) < 256 else 2
+    samples, width = fields["samples"], 1 if len(classes) < 256 else 2
+    if type(samples) is not int or not 0 <= samples <= MOST_SAMPLES:
+        raise ValueError(f"ballots of {str(samples)[:20]} samples")
     inflater = zlib.decompressobj()
     # Bounded, so that a hostile record cannot ask for gigabytes.
     try:

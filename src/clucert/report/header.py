@@ -42,7 +42,8 @@ def headline(summaries: Sequence[Summary]) -> str:
             f"changed word. Proved, without assumptions: {proved}{refined_note(judged)}."
         )
     if not names:
-        return f"{published} of inputs are answered right, and provably stay so when any one word is changed."
+        granted = "".join(f": no assumption{s.taken}" for s in judged if s.taken)
+        return f"{published} of inputs are answered right, and provably stay so when any one word is changed{granted}."
     return (
         f"{published} of inputs are answered right and certified against one changed word, if {_list(names)} "
         f"{'holds' if len(names) == 1 else 'hold'}. Proved without: {proved}{refined_note(judged)}."
@@ -95,7 +96,7 @@ def origin(summary: Summary) -> str:
 
 def brief(summary: Summary) -> str:
     """A run in one line: assumptions, proved share, cost."""
-    under = f"rests on {', '.join(summary.assumptions)}" if summary.assumptions else "no assumption"
+    under = f"rests on {', '.join(summary.assumptions)}" if summary.assumptions else f"no assumption{summary.taken}"
     cost = f"{number(summary.usage.calls)} calls, {duration(sum(summary.seconds.values()))}"
     proved = f"proved {percent(summary.at('word', 1).value)} (words of {summary.counts_words_of})"
     return f"{under} · {proved} · {cost}"

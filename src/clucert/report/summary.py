@@ -70,6 +70,8 @@ class Summary:
     money: float | None
     """US dollars with an empty cache; None when the price is not known."""
     assumptions: tuple[str, ...]
+    taken: str
+    """What no assumption is named for and is taken for granted of the backend, as the end of "no assumption"."""
     alpha: float | None
     settings: str
     standing: Standing
@@ -188,6 +190,7 @@ def summarise_run(run: Run, index: int = 0, *, leave_out_failed: bool = False) -
         seconds=dict(seconds),
         money=_money(run, usage),
         assumptions=tuple(name for name in ASSUMPTIONS if name in held),
+        taken=_taken(run),
         alpha=None if first is None else first.settings.alpha,
         settings="" if first is None else _settings(first.settings),
         standing=standing_of(
@@ -198,6 +201,13 @@ def summarise_run(run: Run, index: int = 0, *, leave_out_failed: bool = False) -
         ),
         leave_out_failed=leave_out_failed,
     )
+
+
+def _taken(run: Run) -> str:
+    """What the certificates take for granted of the backend, by the one that was probed least."""
+    answers = [row.certificate.answers for row in run.done if row.certificate and row.certificate.answers]
+    taking = [each for each in answers if each.taken]
+    return min(taking, key=lambda each: each.probes).taken if taking else ""
 
 
 def words_counted(run: Run) -> str:

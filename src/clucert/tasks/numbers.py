@@ -36,8 +36,14 @@ _BEFORE = re.compile(r"[\s*_`\"'(\[:=≈~]*(?:[a-zA-Z]\s?=\s?)?")
 """What may stand between a marker and its number."""
 _BESIDE = re.compile(rf"[^\d\\^+*/√π.−–{_VULGAR}-]*")
 """The same in a box."""
-_GOES_ON = re.compile(r"\s?(?:[+/×·÷^=π√]|[*x:,.−–-](?=\s?\d)|\\(?:sqrt|pi)\b)")
-"""A number that this follows is a part of an expression, a range, a time or a list."""
+_GOES_ON = re.compile(
+    r"\s?(?:[+/×·÷^=π√]|[*x:,.−–-](?=\s?\d)|\\(?:sqrt|pi)\b)|[xyznk]\b|\s(?:or|to)\s[^\w\s]?\d", re.IGNORECASE
+)
+"""A number that this follows is a part of an expression, a range, a time, a list or an alternative."""
+_HEDGED = re.compile(
+    r"\s*(?:not|between|either|neither|less|more|at least|at most)\b(?![^.;!?\n]*\bbut\b)", re.IGNORECASE
+)
+"""Behind "answer is": no answer, but for "not 5 but 7"."""
 _NUMBERED = re.compile(r"[.)]\s*[^\W\d_]")
 """``#### 2. Check`` may be a heading."""
 _SENTENCE_END = re.compile(r"[.;!?](?=\s|$)|\n")
@@ -100,7 +106,7 @@ def _marked(rest: str) -> Fraction | None:
     start = before.end() if before else 0
     found = _NUMBER.match(rest, start)
     if found is None:
-        return _NOTHING
+        return None if _HEDGED.match(rest) else _NOTHING
     if not _GOES_ON.match(rest, found.end()):
         return _value(found)
     clause = _SENTENCE_END.split(rest[start:], maxsplit=1)[0]
@@ -142,7 +148,8 @@ def _boxed(rest: str) -> Fraction | None:
     found = _NUMBER.match(number)
     if found is None:
         return None
-    alone = not any(map(str.isdigit, number[found.end() :])) and "\\" not in number[found.end() :]
+    behind = number[found.end() :]
+    alone = not any(map(str.isdigit, behind)) and "\\" not in behind and not behind.startswith("!")
     value = _marked(number) if alone or "=" in number else None
     return None if value is _NOTHING else value
 

@@ -50,8 +50,11 @@ _BULLETS = ("- ", "* ", "• ", "> ", "+ ")
 _HEADING = re.compile(r"#{1,6} +")
 _TAG = re.compile(r"<([a-z]{1,20})>([^<>]*)</\1>")
 _LATEX = re.compile(r"(?:\$ ?)?\\(?:boxed|text|textbf|mathrm|mathbf) ?\{(.*)\}(?: ?\$)?")
-# A full stop ends a sentence behind two letters; behind a digit or a single letter it may number a list.
-_SENTENCE = re.compile(r"(?<=[^\W\d_][^\W\d_])([.!;。])(?=\s)|(?<=[^\W\d_][^\W\d_]['\"*_)\]`])([.!;。])(?=\s)|\?(?=\s)")
+# A full stop ends a sentence behind two letters; behind a digit or a single letter, or before
+# a digit ("No. 1"), it may number something.
+_SENTENCE = re.compile(
+    r"(?!\.\s\d)(?<=[^\W\d_][^\W\d_])([.!;。])(?=\s)|(?<=[^\W\d_][^\W\d_]['\"*_)\]`])([.!;。])(?=\s)|\?(?=\s)"
+)
 _BECAUSE = re.compile(r",? because\b")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-_ ]+(?=[^\W\d_])")
 _NEGATION = re.compile(
@@ -85,6 +88,7 @@ _NOUNS = _words("option class category label choice section")
 _AUXILIARY = _words("is are was be would will can should must have has as to under into - = :")
 _I = _words("i i'd i'll we we'd")
 _UNDRESSINGS = 8
+_SHORT = 3
 _CHOICE = _words("call choose select")
 _CALLING = _words("call rate consider label mark tag")
 _LONGEST_LEAD = 20
@@ -235,8 +239,13 @@ def _stated(text: str, spellings: Spellings) -> str | None:
     if len(stated) != 1:
         return None
     (label,) = stated
-    negated = any(_NEGATION.search(part) and _names(part, spellings) for part in rest)
+    negated = any(_NEGATION.search(part) and (_names(part, spellings) or _retracts(part)) for part in rest)
     return None if negated or any(_others(part, label, spellings) for part in rest) else label
+
+
+def _retracts(part: str) -> bool:
+    """Whether so few words with a negation ("Not", "Actually, no") may be about the label that stands beside them."""
+    return len(part.split()) <= _SHORT
 
 
 def _parts(line: str, spellings: Spellings) -> Iterator[str]:
@@ -388,6 +397,10 @@ class _Pairs(list[tuple[str, Any]]):
         answers = [value for key, value in self if fold(key) in _ANSWER_KEYS]
         if not answers and len(self) == 1:
             ((key, value),) = self
-            answers = [] if re.fullmatch(r"[\d.+-]+", str(value)) or _NEGATION.search(fold(key)) else [value]
+            answers = (
+                []
+                if re.fullmatch(r"[\d.+-]+", str(value)) or _NEGATION.search(fold(key).replace("_", " "))
+                else [value]
+            )
         value = answers[0] if len(answers) == 1 else None
         return value[0] if isinstance(value, list) and not isinstance(value, _Pairs) and len(value) == 1 else value
