@@ -70,3 +70,8 @@ def test_public_names_exist_and_are_few():
         assert getattr(clucert, name) is not None
     with pytest.raises(AttributeError):
         _ = clucert.no_such_name
+
+
+def test_one_string_is_not_taken_for_a_list_of_letters():
+    with pytest.raises(InputError, match="list of texts"):
+        clucert.smooth(lambda texts: ["a"] * len(texts), ["a", "b"], method="ranmask").predict("one text")

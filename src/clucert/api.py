@@ -105,6 +105,8 @@ class SmoothedClassifier(ContextManager):
         The same text gets the same noise as long as this object lives. Where it was made with a seed, ``first_draw``
         numbers the texts in the seed instead.
         """
+        if isinstance(texts, str):
+            raise InputError("predict takes a list of texts: put the one text into a list")
         key = self._key
         steps = [
             functools.partial(self.smoother.predict_steps, text, str(index))
