@@ -16,7 +16,7 @@ from clucert.protocols import Lexicon
 Pool = tuple[str, ...]
 Pools = tuple[Pool, ...]
 
-BLIND = ("mask", "llm")
+BLIND = ("mask", "llm", "ellipsis", "deletion")
 """Recoveries that never read a masked-out word: κ^M = 1 against any word. ``synonym`` hides swaps within a pool;
 ``characters`` masks nothing, and hides nothing."""
 
