@@ -31,6 +31,9 @@ from clucert.types import Answers, Votes
 Domain = Literal["original", "refined"]
 BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
 
+FEW_TOKENS = 10
+"""Of fewer tokens than this, a noise that drops most of them often keeps none."""
+
 ASSUMPTIONS: Mapping[str, str] = {
     "A1": "recovery: two texts look alike after noise when no changed word is retained; synonym pools depend on the "
     "masked-out word, so this is false for an arbitrary new word",
@@ -234,6 +237,11 @@ class Certificate:
         """
         for votes, drawn in ((self.selection, "selecting"), (self.estimation, "certifying")):
             if votes.unparsed and votes.unparsed >= max(votes.counts.values(), default=0):
+                if self.settings.noise is not None and self.n < FEW_TOKENS:
+                    return (
+                        f"no votes: {votes.unparsed} of {votes.kept} {drawn} samples of the {self.n} tokens kept none, "
+                        "or got an answer that states no label (lower --mask-rate, or --keep 1)"
+                    )
                 return (
                     f"unreadable answers: {votes.unparsed} of {votes.kept} {drawn} answers state no label "
                     "(--show-unparsed 5 shows some; raise --answer-tokens, or turn reasoning off)"
