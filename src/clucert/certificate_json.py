@@ -209,7 +209,7 @@ def _wrong_total(document: Mapping[str, Any], certificate: Certificate) -> str |
     return None
 
 
-_FRACTIONS = frozenset({"mask_rate", "q", "share", "masked", "retained"})
+_FRACTIONS = frozenset({"mask_rate", "q", "share", "masked", "retained", "shared", "growth"})
 # No exponent, which could ask for gigabytes of digits, and no denominator of 0.
 _FRACTION = re.compile(r"[0-9]{1,4000}(?:/(?=[0-9]*[1-9])[0-9]{1,4000}|\.[0-9]{1,4000})?")
 
@@ -293,6 +293,15 @@ def _wrong_subject(certificate: Certificate) -> Iterator[str]:
             yield f"overlaps.{threat}.masked: has {len(overlap.masked)} entries for {n} words"
         if not all(0 <= kappa <= 1 for kappa in (*overlap.masked, overlap.retained)):
             yield f"overlaps.{threat}: an overlap is not in 0 to 1"
+        if overlap.shared or overlap.growth:
+            yield from _wrong_pools(threat, overlap)
+
+
+def _wrong_pools(threat: str, overlap: Overlap) -> Iterator[str]:
+    if not len(overlap.shared) == len(overlap.growth) == len(overlap.masked):
+        yield f"overlaps.{threat}: masked, shared and growth must have as many entries"
+    if not all(0 <= share <= 1 for share in overlap.shared) or not all(factor >= 1 for factor in overlap.growth):
+        yield f"overlaps.{threat}: a share is not in 0 to 1, or a growth is below 1"
 
 
 def _wrong_totals(certificate: Certificate) -> Iterator[str]:
@@ -376,7 +385,12 @@ def _votes(votes: Votes) -> Json:
 
 
 def _overlap(overlap: Overlap) -> Json:
-    return {"masked": [str(kappa) for kappa in overlap.masked], "retained": str(overlap.retained)}
+    pools = {"shared": overlap.shared, "growth": overlap.growth} if overlap.shared else {}
+    return {
+        "masked": [str(kappa) for kappa in overlap.masked],
+        "retained": str(overlap.retained),
+        **{name: [str(each) for each in values] for name, values in pools.items()},
+    }
 
 
 def _radius(radius: Radius | None) -> Json | None:

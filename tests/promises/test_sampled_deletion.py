@@ -292,11 +292,11 @@ def test_draws_are_exact() -> None:
 def test_the_embedded_model_certifies_by_deletion_from_the_command_line(tmp_path) -> None:
     from click.testing import CliRunner
 
-    from clucert.cli import main
+    from clucert.cli import cli
 
     text = "A warm, funny and wonderful film: I loved every minute of it, and so will you."
     arguments = ["certify", text, "--task", "sst2", "--method", "deletion", "--mask-rate", "0.6", "--json"]
-    found = CliRunner().invoke(main, [*arguments, "--samples", "40", "--certify-samples", "60"])
+    found = CliRunner().invoke(cli, [*arguments, "--samples", "40", "--certify-samples", "60"])
     assert found.exit_code == 0, found.output
     document = json.loads(found.output)
     assert document["settings"]["keep"] == "each"

@@ -404,12 +404,22 @@ class Certificate:
         exceeds = self._exceeds(filtered=False)
         if noise is not None:
             return {threat: noise.radius(exceeds, threat, self.n) for threat in noise.threats}
-        found = {t: proved_radius(exceeds, self.n, self.s, overlap) for t, overlap in self.vote_overlaps.items()}
+        found = {t: self._proved_radius(exceeds, overlap) for t, overlap in self.vote_overlaps.items()}
         word, synonym = found.get("word"), found.get("synonym")
         if word is not None and synonym is not None:
             swaps = as_swaps(word, len(self.overlaps["synonym"].masked))
             found["synonym"] = max(synonym, swaps, key=lambda radius: radius.words)
         return found
+
+    def _proved_radius(self, exceeds: Exceeds, overlap: Overlap) -> Radius | None:
+        if not overlap.shared:
+            return proved_radius(exceeds, self.n, self.s, overlap)
+        if not self.one_bound:
+            low = self.unfiltered.low if self.unfiltered else 0
+            return proved_radius(exceeds, self.n, self.s, overlap, lambda errors: 1 - low < errors)
+        # One test for each d, of the better threshold: two tests would err more often than one.
+        path = self.path(filtered=False)
+        return proved_radius(lambda _: False, self.n, self.s, overlap, lambda errors: path.below(float(errors)))
 
     def attackable_by(self, threat: str) -> int:
         """How many words, or tokens, of the text ``threat`` may change."""
@@ -433,6 +443,7 @@ class Certificate:
             return agreement(low, self.settings.predict_samples, self.settings.alpha)
         # A swap of synonyms is a replaced word: both bounds hold.
         overlaps = [self.vote_overlaps[name] for name in dict.fromkeys((threat, "word")) if name in self.overlaps]
-        hidden = max(1 if each.sealed else each.omega(self.n, self.s, changes) for each in overlaps)
-        low = float(bounds.low) - float(1 - hidden)
+        low = float(
+            max(bounds.low if each.sealed else each.floor(self.n, self.s, changes, bounds.low) for each in overlaps)
+        )
         return agreement(low, self.settings.predict_samples, self.settings.alpha)

@@ -175,7 +175,7 @@ def _goals(certificate: Certificate, target: int | None) -> Iterator[_Goal]:
         proved = certificate.proved[threat]
         following = 0 if proved is None else proved.words + 1
         if following <= len(overlap.masked) and not (overlap.sealed and proved):
-            yield _Goal(False, float((1 - overlap.slack(n, s, following)) / 2))
+            yield _Goal(False, float(overlap.errors(n, s, following)))
 
 
 def _noise_goals(certificate: Certificate, noise: SampledNoise) -> Iterator[_Goal]:
