@@ -303,3 +303,32 @@ def test_the_embedded_model_certifies_by_deletion_from_the_command_line(tmp_path
     assert document["derived"]["radius"] is None
     assert document["derived"]["prediction"] == "positive"
     assert document["derived"]["proved"]["delete"]["radius"]["words"] >= 1
+
+
+def test_reports_go_by_what_is_proved_where_nothing_is_published() -> None:
+    from clucert.core.smoothing import Certified
+    from clucert.evaluate.standing import standing_of
+    from clucert.report.outcome import state_of
+    from clucert.report.runs import Input
+
+    smoothed, _ = asked_of(method="deletion", certify_samples=400)
+    made = smoothed.certify("word " * 40).certificate
+    radii = {"published": made.radius, "word": made.proved["word"], "synonym": None}
+    row = Input("1", "good", None, Certified(made), None, made.prediction, radii)
+    assert made.proved["word"].words >= 1
+    assert row.radius == made.proved["word"]
+    assert state_of(row) == "certified"
+    assert "no published radius" in " ".join(standing_of([], [made], LABELS).warnings)
+    plain = asked_of(method="ranmask")[0].certify("word " * 40).certificate
+    assert standing_of([], [plain], LABELS).warnings == ()
+
+
+def test_tuning_asks_for_a_radius_that_there_is(tmp_path) -> None:
+    from clucert.evaluate.runconfig import StudyConfig
+    from clucert.evaluate.tune import tune
+
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"text": "a good film", "label": "positive"}\n', encoding="utf-8")
+    config = StudyConfig(task="sst2", data=str(data), method="deletion", run_dir=tmp_path / "run", cache=False)
+    with pytest.raises(CluCertError, match="--radius word"):
+        tune(config, [{"mask_rate": "0.5"}])
