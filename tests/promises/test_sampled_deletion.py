@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import random
+import time
 from collections import Counter
 from fractions import Fraction
 from math import comb
@@ -20,6 +21,7 @@ from clucert.config import Config
 from clucert.core.noise.deletion import Deletion, KeepSome
 from clucert.core.noise.ellipsis import CollapsedMask, collapse
 from clucert.core.noise.overlap import worst_slack
+from clucert.core.radius import known
 from clucert.errors import CluCertError, InputError
 from tests.promises.noise_worlds import ball
 
@@ -332,3 +334,22 @@ def test_tuning_asks_for_a_radius_that_there_is(tmp_path) -> None:
     config = StudyConfig(task="sst2", data=str(data), method="deletion", run_dir=tmp_path / "run", cache=False)
     with pytest.raises(CluCertError, match="--radius word"):
         tune(config, [{"mask_rate": "0.5"}])
+
+
+def test_the_worst_mix_of_edits_is_found_without_trying_all() -> None:
+    tried = 0
+    for noise in (Deletion(Fraction(1, 2)), Deletion(Fraction(9, 10)), *map(KeepSome, range(1, 6))):
+        for n, r in itertools.product(range(14), range(16)):
+            inside = [noise.overlap(n, a, r) for a in range(min(r, n) + 1)]
+            assert noise.slack("edit", n, r) == max(each.slack for each in inside)
+            for low in (Fraction(1, 3), Fraction(19, 20), Fraction(1)):
+                assert noise.floor("edit", n, r, low) == min(each.floor(low) for each in inside)
+                tried += 1
+    assert tried > 4000
+
+
+def test_a_radius_of_thousands_takes_no_time() -> None:
+    clock = time.perf_counter()
+    assert KeepSome(1).radius(known(Fraction(99, 100)), "edit", 5000).words > 2000
+    assert Deletion(Fraction(999, 1000)).radius(known(Fraction(99, 100)), "edit", 5000).words > 600
+    assert time.perf_counter() - clock < 5

@@ -29,6 +29,7 @@ Counted are tokens of the tokenizer: a "word" typed by the attacker that splits 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -76,16 +77,20 @@ class _Sampled:
         """A and B when a of n tokens leave the common subsequence and b others join it."""
         raise NotImplementedError
 
+    def _worst(self, threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
+        """Those of ``changes`` among which slack and floor are worst: a radius of hundreds must not try them all."""
+        return changes(threat, n, r)
+
     def slack(self, threat: Threat, n: int, r: int) -> Fraction:
         """How much of the margin r operations can take: certified is what is *more*."""
-        return worst_slack(self.overlap(n, a, b) for a, b in changes(threat, n, r))
+        return worst_slack(self.overlap(n, a, b) for a, b in self._worst(threat, n, r))
 
     def floor(self, threat: Threat, n: int, r: int, low: Number) -> Fraction:
         """The lowest probability of a class after r operations that had at least ``low`` before.
 
         "Flag when p_harm ≥ η" still flags where this is *at least* η.
         """
-        return worst_floor((self.overlap(n, a, b) for a, b in changes(threat, n, r)), low)
+        return worst_floor((self.overlap(n, a, b) for a, b in self._worst(threat, n, r)), low)
 
     def radius(self, exceeds: Exceeds, threat: Threat, n: int) -> Radius | None:
         """The largest r (inclusive) with a margin above the slack of it and of all smaller; None when not of 0."""
@@ -127,6 +132,10 @@ class Deletion(_Sampled):
         """A = p^a and B = p^b, whatever n is."""
         return Overlap(self.p**a, self.p**b)
 
+    def _worst(self, threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
+        """The slack is linear in p^a for each b, and the floor falls with a: the ends."""
+        return iter(((0, r), (min(r, n), r))) if threat == "edit" else changes(threat, n, r)
+
 
 @dataclass(frozen=True, slots=True)
 class KeepSome(_Sampled):
@@ -143,6 +152,17 @@ class KeepSome(_Sampled):
         rows = np.zeros((samples, n), dtype=np.bool_)
         rows[:, : self.kept] = True
         return rng.permuted(rows, axis=1, out=rows)
+
+    def _worst(self, threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
+        """With m = n − a left in common the slack grows with m as long as C(m+r, s−1) > 2·C(m, s−1), and then falls;
+        the floor falls with a. So the ends, the shortest m that shares anything, and the top.
+        """
+        if threat != "edit":
+            return changes(threat, n, r)
+        least, s = n - min(r, n), self.kept
+        shared = min(max(least, s), n)
+        top = bisect_left(range(shared, n), True, key=lambda m: comb(m + r, s - 1) <= 2 * comb(m, s - 1))
+        return iter([(n - m, r) for m in sorted({least, shared, min(shared + top, n), n})])
 
     def overlap(self, n: int, a: int, b: int) -> Overlap:
         """A = C(n−a, s)/C(n, s) and B = C(n−a, s)/C(n−a+b, s); nothing is shared by texts too short to have both."""
