@@ -79,7 +79,9 @@ def make_smoother(
     settings = Settings(
         base=base,
         method=method.name,
-        mask_rate=Fraction(0) if method.recovery == "characters" else parse_mask_rate(method.mask_rate),
+        mask_rate=Fraction(0)
+        if method.recovery == "characters" or isinstance(method.keep, int)
+        else parse_mask_rate(method.mask_rate),
         recovery=method.recovery,
         clustering=method.clustering,
         threshold=method.threshold,
@@ -94,8 +96,11 @@ def make_smoother(
         encoder=method.encoder,
         retained_kernel=method.retained_kernel,
         recoveries=method.recoveries,
+        keep=method.keep,
         perturbation=Perturbation(method.perturbation, parse_q(method.q)) if method.perturbation and method.q else None,
     )
+    if config.target_radius is not None and settings.noise is not None:
+        raise UsageError(f"--target-radius is a published radius, which {method.name} has not: leave it out")
     return Smoother(
         settings=plans(config.sampling, settings, labels, config.certify_samples),
         labels=labels,

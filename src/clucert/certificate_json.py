@@ -23,7 +23,7 @@ from clucert.core import vote_records
 from clucert.core.bounds import ClassBounds, is_reserved
 from clucert.core.certificate import ASSUMPTIONS, Certificate, Look, Perturbation, Settings, Subject
 from clucert.core.channel import Sample
-from clucert.core.explanation import FIXED, gap, proved_in_words
+from clucert.core.explanation import fixed, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
 from clucert.core.smoothing import Certified
 from clucert.errors import InputError
@@ -41,12 +41,15 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
     """The document of one certificate, its shown samples and its cost. See docs/json.md for every field."""
     certificate = certified.certificate
     settings = certificate.settings
+    # Left out where it is what it always was, so that documents of earlier methods stay as they are.
+    keep = {} if settings.keep is None else {"keep": settings.keep}
     return {
         "schema_version": SCHEMA_VERSION,
         "clucert_version": version("clucert"),
         "subject": _plain(dataclasses.asdict(certificate.subject)),
         "settings": {
-            **dataclasses.asdict(settings),
+            **{name: value for name, value in dataclasses.asdict(settings).items() if name != "keep"},
+            **keep,
             "base": _plain(dataclasses.asdict(settings.base)),
             "mask_rate": str(settings.mask_rate),
             "looks": _looks(settings.looks),
@@ -82,18 +85,18 @@ def derived(certificate: Certificate) -> Json:
         "attackable_words": sum(certificate.subject.attackable),
         "radius": _radius(certificate.radius),
         "domain": certificate.subject.domain,
-        "fixed": FIXED,
+        "fixed": fixed(certificate),
         "assumptions": {name: ASSUMPTIONS[name] for name in certificate.assumptions},
         "bounds": _bounds(certificate.bounds),
         "proved": {
             threat: {
                 "radius": _radius(proved[threat]),
-                "attackable_words": len(overlap.masked),
+                "attackable_words": certificate.attackable_by(threat),
                 "domain": certificate.subject.domain,
                 "in_words": " ".join(proved_in_words(certificate, threat, proved[threat])),
                 "agreement": _agreement(certificate, threat),
             }
-            for threat, overlap in certificate.overlaps.items()
+            for threat in proved
         },
         "gap": gap(certificate),
         "unfiltered_bounds": _bounds(certificate.unfiltered),
@@ -206,7 +209,7 @@ def _wrong_total(document: Mapping[str, Any], certificate: Certificate) -> str |
     return None
 
 
-_FRACTIONS = frozenset({"mask_rate", "q", "share", "masked", "retained"})
+_FRACTIONS = frozenset({"mask_rate", "q", "share", "masked", "retained", "shared", "growth"})
 # No exponent, which could ask for gigabytes of digits, and no denominator of 0.
 _FRACTION = re.compile(r"[0-9]{1,4000}(?:/(?=[0-9]*[1-9])[0-9]{1,4000}|\.[0-9]{1,4000})?")
 
@@ -258,6 +261,13 @@ def _wrong_settings(settings: Settings) -> Iterator[str]:
         ("base.temperature: must be 0 or more", settings.base.temperature, settings.base.temperature >= 0),
     )
     yield from (f"settings.{what}, not {value}" for what, value, right in bounds if not right)
+    try:
+        noise = settings.noise
+    except InputError as error:
+        yield f"settings.keep: {error}"
+    else:
+        if noise is not None and (settings.clustering != "none" or settings.refine != "off" or settings.recoveries > 1):
+            yield f"settings.recovery: {settings.recovery} goes with no clustering, refine or recoveries"
     if not settings.base.models:
         yield "settings.base.models: must name a model"
     for name, looks in (("looks", settings.looks), ("selection_looks", settings.selection_looks)):
@@ -283,12 +293,23 @@ def _wrong_subject(certificate: Certificate) -> Iterator[str]:
             yield f"overlaps.{threat}.masked: has {len(overlap.masked)} entries for {n} words"
         if not all(0 <= kappa <= 1 for kappa in (*overlap.masked, overlap.retained)):
             yield f"overlaps.{threat}: an overlap is not in 0 to 1"
+        if overlap.shared or overlap.growth:
+            yield from _wrong_pools(threat, overlap)
+
+
+def _wrong_pools(threat: str, overlap: Overlap) -> Iterator[str]:
+    if not len(overlap.shared) == len(overlap.growth) == len(overlap.masked):
+        yield f"overlaps.{threat}: masked, shared and growth must have as many entries"
+    if not all(0 <= share <= 1 for share in overlap.shared) or not all(factor >= 1 for factor in overlap.growth):
+        yield f"overlaps.{threat}: a share is not in 0 to 1, or a growth is below 1"
 
 
 def _wrong_totals(certificate: Certificate) -> Iterator[str]:
     """The level of a test depends on when its votes were read: they must be as many as was planned."""
     settings, drawn = certificate.settings, certificate.selection.drawn
     if certificate.exhaustive:
+        if settings.keep is not None:
+            yield "exhaustive: this noise is sampled"
         sets = comb(certificate.n, certificate.s)
         if drawn != sets:
             yield f"selection: has {drawn} votes, and there are {sets} retention sets"
@@ -328,7 +349,9 @@ def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) ->
     example = fields["example"]
     if not isinstance(example, str):
         raise _refusal("ballots.example: must be a string")
-    draw = vote_records.Draw(seed, example, certificate.n, certificate.s, certificate.exhaustive)
+    draw = vote_records.Draw(
+        seed, example, certificate.n, certificate.s, certificate.exhaustive, certificate.settings.noise
+    )
     found = vote_records.read(fields, draw)
     if found:
         cast = Counter(vote for one in found for vote, kept in zip(one.votes, one.kept, strict=True) if kept and vote)
@@ -362,7 +385,12 @@ def _votes(votes: Votes) -> Json:
 
 
 def _overlap(overlap: Overlap) -> Json:
-    return {"masked": [str(kappa) for kappa in overlap.masked], "retained": str(overlap.retained)}
+    pools = {"shared": overlap.shared, "growth": overlap.growth} if overlap.shared else {}
+    return {
+        "masked": [str(kappa) for kappa in overlap.masked],
+        "retained": str(overlap.retained),
+        **{name: [str(each) for each in values] for name, values in pools.items()},
+    }
 
 
 def _radius(radius: Radius | None) -> Json | None:

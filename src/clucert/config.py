@@ -71,6 +71,7 @@ class Config(BaseModel):
     method: str = "clucert"
     mask_rate: str | None = None
     recovery: str | None = None
+    keep: int | Literal["each"] | None = None
     clustering: str | None = None
     threshold: float | None = None
     encoder: str | None = None
@@ -140,6 +141,7 @@ class Config(BaseModel):
         names = (
             "mask_rate",
             "recovery",
+            "keep",
             "clustering",
             "threshold",
             "encoder",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from clucert.core.bounds import UNPARSED
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
-from clucert.core.explanation import FIXED, THREATS, gap, no_assumption, proved_in_words, radius_words
+from clucert.core.explanation import OPERATIONS, THREATS, fixed, gap, no_assumption, proved_in_words, radius_words
 from clucert.core.radius import Radius
 from clucert.models.legible import shown
 from clucert.types import Cost, Unread, Usage
@@ -115,17 +115,27 @@ def _headline(certificate: Certificate) -> Iterable[Text]:
     yield _row("prediction", prediction)
     radius, attackable = certificate.radius, sum(subject.attackable)
     confidence = f"({_percent(1 - certificate.settings.alpha)} confidence)"
+    if certificate.settings.noise is not None:
+        yield _row("radius", "none published, see the proved ones", f" {confidence}")
+        yield from _proved(certificate)
+        return
     yield _row(
         "radius",
         (radius_words(radius, attackable, certificate.n, subject.domain), "bold"),
         f" {_may_change(radius)} {confidence}",
     )
     yield _row("", *_assumes(certificate))
-    for threat, proved in certificate.proved.items():
-        count, change = proved_in_words(certificate, threat, proved)
-        yield _row("proved" if threat == "word" else "", (count, "bold"), f" {change}")
+    yield from _proved(certificate)
     if why := gap(certificate):
         yield _row("why", why)
+
+
+def _proved(certificate: Certificate) -> Iterable[Text]:
+    name = "proved"
+    for threat, proved in certificate.proved.items():
+        count, change = proved_in_words(certificate, threat, proved)
+        yield _row(name, (count, "bold"), f" {change}")
+        name = ""
 
 
 def _may_change(radius: Radius | None) -> str:
@@ -174,7 +184,7 @@ def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
     for name in certificate.assumptions:
         yield _row(name, ASSUMPTIONS[name])
     if certificate.prediction is not None:
-        yield _row("fixed", FIXED)
+        yield _row("fixed", fixed(certificate))
     for note in certificate.notes:
         yield _row("note", (note, "yellow"))
     base = settings.base
@@ -218,7 +228,7 @@ def _sampler(certificate: Certificate) -> Iterable[Text]:
             yield _row(
                 name,
                 f"predict answers so with probability ≥ {at} on this text, ≥ {far} at the edge of the proved radius "
-                f"({radius.words}, {THREATS[threat]}); else it mostly abstains",
+                f"({radius.words}, {_change(certificate, threat)}); else it mostly abstains",
             )
             name = ""
 
@@ -228,10 +238,18 @@ def _reused(cost: Cost) -> str:
     return f" ({cost.reused.calls} of them known: paid for before)" if cost.reused.calls else ""
 
 
+def _change(certificate: Certificate, threat: str) -> str:
+    return THREATS[threat] if certificate.settings.noise is None else OPERATIONS[threat]
+
+
 def _noise(certificate: Certificate) -> str:
     settings, kernel = certificate.settings, certificate.settings.perturbation
     if kernel is not None:
         return f"{kernel.kind} of {float(kernel.q):g} % of the characters"
+    if isinstance(settings.keep, int):
+        return f"keeps {certificate.s} of {certificate.n} tokens"
+    if settings.keep == "each":
+        return f"each of {certificate.n} tokens kept with probability {float(1 - settings.mask_rate):g}"
     return f"mask rate {float(settings.mask_rate):g} (retains {certificate.s} of {certificate.n})"
 
 

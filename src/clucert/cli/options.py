@@ -64,7 +64,8 @@ _METHOD_NAME = (
 )
 _METHOD = (
     click.option("--mask-rate", help="m: share of the words that is masked, in (0, 1)."),
-    click.option("--recovery", help="synonym, mask, llm, or characters (smoothllm)."),
+    click.option("--recovery", help="synonym, mask, ellipsis, llm, deletion, or characters (smoothllm)."),
+    click.option("--keep", help="each (token, on its own), or a number of tokens (method deletion)."),
     click.option("--clustering", help="agglomerative, kmeans, hdbscan, threshold or none."),
     click.option("--threshold", type=float, help="τ: least cosine similarity of a noised text to the original."),
     click.option("--encoder", help="minilm, or sbert/NAME with the extra clucert[sbert]."),

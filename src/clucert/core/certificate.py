@@ -20,12 +20,19 @@ from clucert.core.bounds import (
     unfiltered_bounds,
 )
 from clucert.core.group_sequential import Path
+from clucert.core.noise.deletion import Deletion, KeepSome
+from clucert.core.noise.ellipsis import CollapsedMask
+from clucert.core.noise.overlap import SampledNoise
 from clucert.core.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
 from clucert.core.vote_records import VoteRecord
+from clucert.errors import InputError
 from clucert.types import Answers, Votes
 
 Domain = Literal["original", "refined"]
 BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
+
+FEW_TOKENS = 10
+"""Of fewer tokens than this, a noise that drops most of them often keeps none."""
 
 ASSUMPTIONS: Mapping[str, str] = {
     "A1": "recovery: two texts look alike after noise when no changed word is retained; synonym pools depend on the "
@@ -100,6 +107,23 @@ class Settings:
     """Recoveries of each masked text, of which the medoid of the largest cluster is asked about."""
     perturbation: Perturbation | None = None
     """Of the recovery ``characters``, which masks nothing."""
+    keep: int | Literal["each"] | None = None
+    """What a sample keeps: s words, a share of the text; each token, with probability 1 − m; or so many tokens."""
+
+    @property
+    def noise(self) -> SampledNoise | None:
+        """The noise that keeps some tokens of a text, of which an attacker may change the number.
+
+        None where s words of a text are kept and the others masked. Raises :class:`InputError` for one that is not
+        proved.
+        """
+        if self.keep is None and self.recovery != "deletion":
+            return None
+        if self.recovery == "deletion" and self.keep is not None:
+            return Deletion(self.mask_rate) if self.keep == "each" else KeepSome(self.keep)
+        if self.recovery == "ellipsis" and self.keep == "each":
+            return CollapsedMask(self.mask_rate)
+        raise InputError(f"keep {self.keep} does not go with recovery {self.recovery}")
 
     @property
     def votes_only(self) -> bool:
@@ -213,6 +237,11 @@ class Certificate:
         """
         for votes, drawn in ((self.selection, "selecting"), (self.estimation, "certifying")):
             if votes.unparsed and votes.unparsed >= max(votes.counts.values(), default=0):
+                if self.settings.noise is not None and self.n < FEW_TOKENS:
+                    return (
+                        f"no votes: {votes.unparsed} of {votes.kept} {drawn} samples of the {self.n} tokens kept none, "
+                        "or got an answer that states no label (lower --mask-rate, or --keep 1)"
+                    )
                 return (
                     f"unreadable answers: {votes.unparsed} of {votes.kept} {drawn} answers state no label "
                     "(--show-unparsed 5 shows some; raise --answer-tokens, or turn reasoning off)"
@@ -247,7 +276,7 @@ class Certificate:
         """Why there is no prediction, in one sentence; None when there is one."""
         if self.abstained_at_selection:
             return self.abstained_at_selection
-        if self._published is None:
+        if not self._exceeds(filtered=True)(Fraction(0)):
             return self.unreadable or (
                 f"{self.candidate!r} was not confirmed as the majority by {self.estimation.kept} fresh samples "
                 f"at alpha = {self.settings.alpha:g}"
@@ -327,7 +356,7 @@ class Certificate:
 
     @property
     def _published(self) -> Radius | None:
-        if self.candidate is None:
+        if self.candidate is None or self.settings.noise is not None:
             return None
         exceeds = self._exceeds(filtered=True)
         if self.settings.votes_only:
@@ -338,7 +367,9 @@ class Certificate:
 
     @property
     def radius(self) -> Radius | None:
-        """The r* of the paper, conditional on ``assumptions``. None for an abstention."""
+        """The r* of the paper, conditional on ``assumptions``. None for an abstention, and for a noise that is not the
+        paper's (``settings.noise``): it has the proved radii alone.
+        """
         return None if self.abstained else self._published
 
     @property
@@ -367,15 +398,32 @@ class Certificate:
         between the words stays as it is. A swap of synonyms is a swap of words, so the synonym radius is never below
         the word radius (or all that can be swapped).
         """
+        noise = self.settings.noise
         if self.abstained:
-            return dict.fromkeys(self.overlaps)
+            return dict.fromkeys(self.overlaps if noise is None else noise.threats)
         exceeds = self._exceeds(filtered=False)
-        found = {t: proved_radius(exceeds, self.n, self.s, overlap) for t, overlap in self.vote_overlaps.items()}
+        if noise is not None:
+            return {threat: noise.radius(exceeds, threat, self.n) for threat in noise.threats}
+        found = {t: self._proved_radius(exceeds, overlap) for t, overlap in self.vote_overlaps.items()}
         word, synonym = found.get("word"), found.get("synonym")
         if word is not None and synonym is not None:
             swaps = as_swaps(word, len(self.overlaps["synonym"].masked))
             found["synonym"] = max(synonym, swaps, key=lambda radius: radius.words)
         return found
+
+    def _proved_radius(self, exceeds: Exceeds, overlap: Overlap) -> Radius | None:
+        if not overlap.shared:
+            return proved_radius(exceeds, self.n, self.s, overlap)
+        if not self.one_bound:
+            low = self.unfiltered.low if self.unfiltered else 0
+            return proved_radius(exceeds, self.n, self.s, overlap, lambda errors: 1 - low < errors)
+        # One test for each d, of the better threshold: two tests would err more often than one.
+        path = self.path(filtered=False)
+        return proved_radius(lambda _: False, self.n, self.s, overlap, lambda errors: path.below(float(errors)))
+
+    def attackable_by(self, threat: str) -> int:
+        """How many words, or tokens, of the text ``threat`` may change."""
+        return len(self.overlaps[threat].masked) if threat in self.overlaps else self.n
 
     def agreement(self, threat: str, changes: int) -> float | None:
         """How likely ``predict`` (N fresh samples) answers as certified on *any* text with at most so many changes of
@@ -390,8 +438,12 @@ class Certificate:
             return None
         if radius is None or bounds is None or not 0 <= changes <= radius.words:
             return None
+        if (noise := self.settings.noise) is not None:
+            low = float(noise.floor(threat, self.n, changes, bounds.low))
+            return agreement(low, self.settings.predict_samples, self.settings.alpha)
         # A swap of synonyms is a replaced word: both bounds hold.
         overlaps = [self.vote_overlaps[name] for name in dict.fromkeys((threat, "word")) if name in self.overlaps]
-        hidden = max(1 if each.sealed else each.omega(self.n, self.s, changes) for each in overlaps)
-        low = float(bounds.low) - float(1 - hidden)
+        low = float(
+            max(bounds.low if each.sealed else each.floor(self.n, self.s, changes, bounds.low) for each in overlaps)
+        )
         return agreement(low, self.settings.predict_samples, self.settings.alpha)

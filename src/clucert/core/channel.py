@@ -15,12 +15,15 @@ from clucert.core.bounds import is_reserved
 from clucert.core.certificate import Perturbation, Settings, Subject
 from clucert.core.denoise import Denoiser, medoid_of_largest
 from clucert.core.noise.characters import CharacterRecovery
+from clucert.core.noise.deletion import DeletionRecovery
+from clucert.core.noise.ellipsis import EllipsisRecovery
 from clucert.core.noise.fill import LlmRecovery
-from clucert.core.noise.retention import MaskRecovery, SynonymRecovery, every_retention, rng_for, sample_retention
+from clucert.core.noise.overlap import SampledNoise
+from clucert.core.noise.retention import MaskRecovery, SynonymRecovery, every_retention, rng_for
 from clucert.core.radius import Overlap
 from clucert.core.repeats import Repeats
 from clucert.core.threats import Pools
-from clucert.core.vote_records import VoteRecord, pack_sets
+from clucert.core.vote_records import VoteRecord, draw_sets, pack_sets
 from clucert.core.words import WordedText
 from clucert.errors import BadAnswerError
 from clucert.protocols import Recovery
@@ -49,6 +52,10 @@ def make_recovery(settings: Settings, pools: Pools) -> Recovery:
     match settings.recovery:
         case "mask":
             return MaskRecovery()
+        case "deletion":
+            return DeletionRecovery()
+        case "ellipsis":
+            return EllipsisRecovery()
         case "llm":
             return LlmRecovery()
         case "characters":
@@ -70,6 +77,8 @@ class Channel:
     seed: int = field(repr=False)
     """Of a study, or secret."""
     example: str
+    noise: SampledNoise | None = None
+    """What draws the retention sets, where they are not s words of n."""
     recoveries: int = 1
     """k: recoveries of each masked text, of which the medoid of the largest cluster is asked about."""
     show: int = 0
@@ -94,7 +103,7 @@ class Channel:
         yield Phase("noise")
         part += self.first_part
         rng = self._rng(stage, part)
-        retained = sample_retention(rng, len(self.text), self.subject.retained, samples)
+        retained = draw_sets(rng, len(self.text), self.subject.retained, samples, self.noise)
         return (yield from self._vote(retained, rng, stage, part))
 
     def settle(self) -> Generator[Request, Any, None]:
@@ -136,14 +145,15 @@ class Channel:
         yield Phase("recover")
         texts = yield from self._recover(retained, rng, stage)
         kept = yield from self._keep(texts, stage)
-        asked: list[int] = np.flatnonzero(kept).tolist()
+        # A text of which nothing is kept has one vote for all time, and is not asked: it names no label.
+        asked: list[int] = [i for i in np.flatnonzero(kept).tolist() if texts[i] or self.noise is None]
         answers = self._named((yield from self._ask([texts[i] for i in asked], stage)))
         votes: list[Vote] = [None] * len(texts)
         for i, vote in zip(asked, answers, strict=True):
             votes[i] = vote
         self._show(texts, kept, votes, stage)
         self.vote_records.append(VoteRecord(stage, part, tuple(votes), tuple(kept.tolist()), pack_sets(retained)))
-        return self._count(answers, dropped=len(texts) - len(asked))
+        return self._count([votes[i] for i in np.flatnonzero(kept)], dropped=len(texts) - int(kept.sum()))
 
     def _ask(self, texts: Sequence[str], stage: Stage) -> Generator[Request, Any, Sequence[Vote]]:
         """A vote on each text. Raises UnsteadyError when a shared one is found to be a draw."""

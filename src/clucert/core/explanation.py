@@ -13,8 +13,25 @@ THREATS = {
 }
 """What words may become, by threat model."""
 
+OPERATIONS = {
+    "insert": "inserted anywhere",
+    "append": "added before and behind the text",
+    "delete": "deleted",
+    "edit": "inserted, deleted, replaced or moved, in any mix",
+    "word": "replaced by any other, one for one",
+}
+"""What may happen to tokens, by threat model, where their number may change."""
+
 FIXED = "words may be replaced, one for one; what stands between them (punctuation, white space) is fixed"
-"""Holds for every radius of this version, and is printed with each."""
+"""Holds for every radius that counts words, and is printed with each."""
+
+TOKENS = "tokens are counted: words and punctuation marks alike; white space between them is free"
+"""The same for a noise that drops tokens."""
+
+
+def fixed(certificate: Certificate) -> str:
+    """What every radius of ``certificate`` counts, and what must stay as it is."""
+    return FIXED if certificate.settings.noise is None else TOKENS
 
 
 def radius_words(radius: Radius | None, attackable: int, total: int, domain: Domain) -> str:
@@ -34,6 +51,8 @@ def radius_words(radius: Radius | None, attackable: int, total: int, domain: Dom
 
 def proved_in_words(certificate: Certificate, threat: str, radius: Radius | None) -> tuple[str, str]:
     """What ``radius``, proved for ``threat``, says: how many words, and of what change to them."""
+    if certificate.settings.noise is not None:
+        return _operations_in_words(threat, radius)
     domain, size = certificate.subject.domain, len(certificate.overlaps[threat].masked)
     count, change = radius_words(radius, size, certificate.n, domain), f"swapped for {THREATS[threat]}"
     if radius is None:
@@ -48,6 +67,16 @@ def proved_in_words(certificate: Certificate, threat: str, radius: Radius | None
 def no_assumption(certificate: Certificate) -> str:
     """The words "no assumption", and what is taken for granted of the backend all the same."""
     return f"no assumption{certificate.answers.taken if certificate.answers else ''}"
+
+
+def _operations_in_words(threat: str, radius: Radius | None) -> tuple[str, str]:
+    change = OPERATIONS[threat]
+    if radius is None:
+        return "nothing", f"is proved about tokens {change}"
+    if radius.everything:
+        return f"all {radius.words} tokens", f"{change}, no assumption"
+    tokens = "token" if radius.words == 1 else "tokens"
+    return f"{'up to ' if radius.words else ''}{radius.words} {tokens}", f"{change}, no assumption"
 
 
 def gap(certificate: Certificate) -> str | None:

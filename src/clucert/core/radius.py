@@ -80,6 +80,10 @@ class Overlap:
 
     masked: tuple[Fraction, ...]
     retained: Fraction = Fraction(0)
+    shared: tuple[Fraction, ...] = ()
+    """Of open pools and kept words, for every attackable position: the least |P ∩ P′| / |P′| of an allowed swap."""
+    growth: tuple[Fraction, ...] = ()
+    """And the most max(1, |P| / |P′|): how much likelier than before a word of both pools can become."""
 
     @property
     def sealed(self) -> bool:
@@ -90,7 +94,8 @@ class Overlap:
         """Of a vote that reads ``times`` independent recoveries of one masked text: they agree with κ^times."""
         if times == 1:
             return self
-        return Overlap(tuple(kappa**times for kappa in self.masked), self.retained**times)
+        masked, shared, growth = (tuple(each**times for each in one) for one in (self.masked, self.shared, self.growth))
+        return Overlap(masked, self.retained**times, shared, growth)
 
     def omega(self, n: int, s: int, d: int) -> Fraction:
         """ω_min(d): a lower bound on the probability that the noise hides any d changes this threat allows.
@@ -115,16 +120,52 @@ class Overlap:
         """2·(1 − ω_min(d)): how much of the margin ``d`` changes can take."""
         return 2 * (1 - self.omega(n, s, d))
 
+    def floor(self, n: int, s: int, d: int, low: Number) -> Fraction:
+        """The lowest probability of an answer after ``d`` changes, where it was at least ``low``: the better bound.
 
-def proved_radius(exceeds: Exceeds, n: int, s: int, overlap: Overlap) -> Radius | None:
+        The first is the coupling's, low − (1 − ω). The second is sharper for open pools: on the retention sets that
+        miss the changed words (a share ρ of all) no fill of both pools became likelier than by the factor ``growth``,
+        so what was no vote for the answer, at most 1 − low in all, is at most (1 − low)·Π growth of ρ·Π shared.
+        """
+        plain = Fraction(low) - (1 - self.omega(n, s, d))
+        if not self.shared or self.retained:
+            return plain
+        hidden, growth = self._open(n, s, d)
+        return max(plain, hidden - (1 - Fraction(low)) * growth)
+
+    def errors(self, n: int, s: int, d: int) -> Fraction:
+        """The answer stays the majority after ``d`` changes where all other votes have a probability below this."""
+        plain = (1 - self.slack(n, s, d)) / 2
+        if not self.shared or self.retained:
+            return plain
+        hidden, growth = self._open(n, s, d)
+        return max(plain, (hidden - Fraction(1, 2)) / growth)
+
+    def _open(self, n: int, s: int, d: int) -> tuple[Fraction, Fraction]:
+        """ρ·Π shared and Π growth, each at its worst over the choice of d positions."""
+        hidden, growth = Fraction(comb(n - d, s), comb(n, s)), Fraction(1)
+        for share in sorted(self.shared)[:d]:
+            hidden *= share
+        for factor in sorted(self.growth, reverse=True)[:d]:
+            growth *= factor
+        return hidden, growth
+
+
+def proved_radius(
+    exceeds: Exceeds, n: int, s: int, overlap: Overlap, errs_below: Callable[[Fraction], bool] | None = None
+) -> Radius | None:
     """r_proved = max { d : p_low(ĉ) − p_up(j) > 2·(1 − ω_min(d)) for every j } (docs/guarantees.md, the proved radius).
+
+    With ``errs_below``, whether 1 − p(ĉ) is shown to be below a threshold, also what :meth:`Overlap.errors` adds.
 
     Holds for any h that is a function of the one noised text. None when not even d = 0 qualifies.
     """
     limit = len(overlap.masked)
     if overlap.sealed:
         return _of(limit, limit) if exceeds(Fraction(0)) else None
-    return _largest(lambda d: exceeds(overlap.slack(n, s, d)), limit)
+    if not overlap.shared or errs_below is None:
+        return _largest(lambda d: exceeds(overlap.slack(n, s, d)), limit)
+    return _largest(lambda d: exceeds(overlap.slack(n, s, d)) or errs_below(overlap.errors(n, s, d)), limit)
 
 
 def _largest(holds: Callable[[int], bool], limit: int) -> Radius | None:

@@ -16,6 +16,7 @@ from clucert.core.certificate import Certificate, Look, Settings, Subject
 from clucert.core.channel import Channel, Sample, make_recovery
 from clucert.core.denoise import Denoiser
 from clucert.core.noise.retention import keyed_seed, retained_count, rng_for
+from clucert.core.noise.tokens import tokens_apart
 from clucert.core.protect import reasons
 from clucert.core.refine import keep_words
 from clucert.core.repeats import Repeats, UnsteadyError
@@ -35,6 +36,9 @@ FIRST_DRAWS = 2**30
 """Where a secret begins to number the draws of a model that samples; servers take seeds below 2**31."""
 
 VOTES_ONLY = "random characters hide no changed word: this is a vote (SmoothLLM), and no change is certified"
+
+
+NOT_PUBLISHED = "this noise is not the paper's: it has no published radius, and what is proved is all that is certified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +154,12 @@ class Smoother:
     def _enumerable(self, channel: Channel) -> bool:
         sets = comb(len(channel.text), channel.subject.retained)
         plain = channel.recoveries == 1 and not channel.denoiser.needs_embeddings
-        return plain and channel.recovery.deterministic and sets <= self.enumerate_up_to
+        return plain and channel.noise is None and channel.recovery.deterministic and sets <= self.enumerate_up_to
 
     def open(self, text: str, example: str) -> Generator[Request, Any, Channel]:
         """The noise channel of ``text``, refined as configured, ready to be sampled."""
-        given = split(text)
+        noise = self.settings.noise
+        given = split(text) if noise is None else tokens_apart(text)
         check_words(given)
         settings = self.settings
         yield Phase("refine")
@@ -173,9 +178,11 @@ class Smoother:
             domain="original" if len(noised) == len(original) else "refined",
             original_words=len(original),
             words=noised.words,
-            retained=retained_count(len(noised), settings.mask_rate),
+            retained=min(len(noised), settings.keep)
+            if isinstance(settings.keep, int)
+            else retained_count(len(noised), settings.mask_rate),
             attackable=attackable(settings.recovery, pools),
-            protected=reasons(noised, self.protect),
+            protected=reasons(noised, self.protect) if noise is None else (None,) * len(noised),
             positions=tuple(refinement.positions),
         )
         return Channel(
@@ -183,16 +190,17 @@ class Smoother:
             subject=subject,
             recovery=make_recovery(settings, pools),
             denoiser=self.denoiser,
-            overlaps=overlaps(settings, threatened.words, self.lexicon, self.protect),
+            overlaps={} if noise else overlaps(settings, threatened.words, self.lexicon, self.protect),
             labels=self.labels,
             seed=self._seed,
             example=example,
+            noise=noise,
             repeats=Repeats(settings.alpha) if self.answers and self.answers.kind == "probed" else None,
             asked=self.answers,
             next_draw=0 if self.secret is None else int(rng_for(self.secret, example, "draws").integers(FIRST_DRAWS)),
             recoveries=settings.recoveries,
             show=self.show_samples,
-            notes=[note for note in (refinement.fallback, VOTES_ONLY if settings.votes_only else None) if note],
+            notes=_notes(settings, refinement.fallback),
         )
 
     @property
@@ -217,6 +225,11 @@ class Smoother:
             example=channel.example,
             vote_records=tuple(channel.vote_records),
         )
+
+
+def _notes(settings: Settings, fallback: str | None) -> list[str]:
+    own = VOTES_ONLY if settings.votes_only else None if settings.noise is None else NOT_PUBLISHED
+    return [note for note in (fallback, own) if note]
 
 
 def check_words(text: WordedText) -> None:

@@ -18,6 +18,7 @@ from itertools import pairwise
 from clucert.core.bounds import abstention_p_value, one_bound
 from clucert.core.certificate import Certificate, Look, Settings, selection_level
 from clucert.core.group_sequential import boundaries
+from clucert.core.noise.overlap import SampledNoise
 from clucert.core.radius import published_slack
 from clucert.types import Votes
 
@@ -162,6 +163,10 @@ def _goals(certificate: Certificate, target: int | None) -> Iterator[_Goal]:
     following = 0 if radius is None else radius.words + 1
     if target is not None:
         following = min(target, attackable)
+    noise = certificate.settings.noise
+    if noise is not None:
+        yield from _noise_goals(certificate, noise)
+        return
     if following <= attackable and not certificate.settings.votes_only:
         yield _Goal(True, float((1 - published_slack(n, s, following, gamma)) / 2))
     elif radius is None:
@@ -170,7 +175,14 @@ def _goals(certificate: Certificate, target: int | None) -> Iterator[_Goal]:
         proved = certificate.proved[threat]
         following = 0 if proved is None else proved.words + 1
         if following <= len(overlap.masked) and not (overlap.sealed and proved):
-            yield _Goal(False, float((1 - overlap.slack(n, s, following)) / 2))
+            yield _Goal(False, float(overlap.errors(n, s, following)))
+
+
+def _noise_goals(certificate: Certificate, noise: SampledNoise) -> Iterator[_Goal]:
+    for threat, proved in certificate.proved.items():
+        if proved is None or not proved.final:
+            slack = noise.slack(threat, certificate.n, 0 if proved is None else proved.words + 1)
+            yield _Goal(False, float((1 - slack) / 2))
 
 
 def _chance_below(certificate: Certificate, goal: _Goal) -> float:

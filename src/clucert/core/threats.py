@@ -16,7 +16,7 @@ from clucert.protocols import Lexicon
 Pool = tuple[str, ...]
 Pools = tuple[Pool, ...]
 
-BLIND = ("mask", "llm")
+BLIND = ("mask", "llm", "ellipsis", "deletion")
 """Recoveries that never read a masked-out word: κ^M = 1 against any word. ``synonym`` hides swaps within a pool;
 ``characters`` masks nothing, and hides nothing."""
 
@@ -61,13 +61,30 @@ def overlaps(
     # Each position's allowed swaps: from its word to every other word of its pool.
     swaps = [[(word, other) for other in pool(word) if other != word] for word in words]
     swaps = [allowed for allowed in swaps if allowed]
+    shared, growth = _open_pools(pool, swaps) if settings.recovery == "synonym" else ((), ())
+    if settings.retained_kernel != "keep":
+        shared, growth = (), ()
     return {
         "word": Overlap((Fraction(1 if settings.recovery in BLIND else 0),) * len(words)),
         "synonym": Overlap(
             masked=tuple(min(masked(word, other) for word, other in allowed) for allowed in swaps),
             retained=min((retained(*swap) for allowed in swaps for swap in allowed), default=Fraction(0)),
+            shared=shared,
+            growth=growth,
         ),
     }
+
+
+Fractions = tuple[Fraction, ...]
+
+
+def _open_pools(pool: Callable[[str], Pool], swaps: Iterable[Iterable[tuple[str, str]]]) -> tuple[Fractions, Fractions]:
+    """By position the least |P ∩ P′| / |P′| and the most max(1, |P| / |P′|) of its swaps; () where all are closed."""
+    found = [[(set(pool(a)), set(pool(b))) for a, b in allowed] for allowed in swaps]
+    if all(before == after for pairs in found for before, after in pairs):
+        return (), ()
+    shared = tuple(min(Fraction(len(p & q), len(q)) for p, q in pairs) for pairs in found)
+    return shared, tuple(max(Fraction(max(len(p), len(q)), len(q)) for p, q in pairs) for pairs in found)
 
 
 Kappa = Callable[[str, str], Fraction]

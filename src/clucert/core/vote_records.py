@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clucert.core.noise.overlap import SampledNoise
 from clucert.core.noise.retention import every_retention, rng_for, sample_retention
 from clucert.types import Stage, Vote
 
@@ -43,6 +44,11 @@ class VoteRecord:
         return np.array([vote != winner for vote in self.votes], dtype=np.bool_)
 
 
+def draw_sets(rng: np.random.Generator, n: int, s: int, samples: int, noise: SampledNoise | None) -> NDArray[np.bool_]:
+    """Retention sets of s of n words, or of ``noise``: shape (samples, n), True where the word is retained."""
+    return sample_retention(rng, n, s, samples) if noise is None else noise.sample(rng, n, samples)
+
+
 @dataclass(frozen=True, slots=True)
 class Draw:
     """What the retention sets of one text are drawn from."""
@@ -52,12 +58,14 @@ class Draw:
     n: int
     s: int
     exhaustive: bool = False
+    noise: SampledNoise | None = None
+    """Which draws other sets than those of s words."""
 
     def sets(self, stage: Stage, part: int, samples: int) -> NDArray[np.bool_]:
         """The retention sets of one part of one stage."""
         if self.exhaustive:
             return every_retention(self.n, self.s)
-        return sample_retention(rng_for(self.seed, self.example, f"{stage}-{part}"), self.n, self.s, samples)
+        return draw_sets(rng_for(self.seed, self.example, f"{stage}-{part}"), self.n, self.s, samples, self.noise)
 
 
 MOST_SAMPLES = 10_000_000

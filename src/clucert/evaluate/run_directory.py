@@ -119,7 +119,7 @@ NOT_COMPARED = frozenset(
         # Compared by what they come to: the examples, the method's parameters, the contents of files.
         *("attack_column", "data", "format", "id_column", "label_column", "label_map", "limit", "quoted", "sample"),
         *("skip_malformed", "text_column"),
-        *("clustering", "encoder", "mask_rate", "method", "recoveries", "recovery", "refine", "refine_length"),
+        *("clustering", "encoder", "keep", "mask_rate", "method", "recoveries", "recovery", "refine", "refine_length"),
         *("perturbation", "q", "retained_kernel", "threshold"),
         *("lexicon", "prompt"),
         # Fields of the manifest themselves.

@@ -103,7 +103,8 @@ def standing_of(
         at_cap=fmean(capped) if capped else None,
         attackable=median(cap for _, cap in caps) if caps else None,
     )
-    return _with_warnings(found, scored, labels, label_map or {})
+    unpublished = [c.settings.method for c in held if c.settings.noise is not None]
+    return _with_warnings(found, scored, labels, label_map or {}, unpublished)
 
 
 def _figures(label: str, scored: Sequence[Outcome]) -> LabelFigures:
@@ -119,9 +120,15 @@ def _figures(label: str, scored: Sequence[Outcome]) -> LabelFigures:
 
 
 def _with_warnings(
-    found: Standing, scored: Sequence[Outcome], labels: Sequence[str] | None, label_map: Mapping[str, str]
+    found: Standing,
+    scored: Sequence[Outcome],
+    labels: Sequence[str] | None,
+    label_map: Mapping[str, str],
+    unpublished: Sequence[str],
 ) -> Standing:
     said: list[str] = []
+    if unpublished:
+        said.append(f"{unpublished[0]} has no published radius: those figures are 0, and the proved ones are its own")
     if labels is not None and any(not o.failed for o in scored):
         said += [*_one_sided(found, scored), *_below_constant(found, scored), *_below_chance(scored, labels, label_map)]
     values = {name: getattr(found, name) for name in Standing.__slots__ if name != "warnings"}

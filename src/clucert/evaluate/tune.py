@@ -107,13 +107,16 @@ def tune(
     cache are shared, and the caps hold for all settings together. ``progress`` is told the setting's number and how far
     it is.
 
-    Raises :class:`InputError` when the data have no labels or nothing could be scored.
+    Raises :class:`InputError` when the data have no labels or nothing could be scored, and :class:`UsageError` for a
+        radius that the method does not have.
     """
     if not grid:
         raise UsageError("the grid is empty: name at least one value of each parameter")
     rows: list[Row] = []
     stopped = None
     base = make_plan(config)
+    if radius == "published" and base.method.keep is not None:
+        raise UsageError(f"{base.method.name} has no published radius to make large: give --radius word")
     points = _distinct(base.method, grid)
     with ExitStack() as stack:
         engine = open_engine(config, stack)
@@ -140,7 +143,7 @@ def _distinct(method: Method, grid: Sequence[Point]) -> list[Point]:
         "threshold": method.clustering == "none",
         "refine": method.refine == "off",
         "refine_length": method.refine == "off",
-        "mask_rate": method.recovery == "characters",
+        "mask_rate": method.recovery == "characters" or isinstance(method.keep, int),
     }
     points = [{name: value for name, value in point.items() if not unused.get(name)} for point in grid]
     return [point for i, point in enumerate(points) if point not in points[:i]]

@@ -21,7 +21,7 @@ class Method(BaseModel):
 
     name: str
     description: str = ""
-    recovery: Literal["synonym", "mask", "llm", "characters"] = "synonym"
+    recovery: Literal["synonym", "mask", "llm", "characters", "ellipsis", "deletion"] = "synonym"
     lexicon: str = "default"
     mask_rate: str = "0.7"
     clustering: str = "agglomerative"
@@ -35,6 +35,9 @@ class Method(BaseModel):
     """Of `recovery: characters` (SmoothLLM), which masks nothing: `mask_rate` is 0 there."""
     q: str | None = None
     """Percent of the characters that it changes."""
+    keep: int | Literal["each"] | None = None
+    """What a sample keeps. None: ⌊(1 − m)·n⌋ of the words. Of deletion and ellipsis, ``each``: every token on its own,
+    with probability 1 − m. Of deletion, a number: so many tokens, and m is not read."""
     encoder: str = "minilm"
     refine: Literal["off", "llm", "embedding"] = "off"
     refine_length: int | None = Field(default=None, ge=1)
@@ -74,6 +77,26 @@ class Method(BaseModel):
             raise ValueError('recovery: characters needs perturbation, q and mask_rate: "0"; start from smoothllm')
         elif self.retained_kernel == "redraw" or self.recoveries > 1:
             raise ValueError("recovery: characters has no masked words to redraw or to recover more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _sampled(self) -> Self:
+        if self.recovery == "deletion" and self.keep is None:
+            raise ValueError(
+                "recovery: deletion needs  keep: each  or a number: an attacker changes what a share is of"
+            )
+        if self.keep is None:
+            return self
+        if self.recovery != "deletion" and (self.recovery, self.keep) != ("ellipsis", "each"):
+            raise ValueError(f"keep: {self.keep} does not go with  recovery: {self.recovery}; start from deletion")
+        if isinstance(self.keep, int) and self.keep < 1:
+            raise ValueError("keep: give 1 or more tokens")
+        plain = (self.clustering, self.refine, self.retained_kernel, self.recoveries) == ("none", "off", "keep", 1)
+        if not plain or self.threshold is not None:
+            raise ValueError(
+                f"recovery: {self.recovery} keeps or drops tokens, and every sample votes: "
+                "no clustering, threshold, refine, retained_kernel or recoveries"
+            )
         return self
 
     def for_task(self, task: str, **overrides: Any) -> Method:

@@ -70,7 +70,7 @@ def _below(row: Input, min_radius: int) -> str | None:
         return f"abstained: {row.certificate and row.certificate.abstained}"
     if row.answer != row.gold:
         return f"answered {row.answer!r}, not {row.gold!r}"
-    radius = row.radii["published"]
+    radius = row.radius
     if radius is not None and radius.reaches(min_radius):
         return None
     if radius is not None and radius.nothing_to_attack:

@@ -21,7 +21,7 @@ MEANING: dict[State, str] = {
 
 
 def state_of(row: Input) -> State:
-    """By gold label, answer and published radius. Gold labels are compared with nothing but the answer."""
+    """By gold label, answer and radius (:attr:`Input.radius`). Gold labels are compared with nothing but the answer."""
     if row.certificate is None:
         return "failed"
     if row.answer is None:
@@ -33,7 +33,7 @@ def state_of(row: Input) -> State:
 
 def _robustness(row: Input) -> State:
     """Of a right answer."""
-    radius = row.radii["published"]
+    radius = row.radius
     if radius is not None and radius.nothing_to_attack:
         return "untested"
     return "certified" if radius is not None and radius.words >= 1 else "fragile"

@@ -38,6 +38,12 @@ class Input:
     """The part of ``cost`` that came from the cache and was not paid for again."""
 
     @property
+    def radius(self) -> Radius | None:
+        """The published radius; for a noise that has none, what is proved against any words."""
+        unpublished = self.certificate is not None and self.certificate.settings.noise is not None
+        return self.radii["word" if unpublished else "published"]
+
+    @property
     def certificate(self) -> Certificate | None:
         """None when the input failed."""
         return None if self.certified is None else self.certified.certificate

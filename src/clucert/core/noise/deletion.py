@@ -29,11 +29,12 @@ Counted are tokens of the tokenizer: a "word" typed by the attacker that splits 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import comb
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,11 +42,14 @@ from numpy.typing import NDArray
 from clucert.core.bounds import Number
 from clucert.core.noise.overlap import Overlap, largest, worst_floor, worst_slack
 from clucert.core.radius import Exceeds, Radius
+from clucert.core.words import WordedText
 from clucert.errors import InputError
+from clucert.types import Recovered, Request, Stage
 
-Threat = Literal["insert", "delete", "edit"]
-"""``edit``: any mix of tokens inserted, deleted, replaced and moved. All of them anywhere in the text."""
-THREATS: tuple[Threat, ...] = ("insert", "delete", "edit")
+Threat = Literal["insert", "delete", "edit", "word"]
+"""``edit``: any mix of tokens inserted, deleted, replaced and moved. ``word``: tokens replaced, one for one. All
+anywhere in the text."""
+THREATS: tuple[Threat, ...] = ("insert", "delete", "edit", "word")
 
 
 def changes(threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
@@ -58,6 +62,8 @@ def changes(threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
         yield 0, r
     elif threat == "delete":
         yield min(r, n), 0
+    elif threat == "word":
+        yield min(r, n), min(r, n)
     else:
         yield from ((a, r) for a in range(min(r, n) + 1))
 
@@ -65,32 +71,40 @@ def changes(threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
 class _Sampled:
     """Slack, floor and radius from the overlaps; a subclass says what overlaps."""
 
+    threats: ClassVar[tuple[str, ...]] = THREATS
+
     def overlap(self, n: int, a: int, b: int) -> Overlap:
         """A and B when a of n tokens leave the common subsequence and b others join it."""
         raise NotImplementedError
 
+    def _worst(self, threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
+        """Those of ``changes`` among which slack and floor are worst: a radius of hundreds must not try them all."""
+        return changes(threat, n, r)
+
     def slack(self, threat: Threat, n: int, r: int) -> Fraction:
         """How much of the margin r operations can take: certified is what is *more*."""
-        return worst_slack(self.overlap(n, a, b) for a, b in changes(threat, n, r))
+        return worst_slack(self.overlap(n, a, b) for a, b in self._worst(threat, n, r))
 
     def floor(self, threat: Threat, n: int, r: int, low: Number) -> Fraction:
         """The lowest probability of a class after r operations that had at least ``low`` before.
 
         "Flag when p_harm ≥ η" still flags where this is *at least* η.
         """
-        return worst_floor((self.overlap(n, a, b) for a, b in changes(threat, n, r)), low)
+        return worst_floor((self.overlap(n, a, b) for a, b in self._worst(threat, n, r)), low)
 
     def radius(self, exceeds: Exceeds, threat: Threat, n: int) -> Radius | None:
         """The largest r (inclusive) with a margin above the slack of it and of all smaller; None when not of 0."""
-        limit = n if threat == "delete" else None
-        return largest(lambda r: exceeds(self.slack(threat, n, r)), limit)
+        return largest(lambda r: exceeds(self.slack(threat, n, r)), _limit(threat, n))
 
     def flag_radius(self, low: Number, eta: Number, threat: Threat, n: int) -> Radius | None:
         """The largest r such that p_harm ≥ ``eta`` > 0 stays true, where p_harm ≥ ``low`` now."""
         if not 0 < eta <= 1:
             raise InputError(f"threshold {eta} is out of range: give a number above 0, up to 1")
-        limit = n if threat == "delete" else None
-        return largest(lambda r: self.floor(threat, n, r, low) >= eta, limit)
+        return largest(lambda r: self.floor(threat, n, r, low) >= eta, _limit(threat, n))
+
+
+def _limit(threat: Threat, n: int) -> int | None:
+    return n if threat in ("delete", "word") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +132,10 @@ class Deletion(_Sampled):
         """A = p^a and B = p^b, whatever n is."""
         return Overlap(self.p**a, self.p**b)
 
+    def _worst(self, threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
+        """The slack is linear in p^a for each b, and the floor falls with a: the ends."""
+        return iter(((0, r), (min(r, n), r))) if threat == "edit" else changes(threat, n, r)
+
 
 @dataclass(frozen=True, slots=True)
 class KeepSome(_Sampled):
@@ -135,6 +153,17 @@ class KeepSome(_Sampled):
         rows[:, : self.kept] = True
         return rng.permuted(rows, axis=1, out=rows)
 
+    def _worst(self, threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
+        """With m = n − a left in common the slack grows with m as long as C(m+r, s−1) > 2·C(m, s−1), and then falls;
+        the floor falls with a. So the ends, the shortest m that shares anything, and the top.
+        """
+        if threat != "edit":
+            return changes(threat, n, r)
+        least, s = n - min(r, n), self.kept
+        shared = min(max(least, s), n)
+        top = bisect_left(range(shared, n), True, key=lambda m: comb(m + r, s - 1) <= 2 * comb(m, s - 1))
+        return iter([(n - m, r) for m in sorted({least, shared, min(shared + top, n), n})])
+
     def overlap(self, n: int, a: int, b: int) -> Overlap:
         """A = C(n−a, s)/C(n, s) and B = C(n−a, s)/C(n−a+b, s); nothing is shared by texts too short to have both."""
         if a == b == 0:
@@ -143,3 +172,17 @@ class KeepSome(_Sampled):
         if not common:
             return Overlap(Fraction(0), Fraction(0))
         return Overlap(Fraction(common, comb(n, self.kept)), Fraction(common, comb(n - a + b, self.kept)))
+
+
+class DeletionRecovery:
+    """The kept tokens alone, joined by one space; the empty text where none is kept."""
+
+    name = "deletion"
+    deterministic = True
+
+    def recover(
+        self, text: WordedText, retained: NDArray[np.bool_], rng: np.random.Generator, stage: Stage
+    ) -> Generator[Request, Any, Recovered]:
+        """Drop what is not retained; ``rng`` is not read."""
+        yield from ()
+        return Recovered([" ".join([text.words[i] for i in np.flatnonzero(row)]) for row in retained])

@@ -30,10 +30,10 @@ always-present marks cost is nothing; what the other marks leak is the factor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +42,15 @@ from clucert.core.bounds import Number
 from clucert.core.noise.deletion import Deletion
 from clucert.core.noise.overlap import Overlap, largest, worst_floor, worst_slack
 from clucert.core.radius import Exceeds, Radius
+from clucert.core.words import WordedText
 from clucert.errors import InputError
+from clucert.types import Recovered, Request, Stage
 
 MARK = "…"
 
-Threat = Literal["replace", "append", "insert", "delete", "edit"]
-"""``append``: tokens before and behind the text only; ``edit``: any mix of all, moves among them."""
+Threat = Literal["replace", "word", "append", "insert", "delete", "edit"]
+"""``word`` is ``replace``, by the name that it has beside other noises; ``append``: tokens before and behind the text
+only; ``edit``: any mix of all, moves among them."""
 THREATS: tuple[Threat, ...] = ("replace", "append", "insert", "delete", "edit")
 
 
@@ -71,6 +74,7 @@ def collapse(tokens: Sequence[str], kept: Iterable[bool], gaps: Sequence[str] | 
 class CollapsedMask:
     """Each token is hidden independently with probability ``p``, an exact number in (0, 1)."""
 
+    threats: ClassVar[tuple[str, ...]] = ("insert", "append", "delete", "edit", "word")
     p: Fraction
 
     def __post_init__(self) -> None:
@@ -101,10 +105,10 @@ class CollapsedMask:
 
     @staticmethod
     def _limit(threat: Threat, n: int) -> int | None:
-        return n if threat in ("replace", "delete") else None
+        return n if threat in ("replace", "word", "delete") else None
 
     def _overlaps(self, threat: Threat, n: int, r: int) -> Iterator[Overlap]:
-        if threat == "replace":
+        if threat in ("replace", "word"):
             hidden = self.p ** min(r, n)
             yield Overlap(hidden, hidden)
         elif threat == "append":
@@ -120,3 +124,17 @@ class CollapsedMask:
         g = min(gaps, max(0, n - a - 1))
         held = (1 - (1 - self.p) ** 2) ** g
         return Overlap(self.p**a * held, self.p**b * held)
+
+
+class EllipsisRecovery:
+    """One mark for each run of hidden tokens. Words that were neighbours keep what stood between them."""
+
+    name = "ellipsis"
+    deterministic = True
+
+    def recover(
+        self, text: WordedText, retained: NDArray[np.bool_], rng: np.random.Generator, stage: Stage
+    ) -> Generator[Request, Any, Recovered]:
+        """Collapse what is not retained; ``rng`` is not read."""
+        yield from ()
+        return Recovered([collapse(text.words, row, text.gaps) for row in retained.tolist()])

@@ -26,9 +26,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clucert.core.bounds import Number
-from clucert.core.radius import Radius
+from clucert.core.radius import Exceeds, Radius
 from clucert.errors import InputError
 
 NEVER = Fraction(2)
@@ -54,6 +58,29 @@ class Overlap:
         if not self.before or not self.after:
             return Fraction(0)
         return max(Fraction(0), self.after / self.before * (Fraction(low) - 1 + self.before))
+
+
+class SampledNoise(Protocol):
+    """A noise that keeps some of the tokens of a text, whose number n an attacker may change."""
+
+    threats: ClassVar[tuple[str, ...]]
+    """Those that a certificate names."""
+
+    def sample(self, rng: np.random.Generator, n: int, samples: int) -> NDArray[np.bool_]:
+        """Which tokens are kept, shape (samples, n)."""
+        ...
+
+    def slack(self, threat: Any, n: int, r: int) -> Fraction:
+        """How much of the margin r operations can take: certified is what is *more*."""
+        ...
+
+    def floor(self, threat: Any, n: int, r: int, low: Number) -> Fraction:
+        """The lowest probability of a class after r operations that had at least ``low`` before."""
+        ...
+
+    def radius(self, exceeds: Exceeds, threat: Any, n: int) -> Radius | None:
+        """The largest r (inclusive) with a margin above the slack of it and of all smaller; None when not of 0."""
+        ...
 
 
 def worst_slack(overlaps: Iterable[Overlap]) -> Fraction:

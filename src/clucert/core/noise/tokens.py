@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import regex
 
-from clucert.core.words import split
+from clucert.core.words import WordedText, split
 
 _MARK = regex.compile(
     r"-(?i:[lr][rcs]b)-|&(?i:lt|gt|amp|quot|apos|nbsp);|&?\#(?:[0-9]{1,7}|x[0-9a-fA-F]{1,6});|(\S)\1*+"
@@ -28,6 +28,12 @@ def tokenize(text: str) -> tuple[str, ...]:
         tokens.append(word)
         tokens += [match.group() for match in _MARK.finditer(gap)]
     return tuple(tokens)
+
+
+def tokens_apart(text: str) -> WordedText:
+    """The tokens of ``text`` as words with one space between any two: what a noise that drops tokens sees of it."""
+    found = tokenize(text)
+    return WordedText(found, ("", *[" "] * (len(found) - 1), "") if found else ("",))
 
 
 @dataclass(frozen=True, slots=True)
