@@ -53,6 +53,10 @@ BENCHES = {
         "evaluate --task sst2 --data {data}/sst2.jsonl --limit 20 --model hf/smollm2 --run-dir {runs}/calls",
     ),
     "classes": Bench("What closed synonym classes cost in accuracy", "classes.py {data} --rows 200"),
+    "proofs": Bench(
+        "Exact certificates of few questions beside RanMASK, classifiers trained here",
+        "proofs.py {data} --classifiers tfidf --rows 120",
+    ),
     "hf": Bench(
         "The hf backend beside llama.cpp, and its share of the machine's peak",
         "hf_backend.py {data}/sst2_validation.jsonl --rows 60 --rounds 2 --padded-rows 12",

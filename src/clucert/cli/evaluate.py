@@ -134,6 +134,7 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
 def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     """Print the run's numbers; whether a gate was missed."""
     from clucert.report import check_gates, write_junit
+    from clucert.report.population import sentences
     from clucert.report.summary import read_summaries
     from clucert.report.tables import summary_rows
 
@@ -147,10 +148,13 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
         gates = [{"gate": str(r.gate), "value": r.value, "passed": r.passed} for r in results]
         labels = [dataclasses.asdict(label) for label in figures.standing.labels]
         said = {"summary": row, "labels": labels, "warnings": list(figures.warnings), "gates": gates}
+        said["population"] = [kept.document() for kept in figures.population]
         click.echo(json.dumps({"schema_version": 1, "run_dir": str(summary.run_dir), **said}))
     else:
         from clucert.render import key_value_table
 
+        for sentence in sentences(figures.population):
+            click.echo(sentence)
         click.echo(key_value_table(_condensed(row)))
         for result in results:
             click.echo(str(result))

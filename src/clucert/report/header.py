@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from clucert.report.format import decimal, duration, money, number, percent
+from clucert.report.population import sentences
 from clucert.report.summary import Summary, refined_note
 
 WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
@@ -48,6 +49,12 @@ def headline(summaries: Sequence[Summary]) -> str:
         f"{published} of inputs are answered right and certified against one changed word, if {_list(names)} "
         f"{'holds' if len(names) == 1 else 'hold'}. Proved without: {proved}{refined_note(judged)}."
     )
+
+
+def to_come(summaries: Sequence[Summary]) -> list[tuple[Summary, str]]:
+    """What the proofs of each run say of the prompts to come, in one sentence."""
+    said = [(s, "; ".join(sentences(s.population))) for s in summaries]
+    return [(s, f"{s.run.name}: {sentence}" if len(summaries) > 1 else sentence) for s, sentence in said if sentence]
 
 
 def _range(values: Iterable[float]) -> str:

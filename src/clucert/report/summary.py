@@ -15,6 +15,7 @@ from clucert.errors import UsageError
 from clucert.evaluate.metrics import Estimate, Outcome, certified_accuracy, certified_curve, radii, summarise
 from clucert.evaluate.metrics import Summary as Metrics
 from clucert.evaluate.standing import Standing, standing_of
+from clucert.report.population import Kept, kept_by
 from clucert.report.runs import KINDS, Input, Kind, Run, load_runs
 from clucert.runtime.prices import find_price
 from clucert.types import Usage, Work
@@ -76,6 +77,8 @@ class Summary:
     settings: str
     standing: Standing
     """What the figures have to be seen beside."""
+    population: Sequence[Kept] = ()
+    """What the proofs say of the prompts to come."""
     leave_out_failed: bool = False
     """Whether failed inputs were left out of the denominators."""
 
@@ -199,6 +202,7 @@ def summarise_run(run: Run, index: int = 0, *, leave_out_failed: bool = False) -
             run.manifest.labels,
             run.manifest.data.label_map,
         ),
+        population=kept_by(run.inputs, run.manifest.data.rows),
         leave_out_failed=leave_out_failed,
     )
 

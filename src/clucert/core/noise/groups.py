@@ -53,11 +53,10 @@ class _Exact:
         ``family`` holds the scores of each sub-text of each partition, ``n`` is how many pieces the text has, and
         ``labels`` are classes that may win although no sub-text named them.
         """
-        ahead = [leads(family, winner, rival) for rival in rivals(family, winner, labels)]
+        against = [leads(family, winner, rival) for rival in rivals(family, winner, labels)]
+        ahead = [(sum(map(sum, lead), Fraction(0)), lead) for lead in against]
         limit = n if threat in ("replace", "delete") else None
-        return largest(
-            lambda r: all(sum(map(sum, lead), Fraction(0)) > self.loss(lead, threat, r) for lead in ahead), limit
-        )
+        return largest(lambda r: all(by > self.loss(lead, threat, r) for by, lead in ahead), limit)
 
     def _weight(self, weights: dict[str, int], threat: str) -> int:
         if threat not in weights:

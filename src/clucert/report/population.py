@@ -1,0 +1,132 @@
+"""The population certificate of a run: what its proofs say of the prompts to come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from clucert.core.certificate import Certificate
+from clucert.core.exact import ExactCertificate
+from clucert.core.population import robust_share
+from clucert.report.runs import Input
+
+CHANGES = (1, 2)
+"""The numbers of changes that are spoken of; fixed before any run, for one that is chosen by its result needs more."""
+CONFIDENCE = 0.95
+DRAWN = "true of prompts drawn as the rows of this run were: they must be a random sample of what will come"
+
+_DONE = {
+    "word": "replaced",
+    "replace": "replaced",
+    "synonym": "swapped for listed synonyms",
+    "insert": "inserted",
+    "delete": "deleted",
+    "move": "moved",
+    "edit": "edited",
+    "suffix": "appended",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """``share`` at least of the prompts to come keep their answer under ``changes`` of a proved threat.
+
+    All of a run hold together, with probability at least :data:`CONFIDENCE` over the rows and the samples.
+    """
+
+    threat: str
+    changes: int
+    unit: str
+    share: Fraction
+    certified: int
+    rows: int
+    alpha: float
+
+    @property
+    def percent(self) -> int:
+        """The share, rounded down."""
+        return int(100 * self.share)
+
+    def __str__(self) -> str:
+        plural = "s" if self.changes > 1 else ""
+        one = f"any {self.changes} {self.unit}{plural} {'are' if plural else 'is'} {_DONE[self.threat]}"
+        return f"at least {self.percent} % of such prompts keep their answer when {one}"
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "threat": self.threat,
+            "changes": self.changes,
+            "unit": self.unit,
+            "share_at_least": float(self.share),
+            "confidence": CONFIDENCE,
+            "certified": self.certified,
+            "rows": self.rows,
+            "alpha": self.alpha,
+        }
+
+
+def kept_by(inputs: Sequence[Input], rows: int) -> tuple[Kept, ...]:
+    """For each proved threat of the certificates and each of :data:`CHANGES`, the share that is robust; see
+    :func:`clucert.core.population.robust_share`.
+
+    Gold labels do not matter: to keep a wrong answer is to keep it. Of the ``rows`` of the data those that failed or
+    were not done count as not certified, and so do those whose radius counts words of a refined text, which says
+    nothing of the prompt, and those in which nothing can be attacked. Empty without a certificate.
+    """
+    done = [row for row in inputs if row.certificate is not None]
+    spoken_of = {threat for row in done for threat in _threats(row.certificate)}
+    threats = [threat for threat in _DONE if threat in spoken_of]
+    rows = max(rows, len(inputs))
+    alpha = max((_alpha(row.certificate) for row in done), default=0.0)
+    unit = next((_unit(row.certificate) for row in done), "word")
+    found = []
+    for threat in threats:
+        for changes in CHANGES:
+            certified = sum(_holds(row, threat, changes) for row in done)
+            share = robust_share(certified, rows, alpha, CONFIDENCE, claims=len(threats) * len(CHANGES))
+            found.append(Kept(threat, changes, unit, share, certified, rows, alpha))
+    return tuple(found)
+
+
+def sentences(found: Iterable[Kept]) -> list[str]:
+    """For each threat the largest number of changes with a share of a percent or more, and whom the shares are of."""
+    best = {kept.threat: kept for kept in found if kept.percent}
+    if not best:
+        return []
+    level = f"with {100 * CONFIDENCE:g} % confidence"
+    return [*(f"{level} {kept}" for kept in best.values()), DRAWN]
+
+
+_AnyCertificate = Certificate | ExactCertificate | None
+
+
+def _threats(certificate: _AnyCertificate) -> Iterable[str]:
+    """Those that the certificate speaks of, whatever was proved: how many claims there are must not depend on that."""
+    if isinstance(certificate, ExactCertificate):
+        return certificate.settings.threats
+    return () if certificate is None else certificate.overlaps
+
+
+def _alpha(certificate: _AnyCertificate) -> float:
+    """How likely the proof is wrong: 0 where every sub-text or every retention set was asked."""
+    if not isinstance(certificate, Certificate) or certificate.exhaustive:
+        return 0.0
+    return certificate.settings.alpha
+
+
+def _unit(certificate: _AnyCertificate) -> str:
+    return certificate.settings.unit if isinstance(certificate, ExactCertificate) else "word"
+
+
+def _holds(row: Input, threat: str, changes: int) -> bool:
+    certificate: _AnyCertificate = row.certificate
+    if isinstance(certificate, ExactCertificate):
+        radius = certificate.proved.get(threat)
+    elif certificate is not None and certificate.subject.domain == "original":
+        radius = next((found for kind, found in row.radii.items() if kind == threat), None)
+    else:
+        radius = None
+    return radius is not None and radius.reaches(changes)
