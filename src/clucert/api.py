@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import functools
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clucert import certificate_json
+from clucert import certificate_json, exact_json
 from clucert.config import Config
 from clucert.context_manager import ContextManager
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Sample
+from clucert.core.exact import ExactCertificate
+from clucert.core.exact_words import exact_in_words
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Certified, Smoother, side_by_side
-from clucert.errors import InputError
+from clucert.errors import InputError, UsageError
+from clucert.methods.exact import ExactMethod
 from clucert.protocols import Classifier, Steps
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.computation import Backends, Progress
@@ -59,6 +62,33 @@ class Certification:
         with console.capture() as captured:
             print_certified(console, self.certificate, self.cost)
         return captured.get().rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class ExactCertification:
+    """An exact certificate with the method it was made by, and what it cost."""
+
+    certificate: ExactCertificate
+    method: ExactMethod
+    cost: Cost = field(default_factory=Cost)
+
+    @property
+    def prediction(self) -> str | None:
+        """The answer of the classifier that counts the votes of the sub-texts."""
+        return self.certificate.prediction
+
+    @property
+    def proved(self) -> Mapping[str, Radius | None]:
+        """By threat, how many operations may be done and the answer stays."""
+        return self.certificate.proved
+
+    def document(self) -> dict[str, Any]:
+        """Everything as one JSON document (docs/json.md)."""
+        return exact_json.write(self.certificate, self.method, self.cost)
+
+    def __str__(self) -> str:
+        """What is proved, in sentences."""
+        return "\n".join((f"answer      {self.prediction}", *exact_in_words(self.certificate)))
 
 
 class SmoothedClassifier(ContextManager):
@@ -116,6 +146,43 @@ class SmoothedClassifier(ContextManager):
         ]
         votes, cost = self.run(functools.partial(side_by_side, steps))
         return Predictions(tuple(votes), cost.total)
+
+    def prove(
+        self,
+        text: str,
+        methods: Sequence[str] = ("blocks", "groups"),
+        *,
+        example: str = "",
+        progress: Progress | None = None,
+        **parameters: Any,
+    ) -> list[ExactCertification]:
+        """Exact certificates of few questions, one a method (``blocks``, ``groups``, ``chunks``, ``windows``,
+        ``erase-and-check``, or a method file). ``parameters`` change fields of the methods, such as ``count=9``.
+
+        What is proved is about the classifier that counts the votes of those sub-texts: ``prediction`` is its answer.
+        Raises :class:`UsageError` unless the base classifier is known, or declared, to answer equal texts alike:
+        otherwise nothing is exact.
+        """
+        from clucert.build import exact_smoother
+        from clucert.methods import load_exact
+
+        base = self.backends.classifier
+        if base is None or not base.deterministic:
+            raise UsageError(
+                "exact certificates need equal answers to equal texts: vouch for them (--deterministic, "
+                "deterministic=True), or sample (method deletion)"
+            )
+        found = []
+        for name in methods:
+            method = load_exact(name)
+            if method is None:
+                raise UsageError(f"{name} samples: use certify")
+            settings = self.smoother.settings
+            fitted = method.for_task(settings.base.task, **parameters)
+            smoother = exact_smoother(fitted, settings.base, self.labels)
+            certificate, cost = self.run(functools.partial(smoother.steps, text, example), progress)
+            found.append(ExactCertification(certificate, fitted, cost))
+        return found
 
     def run(self, steps: Callable[[], Steps], progress: Progress | None = None) -> tuple[Any, Cost]:
         """The result of a sans-I/O computation that asks this classifier's base classifier, and what it cost."""
@@ -189,17 +256,25 @@ def smooth(
     raise AssertionError("unreachable")
 
 
+def load_exact(path: str | Path) -> ExactCertification:
+    """Read an exact certificate. What it says is derived anew from the answers it holds."""
+    return ExactCertification(*exact_json.read(_json_of(path)))
+
+
 def load(path: str | Path) -> Certification:
     """Read a certificate that ``clucert certify --json`` wrote. Radii are derived anew from its counts.
 
     Raises :class:`clucert.errors.InputError`, one line that names the field, for what no certification could have
     written.
     """
+    certified, cost = certificate_json.read(_json_of(path))
+    return Certification(certified.certificate, certified.samples, cost or Cost())
+
+
+def _json_of(path: str | Path) -> Any:
     import json
 
     try:
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the certificate {path}: {error}") from None
-    certified, cost = certificate_json.read(fields)
-    return Certification(certified.certificate, certified.samples, cost or Cost())

@@ -10,6 +10,7 @@ from typing import Any
 from clucert.config import Config
 from clucert.core.certificate import Base, Perturbation, Settings
 from clucert.core.denoise import Denoiser, load_clusterer
+from clucert.core.exact import ExactSettings, ExactSmoother
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
 from clucert.core.refine import load_refiner
@@ -18,6 +19,7 @@ from clucert.core.stopping import fixed_plan, plans
 from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
 from clucert.methods import Method, load_method
+from clucert.methods.exact import ExactMethod
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
 from clucert.tasks import custom_task, load_task
@@ -111,3 +113,25 @@ def make_smoother(
         show_samples=config.show_samples,
         target_radius=config.target_radius,
     )
+
+
+def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | None) -> ExactSmoother:
+    """The deployed classifier of a method that asks a fixed family of sub-texts.
+
+    Raises :class:`UsageError` for open answers, and :class:`InputError` for labels that the task does not have.
+    """
+    if labels is None:
+        raise UsageError(f"{method.name} counts votes for labels, and this task has open answers: choose another task")
+    if unknown := set(method.bias) - set(labels):
+        raise UsageError(f"method {method.name}: bias of {min(unknown)!r}, which is none of the labels")
+    settings = ExactSettings(
+        base=base,
+        method=method.name,
+        noise=method.noise(),
+        unit=method.unit,
+        soft=method.scores != "hard",
+        sharpness=method.sharpness,
+        bias=tuple(method.bias.get(label, 0.0) for label in labels) if method.bias else (),
+        flag=method.flags(labels),
+    )
+    return ExactSmoother(settings, labels)

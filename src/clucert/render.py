@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from clucert.core.bounds import UNPARSED
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
+from clucert.core.exact import ExactCertificate
+from clucert.core.exact_words import exact_in_words
 from clucert.core.explanation import OPERATIONS, THREATS, fixed, gap, no_assumption, proved_in_words, radius_words
 from clucert.core.radius import Radius
 from clucert.models.legible import shown
@@ -231,6 +233,21 @@ def _sampler(certificate: Certificate) -> Iterable[Text]:
                 f"({radius.words}, {_change(certificate, threat)}); else it mostly abstains",
             )
             name = ""
+
+
+def print_exact(console: Console, certificate: ExactCertificate, cost: Cost, *, text: bool = False) -> None:
+    """Print what an exact certificate proves, its votes, and what it took; with ``text`` the text first."""
+    if text:
+        console.print(_row("text", safe(certificate.text)))
+    answer = safe(certificate.prediction or "none", 80)
+    answer.stylize("bold green" if certificate.prediction else "bold yellow")
+    console.print(_row("answer", answer, (f"  of {certificate.settings.method}, which is what is certified", "dim")))
+    for line in exact_in_words(certificate):
+        console.print(_row(line[:12].strip(), (safe(line[12:]).plain, "bold")))
+    counts = ", ".join(f"{safe(label, 40).plain} {count}" for label, count in certificate.counts.items())
+    unparsed = f", unparsed {certificate.unparsed}" if certificate.unparsed else ""
+    console.print(_row("votes", f"{counts}{unparsed} of {sum(map(len, certificate.partitions))} sub-texts"))
+    console.print(_row("cost", f"{cost.total.calls} calls{_reused(cost)}, {cost.total.input} tokens in"))
 
 
 def _reused(cost: Cost) -> str:

@@ -55,8 +55,6 @@ class ExactSettings:
     bias: tuple[float, ...] = ()
     """Taken off the log-probability of each label, in the order of the labels, before anything is counted."""
     flag: Flag | None = None
-    canonical: tuple[str, ...] = ()
-    """Canonical forms applied first."""
 
     @property
     def threats(self) -> tuple[str, ...]:
@@ -79,7 +77,7 @@ class ExactCertificate:
 
     **Guarantee.** If the base classifier is a function of the sub-text, no change that ``proved[threat]`` allows makes
     the deployed classifier answer anything but ``prediction``. Nothing is assumed about the base classifier otherwise,
-    and there is no probability of error. A radius counts units (tokens, sentences, …) of the *canonical* text.
+    and there is no probability of error. A radius counts units (tokens, sentences, …) of the text.
 
     Radii are derived from the stored answers.
     """
@@ -203,14 +201,25 @@ class ExactCertificate:
         return Radius(r)
 
 
+MOST_QUESTIONS = 20_000
+"""About one text, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A text as its units, the sub-texts of each partition, and the different ones among them, which are asked."""
+
+    pieces: tuple[str, ...]
+    shown: tuple[tuple[str, ...], ...]
+    asked: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ExactSmoother:
     """The deployed classifier without its base classifier: how a text is cut, and how answers are counted."""
 
     settings: ExactSettings
     labels: tuple[str, ...]
-    canonical: Any = None
-    """Text to text, and token to token; see :mod:`clucert.core.noise.canonical`."""
 
     def steps(self, text: str, example: str = "") -> Generator[Request, Any, ExactCertificate]:
         """Certify ``text``: one question for each different sub-text.
@@ -218,22 +227,33 @@ class ExactSmoother:
         Raises :class:`clucert.errors.InputError` for a text without a unit.
         """
         yield Phase("noise")
+        cut = self.cut(text)
+        answers: Sequence[Scored] = yield Classify(cut.asked, "certify", scored=True)
+        yield Phase("certificate")
+        shown = [self._shown(text, answer) for text, answer in zip(cut.asked, answers, strict=True)]
+        return self.certificate(text, cut, shown, example)
+
+    def cut(self, text: str) -> Cut:
+        """The sub-texts of ``text``. Raises InputError for a text without a unit, or with too many questions."""
         units = self._units(text)
         if not units.pieces:
             raise InputError("the text has no words: give a text with at least one word to certify")
-        partitions = self._members(units.pieces)
-        shown = [[units.keep(places) for places in part] for part in partitions]
-        asked = list(dict.fromkeys(text for part in shown for text in part if text))
-        answers: Sequence[Scored] = yield Classify(asked, "certify", scored=True)
-        yield Phase("certificate")
-        index = {text: i for i, text in enumerate(asked)} | {"": -1}
+        shown = tuple(tuple(units.keep(places) for places in part) for part in self._members(units.pieces))
+        asked = tuple(dict.fromkeys(text for part in shown for text in part if text))
+        if len(asked) > MOST_QUESTIONS:
+            raise InputError(f"{len(asked):,} questions about one text are more than {MOST_QUESTIONS:,}: cut it")
+        return Cut(units.pieces, shown, asked)
+
+    def certificate(self, text: str, cut: Cut, shown: Sequence[Shown], example: str = "") -> ExactCertificate:
+        """What the answers ``shown`` to the questions of ``cut`` say."""
+        index = {text: i for i, text in enumerate(cut.asked)} | {"": -1}
         return ExactCertificate(
             text=text,
-            pieces=units.pieces,
+            pieces=cut.pieces,
             settings=self.settings,
             labels=self.labels,
-            answers=tuple(self._shown(text, answer) for text, answer in zip(asked, answers, strict=True)),
-            partitions=tuple(tuple(index[text] for text in part) for part in shown),
+            answers=tuple(shown),
+            partitions=tuple(tuple(index[text] for text in part) for part in cut.shown),
             example=example,
         )
 
@@ -251,7 +271,7 @@ class ExactSmoother:
     def _units(self, text: str) -> Units:
         match self.settings.unit:
             case "word":
-                return Units(self.canonical(text)) if self.canonical else words(text)
+                return words(text)
             case "sentence":
                 return sentences(text)
             case "passage":

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
-from clucert.errors import InputError, UnknownNameError
+from clucert.errors import InputError, UnknownNameError, UsageError
+from clucert.methods.exact import ExactMethod, validate
 
 
 class Method(BaseModel):
@@ -116,12 +117,30 @@ def method_names() -> tuple[str, ...]:
 def load_method(name_or_path: str) -> Method:
     """A packaged method by name, or a YAML file of the same form by path.
 
-    Raises :class:`UnknownNameError` for a name that is neither and :class:`InputError` for a malformed file.
+    Raises :class:`UnknownNameError` for a name that is neither, :class:`InputError` for a malformed file, and
+    :class:`UsageError` for a method that asks a fixed family of sub-texts (:func:`load_exact`).
     """
+    fields = _fields(name_or_path)
+    if "family" in fields:
+        raise UsageError(
+            f"{name_or_path} asks a fixed family of sub-texts: it certifies single texts (clucert certify --method, "
+            "SmoothedClassifier.prove), and is in no study yet"
+        )
+    return _validate({"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+
+
+def load_exact(name_or_path: str) -> ExactMethod | None:
+    """The method if it asks a fixed family of sub-texts, None if it samples. Raises like :func:`load_method`."""
+    fields = _fields(name_or_path)
+    if "family" not in fields:
+        return None
+    return validate({"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+
+
+def _fields(name_or_path: str) -> dict[str, Any]:
     if name_or_path.endswith((".yaml", ".yml")):
-        path = Path(name_or_path)
         try:
-            source = path.read_text(encoding="utf-8")
+            source = Path(name_or_path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read the method file {name_or_path}: {error}") from None
         return _parse(source, name_or_path)
@@ -131,14 +150,14 @@ def load_method(name_or_path: str) -> Method:
     return _parse(source, name_or_path)
 
 
-def _parse(source: str, origin: str) -> Method:
+def _parse(source: str, origin: str) -> dict[str, Any]:
     try:
         fields = yaml.safe_load(source)
     except yaml.YAMLError as error:
         raise InputError(f"method file {origin} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(fields, dict):
         raise InputError(f"method file {origin} must hold fields such as `recovery: synonym`")
-    return _validate({"name": Path(origin).stem, **fields}, f"method file {origin}")
+    return fields
 
 
 def _validate(fields: dict[str, Any], origin: str) -> Method:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clucert.core.exact import Flag, Noise, Unit
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
@@ -46,8 +46,6 @@ class ExactMethod(BaseModel):
     """Of soft scores: p^sharpness, normalised."""
     bias: dict[str, float] = Field(default_factory=dict)
     """Taken off the log-probability of each label; chosen on validation texts that are cut in the same way."""
-    canonical: tuple[Literal["characters", "spelling", "synonyms"], ...] = ()
-    """Canonical forms applied before the text is cut."""
     flag: tuple[str, ...] = ()
     """Labels that flag a text."""
     at_least: int = Field(default=1, ge=1)
@@ -56,8 +54,6 @@ class ExactMethod(BaseModel):
 
     @model_validator(mode="after")
     def _flags(self) -> Self:
-        if self.canonical and self.unit != "word":
-            raise ValueError("canonical forms go with  unit: word")
         self.noise()
         return self
 
@@ -78,6 +74,14 @@ class ExactMethod(BaseModel):
             case "erase":
                 return EraseAndCheck(self.suffix)
 
+    def for_task(self, task: str, **overrides: Any) -> ExactMethod:
+        """The method with what was chosen for ``task``, then with ``overrides`` that are not None.
+
+        Raises :class:`InputError` for a field that is wrong.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        return validate({**self.model_dump(), **self.tasks.get(task, {}), **given}, f"method {self.name!r}")
+
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
         if not self.flag:
@@ -87,3 +91,13 @@ class ExactMethod(BaseModel):
         if unknown := [label for label in self.flag if label not in (labels or ())]:
             raise InputError(f"--flag {unknown[0]}: it is none of the labels {', '.join(labels or ())}")
         return Flag(self.flag, self.at_least)
+
+
+def validate(fields: dict[str, Any], origin: str) -> ExactMethod:
+    """The method of these fields. Raises :class:`InputError`, one line."""
+    try:
+        return ExactMethod.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "value"
+        raise InputError(f"{origin}: {where}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -1,0 +1,65 @@
+"""What an exact certificate says, in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clucert.core.exact import ExactCertificate
+from clucert.core.noise.groups import Groups
+from clucert.core.radius import Radius
+
+CHANGES = {
+    "insert": "inserted anywhere",
+    "delete": "deleted",
+    "move": "moved",
+    "replace": "replaced",
+    "edit": "inserted, deleted or replaced, in any mix",
+    "block": "inserted blocks of any length",
+    "ends": "before and behind the text",
+    "suffix": "appended",
+}
+"""What an attacker does, by the name of the threat."""
+
+
+def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
+    """One line for each threat about which something is proved; why nothing is, otherwise."""
+    price = f"{certificate.questions} questions, exact"
+    proved = dict(certificate.proved)
+    if (
+        isinstance(certificate.settings.noise, Groups)
+        and len({str(proved[t]) for t in ("insert", "delete", "move")}) == 1
+    ):
+        # One radius holds for any mix of the three; a replacement counts twice, so "edit" says no more than "replace".
+        lines = {"inserted, deleted or moved, in any mix": proved["insert"], "replaced": proved["replace"]}
+    else:
+        lines = {CHANGES[threat]: radius for threat, radius in proved.items()}
+    said = [
+        (change, radius)
+        for change, radius in lines.items()
+        if radius is not None and (radius.words or radius.everything)
+    ]
+    for i, (change, radius) in enumerate(said):
+        count = _count(radius, certificate.settings.unit, change)
+        yield f"{'proved' if not i else '':<12}{count} {change}: the answer stays" + (f"  ({price})" if not i else "")
+    if not said:
+        yield f"{'proved':<12}nothing  ({price}): {_why(certificate)}"
+
+
+def _count(radius: Radius, unit: str, change: str) -> str:
+    if change == CHANGES["block"]:
+        return f"any {radius.words if not radius.everything else 'number of'}"
+    if radius.everything:
+        return f"any number of {unit}s"
+    return f"any {radius.words} {unit}{'s' if radius.words > 1 else ''}"
+
+
+def _why(certificate: ExactCertificate) -> str:
+    """By how much the votes fall short of one change, and what to try."""
+    counts, ahead = certificate.counts, certificate.prediction
+    flag = certificate.settings.flag
+    if flag is not None:
+        return f"{certificate.flagged} sub-texts are flagged, and {flag.at_least} must stay so after a change"
+    said = ", ".join(f"{label} {count}" for label, count in counts.items())
+    if certificate.unparsed:
+        said += f", unparsed {certificate.unparsed}"
+    return f"the votes are {said}; one change can take more than {ahead} leads by; more groups (--count) may help"
