@@ -111,6 +111,8 @@ def tune(
     """
     if not grid:
         raise UsageError("the grid is empty: name at least one value of each parameter")
+    if config.shard:
+        raise UsageError("a grid cannot be divided into shards: remove shard from the configuration")
     rows: list[Row] = []
     stopped = None
     base = make_plan(config)
