@@ -121,7 +121,7 @@ class LocalEngine:
         return self._resources.budget
 
     def runner(self, plan: Plan) -> Runner:
-        """A executor with queues of its own."""
+        """An executor with queues of its own."""
         smoother = self._resources.smoother(plan.config, plan.task)
         backends = self._resources.backends(
             plan.config, plan.task, smoother, batches=plan.run_dir if plan.config.batch else None

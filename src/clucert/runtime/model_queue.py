@@ -5,7 +5,7 @@ A queue serves many inputs at once. The queries of all of them wait in one line,
 own. An answer is in the cache before anybody counts it.
 
 Where a model's arithmetic depends on the batch that a query is in (half precision, some GPU kernels), the same query
-may be answered differently in another company. The cache keeps such a run from changing under its owner's hands: what
+may be answered differently in another batch. The cache keeps such a run from changing under its owner's hands: what
 was answered once is read, never computed again.
 """
 
