@@ -176,6 +176,12 @@ def test_an_input_that_kills_its_workers_fails_and_the_others_go_on(world: World
     assert world.run(engine="local").done == ROWS
 
 
+def test_an_input_that_kills_the_only_worker_at_once_fails_alone(world: World, offices: Offices):
+    offices.settings.update(dies=lambda number: number == 0, delay=0)
+    summary = world.run(engine="ray", workers=1, in_flight=1)
+    assert (summary.done, summary.failed, summary.stopped) == (ROWS - 1, 1, None)
+
+
 def test_workers_that_die_before_they_begin_stop_the_run(world: World, offices: Offices):
     offices.settings["broken"] = True
     with pytest.raises(ClusterError, match=r"3 workers died in a row, the last one \(worker \d\): out of memory"):

@@ -70,6 +70,8 @@ class Dispatcher:
         self.activity = Activity(workers=0)
         self._todo: deque[int] = deque()
         self._left = 0
+        self._given_up = 0
+        """Inputs that were the end of too many workers."""
         self._deaths: Counter[int] = Counter()
         self._votes: dict[str, int] = {}
         self._remotes: dict[str, Remote] = {}
@@ -111,7 +113,7 @@ class Dispatcher:
         while True:
             remote = await self._pool.spawn(number)
             self._remotes[remote.name] = remote
-            before = self._left
+            before = self._left - self._given_up
             try:
                 await self._use(remote)
             except WorkerLostError as lost:
@@ -119,7 +121,7 @@ class Dispatcher:
                 remote.kill()
                 self._pool.budget_server.mark_dead(remote.name)
                 self._pool.lost += 1
-                deaths = 1 if self._left < before else deaths + 1
+                deaths = 1 if self._left - self._given_up < before else deaths + 1
                 if deaths >= MAX_DEATHS:
                     raise ClusterError(
                         f"{deaths} workers died in a row, the last one ({remote.name}): {lost}"
@@ -201,6 +203,8 @@ class Dispatcher:
             self._todo.appendleft(number)
             self._notify()
             return
+        # The input is to blame, and not the place where its workers died.
+        self._given_up += 1
         error = ClusterError(f"{MAX_DEATHS} workers died while they were working on this input")
         self._record(Outcome(self._examples[number], None, error, Cost()))
 
