@@ -162,7 +162,7 @@ class _LikelyModel:
         return [Answer(_likely_answer(query)) for query in queries]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to free."""
 
 
 def _likely_answer(query: Query) -> str:

@@ -39,7 +39,7 @@ class RunError(CluCertError):
 
 
 class Record(BaseModel):
-    """What came of one input. A failed one has an error and no certificate; it is tried again by the next call."""
+    """The result of one input. A failed one has an error and no certificate; it is tried again by the next call."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -268,7 +268,7 @@ def _changed(records: Mapping[str, Record], old: Manifest, new: Manifest, inputs
 
 
 def input_digest(identity: str, text: str, gold: str | None) -> str:
-    """What tells that an input is still the same one."""
+    """A digest that changes with the id, the text or the gold label of an input."""
     return hashlib.sha256(json.dumps([identity, text, gold]).encode()).hexdigest()[:32]
 
 

@@ -56,7 +56,7 @@ def read_shards(plan: Plan) -> Shards:
 
 
 def take_shards(shards: Shards, plan: Plan, run: RunWriter) -> list[str]:
-    """Copy the certificates of ``shards`` into ``run``; returns what ought to be known about it, in words.
+    """Copy the certificates of ``shards`` into ``run``; returns remarks for the user.
 
     Inputs that failed or were not finished in their shard stay to be done.
 

@@ -58,7 +58,7 @@ ProgressCallback = Callable[[Snapshot], None]
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What an invocation came to."""
+    """The result of one invocation."""
 
     run_dir: Path
     total: int
@@ -75,7 +75,7 @@ class RunSummary:
     errors: Mapping[str, str] = field(default_factory=dict)
     """Why inputs failed, by id."""
     notes: tuple[str, ...] = ()
-    """What else ought to be known: rows left out, a repaired record, other versions than before."""
+    """Remarks for the user: rows left out, a repaired record, other versions than before."""
 
     @property
     def exit_code(self) -> int:

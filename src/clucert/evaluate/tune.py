@@ -45,7 +45,7 @@ Radius = Literal["published", "word", "synonym"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one setting came to on the validation split."""
+    """The result of one setting on the validation split."""
 
     point: Point
     r_avg: float
@@ -170,7 +170,7 @@ def choose(rows: Sequence[Row], max_drop: float = MAX_DROP) -> Row:
 def _record(
     plan: Plan, points: Sequence[Point], best: Row, *, max_drop: float, radius: Radius
 ) -> dict[str, str | int | float | list[str]]:
-    """What the values were chosen on and how: enough to say whether two methods were tuned alike. Holds no folder."""
+    """What the values were chosen on and how: enough to say whether two methods were tuned alike. Names no folder."""
     data = plan.dataset
     return {
         "task": plan.task.name,

@@ -40,7 +40,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a worker stands: all it has ``spent`` so far, all it may spend (``held``), and what its next call needs."""
+    """A worker's budget: all it has ``spent`` so far, all it may spend (``held``), and what its next call needs."""
 
     spent: Usage = field(default_factory=Usage)
     cost: float = 0.0
@@ -84,7 +84,7 @@ class LeasedBudget(Budget):
         return Report(self.spent, self.cost, self.priced, self._granted, needs)
 
     def take(self, grant: Grant) -> None:
-        """More room, or none ever again."""
+        """Add the granted room, or stop for good when a cap is reached."""
         self._over = self._over or grant.reached
         if grant.room == Room() and grant.reached is None:
             return
@@ -155,7 +155,7 @@ class BudgetServer:
         return BudgetExceededError(f"{self.reached} is reached: run the same command with a larger cap to go on")
 
     def note(self, worker: str, report: Report) -> None:
-        """``worker`` says how it stands."""
+        """Take the report of ``worker`` into account."""
         account = self._accounts.setdefault(worker, _Account())
         account.report, account.held = report, report.held
 
@@ -184,7 +184,7 @@ class BudgetServer:
         return Grant(room)
 
     def _never_returned(self) -> Room:
-        """What will never come back."""
+        """Room that is used up, by dead workers all that they held."""
         return sum((a.held if a.dead else a.report.used for a in self._accounts.values()), Room())
 
     def _lent(self) -> Room:

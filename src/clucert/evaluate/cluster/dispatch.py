@@ -150,7 +150,7 @@ class Dispatcher:
                 self._put_back(number)
 
     async def _feed(self, remote: Remote, load: _Load) -> None:
-        """One input after the other."""
+        """Give ``remote`` one input after the other."""
         while True:
             number = await self._next(load)
             reply = await remote.certify(number)
@@ -209,14 +209,14 @@ class Dispatcher:
         self._record(Outcome(self._examples[number], None, error, Cost()))
 
     def _notify(self) -> None:
-        """Something changed: wake whoever waits for it."""
+        """Wake all that wait for a change, and see whether the run is over."""
         if self._left == 0 or (self.activity.draining and self.activity.in_flight == 0):
             self._finished.set()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     async def _heartbeats(self, remote: Remote, capacity: int) -> None:
-        """Keep up with what ``remote`` spends, and let it spend more while the caps allow."""
+        """Exchange heartbeats: learn what ``remote`` has spent, and let it spend more while the caps allow."""
         budget_server, grant = self._pool.budget_server, Grant()
         while True:
             self._hear(remote, await remote.heartbeat(grant))
