@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clucert.core.bounds import is_reserved
-from clucert.core.certificate import Perturbation, Settings, Subject
 from clucert.core.denoise import Denoiser, medoid_of_largest
 from clucert.core.noise.characters import CharacterRecovery
 from clucert.core.noise.fill import LlmRecovery
 from clucert.core.noise.retention import MaskRecovery, SynonymRecovery, every_retention, rng_for, sample_retention
 from clucert.core.radius import Overlap
 from clucert.core.repeats import Repeats
+from clucert.core.settings import Perturbation, Settings, Subject
 from clucert.core.threats import Pools
 from clucert.core.vote_records import VoteRecord, pack_sets
 from clucert.core.words import WordedText
