@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.core.certificate import Certificate, Look, Settings, Subject
+from clucert.core.certificate import Certificate
+from clucert.core.settings import Look, Settings, Subject
 from clucert.core.smoothing import Smoother
 from clucert.core.stopping import plans
 from clucert.core.vote_records import VoteRecord, pack_sets

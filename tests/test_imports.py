@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,3 +122,10 @@ def test_an_arrow_is_left_out_only_where_a_way_leads() -> None:
     graph = {"a": {"b", "c", "x", "y"}, "b": {"c"}, "c": set(), "x": {"y", "z"}, "y": {"x"}, "z": set()}
     assert shortened(graph) == {**graph, "a": {"b", "x", "y"}}
     assert rows(graph) == [["a"], ["b", "x", "y"], ["c", "z"]]
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    page = (SOURCE.parents[1] / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`((?:[a-z_]+/)+|(?:[a-z_]+/)*[a-z_]+\.py)`", page))
+    assert len(named) > 40
+    assert not [name for name in named if not (SOURCE / name).exists() and not (SOURCE.parents[1] / name).exists()]

@@ -21,10 +21,11 @@ from typing_extensions import TypedDict  # which pydantic insists on before Pyth
 
 from clucert.core import vote_records
 from clucert.core.bounds import ClassBounds, is_reserved
-from clucert.core.certificate import ASSUMPTIONS, Certificate, Look, Perturbation, Settings, Subject
+from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
 from clucert.core.explanation import fixed, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
+from clucert.core.settings import Look, Perturbation, Settings, Subject
 from clucert.core.smoothing import Certified
 from clucert.errors import InputError
 from clucert.types import Answers, Cost, Unread, Votes

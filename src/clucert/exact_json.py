@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clucert.build import exact_smoother
 from clucert.core.bounds import is_reserved
-from clucert.core.certificate import Base
 from clucert.core.exact import ExactCertificate, Shown
 from clucert.core.exact_words import exact_in_words
+from clucert.core.settings import Base
 from clucert.errors import CluCertError, InputError
 from clucert.methods.exact import ExactMethod
 from clucert.types import Cost

@@ -14,7 +14,7 @@ from clucert.audit.antonyms import _packaged, antonyms
 from clucert.audit.candidates import build_arsenal, candidates, dependence
 from clucert.audit.claims import Claim, claims_of
 from clucert.audit.steps import Effort, attack_steps
-from clucert.core.certificate import Look
+from clucert.core.settings import Look
 from clucert.core.vote_records import VoteRecord, pack_sets
 from clucert.core.words import WordedText, split
 from tests.core.test_smoothing import smoother

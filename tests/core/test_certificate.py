@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clucert.core.bounds import lower_bound
-from clucert.core.certificate import ASSUMPTIONS, Base, Certificate, Look, Settings, Subject
+from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.radius import Overlap, Radius
+from clucert.core.settings import Base, Look, Settings, Subject
 from clucert.types import Votes
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clucert.core.certificate import Base, Look, Settings
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.radius import Radius
 from clucert.core.refine import EmbeddingRefiner, NoRefiner
+from clucert.core.settings import Base, Look, Settings
 from clucert.core.smoothing import Certified, Smoother
 from clucert.core.threats import canonical_text
 from clucert.core.words import WordedText, split

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clucert.evaluate.cluster.budget_leases import Grant, LeasedBudget, Report, Room, Treasury
+from clucert.evaluate.cluster.budget_leases import BudgetServer, Grant, LeasedBudget, Report, Room
 from clucert.runtime.budget import Limits, Reservation
 from clucert.types import Message, Query, Usage
 
@@ -45,7 +45,7 @@ class Seat:
 
 
 steps = st.lists(
-    st.tuples(st.sampled_from(["begin", "begin", "finish", "pulse", "die"]), st.integers(0, 2), st.integers(1, 7)),
+    st.tuples(st.sampled_from(["begin", "begin", "finish", "heartbeat", "die"]), st.integers(0, 2), st.integers(1, 7)),
     max_size=120,
 )
 caps = st.one_of(
@@ -56,16 +56,16 @@ caps = st.one_of(
 )
 
 
-def _heartbeat(treasury: Treasury, seat: Seat, grants: dict[str, Grant], chunk: int) -> None:
+def _heartbeat(budget_server: BudgetServer, seat: Seat, grants: dict[str, Grant], chunk: int) -> None:
     seat.budget.take(grants[seat.name])
     seat.begin()
-    treasury.note(seat.name, seat.budget.report())
-    grants[seat.name] = treasury.grant(seat.name, chunk)
+    budget_server.note(seat.name, seat.budget.report())
+    grants[seat.name] = budget_server.grant(seat.name, chunk)
 
 
 @given(caps, steps, st.integers(1, 30))
 def test_no_order_of_events_exceeds_a_cap_and_what_is_left_gets_used(limits: Limits, events: list, work: int):
-    treasury = Treasury(limits)
+    budget_server = BudgetServer(limits)
     seats = [Seat(f"w{i}", limits, work) for i in range(3)]
     grants = {seat.name: Grant() for seat in seats}
     dead: list[Seat] = []
@@ -79,13 +79,13 @@ def test_no_order_of_events_exceeds_a_cap_and_what_is_left_gets_used(limits: Lim
         elif event == "finish" and seat.aside:
             seat.finish(usage := Usage(1, 13, output))
             spent += usage
-        elif event == "pulse":
-            _heartbeat(treasury, seat, grants, 4)
+        elif event == "heartbeat":
+            _heartbeat(budget_server, seat, grants, 4)
         elif event == "die" and len(dead) < 2:
             # What it had in flight was asked, whoever heard the answer.
             spent += Usage(len(seat.aside), 13 * len(seat.aside), 7 * len(seat.aside))
             dead.append(seat)
-            treasury.bury(seat.name)
+            budget_server.mark_dead(seat.name)
     alive = [seat for seat in seats if seat not in dead]
     for _ in range(400):
         for seat in alive:
@@ -93,16 +93,16 @@ def test_no_order_of_events_exceeds_a_cap_and_what_is_left_gets_used(limits: Lim
             while seat.aside:
                 seat.finish(MOST)
                 spent += MOST
-            _heartbeat(treasury, seat, grants, 4)
+            _heartbeat(budget_server, seat, grants, 4)
         if not any(seat.left or seat.aside for seat in alive):
             break
     assert not any(seat.left or seat.aside for seat in alive), "a worker waits for ever"
     used = Room(spent.calls, spent.input + spent.output, price(spent))
     assert used.within(limits) is None
     if not dead:
-        assert treasury.spent == spent
-        assert treasury.dollars == pytest.approx(price(spent))
-        if treasury.reached:
+        assert budget_server.spent == spent
+        assert budget_server.dollars == pytest.approx(price(spent))
+        if budget_server.reached:
             assert (used + Room(1, 20, price(MOST))).within(limits), "it stopped before the cap"
         else:
             assert spent.calls == 3 * work
@@ -112,7 +112,7 @@ def test_without_caps_nothing_is_asked_for():
     budget = LeasedBudget(Limits())
     for _ in range(100):
         assert budget.reserve(QUERY, price)[0] == "go"
-    assert not budget.hungry.is_set()
+    assert not budget.needs_room.is_set()
     assert budget.report().needs is None
 
 
@@ -122,7 +122,7 @@ def test_a_call_that_waits_is_told_at_once_and_goes_when_there_is_room():
         woken: list[str] = []
         budget.freed.append(lambda: woken.append("freed"))
         assert budget.reserve(QUERY, None)[0] == "wait"
-        await asyncio.wait_for(budget.hungry.wait(), 1)
+        await asyncio.wait_for(budget.needs_room.wait(), 1)
         assert budget.report().needs == Room(1, 0, 0.0)
         budget.take(Grant(Room(2)))
         assert [budget.reserve(QUERY, None)[0] for _ in range(3)] == ["go", "go", "wait"]
@@ -135,12 +135,12 @@ def test_a_call_that_waits_is_told_at_once_and_goes_when_there_is_room():
 
 
 def test_what_a_dead_worker_held_counts_as_spent():
-    treasury = Treasury(Limits(requests=10))
-    treasury.note("a", Report(needs=Room(1)))
-    assert treasury.grant("a", 8).room == Room(8)
-    treasury.bury("a")
-    treasury.note("b", Report(needs=Room(1)))
-    assert treasury.grant("b", 8).room == Room(2)
-    treasury.note("b", Report(spent=Usage(calls=2), held=Room(2), needs=Room(1)))
-    assert treasury.grant("b", 8).reached == "--max-requests 10"
-    assert "--max-requests 10 is reached" in str(treasury.exceeded())
+    budget_server = BudgetServer(Limits(requests=10))
+    budget_server.note("a", Report(needs=Room(1)))
+    assert budget_server.grant("a", 8).room == Room(8)
+    budget_server.mark_dead("a")
+    budget_server.note("b", Report(needs=Room(1)))
+    assert budget_server.grant("b", 8).room == Room(2)
+    budget_server.note("b", Report(spent=Usage(calls=2), held=Room(2), needs=Room(1)))
+    assert budget_server.grant("b", 8).reached == "--max-requests 10"
+    assert "--max-requests 10 is reached" in str(budget_server.exceeded())

@@ -25,8 +25,8 @@ from clucert.errors import (
 )
 from clucert.evaluate import study
 from clucert.evaluate.cluster import dispatch
-from clucert.evaluate.cluster.budget_leases import Grant, Treasury
-from clucert.evaluate.cluster.dispatch import Dispatcher, Staff
+from clucert.evaluate.cluster.budget_leases import BudgetServer, Grant
+from clucert.evaluate.cluster.dispatch import Dispatcher, WorkerPool
 from clucert.evaluate.cluster.messages import Heartbeat, Order, Ready, Reply, Trouble, WorkerLostError
 from clucert.evaluate.cluster.rayengine import order_of
 from clucert.evaluate.cluster.worker import Worker
@@ -38,7 +38,7 @@ from clucert.runtime.budget import Limits
 
 
 class Near:
-    """A worker in this process; ``dies(number)`` says whether it is killed while it has that input in hand."""
+    """A worker in this process; ``dies(number)`` says whether it is killed while it has that input in progress."""
 
     def __init__(self, name: str, office: Office) -> None:
         self.name, self._office = name, office
@@ -63,7 +63,7 @@ class Near:
         await self._worker.close()
         return heartbeat
 
-    def dismiss(self) -> None:
+    def kill(self) -> None:
         self._office.dead.append(asyncio.ensure_future(self.end(now=True)))
 
     def _die(self) -> None:
@@ -85,8 +85,8 @@ class Office:
     notes = ()
 
     def __init__(self, config: StudyConfig) -> None:
-        self.meter = Treasury(Limits(config.max_requests, config.max_tokens, config.max_cost))
-        self.staff = Staff(self._hire, config.workers or 2, self.meter)
+        self.meter = BudgetServer(Limits(config.max_requests, config.max_tokens, config.max_cost))
+        self.pool = WorkerPool(self._spawn, config.workers or 2, self.meter)
         self.dies: Callable[[int], bool] = lambda _number: False
         self.delay, self.broken = 0.02, False
         self.rows: tuple[tuple[str, str], ...] = ()
@@ -94,7 +94,7 @@ class Office:
         self.change: Callable[[Order], Order] = lambda order: order
         self.names: list[str] = []
 
-    async def _hire(self, number: int) -> Near:
+    async def _spawn(self, number: int) -> Near:
         self.names.append(f"worker {len(self.names) + 1}")
         return Near(self.names[-1], self)
 
@@ -102,7 +102,7 @@ class Office:
         def share(examples: list[Example]) -> None:
             self.rows = tuple((e.id, e.text) for e in examples)
 
-        return Dispatcher(self.staff, order_of(plan), share)
+        return Dispatcher(self.pool, order_of(plan), share)
 
 
 class Offices(list[Office]):
@@ -147,7 +147,7 @@ def test_the_records_are_those_of_a_local_run(world: World, offices: Offices, wo
 
 def test_workers_that_die_cost_what_they_had_in_hand(world: World, offices: Offices):
     asked = local(world)
-    # Two deaths at most: an input that happens to be in hand at three is given up, whoever was to blame.
+    # Two deaths at most: an input that happens to be in progress at three is given up, whoever was to blame.
     doomed = [1, 8]
 
     def dies(number: int) -> bool:
@@ -160,20 +160,26 @@ def test_workers_that_die_cost_what_they_had_in_hand(world: World, offices: Offi
     summary = world.run(engine="ray", workers=2, in_flight=2)
     assert (summary.done, summary.failed) == (ROWS, 0)
     assert world.records("run") == world.records("local")
-    staff = offices[0].staff
-    assert 1 <= staff.lost <= 2
-    assert len(offices[0].names) == 2 + staff.lost
+    pool = offices[0].pool
+    assert 1 <= pool.lost <= 2
+    assert len(offices[0].names) == 2 + pool.lost
     assert set(world.asked()) == set(asked)
-    # Each that died had two inputs in hand, and what these had on the way is asked again.
-    assert len(world.asked()) <= len(asked) + staff.lost * 8 * 2
+    # Each that died had two inputs in progress, and what these had on the way is asked again.
+    assert len(world.asked()) <= len(asked) + pool.lost * 8 * 2
 
 
 def test_an_input_that_kills_its_workers_fails_and_the_others_go_on(world: World, offices: Offices):
     offices.settings.update(dies=lambda number: number == 2, delay=0)
     summary = world.run(engine="ray", workers=2, in_flight=1)
     assert (summary.done, summary.failed, summary.exit_code) == (ROWS - 1, 1, 1)
-    assert summary.errors == {"r2": "3 workers died while they had this input in hand"}
+    assert summary.errors == {"r2": "3 workers died while they were working on this input"}
     assert world.run(engine="local").done == ROWS
+
+
+def test_an_input_that_kills_the_only_worker_at_once_fails_alone(world: World, offices: Offices):
+    offices.settings.update(dies=lambda number: number == 0, delay=0)
+    summary = world.run(engine="ray", workers=1, in_flight=1)
+    assert (summary.done, summary.failed, summary.stopped) == (ROWS - 1, 1, None)
 
 
 def test_workers_that_die_before_they_begin_stop_the_run(world: World, offices: Offices):
@@ -187,7 +193,7 @@ def test_a_cluster_without_room_is_given_up_after_a_while(
     world: World, offices: Offices, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(dispatch, "PATIENCE", 0.5)
-    monkeypatch.setattr(Office, "_hire", lambda self, number: asyncio.sleep(3600))
+    monkeypatch.setattr(Office, "_spawn", lambda self, number: asyncio.sleep(3600))
     with pytest.raises(ClusterError, match="no room for a worker"):
         world.run(engine="ray")
 
@@ -261,12 +267,12 @@ def test_a_worker_that_is_not_set_up_as_the_driver_is_refused(
 
 
 def test_models_that_differ_are_refused():
-    staff = Staff(lambda number: asyncio.sleep(0), 2, Treasury(Limits()))
-    staff.meet("worker 1", Ready(1, 1, "a", False, models=("one",)))
-    staff.meet("worker 2", Ready(1, 1, "b", True, models=("one",)))
-    assert (staff.machines, staff.file_caches) == ({"a", "b"}, True)
+    pool = WorkerPool(lambda number: asyncio.sleep(0), 2, BudgetServer(Limits()))
+    pool.register("worker 1", Ready(1, 1, "a", False, models=("one",)))
+    pool.register("worker 2", Ready(1, 1, "b", True, models=("one",)))
+    assert (pool.machines, pool.file_caches) == ({"a", "b"}, True)
     with pytest.raises(UsageError, match="worker 3 on c has other models"):
-        staff.meet("worker 3", Ready(1, 1, "c", False, models=("two",)))
+        pool.register("worker 3", Ready(1, 1, "c", False, models=("two",)))
 
 
 @pytest.mark.parametrize(

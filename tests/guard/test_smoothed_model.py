@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import clucert
-from clucert.core.certificate import Base
+from clucert.core.settings import Base
 from clucert.errors import InputError, ModelUnavailableError, UsageError
 from clucert.guard.model import Defence, SmoothedModel, guard_config
 from clucert.guard.result import Policy

@@ -13,8 +13,8 @@ from clucert.audit.candidates import build_arsenal
 from clucert.audit.claims import Claim, claims_of
 from clucert.audit.run import Audit, Tag
 from clucert.audit.steps import Attempt, Effort, attack_steps, classifier_of
-from clucert.core.certificate import Look
 from clucert.core.denoise import Denoiser, load_clusterer
+from clucert.core.settings import Look
 from clucert.core.words import split
 from clucert.protocols import Steps
 from clucert.types import Votes

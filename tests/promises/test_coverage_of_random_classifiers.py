@@ -16,12 +16,12 @@ import clucert
 from clucert.build import make_smoother, method_of
 from clucert.cache import open_cache
 from clucert.config import Config
-from clucert.core.certificate import Base
 from clucert.core.channel import TWO_ANSWERS
 from clucert.core.noise.fill import LlmRecovery
 from clucert.core.noise.retention import rng_for
 from clucert.core.radius import published_slack
 from clucert.core.repeats import Repeats, probes_needed
+from clucert.core.settings import Base
 from clucert.core.words import split
 from clucert.runtime.classifiers import CallableClassifier, Ensemble
 from clucert.tasks import load_task

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from clucert.cli import cli
-from clucert.core.certificate import Base
 from clucert.core.exact import ExactSettings, ExactSmoother
 from clucert.core.noise.groups import Blocks, Groups
 from clucert.core.radius import Radius
+from clucert.core.settings import Base
 from clucert.report.population import CHANGES, CONFIDENCE, DRAWN, kept_by, sentences
 from clucert.report.runs import Input, load_run
 from clucert.report.summary import read_summaries

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from clucert import certificate_json as document
 from clucert.api import Certification
-from clucert.core.certificate import Certificate, Look
+from clucert.core.certificate import Certificate
 from clucert.core.explanation import FIXED
 from clucert.core.radius import Overlap, Radius
+from clucert.core.settings import Look
 from clucert.core.smoothing import Certified
 from clucert.core.stopping import decided
 from clucert.evaluate.compare import compare_runs as paired

@@ -10,8 +10,8 @@ import pytest
 
 import clucert
 from clucert.certificate_json import read
-from clucert.core.certificate import Base
 from clucert.core.noise.retention import keyed_seed, rng_for, sample_retention
+from clucert.core.settings import Base
 from clucert.guard import SmoothedModel
 from clucert.guard.model import Defence, NoiseKey, guard_config
 from clucert.refusals import LABELS

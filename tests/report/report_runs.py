@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from clucert.certificate_json import write
-from clucert.core.certificate import Base, Certificate, Look, Settings, Subject
+from clucert.core.certificate import Certificate
 from clucert.core.channel import Sample
 from clucert.core.noise.retention import retained_count
 from clucert.core.protect import reasons
 from clucert.core.radius import Overlap
+from clucert.core.settings import Base, Look, Settings, Subject
 from clucert.core.smoothing import Certified
 from clucert.core.words import split
 from clucert.evaluate.run_directory import input_digest

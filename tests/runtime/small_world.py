@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.core.certificate import Base, Look, Settings
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.refine import EmbeddingRefiner, LlmRefiner, NoRefiner
+from clucert.core.settings import Base, Look, Settings
 from clucert.core.smoothing import Smoother
 from clucert.core.words import WordedText
 from clucert.types import Answer, Message, Query, Usage, Vote

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from clucert.core.certificate import Certificate, Domain
+from clucert.core.certificate import Certificate
+from clucert.core.settings import Domain
 
 Kind = Literal["published", "proved"]
 Threat = Literal["word", "synonym"]

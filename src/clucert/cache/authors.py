@@ -1,4 +1,4 @@
-"""Whose answers a cache holds: an address and a name do not say who answers there.
+"""Which model gave the answers in a cache: an address and a name do not tell.
 
 What a server says of itself is its model list's entry, and in every reply the model's name and a fingerprint. An answer
 is stored with it, and taken only for the model that says the same today.
@@ -94,7 +94,7 @@ class Whose:
 
 
 class AuthoredCache:
-    """A cache as one model may use it: what somebody else answered is not there, and nor is what was no answer."""
+    """A cache as one model may use it: answers of other models are left out, and so is what was no answer."""
 
     def __init__(self, cache: AnswerCache, whose: Whose | None) -> None:
         self.cache, self.whose = cache, whose
@@ -103,12 +103,12 @@ class AuthoredCache:
 
     @property
     def must_ask(self) -> bool:
-        """Whether what was found, by an earlier process, may be used only once the model has answered something."""
+        """Whether the model has to answer a question before answers of an earlier process may be used."""
         self._earlier |= self.whose is not None and not self.whose.heard_of
         return self.whose is not None and not self.whose.heard_of and not self.whose.accept
 
     def own(self, found: Mapping[str, Answer]) -> dict[str, Answer]:
-        """Those of the answers that were ``found`` that are this model's own."""
+        """The answers among ``found`` that this model gave."""
         kept = {key: answer for key, answer in found.items() if answer.finish_reason not in NEVER_KEPT}
         if self.whose is None or self.whose.accept:
             return kept

@@ -50,9 +50,8 @@ def certify(text: str, as_json: bool, show_samples: int, show_unparsed: int, **f
         _prove(text, config_of({**flags, "method": "ranmask"}), method, exact, as_json=as_json)
         return
     if exact:
-        raise UsageError(
-            f"--{next(iter(exact)).replace('_', '-')} goes with --method blocks, groups, chunks, windows or erase-and-check"
-        )
+        flag = next(iter(exact)).replace("_", "-")
+        raise UsageError(f"--{flag} goes with --method blocks, groups, chunks, windows or erase-and-check")
     config = config_of(flags, show_samples=show_samples)
     if text == "-":
         text = _standard_input()

@@ -39,6 +39,7 @@ _RUN = (
     click.option(
         "--batch", is_flag=True, default=None, help="Ask through the provider's batch API: cheaper, slower by hours."
     ),
+    click.option("--shard", help="i/n: every n-th row from row i on. The command without it merges the shards."),
     click.option("--in-flight", type=int, help="Inputs worked on at a time."),
     click.option("--engine", help="local (default), or ray with clucert[ray]: see docs/cluster.md."),
     click.option("--ray-address", help="A running Ray cluster, HOST:PORT or auto.  [RAY_ADDRESS, or one is started]"),

@@ -57,7 +57,7 @@ _MODEL = (
 CACHE_HELP = "File to keep answers in, or postgresql+psycopg://USER@HOST/DB to share them.  [the user's cache folder]"
 _CACHE = (
     click.option("--cache", help=CACHE_HELP),
-    click.option("--no-cache", is_flag=True, help="Ask everything anew and keep no answer."),
+    click.option("--no-cache", is_flag=True, help="Do not read or write the cache."),
 )
 _METHOD_NAME = (
     click.option("--method", help="clucert (default), ranmask, selfdenoise, smoothllm, …, or a YAML file."),

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clucert.core.bounds import is_reserved
-from clucert.core.certificate import Perturbation, Settings, Subject
 from clucert.core.denoise import Denoiser, medoid_of_largest
 from clucert.core.noise.characters import CharacterRecovery
 from clucert.core.noise.deletion import DeletionRecovery
@@ -22,6 +21,7 @@ from clucert.core.noise.overlap import SampledNoise
 from clucert.core.noise.retention import MaskRecovery, SynonymRecovery, every_retention, rng_for
 from clucert.core.radius import Overlap
 from clucert.core.repeats import Repeats
+from clucert.core.settings import Perturbation, Settings, Subject
 from clucert.core.threats import Pools
 from clucert.core.vote_records import VoteRecord, draw_sets, pack_sets
 from clucert.core.words import WordedText

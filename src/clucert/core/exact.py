@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from clucert.core.certificate import Base
 from clucert.core.noise import votes
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.tokens import Units, passages, sentences, turns, words
 from clucert.core.noise.votes import Scores
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Radius
+from clucert.core.settings import Base
 from clucert.errors import InputError
 from clucert.types import Classify, Phase, Request, Scored, Vote
 

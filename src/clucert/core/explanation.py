@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clucert.core.certificate import Certificate, Domain, Settings
+from clucert.core.certificate import Certificate
 from clucert.core.radius import Radius
+from clucert.core.settings import Domain, Settings
 
 THREATS = {
     "word": "any words",

@@ -12,7 +12,7 @@ from math import comb
 from typing import Any, TypeVar
 
 from clucert.core.bounds import is_reserved
-from clucert.core.certificate import Certificate, Look, Settings, Subject
+from clucert.core.certificate import Certificate
 from clucert.core.channel import Channel, Sample, make_recovery
 from clucert.core.denoise import Denoiser
 from clucert.core.noise.retention import keyed_seed, retained_count, rng_for
@@ -20,6 +20,7 @@ from clucert.core.noise.tokens import tokens_apart
 from clucert.core.protect import reasons
 from clucert.core.refine import keep_words
 from clucert.core.repeats import Repeats, UnsteadyError
+from clucert.core.settings import Look, Settings, Subject
 from clucert.core.stopping import decided, selected
 from clucert.core.threats import attackable, canonical_text, overlaps, word_pools
 from clucert.core.words import WordedText, split

@@ -16,10 +16,11 @@ from fractions import Fraction
 from itertools import pairwise
 
 from clucert.core.bounds import abstention_p_value, one_bound
-from clucert.core.certificate import Certificate, Look, Settings, selection_level
+from clucert.core.certificate import Certificate
 from clucert.core.group_sequential import boundaries
 from clucert.core.noise.overlap import SampledNoise
 from clucert.core.radius import published_slack
+from clucert.core.settings import Look, Settings, selection_level
 from clucert.types import Votes
 
 FUTILE = 0.1

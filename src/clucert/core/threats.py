@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 
-from clucert.core.certificate import Settings
 from clucert.core.noise.retention import kernel_overlap
 from clucert.core.protect import protected
 from clucert.core.radius import Overlap
+from clucert.core.settings import Settings
 from clucert.core.words import WordedText
 from clucert.protocols import Lexicon
 

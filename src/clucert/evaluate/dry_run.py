@@ -23,6 +23,7 @@ from clucert.evaluate.data import Example
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.evaluate.shards import shard_of
 from clucert.protocols import Task
 from clucert.refusals.judge import JUDGE, judged_text
 from clucert.runtime.blocking import BlockingExecutor
@@ -86,6 +87,8 @@ def dry_run(config: StudyConfig, rows: int | None = ROWS) -> DryRun:
     Raises :class:`clucert.errors.UsageError` for what is missing or wrong, as the study itself would.
     """
     plan = make_plan(config)
+    if config.shard:
+        plan = shard_of(plan)
     records = read_records(plan.run_dir)[0] if plan.run_dir.is_dir() else {}
     done = {identity for identity, record in records.items() if record.status == "done"}
     left = [example for example in plan.dataset.examples if example.id not in done]
@@ -159,7 +162,7 @@ class _LikelyModel:
         return [Answer(_likely_answer(query)) for query in queries]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to free."""
 
 
 def _likely_answer(query: Query) -> str:

@@ -54,7 +54,7 @@ class Meter(Protocol):
         ...
 
     def exceeded(self) -> BudgetExceededError:
-        """The same as an error."""
+        """The cap that was reached, as an error."""
         ...
 
 
@@ -85,11 +85,11 @@ class Engine(Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What ought to be known about how the work was done."""
+        """Remarks for the user on how the work was done."""
         ...
 
     def runner(self, plan: Plan) -> Runner:
-        """Whoever runs ``plan``, which may differ from the configuration that was opened in the method alone."""
+        """A runner of ``plan``, whose configuration may differ from the engine's in the method only."""
         ...
 
 
@@ -121,7 +121,7 @@ class LocalEngine:
         return self._resources.budget
 
     def runner(self, plan: Plan) -> Runner:
-        """A executor with queues of its own."""
+        """An executor with queues of its own."""
         smoother = self._resources.smoother(plan.config, plan.task)
         backends = self._resources.backends(
             plan.config, plan.task, smoother, batches=plan.run_dir if plan.config.batch else None

@@ -29,7 +29,7 @@ _BATCH = 500  # resamples at a time: 2,000 inputs then take 8 MB
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one input came to. ``kept`` of the ``drawn`` samples, the selecting ones included, were voted on;
+    """The result of one input. ``kept`` of the ``drawn`` samples, the selecting ones included, were voted on;
     ``unparsed`` of the kept.
     """
 

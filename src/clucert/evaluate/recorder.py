@@ -1,4 +1,4 @@
-"""From the outcomes of a executor to the records of a run, in small groups that are on the disk when they are told."""
+"""From the outcomes of an executor to the records of a run, in small groups that are on the disk when they are told."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class RunError(CluCertError):
 
 
 class Record(BaseModel):
-    """What came of one input. A failed one has an error and no certificate; it is tried again by the next call."""
+    """The result of one input. A failed one has an error and no certificate; it is tried again by the next call."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -114,7 +114,7 @@ NOT_COMPARED = frozenset(
         # How a run is carried out, not what it finds.
         *("accept_model_change", "batch", "cache", "fail_fast", "fail_under", "in_flight", "junit", "leave_out_failed"),
         *("max_connections", "max_cost", "max_requests", "max_retries", "max_tokens", "price_cached", "price_input"),
-        *("price_output", "run_dir"),
+        *("price_output", "run_dir", "shard"),
         *("engine", "ray_address", "timeout", "workers", "worker_cpus", "worker_env", "worker_gpus"),
         # Compared by what they come to: the examples, the method's parameters, the contents of files.
         *("attack_column", "data", "format", "id_column", "label_column", "label_map", "limit", "quoted", "sample"),
@@ -226,6 +226,21 @@ def _open_locked(path: Path, manifest: Manifest, inputs: Mapping[str, str], lock
     return RunWriter(path, manifest, records, torn, size, file, lock)
 
 
+def read_part(path: Path, whole: Manifest, inputs: Mapping[str, str]) -> tuple[Manifest, dict[str, Record]]:
+    """The manifest and the records of a run in ``path`` whose inputs are a part of those of ``whole``.
+
+    Raises :class:`UsageError` when it is a part of another run, or is being written.
+    """
+    with _explained(path):
+        lock = _locked(path)
+    with lock:
+        part = read_manifest(path)
+        records, _, _ = read_records(path)
+    if problem := difference(part, whole) or _changed(records, part, whole, inputs):
+        raise UsageError(f"{path} is a part of another run: {problem}; remove it, or name another --run-dir")
+    return part, records
+
+
 def difference(old: Manifest, new: Manifest) -> str | None:
     """The first thing, the data aside, that makes ``new`` another run than ``old``; None when it is the same run."""
     pairs = [("task", old.task, new.task), ("labels", old.labels, new.labels), ("model", old.model, new.model)]
@@ -253,7 +268,7 @@ def _changed(records: Mapping[str, Record], old: Manifest, new: Manifest, inputs
 
 
 def input_digest(identity: str, text: str, gold: str | None) -> str:
-    """What tells that an input is still the same one."""
+    """A digest that changes with the id, the text or the gold label of an input."""
     return hashlib.sha256(json.dumps([identity, text, gold]).encode()).hexdigest()[:32]
 
 

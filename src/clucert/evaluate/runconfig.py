@@ -6,14 +6,22 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from clucert.config import Config, Text
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import DataSource
+
+
+def _shard(value: str) -> str:
+    """``value`` if it names a shard."""
+    number, slash, shards = value.partition("/")
+    if not (slash and number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
+        raise ValueError("must be i/n with 1 <= i <= n, such as 2/8")
+    return f"{int(number)}/{int(shards)}"
 
 
 class StudyConfig(Config):
@@ -55,6 +63,8 @@ class StudyConfig(Config):
     worker_env: list[str] = Field(default_factory=list)
     """Names of further environment variables that the workers' models read."""
     fail_fast: bool = False
+    shard: Annotated[str, AfterValidator(_shard)] | None = None
+    """``i/n``: do every n-th row only, from row i on, in a run directory below that of the run."""
 
     # What the result is held to.
     fail_under: list[str] = Field(default_factory=list)

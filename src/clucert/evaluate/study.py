@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.recorder import Recorder, reason_of
 from clucert.evaluate.run_directory import RunWriter, open_run
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.evaluate.shards import read_shards, shard_of, take_shards
 from clucert.runtime import event_loop as loops
 from clucert.runtime.interrupts import two_step_interrupt
 from clucert.types import Usage
@@ -57,7 +58,7 @@ ProgressCallback = Callable[[Snapshot], None]
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What an invocation came to."""
+    """The result of one invocation."""
 
     run_dir: Path
     total: int
@@ -74,7 +75,7 @@ class RunSummary:
     errors: Mapping[str, str] = field(default_factory=dict)
     """Why inputs failed, by id."""
     notes: tuple[str, ...] = ()
-    """What else ought to be known: rows left out, a repaired record, other versions than before."""
+    """Remarks for the user: rows left out, a repaired record, other versions than before."""
 
     @property
     def exit_code(self) -> int:
@@ -92,16 +93,21 @@ def evaluate(
     """Certify every example, or the ones that are left, and keep the records in the run directory.
 
     The first Ctrl-C finishes what is in flight, the second stops; both, and a spent budget, are told by
-    ``RunSummary.stopped``. Raises :class:`clucert.errors.CluCertError` for what makes going on useless: a wrong
+    ``RunSummary.stopped``. With ``config.shard``, only those rows are done; without it, records that the run's shards
+    hold are taken from them. Raises :class:`clucert.errors.CluCertError` for what makes going on useless: a wrong
     configuration, a refused key, a full disk, another process in the same run directory.
     """
     plan = make_plan(config, command)
-    with open_run(plan.run_dir, plan.manifest, plan.inputs) as run:
+    if config.shard:
+        plan = shard_of(plan)
+    # Before anything is written: a refused shard leaves no run behind.
+    shards = read_shards(plan)
+    with open_run(plan.run_dir, plan.manifest, plan.inputs) as run, ExitStack() as stack:
+        notes = take_shards(shards, plan, run)
         left = left_to_do(plan, run)
-        if not left:
-            return summary_of(plan, run)
-        with ExitStack() as stack:
-            return run_inputs(plan, run, left, open_engine(plan.config, stack), progress)
+        engine = open_engine(plan.config, stack) if left else None
+        summary = run_inputs(plan, run, left, engine, progress) if engine else summary_of(plan, run)
+        return replace(summary, notes=(*summary.notes, *notes))
 
 
 def left_to_do(plan: Plan, run: RunWriter) -> list[Example]:

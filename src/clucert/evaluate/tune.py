@@ -45,7 +45,7 @@ Radius = Literal["published", "word", "synonym"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one setting came to on the validation split."""
+    """The result of one setting on the validation split."""
 
     point: Point
     r_avg: float
@@ -112,6 +112,8 @@ def tune(
     """
     if not grid:
         raise UsageError("the grid is empty: name at least one value of each parameter")
+    if config.shard:
+        raise UsageError("a grid cannot be divided into shards: remove shard from the configuration")
     rows: list[Row] = []
     stopped = None
     base = make_plan(config)
@@ -171,7 +173,7 @@ def choose(rows: Sequence[Row], max_drop: float = MAX_DROP) -> Row:
 def _record(
     plan: Plan, points: Sequence[Point], best: Row, *, max_drop: float, radius: Radius
 ) -> dict[str, str | int | float | list[str]]:
-    """What the values were chosen on and how: enough to say whether two methods were tuned alike. Holds no folder."""
+    """What the values were chosen on and how: enough to say whether two methods were tuned alike. Names no folder."""
     data = plan.dataset
     return {
         "task": plan.task.name,

@@ -12,9 +12,9 @@ import asyncio
 import importlib
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -34,6 +34,41 @@ class Reply:
     def headers(self) -> dict[str, str]:
         """The headers, their names in lower case; read when asked for, since only refusals are."""
         return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.fields}
+
+
+class Transport(Protocol):
+    """What posts to one address; belongs to one event loop."""
+
+    async def post(self, body: bytes) -> Reply:
+        """The response to ``body``, whatever its status.
+
+        Raises ``TimeoutError`` when no answer came in time, and ``OSError`` when the server cannot be reached or closes
+        the connection.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close every connection; calling it twice is harmless."""
+        ...
+
+
+Handler = Callable[[str, str, bytes], Reply]
+"""A server as a function of the method, the URL and the body. It may raise what :meth:`Transport.post` raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTransport:
+    """A transport that calls a function in place of a server."""
+
+    handler: Handler
+    url: str
+
+    async def post(self, body: bytes) -> Reply:
+        """What the function returns."""
+        return self.handler("POST", self.url, body)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def behind_proxy(url: str) -> bool:

@@ -27,7 +27,7 @@ from clucert.errors import (
     ModelUnavailableError,
 )
 from clucert.models.chat_api import Dialect, answer_in, answer_of, request_of, without_refused
-from clucert.models.http_pool import KeepAlive, Reply, behind_proxy
+from clucert.models.http_pool import FunctionTransport, Handler, KeepAlive, Reply, Transport, behind_proxy
 from clucert.models.server_address import Endpoint, local_endpoint, openai_endpoint
 from clucert.types import Answer, Query
 
@@ -57,19 +57,28 @@ class OpenAIModel:
     """
 
     def __init__(
-        self, name: str, model: str, endpoint: Endpoint, options: ModelOptions, *, max_wait: float = MAX_WAIT
+        self,
+        name: str,
+        model: str,
+        endpoint: Endpoint,
+        options: ModelOptions,
+        *,
+        max_wait: float = MAX_WAIT,
+        server: Handler | None = None,
     ) -> None:
+        """``server`` answers every request in place of the one at ``endpoint``; no connection is opened then."""
         self.name = name
         self.base_url = endpoint.base_url
         self.deterministic = options.deterministic and options.temperature == 0
         self._model, self._endpoint, self._options, self._max_wait = model, endpoint, options, max_wait
+        self._server = server
         self._dialect = Dialect()
         self.whose = Whose(endpoint.base_url, accept=options.accept_model_change)
         self._listing: Future[None] | None = None
         self._answered = False
         self._jitter = np.random.default_rng()
         self._loop = asyncio.new_event_loop()
-        self._client = _client(endpoint, options)
+        self._client = _client(endpoint, options, server)
         self._refusals, self._failures = _kinds()
         self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
         self._closing = Lock()
@@ -228,7 +237,7 @@ class OpenAIModel:
             # Loops that ended without a release take nothing along.
             self._lines = {other: kept for other, kept in self._lines.items() if not other.is_closed()}
             line = self._lines[loop] = _Line(
-                asyncio.Semaphore(self._options.max_connections), _fast(self._endpoint, self._options)
+                asyncio.Semaphore(self._options.max_connections), _fast(self._endpoint, self._options, self._server)
             )
         return line
 
@@ -290,7 +299,7 @@ class OpenAIModel:
             self._listing = None
             raise
 
-    async def _try(self, query: Query, fast: KeepAlive | None) -> Answer | Exception:
+    async def _try(self, query: Query, fast: Transport | None) -> Answer | Exception:
         """One request, repeated at once in another dialect when the server refuses a part of it."""
         while True:
             body = request_of(self._model, query, self._dialect)
@@ -310,7 +319,7 @@ class OpenAIModel:
         raw = await self._client.chat.completions.with_raw_response.create(**body)
         return bytes(raw.http_response.content)
 
-    async def _post_fast(self, fast: KeepAlive, body: dict[str, Any]) -> bytes:
+    async def _post_fast(self, fast: Transport, body: dict[str, Any]) -> bytes:
         try:
             reply = await fast.post(_encode(body))
         except OSError as error:
@@ -389,14 +398,12 @@ def load_ollama(model: str, options: ModelOptions) -> OpenAIModel:
     return OpenAIModel(f"ollama/{model}", model, endpoint, options)
 
 
-def _client(endpoint: Endpoint, options: ModelOptions) -> Any:
+def _client(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> Any:
     """The official client with retries off (ours know quotas and a cap) and a pool as large as the concurrency."""
     import openai
 
-    # The limits of the HTTP library that the client is built on: httpx up to version 2, httpx2 since.
-    limits_of = type(openai.DEFAULT_CONNECTION_LIMITS)
     pool = options.max_connections
-    limits = limits_of(max_connections=pool, max_keepalive_connections=pool)
+    limits = _http_library().Limits(max_connections=pool, max_keepalive_connections=pool)
     timeout = openai.Timeout(options.timeout, connect=min(options.timeout, 10.0), pool=None)
     return openai.AsyncOpenAI(
         api_key="unused",
@@ -404,8 +411,33 @@ def _client(endpoint: Endpoint, options: ModelOptions) -> Any:
         default_headers={"Authorization": endpoint.authorization},
         max_retries=0,
         timeout=timeout,
-        http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
+        http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout, **_served_by(server)),
     )
+
+
+def _served_by(server: Handler | None) -> dict[str, Any]:
+    """How the official client's HTTP library is told to call ``server`` in place of opening connections."""
+    if server is None:
+        return {}
+    http = _http_library()
+
+    def respond(request: Any) -> Any:
+        try:
+            reply = server(request.method, str(request.url), request.content)
+        except TimeoutError as error:
+            raise http.ReadTimeout(str(error), request=request) from error
+        except OSError as error:
+            raise http.ConnectError(str(error), request=request) from error
+        return http.Response(reply.status, headers=reply.headers, content=reply.body)
+
+    return {"transport": http.MockTransport(respond)}
+
+
+def _http_library() -> Any:
+    """The HTTP library that the official client is built on: httpx up to its version 2, httpx2 since."""
+    import openai
+
+    return importlib.import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,12 +445,14 @@ class _Line:
     """What one event loop has to itself."""
 
     slots: asyncio.Semaphore
-    fast: KeepAlive | None
+    fast: Transport | None
     """None behind a proxy, which only the official client knows how to use."""
 
 
-def _fast(endpoint: Endpoint, options: ModelOptions) -> KeepAlive | None:
+def _fast(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> Transport | None:
     url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
+    if server is not None:
+        return FunctionTransport(server, url)
     if behind_proxy(url):
         return None
     headers = {"Authorization": endpoint.authorization, "User-Agent": "clucert"}
@@ -438,8 +472,7 @@ def _official_error(client: Any, problem: OSError | Reply) -> Exception:
     """What the official client raises about ``problem``."""
     import openai
 
-    # The HTTP library that the client is built on; see _client.
-    http = importlib.import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
+    http = _http_library()
     request = http.Request("POST", str(client.base_url))
     if isinstance(problem, TimeoutError):
         return openai.APITimeoutError(request=request)

@@ -10,7 +10,8 @@ from typing import get_args
 
 import numpy as np
 
-from clucert.core.certificate import ASSUMPTIONS, Settings
+from clucert.core.certificate import ASSUMPTIONS
+from clucert.core.settings import Settings
 from clucert.errors import UsageError
 from clucert.evaluate.metrics import Estimate, Outcome, certified_accuracy, certified_curve, radii, summarise
 from clucert.evaluate.metrics import Summary as Metrics

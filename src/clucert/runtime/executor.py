@@ -281,7 +281,7 @@ def _classifier(backends: Backends) -> BaseClassifier:
 
 
 def _advance(computation: Computation, backends: Backends, reply: Any) -> Question | Finished:
-    """Up to the next question; in the work thread."""
+    """Run the computation up to its next question, in the work thread."""
     turn = computation.advance(reply)
     if isinstance(turn, Finished) or isinstance(turn.request, Encode | SideBySide):
         return turn

@@ -5,7 +5,7 @@ A queue serves many inputs at once. The queries of all of them wait in one line,
 own. An answer is in the cache before anybody counts it.
 
 Where a model's arithmetic depends on the batch that a query is in (half precision, some GPU kernels), the same query
-may be answered differently in another company. The cache keeps such a run from changing under its owner's hands: what
+may be answered differently in another batch. The cache keeps such a run from changing under its owner's hands: what
 was answered once is read, never computed again.
 """
 
@@ -145,7 +145,7 @@ class ModelQueue:
 
     @property
     def must_greet(self) -> bool:
-        """Whether an answer of the cache costs a greeting first, which tells whose it is."""
+        """Whether the model has to be asked a short question, to identify it, before cached answers may be used."""
         return self._cache is not None and self._cache.must_ask and hasattr(self.model, "introduce")
 
     @property
@@ -244,7 +244,7 @@ class ModelQueue:
         return fresh
 
     def _abandon(self, group: Group) -> None:
-        """Give up what nobody but ``group`` waited for. What is still in the line is passed over later."""
+        """Cancel the queries that only ``group`` waited for. Those that were not sent yet are skipped later."""
         for entry in group.entries:
             if not entry.wanted:
                 self._close(entry)
@@ -280,7 +280,7 @@ class ModelQueue:
         self._wake()
 
     async def _introduce(self, cache: AuthoredCache, query: Query) -> None:
-        """Hear from the model before an answer of the cache is taken for its own: one call in each run that uses it."""
+        """Identify the model before its cached answers are used: one short question in each run that uses the cache."""
         introduce = getattr(self.model, "introduce", None)
         async with self._introducing:
             if introduce is None or not cache.must_ask:

@@ -17,7 +17,7 @@ _BATCH = {"processing": "batch"}
 """How the package is told of a batch API."""
 _MILLION = Decimal(1_000_000)
 _LOCAL_PROVIDERS = frozenset({"callable", "hf", "llamacpp", "local", "ollama", "python", "smollm2", "vllm"})
-"""Providers that run on the user's machines: what they cost is nobody's list price."""
+"""Providers that run on the user's machines: no list has a price for them."""
 
 
 @dataclass(frozen=True, slots=True)

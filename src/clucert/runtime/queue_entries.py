@@ -9,7 +9,7 @@ from clucert.types import Answer, Query, Usage
 
 
 class Group:
-    """Who asked: one ``ask`` and what it still waits for."""
+    """One call of ``ask``, and the answers that it still waits for."""
 
     __slots__ = ("alive", "answers", "charged", "done", "entries", "missing", "reused", "seconds")
 
@@ -27,7 +27,7 @@ class Group:
 
 
 class Entry:
-    """What is asked: one query, and all who wait for its answer."""
+    """One query, and all groups that wait for its answer."""
 
     __slots__ = ("abandoned", "call", "key", "query", "share", "waiting")
 
@@ -60,13 +60,13 @@ class SharedClock:
         self._then = 0.0
 
     def enter(self) -> float:
-        """A call begins; give what is returned to ``leave``."""
+        """A call begins; pass the returned value to ``leave``."""
         self._tick()
         self._calls += 1
         return self._share
 
     def leave(self, entered: float) -> float:
-        """A call ends: its share, in seconds."""
+        """A call ends; returns its share of the time, in seconds."""
         self._tick()
         self._calls -= 1
         return self._share - entered

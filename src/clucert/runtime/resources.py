@@ -13,7 +13,7 @@ from typing import Any
 from clucert.build import make_smoother, method_of, smoother_of, task_of
 from clucert.cache import AnswerCache, open_cache
 from clucert.config import Config
-from clucert.core.certificate import Base
+from clucert.core.settings import Base
 from clucert.core.smoothing import Smoother
 from clucert.errors import UsageError
 from clucert.models.batch import GATHERED, batched

@@ -15,7 +15,6 @@ from tests.core.test_certificate import make
 
 import clucert.api
 from clucert import certificate_json as document
-from clucert.core.certificate import Perturbation
 from clucert.core.channel import make_recovery
 from clucert.core.noise.characters import (
     ALPHABET,
@@ -28,6 +27,7 @@ from clucert.core.noise.characters import (
     swap,
 )
 from clucert.core.radius import Radius
+from clucert.core.settings import Perturbation
 from clucert.core.smoothing import VOTES_ONLY, Certified
 from clucert.core.words import split
 from clucert.errors import InputError

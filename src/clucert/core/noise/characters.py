@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.core.certificate import Perturbation
+from clucert.core.settings import Perturbation
 from clucert.core.words import WordedText
 from clucert.errors import InputError
 from clucert.types import Recovered, Request, Stage

@@ -40,7 +40,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a worker stands: all it has ``spent`` so far, all it may spend (``held``), and what its next call needs."""
+    """A worker's budget: all it has ``spent`` so far, all it may spend (``held``), and what its next call needs."""
 
     spent: Usage = field(default_factory=Usage)
     cost: float = 0.0
@@ -71,7 +71,7 @@ class LeasedBudget(Budget):
         self._granted = Room()
         self._needs: Reservation | None = None
         self._over: str | None = None
-        self.hungry = asyncio.Event()
+        self.needs_room = asyncio.Event()
         """Set when a call has to wait for room."""
         self._lend(Room())
 
@@ -79,18 +79,18 @@ class LeasedBudget(Budget):
         """How things stand now; what nobody needs at the moment is given back."""
         if self._needs is not None or not self.in_flight:
             self._lend(self._bound())
-        self.hungry.clear()
+        self.needs_room.clear()
         needs = None if self._needs is None else Room(1, self._needs.tokens, self._needs.cost)
         return Report(self.spent, self.cost, self.priced, self._granted, needs)
 
     def take(self, grant: Grant) -> None:
-        """More room, or none ever again."""
+        """Add the granted room, or stop for good when a cap is reached."""
         self._over = self._over or grant.reached
         if grant.room == Room() and grant.reached is None:
             return
         self._needs = None
         # Who waits is to use the room before anybody reports, and gives back, that nobody needs it.
-        self.hungry.clear()
+        self.needs_room.clear()
         self._lend(self._granted + grant.room)
         for listener in self.freed:
             listener()
@@ -119,7 +119,7 @@ class LeasedBudget(Budget):
             return verdict
         self.reached = None
         self._needs = wanted
-        self.hungry.set()
+        self.needs_room.set()
         return "wait"
 
 
@@ -130,7 +130,7 @@ class _Account:
     dead: bool = False
 
 
-class Treasury:
+class BudgetServer:
     """The driver's side: the caps, what each worker has spent of them, and what is lent."""
 
     def __init__(self, caps: Limits) -> None:
@@ -155,11 +155,11 @@ class Treasury:
         return BudgetExceededError(f"{self.reached} is reached: run the same command with a larger cap to go on")
 
     def note(self, worker: str, report: Report) -> None:
-        """``worker`` says how it stands."""
+        """Take the report of ``worker`` into account."""
         account = self._accounts.setdefault(worker, _Account())
         account.report, account.held = report, report.held
 
-    def bury(self, worker: str) -> None:
+    def mark_dead(self, worker: str) -> None:
         """``worker`` is dead: nobody knows how much of its part it has used."""
         self._accounts.setdefault(worker, _Account()).dead = True
 
@@ -172,7 +172,7 @@ class Treasury:
         needs = account.report.needs
         if needs is None:
             return Grant()
-        if cap := (self._gone() + needs).within(self.caps):
+        if cap := (self._never_returned() + needs).within(self.caps):
             self.reached = self.reached or cap
             return Grant(reached=cap)
         lent, room = self._lent(), Room()
@@ -183,8 +183,8 @@ class Treasury:
         account.held += room
         return Grant(room)
 
-    def _gone(self) -> Room:
-        """What will never come back."""
+    def _never_returned(self) -> Room:
+        """Room that is used up, by dead workers all that they held."""
         return sum((a.held if a.dead else a.report.used for a in self._accounts.values()), Room())
 
     def _lent(self) -> Room:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clucert.errors import ClusterError, UsageError
-from clucert.evaluate.cluster.budget_leases import Grant, Treasury
+from clucert.evaluate.cluster.budget_leases import BudgetServer, Grant
 from clucert.evaluate.cluster.messages import Heartbeat, Order, Ready, Remote, WorkerLostError
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Done
@@ -31,13 +31,13 @@ GRACE = 60.0
 
 
 @dataclass(slots=True)
-class Staff:
+class WorkerPool:
     """What is known of the workers; shared by the runs of one engine."""
 
-    hire: Callable[[int], Awaitable[Remote]]
+    spawn: Callable[[int], Awaitable[Remote]]
     """Find a worker for a place, which is a number; waits for as long as the cluster has no room."""
     places: int
-    treasury: Treasury
+    budget_server: BudgetServer
     lost: int = 0
     redone: int = 0
     """Inputs that were under way on a worker that died."""
@@ -45,7 +45,7 @@ class Staff:
     file_caches: bool = False
     _models: tuple[object, ...] = ()
 
-    def meet(self, name: str, ready: Ready) -> None:
+    def register(self, name: str, ready: Ready) -> None:
         """A worker is ready. Raises :class:`UsageError` when its models are not those of the others."""
         self._models = self._models or ready.models
         if self._models != ready.models:
@@ -56,20 +56,22 @@ class Staff:
 
 @dataclass(slots=True)
 class _Load:
-    """What one worker has in hand, and how much it may have."""
+    """The inputs that one worker has, and how many it may have."""
 
     most: int
     under_way: set[int] = field(default_factory=set)
 
 
 class Dispatcher:
-    """One run over the workers of ``staff``. ``share`` puts the inputs where ``Remote.prepare`` finds them."""
+    """One run over the workers of ``pool``. ``share`` puts the inputs where ``Remote.prepare`` finds them."""
 
-    def __init__(self, staff: Staff, order: Order, share: Callable[[Sequence[Example]], None]) -> None:
-        self._staff, self._order, self._share = staff, order, share
+    def __init__(self, pool: WorkerPool, order: Order, share: Callable[[Sequence[Example]], None]) -> None:
+        self._pool, self._order, self._share = pool, order, share
         self.activity = Activity(workers=0)
         self._todo: deque[int] = deque()
         self._left = 0
+        self._given_up = 0
+        """Inputs that were the end of too many workers."""
         self._deaths: Counter[int] = Counter()
         self._votes: dict[str, int] = {}
         self._remotes: dict[str, Remote] = {}
@@ -80,7 +82,7 @@ class Dispatcher:
     def drain(self) -> None:
         """Start no further input; finish those in flight."""
         self.activity.draining = True
-        self._look()
+        self._notify()
 
     async def run(self, examples: Sequence[Example], done: Done) -> None:
         """Certify ``examples``; returns, raises and is cancelled like :meth:`Executor.run`."""
@@ -89,8 +91,8 @@ class Dispatcher:
         self._share(examples)
         self._todo.extend(range(len(examples)))
         self._left = len(examples)
-        ends: list[Coroutine[Any, Any, object]] = [self._finished.wait(), self._alone()]
-        ends += [self._place(number) for number in range(self._staff.places)]
+        ends: list[Coroutine[Any, Any, object]] = [self._finished.wait(), self._fail_without_workers()]
+        ends += [self._place(number) for number in range(self._pool.places)]
         tasks = [asyncio.create_task(end) for end in ends]
         try:
             await _first_of(tasks)
@@ -109,37 +111,37 @@ class Dispatcher:
         """Keep one place filled until the run is over."""
         deaths = 0
         while True:
-            remote = await self._staff.hire(number)
+            remote = await self._pool.spawn(number)
             self._remotes[remote.name] = remote
-            before = self._left
+            before = self._left - self._given_up
             try:
-                await self._employ(remote)
+                await self._use(remote)
             except WorkerLostError as lost:
                 del self._remotes[remote.name]
-                remote.dismiss()
-                self._staff.treasury.bury(remote.name)
-                self._staff.lost += 1
-                deaths = 1 if self._left < before else deaths + 1
+                remote.kill()
+                self._pool.budget_server.mark_dead(remote.name)
+                self._pool.lost += 1
+                deaths = 1 if self._left - self._given_up < before else deaths + 1
                 if deaths >= MAX_DEATHS:
                     raise ClusterError(
                         f"{deaths} workers died in a row, the last one ({remote.name}): {lost}"
                     ) from lost
 
-    async def _employ(self, remote: Remote) -> None:
+    async def _use(self, remote: Remote) -> None:
         """Have ``remote`` work until the run is over. Raises :class:`WorkerLostError` when it dies."""
         ready = await remote.prepare(self._order)
         if ready.trouble:
             raise ready.trouble.error()
-        self._staff.meet(remote.name, ready)
+        self._pool.register(remote.name, ready)
         load = _Load(ready.in_flight)
         self.activity.workers = (self.activity.workers or 0) + 1
-        tasks = [asyncio.create_task(self._hand(remote, load)) for _ in range(load.most)]
-        tasks += [asyncio.create_task(self._pulses(remote, ready.capacity))]
+        tasks = [asyncio.create_task(self._feed(remote, load)) for _ in range(load.most)]
+        tasks += [asyncio.create_task(self._heartbeats(remote, ready.capacity))]
         try:
             await _first_of(tasks)
         except WorkerLostError:
             self._deaths.update(load.under_way)
-            self._staff.redone += len(load.under_way)
+            self._pool.redone += len(load.under_way)
             raise
         finally:
             await _cancel(tasks)
@@ -147,8 +149,8 @@ class Dispatcher:
             for number in sorted(load.under_way, reverse=True):
                 self._put_back(number)
 
-    async def _hand(self, remote: Remote, load: _Load) -> None:
-        """One input after the other."""
+    async def _feed(self, remote: Remote, load: _Load) -> None:
+        """Give ``remote`` one input after the other."""
         while True:
             number = await self._next(load)
             reply = await remote.certify(number)
@@ -168,7 +170,7 @@ class Dispatcher:
     async def _next(self, load: _Load) -> int:
         """The number of an input that is to be done now."""
         while True:
-            share = math.ceil((len(self._todo) + self.activity.in_flight) / self._staff.places)
+            share = math.ceil((len(self._todo) + self.activity.in_flight) / self._pool.places)
             if self._todo and not self.activity.draining and len(load.under_way) < min(load.most, share):
                 number = self._todo.popleft()
                 load.under_way.add(number)
@@ -183,7 +185,7 @@ class Dispatcher:
                 self._left -= 1
             finally:
                 self.activity.in_flight -= 1
-                self._look()
+                self._notify()
 
         def recorded(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and task.exception() is None:
@@ -199,27 +201,29 @@ class Dispatcher:
         if self._deaths[number] < MAX_DEATHS:
             self.activity.in_flight -= 1
             self._todo.appendleft(number)
-            self._look()
+            self._notify()
             return
-        error = ClusterError(f"{MAX_DEATHS} workers died while they had this input in hand")
+        # The input is to blame, and not the place where its workers died.
+        self._given_up += 1
+        error = ClusterError(f"{MAX_DEATHS} workers died while they were working on this input")
         self._record(Outcome(self._examples[number], None, error, Cost()))
 
-    def _look(self) -> None:
-        """Something changed: wake whoever waits for it."""
+    def _notify(self) -> None:
+        """Wake all that wait for a change, and see whether the run is over."""
         if self._left == 0 or (self.activity.draining and self.activity.in_flight == 0):
             self._finished.set()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def _pulses(self, remote: Remote, capacity: int) -> None:
-        """Keep up with what ``remote`` spends, and let it spend more while the caps allow."""
-        treasury, grant = self._staff.treasury, Grant()
+    async def _heartbeats(self, remote: Remote, capacity: int) -> None:
+        """Exchange heartbeats: learn what ``remote`` has spent, and let it spend more while the caps allow."""
+        budget_server, grant = self._pool.budget_server, Grant()
         while True:
             self._hear(remote, await remote.heartbeat(grant))
-            grant = treasury.grant(remote.name, capacity)
+            grant = budget_server.grant(remote.name, capacity)
 
     def _hear(self, remote: Remote, heartbeat: Heartbeat) -> None:
-        self._staff.treasury.note(remote.name, heartbeat.report)
+        self._pool.budget_server.note(remote.name, heartbeat.report)
         self._votes[remote.name] = heartbeat.votes
         self.activity.votes = sum(self._votes.values())
 
@@ -227,10 +231,10 @@ class Dispatcher:
         try:
             self._hear(remote, await asyncio.wait_for(remote.end(now=now), GRACE))
         except (WorkerLostError, TimeoutError):
-            self._staff.treasury.bury(remote.name)
-            remote.dismiss()
+            self._pool.budget_server.mark_dead(remote.name)
+            remote.kill()
 
-    async def _alone(self) -> None:
+    async def _fail_without_workers(self) -> None:
         """Raise when there has been no worker for too long."""
         seconds = 0.0
         while seconds < PATIENCE:

@@ -124,6 +124,6 @@ class Remote(Protocol):
         """End the run: answers of calls in flight are stored; ``now`` gives these calls up."""
         ...
 
-    def dismiss(self) -> None:
+    def kill(self) -> None:
         """Free it, whatever it does."""
         ...

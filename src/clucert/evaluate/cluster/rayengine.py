@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from clucert.errors import ClusterError, UsageError
-from clucert.evaluate.cluster.budget_leases import Grant, Treasury
-from clucert.evaluate.cluster.dispatch import Dispatcher, Staff
+from clucert.evaluate.cluster.budget_leases import BudgetServer, Grant
+from clucert.evaluate.cluster.dispatch import Dispatcher, WorkerPool
 from clucert.evaluate.cluster.messages import Heartbeat, Order, Ready, Remote, Reply, Rows, WorkerLostError
 from clucert.evaluate.cluster.rayconnect import Sizes, connect, import_ray, last_line, sizes_of
 from clucert.evaluate.cluster.worker import Worker
@@ -56,41 +56,41 @@ class RayEngine:
 
     def __init__(self, ray: Any, config: StudyConfig, sizes: Sizes, stack: ExitStack) -> None:
         self._ray, self._config, self._sizes = ray, config, sizes
-        self._meter = Treasury(Limits(config.max_requests, config.max_tokens, config.max_cost))
-        self._staff = Staff(self._hire, sizes.workers, self._meter)
-        self._hired: dict[int, RayWorker] = {}
+        self._meter = BudgetServer(Limits(config.max_requests, config.max_tokens, config.max_cost))
+        self._pool = WorkerPool(self._spawn, sizes.workers, self._meter)
+        self._workers: dict[int, RayWorker] = {}
         self._names = itertools.count(1)
         self._rows: Any = None
-        stack.callback(self._dismiss)
+        stack.callback(self._close)
 
     @property
-    def meter(self) -> Treasury:
+    def meter(self) -> BudgetServer:
         """What the workers have spent."""
         return self._meter
 
     @property
     def notes(self) -> Sequence[str]:
         """Workers that died, and caches that are not shared."""
-        staff, notes = self._staff, []
-        if staff.lost:
-            notes.append(f"{staff.lost} workers died; {staff.redone} inputs that they had in hand were begun again")
-        if staff.file_caches and len(staff.machines) > 1:
-            notes.append(f"{len(staff.machines)} machines kept a cache each: share one, --cache postgresql+psycopg://…")
+        pool, notes = self._pool, []
+        if pool.lost:
+            notes.append(f"{pool.lost} workers died; {pool.redone} inputs that they were working on were begun again")
+        if pool.file_caches and len(pool.machines) > 1:
+            notes.append(f"{len(pool.machines)} machines kept a cache each: share one, --cache postgresql+psycopg://…")
         return notes
 
     def runner(self, plan: Plan) -> Runner:
         """A dispatcher for ``plan``."""
-        return Dispatcher(self._staff, order_of(plan, self._config.worker_env), self._share)
+        return Dispatcher(self._pool, order_of(plan, self._config.worker_env), self._share)
 
     def _share(self, examples: Sequence[Example]) -> None:
         """Put the inputs where every worker finds them: tasks carry a number only."""
         rows: Rows = tuple((example.id, example.text) for example in examples)
         self._rows = self._ray.put(rows)
 
-    async def _hire(self, number: int) -> Remote:
+    async def _spawn(self, number: int) -> Remote:
         """The actor in this place, or a new one; waits for as long as the cluster has no room for it."""
-        held = self._hired.get(number)
-        if held is not None and not held.dismissed:
+        held = self._workers.get(number)
+        if held is not None and not held.killed:
             return held
         name = f"worker {next(self._names)}"
         # No constructor argument but the name: Ray keeps these in its own store.
@@ -102,25 +102,25 @@ class RayEngine:
             scheduling_strategy="SPREAD",
         )
         worker = RayWorker(self._ray, name, remote(Worker).remote(name), lambda: self._rows)
-        self._hired[number] = worker
+        self._workers[number] = worker
         with suppress(WorkerLostError):
-            # One that dies on the way is hired, too: it says so when it is asked for something.
+            # One that dies on the way counts as spawned, too: it says so when it is asked for something.
             await worker.placed()
         return worker
 
-    def _dismiss(self) -> None:
-        closing = [worker.close() for worker in self._hired.values() if not worker.dismissed]
+    def _close(self) -> None:
+        closing = [worker.close() for worker in self._workers.values() if not worker.killed]
         if closing:
             self._ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
-        for worker in self._hired.values():
-            worker.dismiss()
+        for worker in self._workers.values():
+            worker.kill()
 
 
 class RayWorker:
     """A :class:`Remote` that is an actor."""
 
     def __init__(self, ray: Any, name: str, actor: Any, rows: Callable[[], Any]) -> None:
-        self.name, self.dismissed = name, False
+        self.name, self.killed = name, False
         self._ray, self._actor, self._rows = ray, actor, rows
 
     async def placed(self) -> None:
@@ -151,9 +151,9 @@ class RayWorker:
         """Free models and cache; what is returned can be waited for."""
         return self._actor.close.remote()
 
-    def dismiss(self) -> None:
+    def kill(self) -> None:
         """Kill the process, if it still runs."""
-        self.dismissed = True
+        self.killed = True
         self._ray.kill(self._actor)
 
     async def _call(self, method: str, *arguments: Any) -> Any:

@@ -120,7 +120,7 @@ class Worker:
         if self._budget is not None:
             self._budget.take(grant)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._budget.hungry.wait(), TICK)
+                await asyncio.wait_for(self._budget.needs_room.wait(), TICK)
         return self._heartbeat()
 
     async def end(self, now: bool) -> Heartbeat:
@@ -129,7 +129,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
         with suppress(asyncio.CancelledError):
-            # A executor that is left by a cancellation gives its calls up.
+            # An executor that is left by a cancellation gives its calls up.
             error = asyncio.CancelledError() if now else None
             await self._run.__aexit__(type(error) if error else None, error, None)
         self._run = AsyncExitStack()

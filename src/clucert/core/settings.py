@@ -1,0 +1,130 @@
+"""What a certificate was made with and of: the base classifier, the noise, the levels, and the text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from clucert.core.noise.deletion import Deletion, KeepSome
+from clucert.core.noise.ellipsis import CollapsedMask
+from clucert.core.noise.overlap import SampledNoise
+from clucert.errors import InputError
+from clucert.types import Votes
+
+Domain = Literal["original", "refined"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One reading of the certifying votes, after ``samples`` of them, at level ``share``·α."""
+
+    samples: int
+    share: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The base classifier that was smoothed: who was asked, and what."""
+
+    models: tuple[str, ...]
+    task: str
+    question: str = ""
+    """Digest of the whole request about a fixed text: another prompt, shot or label list is another classifier."""
+    base_url: str | None = None
+    """Without credentials; None is the provider's own."""
+    temperature: float = 0.0
+    reader: str | None = None
+    """Who makes a label of a free answer: a phrase list by its digest, or a judge model; None where the task does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Perturbation:
+    """Random changes of characters (SmoothLLM), for the recovery ``characters``."""
+
+    kind: Literal["swap", "patch", "insert"] = "swap"
+    q: Fraction = Fraction(10)
+    """Percent of the characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The parameters a certificate was made with."""
+
+    base: Base
+    method: str
+    mask_rate: Fraction
+    recovery: str
+    clustering: str
+    threshold: float | None
+    refine: str
+    refine_length: int | None
+    alpha: float
+    gamma: float
+    predict_samples: int
+    looks: tuple[Look, ...]
+    """When the certifying votes are read: one look at N′ samples spends all of α; several share it."""
+    seed: int | None
+    """Of a study, which anybody may repeat; None where the noise came from a secret key, which is kept nowhere."""
+    lexicon: str | None = None
+    encoder: str | None = None
+    retained_kernel: Literal["keep", "redraw", "canonical"] = "keep"
+    """K: what happens to retained words."""
+    selection_looks: tuple[Look, ...] = ()
+    """When the selecting votes are read, as ``looks``; () is once, at N."""
+    recoveries: int = 1
+    """Recoveries of each masked text, of which the medoid of the largest cluster is asked about."""
+    perturbation: Perturbation | None = None
+    """Of the recovery ``characters``, which masks nothing."""
+    keep: int | Literal["each"] | None = None
+    """What a sample keeps: s words, a share of the text; each token, with probability 1 − m; or so many tokens."""
+
+    @property
+    def noise(self) -> SampledNoise | None:
+        """The noise that keeps some tokens of a text, of which an attacker may change the number.
+
+        None where s words of a text are kept and the others masked. Raises :class:`InputError` for one that is not
+        proved.
+        """
+        if self.keep is None and self.recovery != "deletion":
+            return None
+        if self.recovery == "deletion" and self.keep is not None:
+            return Deletion(self.mask_rate) if self.keep == "each" else KeepSome(self.keep)
+        if self.recovery == "ellipsis" and self.keep == "each":
+            return CollapsedMask(self.mask_rate)
+        raise InputError(f"keep {self.keep} does not go with recovery {self.recovery}")
+
+    @property
+    def votes_only(self) -> bool:
+        """Whether the noise hides no changed word, so that there is a vote and no radius, whatever γ is set to."""
+        return self.recovery == "characters"
+
+
+def selection_level(settings: Settings, votes: Votes) -> float:
+    """The level of the abstention test on ``votes``: the share of α of the look at which they were read.
+
+    The shares sum to at most 1, so the test errs at any of the looks with probability at most α.
+    """
+    shares = {look.samples: look.share for look in settings.selection_looks}
+    return float(Fraction(settings.alpha) * shares.get(votes.drawn, Fraction(1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The text that was noised: ``words`` of it, each either attackable or not."""
+
+    text: str
+    noised_text: str
+    """The text the noise saw: the original one, or the refined one."""
+    domain: Domain
+    original_words: int
+    words: tuple[str, ...]
+    """Words of ``noised_text``; n is their number."""
+    retained: int
+    """s, the words retained in each sample."""
+    attackable: tuple[bool, ...]
+    """Positions that the noise can hide, and the radius therefore speaks of."""
+    protected: tuple[str | None, ...]
+    """Why recovery leaves a position alone ("number", "name", …), or None."""
+    positions: tuple[int, ...]
+    """Where each word stands among the original's words."""
