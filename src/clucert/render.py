@@ -235,13 +235,23 @@ def _sampler(certificate: Certificate) -> Iterable[Text]:
             name = ""
 
 
-def print_exact(console: Console, certificate: ExactCertificate, cost: Cost, *, text: bool = False) -> None:
-    """Print what an exact certificate proves, its votes, and what it took; with ``text`` the text first."""
+def print_exact(
+    console: Console, certificate: ExactCertificate, cost: Cost, *, text: bool = False, beside: str | None = None
+) -> None:
+    """Print what an exact certificate proves, its votes, and what it took; with ``text`` the text first.
+
+    ``beside`` is the answer of another classifier that is shown with it.
+    """
     if text:
         console.print(_row("text", safe(certificate.text)))
     answer = safe(certificate.prediction or "none", 80)
     answer.stylize("bold green" if certificate.prediction else "bold yellow")
     console.print(_row("answer", answer, (f"  of {certificate.settings.method}, which is what is certified", "dim")))
+    if beside is not None and beside != certificate.prediction:
+        note = (
+            f"another answer than {beside[:80]}, above: each certificate is about its own classifier, not the other's"
+        )
+        console.print(_row("note", (safe(note).plain, "yellow")))
     for line in exact_in_words(certificate):
         console.print(_row(line[:12].strip(), (safe(line[12:]).plain, "bold")))
     counts = ", ".join(f"{safe(label, 40).plain} {count}" for label, count in certificate.counts.items())

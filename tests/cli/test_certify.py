@@ -190,3 +190,38 @@ def test_unparsed_answers_are_shown(command: str, asked: tuple[str, ...], lines:
     expected = lines if lines is not None else 1 if command == "certify" else 0
     assert shown.count("\\x1b[31mnot positive, part") == expected
     assert shown.count("states no label") == expected
+
+
+@pytest.mark.llm
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--method", "groups"), "inserted, deleted or moved"),
+        (("--method", "blocks", "--count", "7"), "replaced"),
+        (("--method", "windows", "--flag", "positive", "--size", "6"), "before and behind the text"),
+        (("--method", "erase-and-check", "--flag", "positive", "--suffix", "3"), "any 3 words appended"),
+    ],
+)
+def test_a_few_questions_prove_what_no_mask_can(options, line, cache):
+    text = "A touching and funny story , with wonderful acting , a clever script and a lovely ending ."
+    result = clucert("certify", text, "--task", "sst2", *options, "--cache", cache)
+    assert result.returncode == 0, result.stderr
+    shown = result.stdout.decode()
+    assert "answer      positive" in shown
+    assert "questions, exact" in shown
+    assert line in shown
+
+
+@pytest.mark.llm
+def test_by_default_a_certificate_comes_with_proofs_of_few_questions(cache):
+    result = clucert("certify", TEXT, "--task", "sst2", *SMALL, "--json", "--cache", cache)
+    exact = json.loads(result.stdout)["exact"]
+    assert [proof["method"]["name"] for proof in exact] == ["blocks", "groups"]
+    assert all(proof["derived"]["alpha"] == 0 for proof in exact)
+
+
+def test_options_of_exact_methods_go_with_them(cache):
+    refused(clucert("certify", TEXT, "--task", "sst2", "--count", "3"), 2, "--count", "groups")
+    refused(
+        clucert("evaluate", "--task", "sst2", "--data", "x.csv", "--run-dir", "r", "--method", "groups"), 2, "groups"
+    )

@@ -76,7 +76,7 @@ def certify(text: str, as_json: bool, show_samples: int, show_unparsed: int, **f
     samples = sample_lines(certification.samples, show_samples)
     print_certified(console, certification.certificate, certification.cost, samples, unread=show_unparsed)
     for proof in also:
-        print_exact(console, proof.certificate, proof.cost)
+        print_exact(console, proof.certificate, proof.cost, beside=certification.prediction)
 
 
 def _prove(text: str, config: Config, method: str, parameters: dict[str, Any], *, as_json: bool) -> None:

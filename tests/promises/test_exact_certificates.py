@@ -1,0 +1,184 @@
+"""Exact certificates from end to end: texts in the ball get the certified answer, and what is stored reads back.
+
+The theorems are held to every text of their balls in test_noise_groups.py and test_noise_windows.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import clucert
+from clucert.api import SmoothedClassifier, load_exact
+from clucert.errors import InputError, UsageError
+
+LABELS = ["yes", "no"]
+VOCABULARY = tuple("abcdefgh")
+
+
+def scattered(seed: int, sure: float):
+    """A classifier that says "yes" of most texts, whatever they are, and gives probabilities."""
+
+    def classify(texts: list[str]) -> list[list[float]]:
+        rows = []
+        for text in texts:
+            rng = random.Random(f"{seed}/{text}")
+            yes = rng.random() if rng.random() > sure else 0.5 + rng.random() / 2
+            rows.append([yes, 1 - yes])
+        return rows
+
+    return classify
+
+
+def smoothed(seed: int = 0, sure: float = 0.8) -> SmoothedClassifier:
+    return clucert.smooth(scattered(seed, sure), LABELS, method="ranmask", deterministic=True)
+
+
+def edited(words: tuple[str, ...], threat: str) -> Iterator[tuple[str, ...]]:
+    """All texts that one operation makes of ``words``."""
+    n = len(words)
+    if threat in ("insert", "edit"):
+        yield from ((*words[:i], w, *words[i:]) for i in range(n + 1) for w in VOCABULARY)
+    if threat in ("delete", "edit"):
+        yield from ((*words[:i], *words[i + 1 :]) for i in range(n))
+    if threat in ("replace", "edit"):
+        yield from ((*words[:i], w, *words[i + 1 :]) for i in range(n) for w in VOCABULARY)
+    if threat == "move":
+        for i, j in itertools.product(range(n), range(n)):
+            rest = (*words[:i], *words[i + 1 :])
+            yield (*rest[:j], words[i], *rest[j:])
+
+
+def ball(words: tuple[str, ...], threat: str, radius: int) -> set[tuple[str, ...]]:
+    reached = {words}
+    for _ in range(radius):
+        reached |= {changed for each in reached for changed in edited(each, threat)}
+    return {each for each in reached if each}
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("groups", {"count": 5}),
+        ("groups", {"count": 5, "scores": "hard"}),
+        ("groups", {"count": 3, "hashes": 2}),
+        ("blocks", {"count": 5}),
+        ("blocks", {"count": 5, "scores": "hard"}),
+        ("chunks", {"every": 2}),
+    ],
+)
+def test_texts_in_the_ball_get_the_certified_answer(method: str, parameters: dict[str, object]) -> None:
+    claims = 0
+    for seed in range(12):
+        with smoothed(seed, 0.9) as model:
+            words = tuple(random.Random(seed).choices(VOCABULARY, k=7))
+            (proof,) = model.prove(" ".join(words), [method], **parameters)
+            for threat, radius in proof.proved.items():
+                if radius is None or not radius.words:
+                    continue
+                claims += 1
+                reached = sorted(ball(words, threat, min(radius.words, 2)))
+                for changed in random.Random(seed).sample(reached, min(len(reached), 60)):
+                    (other,) = model.prove(" ".join(changed), [method], **parameters)
+                    assert other.prediction == proof.prediction, (seed, threat, radius, words, changed)
+    assert claims >= 3
+
+
+def test_a_certificate_is_read_back_to_the_same_and_a_changed_one_is_refused(tmp_path: Path) -> None:
+    with smoothed(3) as model:
+        (proof,) = model.prove("u v w u v w w", ["groups"], count=3)
+    document = proof.document()
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(document))
+    back = load_exact(path)
+    assert (back.prediction, back.proved) == (proof.prediction, proof.proved)
+    assert back.document()["derived"] == document["derived"]
+    first = document["answers"][0]
+    for wrong in (
+        {"kind": "other"},
+        {"text": "u v"},
+        {"labels": ["yes", "UNPARSED"]},
+        {"labels": ["yes", "yes"]},
+        {"answers": document["answers"][1:]},
+        {"answers": [{**first, "vote": "maybe"}, *document["answers"][1:]]},
+        {"answers": [{**first, "shares": [2.0, 0.0]}, *document["answers"][1:]]},
+        {"answers": [{**first, "shares": [float("nan"), 0.0]}, *document["answers"][1:]]},
+        {"method": {**document["method"], "count": 0}},
+        {"method": {**document["method"], "count": 4}},
+        {"schema_version": 2},
+    ):
+        path.write_text(json.dumps(document | wrong))
+        with pytest.raises(InputError) as caught:
+            load_exact(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_classifier_that_may_draw_is_refused_the_word_exact() -> None:
+    model = clucert.smooth(scattered(0, 0.5), LABELS, method="ranmask")
+    with pytest.raises(UsageError, match="deterministic"):
+        model.prove("u v w")
+
+
+def test_text_before_and_behind_does_not_unflag() -> None:
+    def classify(texts: list[str]) -> list[str]:
+        return ["yes" if "bad word" in text else "no" for text in texts]
+
+    model = clucert.smooth(classify, LABELS, method="ranmask", deterministic=True)
+    options = {"flag": ("yes",), "size": 3}
+    (proof,) = model.prove("say a bad word now", ["windows"], **options)
+    assert proof.prediction == "yes"
+    ends = proof.proved["ends"]
+    assert ends is not None
+    assert ends.everything
+    for before, behind in itertools.product(("", "good words " * 9), repeat=2):
+        (other,) = model.prove(f"{before} say a bad word now {behind}", ["windows"], **options)
+        assert other.prediction == "yes"
+    (suffixed,) = model.prove("say a bad word now", ["erase-and-check"], flag=("yes",), suffix=4)
+    assert suffixed.proved["suffix"] is not None
+    assert suffixed.proved["suffix"].words == 4
+    with pytest.raises(InputError, match="--flag"):
+        model.prove("say", ["windows"])
+
+
+def test_units_may_be_passages_and_what_is_no_list_is_refused() -> None:
+    def classify(texts: list[str]) -> list[str]:
+        return ["no" if "poison" in text else "yes" for text in texts]
+
+    model = clucert.smooth(classify, LABELS, method="ranmask", deterministic=True)
+    passages = [f"passage {i}" for i in range(7)]
+    (proof,) = model.prove(json.dumps(passages), ["blocks"], unit="passage", count=7)
+    radius = proof.proved["replace"]
+    assert radius is not None
+    assert radius.words == 3
+    for k in range(radius.words + 1):
+        poisoned = ["poison"] * k + passages[k:]
+        assert model.prove(json.dumps(poisoned), ["blocks"], unit="passage", count=7)[0].prediction == "yes"
+    with pytest.raises(InputError, match="JSON list"):
+        model.prove("no list", ["blocks"], unit="passage")
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\n"])
+def test_a_text_without_words_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="no words"):
+        smoothed().prove(text)
+
+
+def test_one_word_emoji_and_long_texts_have_certificates() -> None:
+    model = smoothed(1, 1.0)
+    for text in ("word", "😀", "שלום עולם", "a\0b", "<b>x</b> &amp; y", "w " * 20_000):
+        for proof in model.prove(text):
+            assert proof.prediction is not None
+
+
+def test_a_method_of_each_kind_says_where_it_belongs() -> None:
+    with pytest.raises(UsageError, match="prove"):
+        clucert.smooth(scattered(0, 0.5), LABELS, method="groups")
+    with pytest.raises(UsageError, match="samples"):
+        smoothed().prove("u", ["ranmask"])
+    with pytest.raises(InputError, match="mask_rate"):
+        smoothed().prove("u", ["groups"], mask_rate="0.5")
