@@ -118,6 +118,20 @@ def test_a_certificate_is_read_back_to_the_same_and_a_changed_one_is_refused(tmp
         assert "\n" not in str(caught.value)
 
 
+def test_where_nothing_is_proved_the_missing_lead_is_named() -> None:
+    model = clucert.smooth(
+        lambda texts: ["yes" if "a" in text.split() else "no" for text in texts],
+        LABELS,
+        method="ranmask",
+        deterministic=True,
+    )
+    (proof,) = model.prove("a b c d", ["blocks"], count=2)
+    assert all(radius is None or not radius.words for radius in proof.proved.values())
+    assert "nothing" in str(proof)
+    assert "leads" in str(proof)
+    assert "one word replaced can take" in str(proof)
+
+
 def test_a_classifier_that_may_draw_is_refused_the_word_exact() -> None:
     model = clucert.smooth(scattered(0, 0.5), LABELS, method="ranmask")
     with pytest.raises(UsageError, match="deterministic"):

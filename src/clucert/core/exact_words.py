@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
+from clucert.core.bounds import UNPARSED
 from clucert.core.exact import ExactCertificate
 from clucert.core.noise.groups import Groups
+from clucert.core.noise.votes import leads, rivals
+from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Radius
 
 CHANGES = {
@@ -23,7 +27,7 @@ CHANGES = {
 
 def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
     """One line for each threat about which something is proved; why nothing is, otherwise."""
-    price = f"{certificate.questions} questions, exact"
+    price = f"{certificate.questions} question{'s' if certificate.questions != 1 else ''}, exact"
     proved = dict(certificate.proved)
     if (
         isinstance(certificate.settings.noise, Groups)
@@ -54,12 +58,20 @@ def _count(radius: Radius, unit: str, change: str) -> str:
 
 
 def _why(certificate: ExactCertificate) -> str:
-    """By how much the votes fall short of one change, and what to try."""
-    counts, ahead = certificate.counts, certificate.prediction
-    flag = certificate.settings.flag
-    if flag is not None:
-        return f"{certificate.flagged} sub-texts are flagged, and {flag.at_least} must stay so after a change"
-    said = ", ".join(f"{label} {count}" for label, count in counts.items())
-    if certificate.unparsed:
-        said += f", unparsed {certificate.unparsed}"
-    return f"the votes are {said}; one change can take more than {ahead} leads by; more groups (--count) may help"
+    """Which lead was missing, and by how much."""
+    settings, answer = certificate.settings, certificate.prediction
+    if settings.flag is not None:
+        flagged, needed = certificate.flagged, settings.flag.at_least
+        return f"{flagged} sub-texts are flagged, and {needed} must be left after a change"
+    if answer is None or isinstance(settings.noise, Windows | EraseAndCheck):
+        return "no sub-text got a label"
+    threat = settings.threats[0]
+    short = []
+    for rival in rivals(certificate.family, answer, certificate.labels):
+        ahead = leads(certificate.family, answer, rival)
+        lead = sum(map(sum, ahead), Fraction(0))
+        short.append((lead - settings.noise.loss(ahead, threat, 1), lead, rival))
+    gap, lead, rival = min(short)
+    named = "what names no label" if rival == UNPARSED else rival
+    taken = f"one {settings.unit} {CHANGES[threat]} can take {float(lead - gap):.2f}"
+    return f"{answer} leads {named} by {float(lead):.2f}, and {taken}"

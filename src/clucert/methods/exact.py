@@ -42,8 +42,8 @@ class ExactMethod(BaseModel):
     """d: the longest appended text, in units, of `erase`."""
     scores: Literal["auto", "soft", "hard"] = "auto"
     """Add up label probabilities (auto: where the model gives them) or votes."""
-    sharpness: float = Field(default=1.0, gt=0, le=100)
-    """Of soft scores: p^sharpness, normalised."""
+    sharpness: float = Field(default=8.0, gt=0, le=100)
+    """Of soft scores: p^sharpness, normalised. Probabilities that are only averaged prove little (1)."""
     bias: dict[str, float] = Field(default_factory=dict)
     """Taken off the log-probability of each label; chosen on validation texts that are cut in the same way."""
     flag: tuple[str, ...] = ()
