@@ -49,7 +49,8 @@ class Certification:
         """Everything as one JSON document (docs/json.md)."""
         document = certificate_json.write(Certified(self.certificate, self.samples), self.cost)
         # Not in the records of runs, which are the same whatever a cache knew.
-        document["cost"]["reused"] = self.cost.reused.document()
+        if self.cost.reused.calls:
+            document["cost"]["reused"] = self.cost.reused.document()
         return document
 
     def __str__(self) -> str:
