@@ -62,8 +62,9 @@ class Server(asyncio.Protocol):
         if end < 0:
             return
         head = self.rest[:end].lower()
-        at = head.find(b"content-length:") + 15
-        size = end + 4 + int(head[at:].split(b"\r\n", 1)[0])
+        # The model list is asked for once, without a body; it has no list.
+        at = head.find(b"content-length:")
+        size = end + 4 + (int(head[at + 15:].split(b"\r\n", 1)[0]) if at >= 0 else 0)
         if len(self.rest) >= size:
             self.rest = self.rest[size:]
             self.loop.call_later(float(sys.argv[1]), self.transport.write, REPLY)
