@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import threading
@@ -237,6 +238,20 @@ def test_it_can_be_awaited_from_another_loop() -> None:
 
     with serving(lambda request, _: completion(text_of(request))) as server, model(server) as asked:
         assert [a.text for a in asyncio.run(both(asked))] == ["a", "b"]
+
+
+def test_closed_as_the_http_library_begins_a_task_it_leaves_nothing_unawaited() -> None:
+    asked = OpenAIModel("openai/m", "m", Endpoint.of(f"http://127.0.0.1:{free_port()}", KEY), ModelOptions())
+
+    async def close_then() -> None:
+        while not any("try_connect" in task.get_name() for task in asyncio.all_tasks()):
+            await asyncio.sleep(0)
+        await asked._close()
+
+    asked._submit(asked._list())
+    asyncio.run_coroutine_threadsafe(close_then(), asked._loop).result(timeout=10)
+    asked.close()
+    gc.collect()  # whatever was never awaited warns here, and a warning is an error
 
 
 def test_closed_it_says_so() -> None:

@@ -82,6 +82,7 @@ class OpenAIModel:
         self._refusals, self._failures = _kinds()
         self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
         self._closing = Lock()
+        self._under_way: set[Future[Any]] = set()
         self._thread = Thread(target=self._loop.run_forever, name="clucert-openai", daemon=True)
         self._thread.start()
 
@@ -224,9 +225,10 @@ class OpenAIModel:
 
     async def _close(self) -> None:
         self.release()
+        # What was submitted here and nothing else: the tasks of the HTTP library are ended by those that began them.
+        for future in list(self._under_way):
+            future.cancel()
         left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         await self._client.close()
 
@@ -245,7 +247,10 @@ class OpenAIModel:
         if self._loop.is_closed():
             work.close()
             raise InputError(f"{self.name} is closed: load it again")
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
 
     async def _ask(self, query: Query, line: _Line | None = None, stop: asyncio.Event | None = None) -> Answer:
         line = line or self._line()
