@@ -187,7 +187,8 @@ def _collector(result: Audit, total: int, progress: Callable[[int, int, int], No
     async def collect(outcome: Outcome[Tag]) -> None:
         tag, found = outcome.tag, outcome.result
         if outcome.error is None:
-            each = found if isinstance(found, list) else [found]
+            # The claims of one exact certificate share questions, and say which were their own.
+            each = found if isinstance(found, list) else [dataclasses.replace(found, asked=outcome.cost.total.calls)]
             result.attempts += [(Tag(tag.id, attempt.claim), attempt) for attempt in each]
         else:
             result.failed[f"{tag.id}/{tag.claim.kind}-{tag.claim.threat}"] = str(outcome.error)
