@@ -4,8 +4,8 @@
 
 TF-IDF with logistic regression, trained on ``<task>_train.jsonl`` and copies of it with words deleted at random; rows
 of ``<task>.jsonl``, labels in turn. Of each kind of claim (a method and a threat) ``--claims`` are attacked, from as
-many tasks as have them. *Broken* must be 0 where the claim is exact, and at most α where it is by samples. *One past*: of
-those, how many a text one operation past the radius was found to break; a search that is blind would break none there.
+many tasks as have them. *Broken* must be 0 where the claim is exact, and at most α where it is by samples. *One past*:
+how many a text one operation past the radius was found to break; a search that is blind would break none there.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from clucert.audit.exact_steps import exact_steps, stays
 from clucert.audit.steps import Attempt, Effort
 from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.noise.retention import rng_for
+from clucert.core.noise.votes import total
 from clucert.core.words import split
 from clucert.protocols import Steps
 from clucert.runtime.computation import Backends
@@ -161,7 +162,7 @@ class ExactVictim:
         return self.smoother.labels
 
     def steps(self, texts: Sequence[str]) -> Generator[Request, Any, list[Scored]]:
-        """Shares of the votes, or of the flagged sub-texts; a text without a token has no answer."""
+        """Shares of the scores, or of the flagged sub-texts; a text without a token has no answer."""
         return list((yield SideBySide([partial(self._scored, text) for text in texts], self.backends)))
 
     def _scored(self, text: str) -> Generator[Request, Any, Scored]:
@@ -173,4 +174,4 @@ class ExactVictim:
         if flag is not None and before is not None:
             up = stays(flag, before, there)
             return Scored(before if up else None, {before: there.flagged / asked})
-        return Scored(there.prediction, {label: count / asked for label, count in there.counts.items()})
+        return Scored(there.prediction, {label: float(score) / asked for label, score in total(there.family).items()})
