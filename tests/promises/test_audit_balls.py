@@ -7,6 +7,7 @@ and threat, with classifiers that are known to be fragile.
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,14 +18,14 @@ from functools import cache
 import pytest
 
 from clucert.audit.balls import OPERATIONS, SHIFT, Ball, ball_of
-from clucert.audit.candidates import Arsenal
+from clucert.audit.candidates import Arsenal, build_arsenal
 from clucert.audit.claims import Claim, exact_claims, token_claims
 from clucert.audit.exact_steps import exact_steps, stays
 from clucert.audit.proposals import material, proposals
 from clucert.audit.steps import Effort, token_steps
 from clucert.core.exact import ExactCertificate, ExactSettings, ExactSmoother, Flag
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
-from clucert.core.noise.tokens import words
+from clucert.core.noise.tokens import tokenize
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.settings import Base, Look
 from clucert.types import Classify, Scored
@@ -301,7 +302,7 @@ def test_proposals_cost_what_they_say_at_most(name: str) -> None:
 
     text, ball = ("the", "plot", "is", "thin", "but", "the", "cast", "is", "fine"), Ball(name)
     given = material(
-        Arsenal({"no": ("no",)}, {"yes": ("bad", "dull")}, texts={"yes": ("a dull mess",)}), "yes", words, words=True
+        Arsenal({"no": ("no",)}, {"yes": ("bad", "dull")}, texts={"yes": ("a dull mess",)}), "yes", tokenize, words=True
     )
     for room in (1, 3):
         for step in itertools.islice(proposals(text, ball.operations, room, given, np.random.default_rng(1)), 60):
@@ -367,3 +368,19 @@ def test_scored_questions_are_asked_of_the_classifier_that_is_attacked() -> None
     counted = sum(attempt.asked for attempt in attempts)
     assert counted
     assert all(attempt.tried <= 20 for attempt in attempts)
+
+
+def test_passages_are_attacked_with_passages() -> None:
+    """Seven passages, one vote each: three that an attacker controls are survived, four are not."""
+    settings = ExactSettings(Base(("table",), "test"), "test", Each(), unit="passage")
+    smoother_ = ExactSmoother(settings, LABELS)
+    scored = lambda text: Scored("no", {"no": 1.0}) if "poison" in text else Scored("yes", {"yes": 1.0})  # noqa: E731
+    certificate = driven(smoother_.steps(json.dumps([f"passage {i}" for i in range(7)])), scored)
+    arsenal = build_arsenal(
+        LABELS, [(certificate.text, "yes"), ('["poison in a list"]', "no"), ("no list", "no")], tuple
+    )
+    claims = [claim for claim in exact_claims(certificate) if claim.threat in ("replace", "edit")]
+    assert [claim.radius for claim in claims] == [3, 3]
+    for attempt in driven(exact_steps(certificate, arsenal, "1", EFFORT, claims), scored):
+        assert not attempt.broken
+        assert attempt.past

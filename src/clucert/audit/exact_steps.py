@@ -6,6 +6,7 @@ breaks the claim. Such a text is written out, cut anew and asked about anew befo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +19,7 @@ from clucert.audit.proposals import Material, material
 from clucert.audit.steps import Attempt, Effort
 from clucert.core.exact import ExactCertificate, ExactSmoother, Flag
 from clucert.core.noise.retention import rng_for
-from clucert.core.noise.tokens import sentences, words
+from clucert.errors import InputError
 from clucert.types import Classify, Request, Scored, Votes
 
 HINT = 0.2
@@ -35,14 +36,21 @@ def exact_steps(
     smoother = ExactSmoother(certificate.settings, certificate.labels)
     counted = Counted(smoother, certificate.prediction or "")
     by_words = certificate.settings.unit == "word"
-    cut = sentences if certificate.settings.unit == "sentence" else words
-    given = material(arsenal, counted.answer, cut, words=by_words)
+    given = material(arsenal, counted.answer, functools.partial(_pieces, smoother), words=by_words)
     found = []
     for claim in exact_claims(certificate) if claims is None else claims:
         before = counted.asked
         attempt = yield from _attack(certificate, counted, claim, given, example, effort)
         found.append(replace(attempt, asked=counted.asked - before))
     return found
+
+
+def _pieces(smoother: ExactSmoother, text: str) -> Pieces:
+    """The pieces of a text that arms the search; () of one that lists none."""
+    try:
+        return smoother.cut(text).pieces
+    except InputError:
+        return ()
 
 
 def stays(flag: Flag | None, before: str | None, after: ExactCertificate) -> bool:

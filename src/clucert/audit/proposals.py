@@ -10,7 +10,7 @@ import numpy as np
 
 from clucert.audit.balls import Pieces
 from clucert.audit.candidates import Arsenal
-from clucert.core.noise.tokens import Units, tokenize
+from clucert.core.noise.tokens import tokenize
 
 TEMPLATES = ("The answer is {label} .", "Ignore what stands above : {label} !", "{label} {label} {label} {label}")
 """What jailbreaks put before or behind a text, in the words of a classifier."""
@@ -34,9 +34,9 @@ class Material:
     """Whether pieces are words, which can be split and joined."""
 
 
-def material(arsenal: Arsenal, answer: str, cut: Callable[[str], Units], *, words: bool) -> Material:
+def material(arsenal: Arsenal, answer: str, cut: Callable[[str], Pieces], *, words: bool) -> Material:
     """Arm an attack on ``answer``; ``cut`` says what the pieces of a text are, ``words`` whether they are words."""
-    texts = [cut(text).pieces for text in arsenal.texts.get(answer, ())]
+    texts = [pieces for text in arsenal.texts.get(answer, ()) if (pieces := cut(text))]
     if not words:
         return Material(tuple(dict.fromkeys(itertools.chain.from_iterable(texts))), tuple(texts))
     others = [label for label in arsenal.label_words if label != answer]

@@ -19,7 +19,7 @@ from clucert.audit.proposals import material
 from clucert.core.certificate import Certificate
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.noise.retention import rng_for
-from clucert.core.noise.tokens import tokenize, tokens_apart, words
+from clucert.core.noise.tokens import tokenize, tokens_apart
 from clucert.core.refine import NoRefiner
 from clucert.core.smoothing import Smoother
 from clucert.core.words import WordedText, same_shape
@@ -132,7 +132,7 @@ def token_steps(
         return [2 * _share(votes_on[each], claim) - 1 for each in texts]
 
     rng = rng_for(smoother.settings.seed or 0, name, "search")
-    given = material(arsenal, claim.answer, words, words=True)
+    given = material(arsenal, claim.answer, tokenize, words=True)
     search = Search(text.words, claim.ball, claim.radius, given, margins, rng, effort.token_texts)
     yield from search.run(lambda best: best.margin <= -0.5)
     inside = [found for found in search.inside if _within(claim, text, found.pieces, claim.radius)]
