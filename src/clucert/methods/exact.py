@@ -10,6 +10,7 @@ from clucert.core.exact import Flag, Noise, Unit
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.errors import InputError
+from clucert.section import Section, changes_of, option, problem
 
 Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
 
@@ -22,34 +23,31 @@ class ExactMethod(BaseModel):
     name: str
     description: str = ""
     family: Family
-    unit: Unit = "word"
-    """What is kept, dropped and counted: word (tokens, punctuation among them), sentence, passage, turn."""
-    count: int = Field(default=5, ge=1, le=500)
-    """K: groups of `blocks` and `groups`."""
+    count: int = option(5, "Groups of words (K), of blocks and groups.", ge=1, le=500)
     kept: int = Field(default=1, ge=1)
     """s: groups that a sub-text shows."""
     interleaved: bool = False
     """Of `blocks`: every K-th token instead of consecutive ones."""
-    hashes: int = Field(default=1, ge=1, le=100)
-    """q: partitions by different hashes, of `groups` and `chunks`."""
+    hashes: int = option(1, "Ways to group by hashes (q), of groups and chunks.", ge=1, le=100)
     key: str = "clucert"
     """Of the hash; fixed before any text is seen, and may be public."""
-    every: int | None = Field(default=None, ge=1)
-    """B: a chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
-    size: int = Field(default=10, ge=1)
-    """Units in a window."""
-    suffix: int = Field(default=20, ge=1, le=1000)
-    """d: the longest appended text, in units, of `erase`."""
-    scores: Literal["auto", "soft", "hard"] = "auto"
-    """Add up label probabilities (auto: where the model gives them) or votes."""
+    every: int | None = option(None, "About so many words in a chunk (B).", ge=1)
+    """A chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
+    size: int = option(10, "Words in a window.", ge=1)
+    suffix: int = option(20, "Longest appended text of erase-and-check, in words (d).", ge=1, le=1000)
+    unit: Unit = option("word", "What is kept, dropped and counted.")
+    """A word is a token, and punctuation is among them."""
+    scores: Literal["auto", "soft", "hard"] = option(
+        "auto", "Add up label probabilities (auto: where the model gives them) or votes."
+    )
     sharpness: float = Field(default=8.0, gt=0, le=100)
     """Of soft scores: p^sharpness, normalised. Probabilities that are only averaged prove little (1)."""
     bias: dict[str, float] = Field(default_factory=dict)
     """Taken off the log-probability of each label; chosen on validation texts that are cut in the same way."""
-    flag: tuple[str, ...] = ()
-    """Labels that flag a text."""
-    at_least: int = Field(default=1, ge=1)
-    """How many sub-texts must get one of them."""
+    flag: tuple[str, ...] = option(
+        (), "Labels that flag a text, comma-separated; for windows and erase-and-check.", commas=True
+    )
+    at_least: int = option(1, "Flagged sub-texts that flag the text.", ge=1)
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -98,6 +96,10 @@ def validate(fields: dict[str, Any], origin: str) -> ExactMethod:
     try:
         return ExactMethod.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "value"
-        raise InputError(f"{origin}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+        name, what = problem(error)
+        raise InputError(f"{origin}: {name or 'value'}: {what}") from None
+
+
+@changes_of(ExactMethod)
+class ExactSection(Section, title="Exact methods"):
+    """The options of an exact method; None takes the method's value."""
