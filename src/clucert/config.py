@@ -5,7 +5,7 @@ once, in its section; those of a data set and a run are in :mod:`clucert.evaluat
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
@@ -39,22 +39,13 @@ Names = Annotated[list[str], BeforeValidator(_as_list)]
 class TaskSection(Section, title="Task"):
     """What is asked."""
 
-    task: str | None = option(
-        None, "sst2, agnews, gsm8k, jailbreak, refusal, or a YAML file of your own.", may_differ=True
-    )
-    labels: list[Text] | None = option(
-        None, "Comma-separated labels of a task of your own; with --prompt.", commas=True, may_differ=True
-    )
-    prompt: Path | None = option(
-        None, "File with the prompt of a task of your own; {text} stands for the text.", may_differ=True
-    )
+    task: str | None = option(None, "sst2, agnews, gsm8k, jailbreak, refusal, or a YAML file.", may_differ=True)
+    labels: list[Text] | None = option(None, "Of a task of your own, comma-separated.", commas=True, may_differ=True)
+    prompt: Path | None = option(None, "File for a task of your own: {text} stands for the text.", may_differ=True)
     judge: str | None = option(None, "Model that says whether an answer refused (task refusal).", unset="a phrase list")
     system_prompt: str | None = option(None, "System prompt of a task with free answers (refusal).")
     answer_tokens: int | None = option(
-        None,
-        "Longest answer, in tokens; one that is cut is no vote.",
-        unset="16; gsm8k 400, refusal 64",
-        ge=1,
+        None, "Longest answer, in tokens; one that is cut is no vote.", unset="16; gsm8k 400, refusal 64", ge=1
     )
 
 
@@ -63,7 +54,7 @@ class ModelSection(Section, title="Model"):
 
     model: Names = option(
         ["smollm2"],
-        "smollm2, openai/NAME, vllm/NAME, ollama/NAME, llamacpp/FILE.gguf. Several form an ensemble.",
+        "openai/NAME, vllm/NAME, ollama/NAME, llamacpp/FILE.gguf, …; several vote.",
         may_differ=True,
         min_length=1,
     )
@@ -77,30 +68,19 @@ class ModelSection(Section, title="Model"):
     max_connections: int = option(32, "Calls under way at once.", may_differ=True, ge=1)
     temperature: float = option(0.0, "Of the base classifier.", ge=0)
     deterministic: bool | None = option(
-        None,
-        "Equal questions always get equal answers: ask once / ask every sample.",
-        unset="servers are probed",
-        off="--sampled",
+        None, "Ask equal questions once / every sample anew.", unset="servers are probed", off="--sampled"
     )
     """None: as is known of the model; a callable samples, and a server at temperature 0 is probed."""
     accept_model_change: bool = option(
-        False,
-        "Go on, and use the cache, though the server says that another model answers than before.",
-        may_differ=True,
-        users_own=True,
+        False, "Go on, with the cache, though another model answers than before.", may_differ=True, users_own=True
     )
 
 
-class CacheSection(Section, title="Cache"):
+class CacheSection(Section, title="Cache", may_differ=True, users_own=True):
     """Where answers are kept."""
 
-    may_differ: ClassVar[bool] = True
-    users_own: ClassVar[bool] = True
-
     cache: CacheField = option(
-        None,
-        "File to keep answers in, or postgresql+psycopg://USER@HOST/DB to share them.",
-        unset="the user's cache folder",
+        None, "File of answers, or postgresql+psycopg://USER@HOST/DB to share them.", unset="the user's cache folder"
     )
     """None is the user's cache folder, False nowhere."""
 
@@ -108,12 +88,10 @@ class CacheSection(Section, title="Cache"):
 class MethodSection(Section, title="Method"):
     """How texts are noised and votes are filtered."""
 
-    method: str = option(
-        "clucert", "ranmask, selfdenoise, smoothllm, clucert-proved, …, or a YAML file.", may_differ=True
-    )
+    method: str = option("clucert", "clucert, ranmask, selfdenoise, smoothllm, …, or a YAML file.", may_differ=True)
     lexicon: Names = option(
         [],
-        "default, classes (closed synonym classes), or a TSV of your own on top of either. Repeatable.",
+        "default, classes (closed synonym classes), or a TSV of yours on top of either. Repeatable.",
         may_differ=True,
     )
     protect: list[str] = option([], "Comma-separated words that recovery must leave alone.", commas=True)
@@ -128,14 +106,10 @@ class MethodOptions(BaseModel):
     recovery: Literal["synonym", "mask", "ellipsis", "llm", "deletion", "characters"] = option(
         "synonym", "What becomes of the words that are not kept; characters is smoothllm's."
     )
-    keep: int | Literal["each"] | None = option(
-        None, "each (token, on its own), or a number of tokens (method deletion)."
-    )
+    keep: int | Literal["each"] | None = option(None, "each (token, on its own), or a number (method deletion).")
     """What a sample keeps. None: ⌊(1 − m)·n⌋ of the words. Of deletion and ellipsis, ``each``: every token on its own,
     with probability 1 − m. Of deletion, a number: so many tokens, and m is not read."""
-    clustering: str = option(
-        "agglomerative", "agglomerative, kmeans, hdbscan, threshold or none; with a parameter, such as kmeans:3."
-    )
+    clustering: str = option("agglomerative", "agglomerative, kmeans (or kmeans:3), hdbscan, threshold or none.")
     threshold: float | None = option(None, "τ: least cosine similarity of a noised text to the original.", ge=-1, le=1)
     """None keeps all."""
     encoder: str = option("minilm", "minilm, or sbert/NAME with the extra clucert[sbert].")
@@ -150,10 +124,8 @@ class MethodOptions(BaseModel):
 
 
 @changes_of(MethodOptions)
-class ChangeSection(Section, title="Changes of the method"):
+class ChangeSection(Section, title="Changes of the method", may_differ=True):
     """The options of :class:`MethodOptions`; None takes the method's value, which may depend on the task."""
-
-    may_differ: ClassVar[bool] = True
 
 
 class SamplingSection(Section, title="Samples"):
@@ -162,8 +134,7 @@ class SamplingSection(Section, title="Samples"):
     samples: int = option(100, "N: samples that choose the answer.", ge=1)
     certify_samples: int = option(1000, "N′: fresh samples that certify it.", ge=1)
     sampling: Literal["fixed", "staged", "auto"] = option(
-        "fixed",
-        "As in Algorithm 1; in stages that stop early; or every retention set where there are few, else staged.",
+        "fixed", "As Algorithm 1, in stages that stop early, or (auto) every retention set where there are few."
     )
     seed: int = option(0, "For studies: same seed, same certificate.", ge=0)
     """Unless it is given, what is deployed (``predict``, guards) draws from a secret key instead: whoever knows the
@@ -181,15 +152,11 @@ class CertificateSection(Section, title="Certificate"):
 class ExamplesSection(Section, title="Shown samples"):
     """What is shown of the noise."""
 
-    show_samples: int = option(
-        0, "Show K noised texts that were kept and K dropped; in a study, keep them for the report.", ge=0
-    )
+    show_samples: int = option(0, "Show K noised texts that were kept and K dropped; a study keeps them.", ge=0)
 
 
-class SpendingSection(Section, title="Spending"):
+class SpendingSection(Section, title="Spending", may_differ=True):
     """What may be spent."""
-
-    may_differ: ClassVar[bool] = True
 
     max_requests: int | None = option(None, "Stop cleanly after K calls.", ge=0)
     max_tokens: int | None = option(None, "Stop cleanly after K tokens.", ge=0)
@@ -199,18 +166,10 @@ class SpendingSection(Section, title="Spending"):
     price_cached: Text | None = option(None, "The same for input tokens that the provider has cached.")
 
 
-# The fields of the last one come first.
-class Config(
-    SpendingSection,
-    ExamplesSection,
-    CertificateSection,
-    SamplingSection,
-    ChangeSection,
-    MethodSection,
-    CacheSection,
-    ModelSection,
-    TaskSection,
-):
+class Config(  # the fields of the last section come first
+    SpendingSection, ExamplesSection, CertificateSection, SamplingSection, ChangeSection, MethodSection, CacheSection,
+    ModelSection, TaskSection,
+):  # fmt: skip
     """What to certify with."""
 
     @property

@@ -5,15 +5,16 @@ two runs may differ in derive from it.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from clucert.errors import UnknownNameError, UsageError
+from clucert.errors import InputError, UnknownNameError, UsageError
 
 
 class Section(BaseModel):
@@ -26,9 +27,15 @@ class Section(BaseModel):
     users_own: ClassVar[bool] = False
     """Whether a manifest, which may come from anybody, records the value and never decides it."""
 
+    def __init_subclass__(cls, *, may_differ: bool = False, users_own: bool = False, **config: Any) -> None:
+        super().__init_subclass__(**config)
+        cls.may_differ, cls.users_own = may_differ, users_own
+
     @classmethod
     def of(cls, **fields: Any) -> Self:
         """Checked values. Raises :class:`UsageError`, one line, for the first that is wrong."""
+        if unknown := next((name for name in fields if name not in cls.model_fields), None):
+            raise UsageError(f"unknown option {unknown!r}: {nearest(unknown, cls.model_fields)}")
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -72,6 +79,7 @@ def options_of(model: type[BaseModel]) -> dict[str, tuple[FieldInfo, Hint]]:
     return found
 
 
+M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=Section)
 
 
@@ -84,12 +92,11 @@ def changes_of(model: type[BaseModel]) -> Callable[[type[S]], type[S]]:
             kind: Any = field.annotation
             if field.metadata:
                 kind = operator.getitem(Annotated, (kind, *field.metadata))
-            marks = {"may_differ": section.may_differ, "users_own": section.users_own}
-            fields[name] = kind | None, option(None, field.description or "", **(dataclasses.asdict(hint) | marks))
-        title: Any = {"title": section.model_config["title"]}
-        about: Any = {"__doc__": section.__doc__, "__module__": section.__module__, "__cls_kwargs__": title}
-        made: Any = create_model(section.__name__, __base__=Section, **about, **fields)
-        return cast("type[S]", made)
+            fields[name] = kind | None, option(None, field.description or "", **dataclasses.asdict(hint))
+        marks = {"may_differ": section.may_differ, "users_own": section.users_own}
+        kept: Any = {"__cls_kwargs__": {"title": section.model_config["title"], **marks}}
+        kept |= {"__doc__": section.__doc__, "__module__": section.__module__}
+        return cast("type[S]", create_model(section.__name__, __base__=Section, **kept, **fields))
 
     return filled
 
@@ -115,6 +122,13 @@ def shared(kind: type, *sources: object) -> dict[str, Any]:
     return {name: getattr(source, name) for source in sources for name in names if hasattr(source, name)}
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What else ``name`` may be: the nearest of the ``known`` ones, or all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.replace("-", "_"), names, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+
+
 def problem(error: ValidationError) -> tuple[str, str]:
     """The first field that is wrong, "" for all together, and what is wrong: with the known values, if they are few."""
     first = error.errors()[0]
@@ -122,4 +136,13 @@ def problem(error: ValidationError) -> tuple[str, str]:
     if first["type"] == "literal_error" and isinstance(value, str):
         return name, str(UnknownNameError("value", value, re.findall(r"'([^']+)'", first["ctx"]["expected"])))
     message = first["msg"].removeprefix("Value error, ")
-    return name, f"{message} (got {value!r})" if name else message
+    return name, f"{message} (got {value!r:.80})" if name else message
+
+
+def checked(model: type[M], fields: Mapping[str, Any], origin: str) -> M:
+    """A model of ``fields``. Raises :class:`InputError`, one line, for the first that is wrong."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        name, what = problem(error)
+        raise InputError(f"{origin}: {name or 'value'}: {what}") from None

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from clucert.cli.options import Command, config_of, config_options, given_flags, options
+from clucert.cli.options import Command, config_options, given_flags, options
 from clucert.config import Config
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
@@ -35,13 +35,13 @@ def certify(text: str, as_json: bool, show_unparsed: int, **flags: Any) -> None:
     method, default = flags.get("method"), flags.get("method") is None
     if method is not None and load_exact(method) is not None:
         # The models alone are wanted: any method that samples loads them.
-        _prove(text, config_of({**flags, "method": "ranmask"}), method, exact, as_json=as_json)
+        _prove(text, Config.of(**given_flags({**flags, "method": "ranmask"})), method, exact, as_json=as_json)
         return
     if exact:
         raise UsageError(
             f"{flag(next(iter(exact)))} goes with --method blocks, groups, chunks, windows or erase-and-check"
         )
-    config = config_of(flags)
+    config = Config.of(**given_flags(flags))
     if text == "-":
         text = _standard_input()
     from clucert.api import Session

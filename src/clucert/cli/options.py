@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from clucert.config import Config
 from clucert.errors import UnknownNameError, UsageError
 from clucert.section import Hint, Section, flag, options_of, sections
 
@@ -142,11 +141,6 @@ def given_flags(flags: dict[str, Any]) -> dict[str, Any]:
         if given.pop(name):
             given[name.removeprefix("no_")] = False
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
-
-
-def config_of(flags: dict[str, Any], **more: Any) -> Config:
-    """The configuration that the given flags make; what was not given keeps its default."""
-    return Config.of(**given_flags(flags), **more)
 
 
 def pairs_of(written: str, values: Sequence[str]) -> dict[str, str]:

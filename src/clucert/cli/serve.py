@@ -39,12 +39,12 @@ _TIMES = ("timeout", "max_retries", "max_connections")
     help="Keys of this endpoint, one a line.  [CLUCERT_API_KEY, comma-separated]",
 )
 @click.option("--no-api-key", is_flag=True, help="Open to whoever reaches it, on any --host.")
+@options(ServeOptions)
 @options(ModelSection, "helper_model", "deterministic", *_TIMES, max_retries=2)
 @options(MethodSection, **GUARD)
 @options(ChangeSection)
 @options(SamplingSection, "samples", "certify_samples", "sampling", **GUARD)
 @options(CertificateSection)
-@options(ServeOptions)
 def serve(upstream: str, model: str, **flags: Any) -> None:
     """Put the guard in front of any OpenAI-compatible server: applications change their base URL, nothing else.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, ValidationError
@@ -15,7 +14,7 @@ from clucert.config import Config, Text
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import DataSource
 from clucert.evaluate.readers import Format
-from clucert.section import Section, flag, option, problem, shared
+from clucert.section import Section, flag, nearest, option, problem, shared
 
 
 def _shard(value: str) -> str:
@@ -26,10 +25,8 @@ def _shard(value: str) -> str:
     return f"{int(number)}/{int(shards)}"
 
 
-class DataSection(Section, title="Data"):
+class DataSection(Section, title="Data", may_differ=True):
     """The examples; see :class:`clucert.evaluate.data.DataSource`. Runs are compared by what is read."""
-
-    may_differ: ClassVar[bool] = True
 
     data: str | None = option(None, "CSV, TSV, JSON Lines or Parquet file, or hf:NAME@SPLIT with clucert[hub].")
     format: Format | None = option(None, "Of the file, where its name does not say.")
@@ -39,60 +36,43 @@ class DataSection(Section, title="Data"):
     id_column: str | None = option(None, "Column that names a row.", unset="the line number")
     label_map: dict[Text, Text] = option(
         {},
-        "What the label column means, such as 0=ham,1=spam. Repeatable.",
-        unset="what the task declares; numbers of unknown meaning are refused",
+        "What labels mean, such as 0=ham,1=spam. Repeatable.",
+        unset="as the task declares; unknown ones are refused",
     )
     limit: int | None = option(None, "The first K rows only.", ge=1)
     sample: int | None = option(None, "K rows at random, by --seed.", ge=1)
     skip_malformed: bool = option(False, "Leave malformed rows out and list them.")
 
 
-class SuffixSection(Section, title="Attacks in the data"):
+class SuffixSection(Section, title="Attacks in the data", may_differ=True):
     """Of ``clucert attack``."""
 
-    may_differ: ClassVar[bool] = True
-
-    attack_column: str | None = option(
-        None, "For --recipe suffix: column of suffixes or attacked prompts.", unset="attack"
-    )
+    attack_column: str | None = option(None, "Column of suffixes or attacked prompts.", unset="attack")
 
 
-class RunSection(Section, title="Run"):
+class RunSection(Section, title="Run", may_differ=True, users_own=True):
     """How a run is carried out, not what it finds."""
 
-    may_differ: ClassVar[bool] = True
-    users_own: ClassVar[bool] = True
-
     run_dir: Path | None = option(None, "Where the run is kept; an existing one goes on.")
-    batch: bool = option(
-        False, "Ask through the provider's batch API: cheaper, slower by hours. Needs --sampling fixed."
-    )
+    batch: bool = option(False, "Ask through the provider's batch API: cheaper, slower by hours.")
     shard: Annotated[str, AfterValidator(_shard)] | None = option(
         None, "i/n: every n-th row from row i on. The command without it merges the shards."
     )
     in_flight: int | None = option(None, "Inputs worked on at a time.", unset="enough to keep the model busy", ge=1)
     engine: str = option("local", "Where inputs are worked on: local, or ray with clucert[ray] (docs/cluster.md).")
-    ray_address: str | None = option(
-        None, "A running Ray cluster, HOST:PORT or auto.", unset="RAY_ADDRESS, or one is started"
-    )
+    ray_address: str | None = option(None, "A running cluster, HOST:PORT or auto.", unset="RAY_ADDRESS, or a new one")
     workers: int | None = option(None, "Ray processes that hold the models.", unset="one a GPU, or one a node", ge=1)
     worker_cpus: int | None = option(None, "CPU cores of a worker.", unset="as many as all workers can have", ge=1)
-    worker_gpus: float | None = option(
-        None, "GPUs of a worker.", unset="1 for a model of its own where there are any", ge=0
-    )
+    worker_gpus: float | None = option(None, "GPUs of a worker.", unset="1 for a model of its own", ge=0)
     worker_env: list[str] = option([], "Another variable that workers need, by its name. Repeatable.")
     fail_fast: bool = option(False, "Stop at the first input that fails.")
 
 
-class ResultSection(Section, title="Results"):
+class ResultSection(Section, title="Results", may_differ=True):
     """What the result is held to."""
 
-    may_differ: ClassVar[bool] = True
-
     fail_under: list[str] = option([], "Gate such as certacc@1=0.6; a miss exits with 3. Repeatable.")
-    leave_out_failed: bool = option(
-        False, "Leave failed rows out of the shares and means.", unset="they count as not certified"
-    )
+    leave_out_failed: bool = option(False, "Leave failed rows out of the means.", unset="they are not certified")
     junit: Path | None = option(None, "Write JUnit XML about inputs and gates.", users_own=True)
 
 
@@ -116,7 +96,7 @@ def load_config(path: Path | None, flags: Mapping[str, Any]) -> StudyConfig:
     written, lines = ({}, {}) if path is None else _read(path)
     for key, line in lines.items():
         if key not in StudyConfig.model_fields:
-            raise InputError(f"{path}:{line}: unknown key {key!r}: {_nearest(key, StudyConfig.model_fields)}")
+            raise InputError(f"{path}:{line}: unknown key {key!r}: {nearest(key, StudyConfig.model_fields)}")
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         return StudyConfig.model_validate({**written, **given})
@@ -174,9 +154,3 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    near = difflib.get_close_matches(name.replace("-", "_"), names, n=2, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from clucert.config import MethodOptions
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
 from clucert.errors import InputError, UnknownNameError, UsageError
-from clucert.methods.exact import ExactMethod, validate
-from clucert.section import problem
+from clucert.methods.exact import ExactMethod
+from clucert.section import checked
 
 CHARACTERS = ("perturbation", "q")
 """Options of the recovery ``characters`` (SmoothLLM), which masks nothing: ``mask_rate`` is 0 there."""
@@ -90,7 +90,7 @@ class Method(MethodOptions):
         given = {name: value for name, value in overrides.items() if value is not None}
         if any(getattr(self, name) != value for name, value in given.items()):
             given["tuned"] = None
-        return _validate({**self.model_dump(), **self.tasks.get(task, {}), **given}, f"method {self.name!r}")
+        return checked(type(self), {**self.model_dump(), **self.tasks.get(task, {}), **given}, f"method {self.name!r}")
 
 
 def method_names() -> tuple[str, ...]:
@@ -111,7 +111,7 @@ def load_method(name_or_path: str) -> Method:
             f"{name_or_path} asks a fixed family of sub-texts: it certifies single texts (clucert certify --method, "
             "SmoothedClassifier.prove), and is in no study yet"
         )
-    return _validate({"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    return checked(Method, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
 
 
 def load_exact(name_or_path: str) -> ExactMethod | None:
@@ -119,7 +119,7 @@ def load_exact(name_or_path: str) -> ExactMethod | None:
     fields = _fields(name_or_path)
     if "family" not in fields:
         return None
-    return validate({"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    return checked(ExactMethod, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
 
 
 def _fields(name_or_path: str) -> dict[str, Any]:
@@ -143,11 +143,3 @@ def _parse(source: str, origin: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InputError(f"method file {origin} must hold fields such as `recovery: synonym`")
     return fields
-
-
-def _validate(fields: dict[str, Any], origin: str) -> Method:
-    try:
-        return Method.model_validate(fields)
-    except ValidationError as error:
-        name, what = problem(error)
-        raise InputError(f"{origin}: {name or 'value'}: {what}") from None

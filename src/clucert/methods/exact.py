@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clucert.core.exact import Flag, Noise, Unit
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.errors import InputError
-from clucert.section import Section, changes_of, option, problem
+from clucert.section import Section, changes_of, checked, option
 
 Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
 
@@ -78,7 +78,7 @@ class ExactMethod(BaseModel):
         Raises :class:`InputError` for a field that is wrong.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
-        return validate({**self.model_dump(), **self.tasks.get(task, {}), **given}, f"method {self.name!r}")
+        return checked(type(self), {**self.model_dump(), **self.tasks.get(task, {}), **given}, f"method {self.name!r}")
 
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
@@ -89,15 +89,6 @@ class ExactMethod(BaseModel):
         if unknown := [label for label in self.flag if label not in (labels or ())]:
             raise InputError(f"--flag {unknown[0]}: it is none of the labels {', '.join(labels or ())}")
         return Flag(self.flag, self.at_least)
-
-
-def validate(fields: dict[str, Any], origin: str) -> ExactMethod:
-    """The method of these fields. Raises :class:`InputError`, one line."""
-    try:
-        return ExactMethod.model_validate(fields)
-    except ValidationError as error:
-        name, what = problem(error)
-        raise InputError(f"{origin}: {name or 'value'}: {what}") from None
 
 
 @changes_of(ExactMethod)
