@@ -11,7 +11,8 @@ import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from importlib.metadata import version
 from itertools import pairwise
 from math import comb
@@ -25,7 +26,7 @@ from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
 from clucert.core.explanation import fixed, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
-from clucert.core.settings import Look, Perturbation, Settings, Subject
+from clucert.core.settings import Settings, Subject
 from clucert.core.smoothing import Certified
 from clucert.errors import InputError
 from clucert.types import Answers, Cost, Unread, Votes
@@ -42,20 +43,15 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
     """The document of one certificate, its shown samples and its cost. See docs/json.md for every field."""
     certificate = certified.certificate
     settings = certificate.settings
-    # Left out where it is what it always was, so that documents of earlier methods stay as they are.
-    keep = {} if settings.keep is None else {"keep": settings.keep}
     return {
         "schema_version": SCHEMA_VERSION,
         "clucert_version": version("clucert"),
         "subject": _plain(dataclasses.asdict(certificate.subject)),
+        # Left out where it is what it always was, so that documents of earlier methods stay as they are.
         "settings": {
-            **{name: value for name, value in dataclasses.asdict(settings).items() if name != "keep"},
-            **keep,
-            "base": _plain(dataclasses.asdict(settings.base)),
-            "mask_rate": str(settings.mask_rate),
-            "looks": _looks(settings.looks),
-            "selection_looks": _looks(settings.selection_looks),
-            "perturbation": _perturbation(settings.perturbation),
+            name: value
+            for name, value in _plain(dataclasses.asdict(settings)).items()
+            if name != "keep" or value is not None
         },
         "labels": certificate.labels and list(certificate.labels),
         "selection": _votes(certificate.selection),
@@ -369,16 +365,14 @@ def _refusal(why: str) -> InputError:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON would have them, so that a document equals its round trip."""
+    """Tuples as lists and fractions as text, so that a document equals its round trip through JSON."""
+    if isinstance(value, Fraction):
+        return str(value)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _looks(looks: Sequence[Look]) -> list[Json]:
-    return [{"samples": look.samples, "share": str(look.share)} for look in looks]
 
 
 def _votes(votes: Votes) -> Json:
@@ -387,11 +381,7 @@ def _votes(votes: Votes) -> Json:
 
 def _overlap(overlap: Overlap) -> Json:
     pools = {"shared": overlap.shared, "growth": overlap.growth} if overlap.shared else {}
-    return {
-        "masked": [str(kappa) for kappa in overlap.masked],
-        "retained": str(overlap.retained),
-        **{name: [str(each) for each in values] for name, values in pools.items()},
-    }
+    return _plain({"masked": overlap.masked, "retained": overlap.retained, **pools})  # type: ignore[no-any-return]
 
 
 def _radius(radius: Radius | None) -> Json | None:
@@ -412,7 +402,3 @@ def _bounds(bounds: ClassBounds | None) -> Json | None:
         "high": {label: float(value) for label, value in bounds.high.items()},
         "margin": float(bounds.margin),
     }
-
-
-def _perturbation(perturbation: Perturbation | None) -> Json | None:
-    return None if perturbation is None else {"kind": perturbation.kind, "q": str(perturbation.q)}

@@ -12,9 +12,8 @@ from upstream import SECRET
 
 from clucert.guard import Guarded, open_guard
 from clucert.guard.model import guard_config
-from clucert.serve.engine import Engine
+from clucert.serve.engine import Engine, GuardOptions
 from clucert.serve.metrics import Metrics
-from clucert.serve.options import GuardOptions
 from clucert.types import Message, Query
 
 METHODS: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from clucert.config import Config
+from clucert.config import GUARD, Config
 from clucert.context_manager import ContextManager
 from clucert.core.noise.retention import keyed_seed
 from clucert.core.smoothing import Smoother
@@ -27,10 +27,6 @@ from clucert.runtime.judge import JudgeDetector
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.resources import Resources, open_resources
 from clucert.types import Answer, Answers, Message, Query
-
-DEFAULTS: dict[str, Any] = {"method": "clucert-no-refine", "samples": 10, "certify_samples": 40, "cache": False}
-"""What a guard does unless told otherwise: each answer costs N + N′ calls, and prompts are nobody's to keep."""
-
 
 SEED_BYTES = 6
 """Of a seed that a certificate shows: it survives every JSON reader, which may hold numbers in 53 bits."""
@@ -189,7 +185,7 @@ class SmoothedModel(ContextManager):
 
 def guard_config(**options: Any) -> Config:
     """The configuration of a guard: :class:`clucert.config.Config` with the defaults of guards."""
-    config = Config.of(**{**DEFAULTS, **options})
+    config = Config.of(**{**GUARD, **options})
     asked = [name for name in ("task", "labels", "prompt") if getattr(config, name) is not None]
     if asked:
         raise UsageError(f"a guard has no {asked[0]}: it asks the model what the user asks, and votes on refusals")
@@ -203,10 +199,11 @@ def open_guard(
 ) -> SmoothedModel:
     """A guard that owns its models: ``open_guard(model="vllm/NAME", base_url=…, method="ranmask", samples=20)``.
 
-    ``options`` are the fields of :class:`clucert.config.Config`; those of ``DEFAULTS`` differ: 10 samples choose the
-    side, 40 fresh ones certify it, and no answer is kept unless ``cache`` names where. Refusals are told by a packaged
-    list of phrases, by ``detector``, or by the model that ``judge`` names. The noise is drawn from a secret key, so
-    that nobody can look for a prompt that it happens to spare; ``seed``, for studies only, makes it public.
+    ``options`` are the fields of :class:`clucert.config.Config`; the defaults in :data:`clucert.config.GUARD` differ:
+    10 samples choose the side, 40 fresh ones certify it, and no answer is kept unless ``cache`` names where. Refusals
+    are told by a packaged list of phrases, by ``detector``, or by the model that ``judge`` names. The noise is drawn
+    from a secret key, so that nobody can look for a prompt that it happens to spare; ``seed``, for studies only, makes
+    it public.
     """
     config = guard_config(**options)
     with ExitStack() as stack:

@@ -32,6 +32,7 @@ from clucert.runtime.classifiers import (
 from clucert.runtime.computation import Backends
 from clucert.runtime.model_queue import ModelQueue, QueueOptions
 from clucert.runtime.prices import find_price
+from clucert.section import shared
 from clucert.tasks.classification import check_labels
 from clucert.types import Answers
 
@@ -206,15 +207,7 @@ def embeds(smoother: Smoother) -> bool:
 
 def options_of(config: Config) -> ModelOptions:
     """How to reach the models."""
-    return ModelOptions(
-        base_url=config.base_url,
-        timeout=config.timeout,
-        max_retries=config.max_retries,
-        max_connections=config.max_connections,
-        temperature=config.temperature,
-        deterministic=bool(config.deterministic),
-        accept_model_change=config.accept_model_change,
-    )
+    return ModelOptions(**shared(ModelOptions, config) | {"deterministic": bool(config.deterministic)})
 
 
 def _ready_encoder(name: str) -> Encoder:

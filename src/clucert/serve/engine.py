@@ -5,22 +5,33 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 from clucert.config import Config
 from clucert.errors import ModelError
 from clucert.guard.model import Guard, NoiseKey, load_guard
-from clucert.guard.result import Guarded
+from clucert.guard.result import Guarded, Policy
 from clucert.protocols import LanguageModel
+from clucert.refusals import PhraseDetector, RefusalDetector
 from clucert.runtime.classifiers import Judge
 from clucert.runtime.computation import Backends
 from clucert.runtime.executor import Executor
 from clucert.runtime.model_queue import AsyncModel, ModelQueue, QueueOptions
 from clucert.serve.metrics import MeteredModel, Metrics
-from clucert.serve.options import GuardOptions
 from clucert.types import Query
 
 READY_SECONDS = 2.0
 """How long what is known of the upstream is taken for true."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """What the guard does with a vote."""
+
+    policy: Policy = field(default_factory=Policy)
+    detector: RefusalDetector = field(default_factory=PhraseDetector)
+    seed: int | None = None
+    """Fixes the noise and shows its seed, for studies; None draws a secret key: nobody can foresee it then."""
 
 
 class Engine:

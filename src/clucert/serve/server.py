@@ -14,9 +14,9 @@ import uvicorn
 from clucert.config import Config
 from clucert.errors import UsageError
 from clucert.serve.app import make_app
-from clucert.serve.engine import Engine
+from clucert.serve.engine import Engine, GuardOptions
 from clucert.serve.metrics import Metrics
-from clucert.serve.options import GuardOptions, ServeOptions
+from clucert.serve.options import ServeOptions
 
 
 def serve(config: Config, guard: GuardOptions, options: ServeOptions, listening: Callable[[str], None]) -> None:
