@@ -18,6 +18,7 @@ from clucert.types import Answer
 
 if TYPE_CHECKING:
     from psycopg import Connection, Error
+    from tenacity import Retrying
 
     Db = Connection[tuple[Any, ...]]
 
@@ -251,11 +252,10 @@ class _Database:
 
     def open(self) -> None:
         """See that the server is there; one that is starting is waited for. Raises :class:`CacheError`."""
-        deadline = time.monotonic() + self._patience
-        while (error := self._problem()) is not None:
-            if not _is_starting(error) or time.monotonic() > deadline:
-                raise CacheError(self._explain(error)) from None
-            time.sleep(0.1)
+        try:
+            self._repeated(_is_starting, 0.1)(lambda: self._connect(**self._to).close())
+        except self._error as error:
+            raise CacheError(self._explain(error)) from None
         self._pool.open()
 
     def run(self, work: Callable[[Db], T]) -> T:
@@ -268,21 +268,20 @@ class _Database:
         if self._gave_up and (problem := self._problem()) is not None:
             raise CacheError(self._explain(problem)) from None
         deadline = time.monotonic() + self._patience
-        while True:
+
+        def once() -> T:
             left = deadline - time.monotonic()
-            try:
-                with self._pool.connection(timeout=min(_TURN, max(left, 0.01))) as connection:
-                    result = work(connection)
-            except self._error as error:
-                passing = self._is_passing(error)
-                if not passing or left <= 0:
-                    self._gave_up = passing
-                    # Not chained: the driver's frames hold the password.
-                    raise CacheError(self._explain(self._problem() or error if passing else error)) from None
-            else:
-                self._gave_up = False
-                return result
-            time.sleep(0.02)
+            with self._pool.connection(timeout=min(_TURN, max(left, 0.01))) as connection:
+                return work(connection)
+
+        try:
+            result: T = self._repeated(self._is_passing, 0.02)(once)
+        except self._error as error:
+            self._gave_up = self._is_passing(error)
+            # Not chained: the driver's frames hold the password.
+            raise CacheError(self._explain(self._problem() or error if self._gave_up else error)) from None
+        self._gave_up = False
+        return result
 
     def alone(self, statement: bytes) -> None:
         """One ``statement`` outside of any transaction, not repeated. Raises :class:`CacheError`."""
@@ -298,6 +297,17 @@ class _Database:
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
+
+    def _repeated(self, passing: Callable[[Error], bool], pause: float) -> Retrying:
+        """Repeats what raises a ``passing`` error, ``pause`` seconds apart, until ``patience`` is over."""
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
+        return Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, self._error) and passing(error)),
+            stop=stop_after_delay(self._patience),
+            wait=wait_fixed(pause),
+            reraise=True,
+        )
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

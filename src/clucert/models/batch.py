@@ -138,45 +138,31 @@ class BatchedModel:
             lambda api: api.files.create(file=(f"{token}.jsonl", content), purpose="batch", timeout=_TRANSFER)
         )
         tries = 0
-        while job.batch is None:
-            try:
-                batch = await self.model.with_client(
-                    lambda api: api.batches.create(
-                        input_file_id=file.id,
-                        endpoint=ENDPOINT,
-                        completion_window="24h",
-                        metadata={_TOKEN: token},
-                    ),
-                    repeat=False,
-                )
-            except ModelUnavailableError:
-                # Nobody knows whether it was created: a lost reply must not be paid for.
-                await self._find(job)
-                tries += 1
-                if job.batch is None and tries > self.model.max_retries:
-                    raise
-                await asyncio.sleep(min(2.0**tries * FIRST_POLL, LONGEST_POLL))
-            else:
-                self._ledger.created(job, batch.id)
+
+        async def create(api: Any) -> str:
+            nonlocal tries
+            tries += 1
+            # The reply to an earlier try may have been lost: its batch must not be paid for twice.
+            found = await _marked(api, job.token) if tries > 1 else None
+            if found is not None:
+                return found
+            batch = await api.batches.create(
+                input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={_TOKEN: token}
+            )
+            return str(batch.id)
+
+        try:
+            self._ledger.created(job, await self._call(create))
+        except ModelUnavailableError:
+            # So may be the reply to the last try.
+            await self._find(job)
+            if job.batch is None:
+                raise
         return job
 
     async def _find(self, job: Job) -> None:
         """Look for the batch of ``job`` at the provider; one that is not there was never created."""
-
-        async def look(api: Any) -> str | None:
-            seen = 0
-            async for batch in api.batches.list(limit=100):
-                if (batch.metadata or {}).get(_TOKEN) == job.token:
-                    return str(batch.id)
-                seen += 1
-                if seen >= _LISTED:
-                    break
-            return None
-
-        try:
-            found = await self._call(look)
-        except NotThereError:
-            found = None
+        found = await self._call(lambda api: _marked(api, job.token))
         if found is not None:
             self._ledger.created(job, found)
 
@@ -256,6 +242,23 @@ def batched(model: LanguageModel, ledger: BatchLedger) -> BatchedModel:
     if not isinstance(model, OpenAIModel):
         raise UsageError(f"--batch: {model.name} has no batch API: ask it without --batch")
     return BatchedModel(model, ledger)
+
+
+async def _marked(api: Any, token: str) -> str | None:
+    """The id of the batch that was created with ``token``, among the newest; None where none is listed."""
+    from openai import NotFoundError
+
+    seen = 0
+    try:
+        async for batch in api.batches.list(limit=100):
+            if (batch.metadata or {}).get(_TOKEN) == token:
+                return str(batch.id)
+            seen += 1
+            if seen >= _LISTED:
+                break
+    except NotFoundError:
+        pass
+    return None
 
 
 def _ending(batch: Any) -> tuple[str, bool]:

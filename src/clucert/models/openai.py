@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from pydantic_core import from_json, to_json
 
 from clucert.cache.authors import Whose, entry_of
@@ -28,6 +27,7 @@ from clucert.errors import (
 )
 from clucert.models.chat_api import Dialect, answer_in, answer_of, request_of, without_refused
 from clucert.models.http_pool import FunctionTransport, Handler, KeepAlive, Reply, Transport, behind_proxy
+from clucert.models.retries import RetryPolicy, out_of_quota, retry_after, was_refused
 from clucert.models.server_address import Endpoint, local_endpoint, openai_endpoint
 from clucert.types import Answer, Query
 
@@ -38,7 +38,6 @@ _LIST_SECONDS = 5.0
 """How long an answer waits for the server's model list at most."""
 MAX_WAIT = 30.0
 """Longest wait between two tries, in seconds, whatever ``Retry-After`` says."""
-_RETRIED = frozenset({408, 409, 429})
 _T = TypeVar("_T")
 
 
@@ -70,13 +69,12 @@ class OpenAIModel:
         self.name = name
         self.base_url = endpoint.base_url
         self.deterministic = options.deterministic and options.temperature == 0
-        self._model, self._endpoint, self._options, self._max_wait = model, endpoint, options, max_wait
+        self._model, self._endpoint, self._options = model, endpoint, options
         self._server = server
         self._dialect = Dialect()
         self.whose = Whose(endpoint.base_url, accept=options.accept_model_change)
         self._listing: Future[None] | None = None
-        self._answered = False
-        self._jitter = np.random.default_rng()
+        self._retries = RetryPolicy(options.max_retries, max_wait)
         self._loop = asyncio.new_event_loop()
         self._client = _client(endpoint, options, server)
         self._refusals, self._failures = _kinds()
@@ -158,12 +156,12 @@ class OpenAIModel:
     @property
     def max_retries(self) -> int:
         """Tries after the first before a call counts as failed."""
-        return self._options.max_retries
+        return self._retries.max_retries
 
     @property
     def has_answered(self) -> bool:
         """Whether the server has answered a query: the key, the model and every field were accepted."""
-        return self._answered
+        return self._retries.server_answered
 
     def request(self, query: Query) -> dict[str, Any]:
         """The body that ``query`` is sent as, in the dialect that the server is known to speak."""
@@ -183,29 +181,23 @@ class OpenAIModel:
         """``message`` on one line, without the key."""
         return self._endpoint.scrub(message)
 
-    async def with_client(self, work: Callable[[Any], Awaitable[_T]], *, repeat: bool = True) -> _T:
-        """``await work(client)`` with the official client, from any event loop; repeated like a query, unless not to.
+    async def with_client(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
+        """``await work(client)`` with the official client, from any event loop; repeated as a query is.
 
         Raises :class:`ModelError`; :class:`NotThereError` for what the server does not know.
         """
-        return await asyncio.wrap_future(self._submit(self._with_client(work, repeat)))
+        return await asyncio.wrap_future(self._submit(self._with_client(work)))
 
-    async def _with_client(self, work: Callable[[Any], Awaitable[_T]], repeat: bool) -> _T:
+    async def _with_client(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
         from openai import APIError, NotFoundError
 
-        tries = 0
-        while True:
-            try:
-                return await work(self._client)
-            except NotFoundError as error:
-                where, said = self.base_url, self.scrub(_message(error))
-                raise NotThereError(f"{where} does not know this (404: {said}): has it a batch API?") from None
-            except APIError as error:
-                wait = self._wait(error, tries) if repeat else None
-                if wait is None:
-                    raise self._error(error) from None
-            tries += 1
-            await asyncio.sleep(wait)
+        try:
+            return await self._retries.call(lambda: work(self._client))
+        except NotFoundError as error:
+            where, said = self.base_url, self.scrub(_message(error))
+            raise NotThereError(f"{where} does not know this (404: {said}): has it a batch API?") from None
+        except APIError as error:
+            raise self._error(error) from None
 
     def release(self) -> None:
         """Close the connections that the running event loop has opened."""
@@ -256,19 +248,22 @@ class OpenAIModel:
         line = line or self._line()
         if self._listing is None:
             self._listing = self._submit(self._list())
+        tries = 0
+
+        async def once() -> Answer:
+            nonlocal tries
+            tries += 1
+            return await self._try(query, line.fast)
+
         async with line.slots:
-            tries = 0
-            while stop is None or not stop.is_set():
-                failure = await self._try(query, line.fast)
-                if isinstance(failure, Answer):
-                    self._answered = True
-                    return await self._signed(failure, again=tries > 0)
-                wait = self._wait(failure, tries)
-                if wait is None:
-                    raise self._error(failure) from None
-                tries += 1
-                await _sleep(wait, stop)
-        raise asyncio.CancelledError
+            if stop is not None and stop.is_set():
+                raise asyncio.CancelledError
+            try:
+                answer = await self._retries.call(once, stop)
+            except self._failures as failure:
+                raise self._error(failure) from None
+            self._retries.server_answered = True
+            return await self._signed(answer, again=tries > 1)
 
     async def _signed(self, answer: Answer, *, again: bool) -> Answer:
         """``answer`` with its author; ``again`` where the server was away, and may be another one now."""
@@ -304,7 +299,7 @@ class OpenAIModel:
             self._listing = None
             raise
 
-    async def _try(self, query: Query, fast: Transport | None) -> Answer | Exception:
+    async def _try(self, query: Query, fast: Transport | None) -> Answer:
         """One request, repeated at once in another dialect when the server refuses a part of it."""
         while True:
             body = request_of(self._model, query, self._dialect)
@@ -314,10 +309,8 @@ class OpenAIModel:
             except self._refusals as error:
                 dialect = without_refused(self._dialect, str(error).casefold(), body)
                 if dialect is None:
-                    return error
+                    raise
                 self._dialect = dialect
-            except self._failures as error:
-                return error
 
     async def _post_official(self, body: dict[str, Any]) -> bytes:
         """The body of the reply; raises what the official client raises, as :meth:`_post_fast` does."""
@@ -336,30 +329,6 @@ class OpenAIModel:
             return await asyncio.wrap_future(self._submit(self._post_official(body)))
         raise _official_error(self._client, reply)
 
-    def _wait(self, failure: Exception, tries: int) -> float | None:
-        """Seconds until the next try, or None to give up.
-
-        A refused connection is final as long as the server has never answered: it is not there. So is an exhausted
-        quota, which a server reports like a rate limit.
-        """
-        from openai import APIConnectionError, APIStatusError, APITimeoutError
-
-        if tries >= self._options.max_retries:
-            return None
-        backoff = min(0.5 * 2.0**tries, 8.0) * float(self._jitter.uniform(0.75, 1.0))
-        match failure:
-            case APITimeoutError():
-                return min(backoff, self._max_wait)
-            case APIConnectionError():
-                refused = _refused(failure) and not self._answered
-                return None if refused else min(backoff, self._max_wait)
-            case APIStatusError(status_code=status) if status in _RETRIED or status >= 500:
-                if _out_of_quota(failure):
-                    return None
-                asked = _retry_after(failure)
-                return min(backoff if asked is None else asked, self._max_wait)
-        return None
-
     def _error(self, failure: Exception) -> ModelError:
         from openai import APIStatusError, APITimeoutError
 
@@ -370,20 +339,20 @@ class OpenAIModel:
         where = self.base_url
         if isinstance(failure, APITimeoutError):
             return ModelTimeoutError(f"{where} did not answer within {self._options.timeout:g} s: raise --timeout")
-        why = "refused the connection" if _refused(failure) else "closed the connection"
+        why = "refused the connection" if was_refused(failure) else "closed the connection"
         return ModelUnavailableError(f"{where} {why}: is the server running, and --base-url right?")
 
     def _status_error(self, failure: Any) -> ModelError:
         status, where = failure.status_code, self.base_url
         said = self._endpoint.scrub(_message(failure))
-        if _out_of_quota(failure):
+        if out_of_quota(failure):
             return ModelStatusError(f"{where}: the account's quota is used up ({status}): top it up", status, said=said)
         if status in (401, 403):
             return AuthenticationError(f"{where} refused the key ({status}): check {_key_variable(self.name)}")
         if status == 404:
             return ModelStatusError(f"{where} has no model {self._model!r} (404): {said}", status, said=said)
         message = f"{where} answered {status}: {said}"
-        return ModelStatusError(message, status, said=said, retry_after=_retry_after(failure))
+        return ModelStatusError(message, status, said=said, retry_after=retry_after(failure))
 
 
 def load_openai(model: str, options: ModelOptions) -> OpenAIModel:
@@ -495,55 +464,10 @@ def _kinds() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
     return (BadRequestError, UnprocessableEntityError), (APIError, ModelError)
 
 
-async def _sleep(seconds: float, stop: asyncio.Event | None) -> None:
-    """Sleep, but not on when the batch has been stopped."""
-    try:
-        await (asyncio.sleep(seconds) if stop is None else asyncio.wait_for(stop.wait(), seconds))
-    except TimeoutError:
-        return
-
-
-def _retry_after(failure: Any) -> float | None:
-    """Seconds that the server asks to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or a date)."""
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
-
-    headers = failure.response.headers
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        try:
-            seconds = float(value) * unit
-        except ValueError:
-            continue
-        if seconds >= 0:
-            return seconds
-    try:
-        date = parsedate_to_datetime(headers.get("retry-after", ""))
-        return max(0.0, (date - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
-
-
-def _out_of_quota(failure: Any) -> bool:
-    words = {str(failure.code), str(failure.type)}
-    return bool(words & {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-
-
 def _message(failure: Any) -> str:
     body = failure.body
     said = body.get("message") if isinstance(body, dict) else None
     return str(said or failure.message)
-
-
-def _refused(failure: BaseException | None) -> bool:
-    """Whether a refused connection or an unknown host is at the bottom of it."""
-    import socket
-
-    while failure is not None:
-        if isinstance(failure, ConnectionRefusedError | socket.gaierror):
-            return True
-        failure = failure.__cause__ or failure.__context__
-    return False
 
 
 def _key_variable(name: str) -> str:
