@@ -38,7 +38,8 @@ from clucert.runtime import event_loop as loops
 from clucert.runtime.classifiers import PromptedClassifier
 from clucert.runtime.computation import Backends
 from clucert.runtime.executor import Executor, Job, Outcome
-from clucert.runtime.model_queue import ModelQueue, QueueOptions
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queued_models import QueueOptions
 from clucert.tasks import load_task
 from clucert.types import Classify
 

@@ -22,7 +22,8 @@ from clucert.evaluate.run_directory import read_manifest, read_records
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.study import evaluate
 from clucert.models.load import ModelOptions, load_model
-from clucert.runtime.model_queue import ModelQueue, QueueOptions
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queued_models import QueueOptions
 from clucert.types import Message, Query
 from tests.processes import free_port
 

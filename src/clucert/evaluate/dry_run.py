@@ -30,7 +30,8 @@ from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.budget import estimate_usage
 from clucert.runtime.classifiers import Voted
 from clucert.runtime.computation import Backends
-from clucert.runtime.model_queue import Keyed, ModelQueue
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queued_models import Keyed
 from clucert.runtime.resources import Resources, open_resources
 from clucert.types import CHARACTERS_PER_TOKEN, Answer, Query, Usage, estimate_input
 

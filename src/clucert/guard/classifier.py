@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from clucert.guard.conversation import GuardTask
 from clucert.refusals.base import heads_of, votes_on
 from clucert.runtime.classifiers import Judge, Voted
-from clucert.runtime.model_queue import Keyed, ModelQueue
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queued_models import Keyed
 from clucert.types import Answer, Vote
 
 

@@ -17,7 +17,8 @@ from typing import Any
 from clucert.errors import BadAnswerError, ModelError, ModelUnavailableError, UsageError
 from clucert.models.batchfile import ENDPOINT, BatchLimits, Line, joined, read_lines, request_line, split_lines
 from clucert.models.batchledger import BatchLedger, Job
-from clucert.models.openai import NotThereError, OpenAIModel
+from clucert.models.official_client import NotThereError
+from clucert.models.openai import OpenAIModel
 from clucert.protocols import LanguageModel
 from clucert.types import Answer, Query
 
@@ -43,7 +44,7 @@ class _Asked:
 
 
 class BatchedModel:
-    """``model`` through its provider's batch API; a :class:`clucert.runtime.model_queue.GatheringModel`.
+    """``model`` through its provider's batch API; a :class:`clucert.runtime.queued_models.GatheringModel`.
 
     The first request of a run that begins a batch is asked in the ordinary way: a wrong key, a wrong name or a field
     that the server refuses shows now and not tomorrow. Requests that failed for a passing reason, and those of a batch

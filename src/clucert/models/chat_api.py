@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, NotRequired
 
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
 from clucert.errors import BadAnswerError
@@ -108,6 +109,15 @@ def request_of(model: str, query: Query, dialect: Dialect) -> dict[str, Any]:
     if query.labels and dialect.logprobs:
         body |= {"logprobs": True, "top_logprobs": max(5, min(20, 2 * len(query.labels)))}
     return body
+
+
+def body_bytes(body: dict[str, Any]) -> bytes:
+    """``body`` as JSON; several times faster than the standard library's, which only half a character needs."""
+    try:
+        return to_json(body)
+    except ValueError:
+        # A lone surrogate is no UTF-8, but JSON can escape it.
+        return json.dumps(body).encode()
 
 
 def without_refused(dialect: Dialect, said: str, used: Mapping[str, Any]) -> Dialect | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -13,7 +11,7 @@ from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from clucert.cache.authors import Whose, entry_of
 from clucert.errors import (
@@ -25,8 +23,9 @@ from clucert.errors import (
     ModelTimeoutError,
     ModelUnavailableError,
 )
-from clucert.models.chat_api import Dialect, answer_in, answer_of, request_of, without_refused
-from clucert.models.http_pool import FunctionTransport, Handler, KeepAlive, Reply, Transport, behind_proxy
+from clucert.models.chat_api import Dialect, answer_in, answer_of, body_bytes, request_of, without_refused
+from clucert.models.http_pool import FunctionTransport, Handler, KeepAlive, Transport, behind_proxy
+from clucert.models.official_client import NotThereError, error_types, message_of, official_client, official_error
 from clucert.models.retries import RetryPolicy, out_of_quota, retry_after, was_refused
 from clucert.models.server_address import Endpoint, local_endpoint, openai_endpoint
 from clucert.types import Answer, Query
@@ -39,10 +38,6 @@ _LIST_SECONDS = 5.0
 MAX_WAIT = 30.0
 """Longest wait between two tries, in seconds, whatever ``Retry-After`` says."""
 _T = TypeVar("_T")
-
-
-class NotThereError(ModelUnavailableError):
-    """The server knows no such file, batch or address."""
 
 
 class OpenAIModel:
@@ -76,8 +71,8 @@ class OpenAIModel:
         self._listing: Future[None] | None = None
         self._retries = RetryPolicy(options.max_retries, max_wait)
         self._loop = asyncio.new_event_loop()
-        self._client = _client(endpoint, options, server)
-        self._refusals, self._failures = _kinds()
+        self._client = official_client(endpoint, options, server)
+        self._refusals, self._failures = error_types()
         self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
         self._closing = Lock()
         self._under_way: set[Future[Any]] = set()
@@ -194,7 +189,7 @@ class OpenAIModel:
         try:
             return await self._retries.call(lambda: work(self._client))
         except NotFoundError as error:
-            where, said = self.base_url, self.scrub(_message(error))
+            where, said = self.base_url, self.scrub(message_of(error))
             raise NotThereError(f"{where} does not know this (404: {said}): has it a batch API?") from None
         except APIError as error:
             raise self._error(error) from None
@@ -319,15 +314,15 @@ class OpenAIModel:
 
     async def _post_fast(self, fast: Transport, body: dict[str, Any]) -> bytes:
         try:
-            reply = await fast.post(_encode(body))
+            reply = await fast.post(body_bytes(body))
         except OSError as error:
-            raise _official_error(self._client, error) from error
+            raise official_error(self._client, error) from error
         if reply.status == 200:
             return reply.body
         if 300 <= reply.status < 400:
             # Only the official client follows redirects.
             return await asyncio.wrap_future(self._submit(self._post_official(body)))
-        raise _official_error(self._client, reply)
+        raise official_error(self._client, reply)
 
     def _error(self, failure: Exception) -> ModelError:
         from openai import APIStatusError, APITimeoutError
@@ -344,7 +339,7 @@ class OpenAIModel:
 
     def _status_error(self, failure: Any) -> ModelError:
         status, where = failure.status_code, self.base_url
-        said = self._endpoint.scrub(_message(failure))
+        said = self._endpoint.scrub(message_of(failure))
         if out_of_quota(failure):
             return ModelStatusError(f"{where}: the account's quota is used up ({status}): top it up", status, said=said)
         if status in (401, 403):
@@ -372,48 +367,6 @@ def load_ollama(model: str, options: ModelOptions) -> OpenAIModel:
     return OpenAIModel(f"ollama/{model}", model, endpoint, options)
 
 
-def _client(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> Any:
-    """The official client with retries off (ours know quotas and a cap) and a pool as large as the concurrency."""
-    import openai
-
-    pool = options.max_connections
-    limits = _http_library().Limits(max_connections=pool, max_keepalive_connections=pool)
-    timeout = openai.Timeout(options.timeout, connect=min(options.timeout, 10.0), pool=None)
-    return openai.AsyncOpenAI(
-        api_key="unused",
-        base_url=endpoint.base_url,
-        default_headers={"Authorization": endpoint.authorization},
-        max_retries=0,
-        timeout=timeout,
-        http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout, **_served_by(server)),
-    )
-
-
-def _served_by(server: Handler | None) -> dict[str, Any]:
-    """How the official client's HTTP library is told to call ``server`` in place of opening connections."""
-    if server is None:
-        return {}
-    http = _http_library()
-
-    def respond(request: Any) -> Any:
-        try:
-            reply = server(request.method, str(request.url), request.content)
-        except TimeoutError as error:
-            raise http.ReadTimeout(str(error), request=request) from error
-        except OSError as error:
-            raise http.ConnectError(str(error), request=request) from error
-        return http.Response(reply.status, headers=reply.headers, content=reply.body)
-
-    return {"transport": http.MockTransport(respond)}
-
-
-def _http_library() -> Any:
-    """The HTTP library that the official client is built on: httpx up to its version 2, httpx2 since."""
-    import openai
-
-    return importlib.import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
-
-
 @dataclass(frozen=True, slots=True)
 class _Line:
     """What one event loop has to itself."""
@@ -431,43 +384,6 @@ def _fast(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> 
         return None
     headers = {"Authorization": endpoint.authorization, "User-Agent": "clucert"}
     return KeepAlive(url, headers, timeout=options.timeout, connect_timeout=min(options.timeout, 10.0))
-
-
-def _encode(body: dict[str, Any]) -> bytes:
-    """``body`` as JSON; several times faster than the standard library's, which only half a character needs."""
-    try:
-        return to_json(body)
-    except ValueError:
-        # A lone surrogate is no UTF-8, but JSON can escape it.
-        return json.dumps(body).encode()
-
-
-def _official_error(client: Any, problem: OSError | Reply) -> Exception:
-    """What the official client raises about ``problem``."""
-    import openai
-
-    http = _http_library()
-    request = http.Request("POST", str(client.base_url))
-    if isinstance(problem, TimeoutError):
-        return openai.APITimeoutError(request=request)
-    if isinstance(problem, OSError):
-        return openai.APIConnectionError(request=request)
-    response = http.Response(problem.status, headers=problem.headers, content=problem.body, request=request)
-    error: Exception = client._make_status_error_from_response(response)
-    return error
-
-
-def _kinds() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
-    """Errors that say that a request was not understood, and those of all failures: imported once, not at each call."""
-    from openai import APIError, BadRequestError, UnprocessableEntityError
-
-    return (BadRequestError, UnprocessableEntityError), (APIError, ModelError)
-
-
-def _message(failure: Any) -> str:
-    body = failure.body
-    said = body.get("message") if isinstance(body, dict) else None
-    return str(said or failure.message)
 
 
 def _key_variable(name: str) -> str:

@@ -12,90 +12,26 @@ was answered once is read, never computed again.
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import replace
 
-from clucert.cache.authors import ACCEPT, NEVER_KEPT, AuthoredCache, Whose, introduction
+from clucert.cache.authors import ACCEPT, AuthoredCache, introduction
 from clucert.cache.base import AnswerCache
 from clucert.cache.keys import ModelIdentity, answer_key
 from clucert.errors import BadAnswerError, FatalModelError, ModelError, ModelUnavailableError
 from clucert.protocols import LanguageModel, Task
 from clucert.redact import clean_base_url
-from clucert.runtime.budget import Budget, Price, Reservation
-from clucert.runtime.queue_entries import Entry, Group, SharedClock
+from clucert.runtime.answer_store import AnswerStore
+from clucert.runtime.budget import Budget, Reservation
+from clucert.runtime.queue_entries import Asked, Entry, Group, SharedClock
+from clucert.runtime.queued_models import AsyncModel, GatheringModel, Keyed, QueueOptions
 from clucert.types import Answer, Query, Usage
-
-Keyed = tuple[Query, str | None]
-"""A query and its key in the cache; queries without a key are never taken for each other."""
 
 SETTLING = 0.02
 """Seconds between two looks at whether everybody waits."""
-
-
-@runtime_checkable
-class AsyncModel(Protocol):
-    """A language model behind a server: many calls at a time, each on its own."""
-
-    name: str
-    deterministic: bool
-
-    async def answer_async(self, query: Query) -> Answer:
-        """Answer one query. Raises :class:`ModelError` when it fails for good, retries included."""
-        ...
-
-
-@runtime_checkable
-class GatheringModel(Protocol):
-    """A language model that is handed all there is to ask at once and takes its time: a provider's batch API."""
-
-    name: str
-    deterministic: bool
-    gather_size: int
-    """Queries that are handed over at once, at most."""
-
-    async def answer_gathered(self, batch: Sequence[Keyed], done: Callable[[int, Answer | ModelError], None]) -> None:
-        """Answer each query of ``batch``; ``done(index, answer or error)`` is called on this event loop, in any order.
-
-        Raises :class:`ModelError` when none of those that are not done can be answered.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class QueueOptions:
-    """How a model is asked, and what it is called in the cache."""
-
-    connections: int = 32
-    """Calls in flight at most, for an :class:`AsyncModel`."""
-    batch_size: int = 32
-    """Queries in a batch at most, for any other; a ``batch_size`` of the model's own comes first. A kill loses one."""
-    base_url: str = ""
-    identity: str = ""
-    """What else tells two models of one name apart, such as a digest of the weights."""
-    price: Price | None = None
-    abandon: bool = False
-    """Hang up on an :class:`AsyncModel` once nobody waits for its answer any more. A study would rather keep it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Answers in order, and what they cost whoever asked.
-
-    ``usage`` counts every distinct query, wherever its answer came from, so that it depends on nothing but the queries
-    and answers. ``reused`` is the part of it that was not paid for now: answers from the cache, and answers that
-    another input had asked for already. ``seconds`` is a share of the time that the model was busy, which at each
-    moment is divided equally among the calls in flight: over all inputs the shares sum to the time it was busy.
-    """
-
-    answers: list[Answer]
-    usage: Usage
-    reused: Usage
-    seconds: float
 
 
 class ModelQueue:
@@ -118,8 +54,8 @@ class ModelQueue:
         self.identity = ModelIdentity(
             model.name, clean_base_url(self.options.base_url), self.options.identity, model.deterministic
         )
-        whose: Whose | None = getattr(model, "whose", None)
-        self._cache = None if cache is None else AuthoredCache(cache, whose)
+        authored = None if cache is None else AuthoredCache(cache, getattr(model, "whose", None))
+        self._store = AnswerStore(authored, model.name, stored=self._deliver, failed=self._fail)
         self._introducing = asyncio.Lock()
         self._open: dict[str, Entry] = {}
         self._line: deque[Entry] = deque()
@@ -127,10 +63,6 @@ class ModelQueue:
         self._clock = SharedClock()
         self._workers: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._unstored: list[tuple[Entry, Answer]] = []
-        self._storing: asyncio.Task[None] | None = None
-        self._unwritten = 0
-        self._looking = 0
         self.settled: Callable[[], bool] = lambda: True
         """Whether nothing more comes before what is in the line is answered; a :class:`GatheringModel` waits for it."""
 
@@ -146,7 +78,7 @@ class ModelQueue:
     @property
     def must_greet(self) -> bool:
         """Whether the model has to be asked a short question, to identify it, before cached answers may be used."""
-        return self._cache is not None and self._cache.must_ask and hasattr(self.model, "introduce")
+        return self._store.must_ask and hasattr(self.model, "introduce")
 
     @property
     def gathers(self) -> bool:
@@ -156,7 +88,7 @@ class ModelQueue:
     @property
     def busy(self) -> bool:
         """Whether something is looked up, asked or stored; for a :class:`GatheringModel`, not asked."""
-        return bool(self._looking or self._unwritten or (self._open and not self.gathers))
+        return self._store.busy or bool(self._open and not self.gathers)
 
     def key(self, query: Query, draw: int | None = None) -> Keyed:
         """``query`` with its key, as a draw of its own where the model may not repeat itself. Safe from any thread."""
@@ -191,14 +123,13 @@ class ModelQueue:
                 group.done.exception()
             if self.options.abandon and group.missing:
                 self._abandon(group)
-        answers = [answer for answer in group.answers if answer is not None]
-        return Asked(answers, Usage.total(group.charged), Usage.total(group.reused), group.seconds)
+        return group.asked()
 
     def start(self) -> None:
         """Begin to ask; a queue that was stopped may begin anew, on any event loop."""
         self._stopping = False
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-model")
-        self._cache_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-cache")
+        self._store.open()
         self.budget.freed.append(self._wake)
         if isinstance(self.model, AsyncModel):
             work = [self._connection(self.model) for _ in range(self.options.connections)]
@@ -220,13 +151,11 @@ class ModelQueue:
                 worker.cancel()
         self._wake()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        while self._storing is not None:
-            await self._storing
+        await self._store.close()
         # A model behind a server keeps connections on this loop.
         if (release := getattr(self.model, "release", None)) is not None:
             release()
         self._model_thread.shutdown()
-        self._cache_thread.shutdown()
 
     def _join(self, group: Group, batch: Sequence[Keyed]) -> list[Entry]:
         """Have ``group`` wait for each query; returns those that nobody has asked for yet."""
@@ -254,24 +183,15 @@ class ModelQueue:
 
     async def _look_up(self, fresh: list[Entry]) -> None:
         """Deliver what the cache knows; put the rest into the line."""
-        known: dict[str, Answer] = {}
         keys = [entry.key for entry in fresh if entry.key is not None]
-        if self._cache is not None and keys:
-            loop = asyncio.get_running_loop()
-            self._looking += 1
-            try:
-                found = await loop.run_in_executor(self._cache_thread, self._cache.cache.get_many, keys)
-                if found:
-                    await self._introduce(self._cache, next(e.query for e in fresh if e.key in found))
-                    known = await loop.run_in_executor(self._cache_thread, self._cache.own, found)
-            except BaseException as error:
-                for entry in fresh:
-                    self._fail(entry, error)
-                if not isinstance(error, Exception):
-                    raise
-                return
-            finally:
-                self._looking -= 1
+        try:
+            known = await self._store.find(keys, lambda: self._introduce(fresh[0].query)) if keys else {}
+        except BaseException as error:
+            for entry in fresh:
+                self._fail(entry, error)
+            if not isinstance(error, Exception):
+                raise
+            return
         unknown = [entry for entry in fresh if entry.key not in known]
         for entry in fresh:
             if entry.key in known:
@@ -279,11 +199,11 @@ class ModelQueue:
         self._line.extend(unknown)
         self._wake()
 
-    async def _introduce(self, cache: AuthoredCache, query: Query) -> None:
+    async def _introduce(self, query: Query) -> None:
         """Identify the model before its cached answers are used: one short question in each run that uses the cache."""
         introduce = getattr(self.model, "introduce", None)
         async with self._introducing:
-            if introduce is None or not cache.must_ask:
+            if introduce is None or not self._store.must_ask:
                 return
             query = introduction(query)
             verdict, aside = self.budget.reserve(query, self.options.price)
@@ -352,12 +272,12 @@ class ModelQueue:
             else:
                 entry.share = self._clock.leave(began)
                 usage = answer.usage
-                self._answered(entry, answer)
+                self._store.put(entry, answer)
             finally:
                 self.budget.settle(aside, usage, self.options.price)
             # A slow disk holds the questions back: what a kill can lose stays small.
-            while self._storing is not None and self._unwritten >= self.options.connections:
-                await asyncio.shield(self._storing)
+            if self._store.unwritten >= self.options.connections:
+                await self._store.written(self.options.connections)
 
     async def _call(self, model: AsyncModel, entry: Entry) -> Answer:
         if not self.options.abandon:
@@ -382,8 +302,7 @@ class ModelQueue:
             while len(batch) < model.gather_size and (found := self._reserved()):
                 batch.append(found)
             await self._answer_gathered(model, batch)
-            while self._storing is not None:
-                await asyncio.shield(self._storing)
+            await self._store.written()
 
     async def _answer_gathered(self, model: GatheringModel, batch: Sequence[tuple[Entry, Reservation]]) -> None:
         left = dict(enumerate(batch))
@@ -393,7 +312,7 @@ class ModelQueue:
             entry, aside = left.pop(index)
             if isinstance(came, Answer):
                 entry.share = (time.perf_counter() - began) / len(batch)
-                self._answered(entry, came)
+                self._store.put(entry, came)
             else:
                 self._fail(entry, came)
             self.budget.settle(aside, came.usage if isinstance(came, Answer) else None, self.options.price)
@@ -443,37 +362,8 @@ class ModelQueue:
         share = (time.perf_counter() - began) / len(batch)
         for (entry, aside), answer in zip(batch, answers, strict=True):
             entry.share = share
-            self._answered(entry, answer)
+            self._store.put(entry, answer)
             self.budget.settle(aside, answer.usage, self.options.price)
-
-    def _answered(self, entry: Entry, answer: Answer) -> None:
-        if self._cache is None or entry.key is None or answer.finish_reason in NEVER_KEPT:
-            self._deliver(entry, answer)
-            return
-        self._unwritten += 1
-        self._unstored.append((entry, answer))
-        if self._storing is None:
-            self._storing = asyncio.create_task(self._store(self._cache))
-
-    async def _store(self, cache: AuthoredCache) -> None:
-        """Store what has been answered, all that came during one transaction in the next, and only then deliver it."""
-        loop = asyncio.get_running_loop()
-        try:
-            while self._unstored:
-                part, self._unstored = self._unstored, []
-                rows = {entry.key: answer for entry, answer in part if entry.key is not None}
-                put = functools.partial(cache.put_many, rows, model=self.identity.name)
-                try:
-                    await loop.run_in_executor(self._cache_thread, put)
-                except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
-                    for entry, _ in part:
-                        self._fail(entry, error)
-                else:
-                    for entry, answer in part:
-                        self._deliver(entry, answer)
-                self._unwritten -= len(part)
-        finally:
-            self._storing = None
 
     def _deliver(self, entry: Entry, answer: Answer, *, cached: bool = False) -> None:
         self._close(entry)

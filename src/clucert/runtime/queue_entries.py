@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from clucert.types import Answer, Query, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Answers in order, and what they cost whoever asked.
+
+    ``usage`` counts every distinct query, wherever its answer came from, so that it depends on nothing but the queries
+    and answers. ``reused`` is the part of it that was not paid for now: answers from the cache, and answers that
+    another input had asked for already. ``seconds`` is a share of the time that the model was busy, which at each
+    moment is divided equally among the calls in flight: over all inputs the shares sum to the time it was busy.
+    """
+
+    answers: list[Answer]
+    usage: Usage
+    reused: Usage
+    seconds: float
 
 
 class Group:
@@ -24,6 +41,11 @@ class Group:
         self.reused: list[Usage] = []
         """Those of ``charged`` that were paid for by somebody else, or before."""
         self.seconds = 0.0
+
+    def asked(self) -> Asked:
+        """The answers, once all have come, and what they cost."""
+        answers = [answer for answer in self.answers if answer is not None]
+        return Asked(answers, Usage.total(self.charged), Usage.total(self.reused), self.seconds)
 
 
 class Entry:

@@ -22,16 +22,17 @@ from clucert.models.encoders import load_encoder
 from clucert.models.load import ModelOptions, load_model
 from clucert.protocols import Classifier, Encoder, LanguageModel, Task
 from clucert.runtime.budget import Budget, Limits, check_price
+from clucert.runtime.callable_classifiers import classifier_of
 from clucert.runtime.classifiers import (
     BaseClassifier,
     Ensemble,
     JudgedClassifier,
     PromptedClassifier,
-    classifier_of,
 )
 from clucert.runtime.computation import Backends
-from clucert.runtime.model_queue import ModelQueue, QueueOptions
+from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.prices import find_price
+from clucert.runtime.queued_models import QueueOptions
 from clucert.tasks.classification import check_labels
 from clucert.types import Answers
 

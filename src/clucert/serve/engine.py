@@ -14,7 +14,8 @@ from clucert.protocols import LanguageModel
 from clucert.runtime.classifiers import Judge
 from clucert.runtime.computation import Backends
 from clucert.runtime.executor import Executor
-from clucert.runtime.model_queue import AsyncModel, ModelQueue, QueueOptions
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queued_models import AsyncModel, QueueOptions
 from clucert.serve.metrics import MeteredModel, Metrics
 from clucert.serve.options import GuardOptions
 from clucert.types import Query

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clucert.errors import ModelError
 from clucert.guard.result import Guarded
-from clucert.runtime.model_queue import AsyncModel
+from clucert.runtime.queued_models import AsyncModel
 from clucert.serve.admission import Gate
 from clucert.serve.http_errors import fault_of
 from clucert.types import Answer, Query
