@@ -250,7 +250,7 @@ def test_closed_as_the_http_library_begins_a_task_it_leaves_nothing_unawaited() 
             await asyncio.sleep(0)
         await asked._close()
 
-    asked._submit(asked._list())
+    asked._submit(asked._read_model_list())
     asyncio.run_coroutine_threadsafe(close_then(), asked._loop).result(timeout=10)
     asked.close()
     gc.collect()  # whatever was never awaited warns here, and a warning is an error

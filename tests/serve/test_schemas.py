@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clucert.models.chat_api import Dialect, request_of
+from clucert.models.chat_api import AcceptedFields, request_of
 from clucert.serve.admission import Gate
 from clucert.serve.http_errors import Fault
 from clucert.serve.schemas import UNSUPPORTED, Wanted, encode, read_request
@@ -51,7 +51,7 @@ def test_fields_that_the_guard_does_not_know_reach_the_upstream_as_they_were(mor
     known = {"model": "m", "messages": [LAST], "stream": True, "temperature": 0.5, "max_tokens": 7}
     own = {"stream_options", "n", "max_completion_tokens", "stop", "seed", "modalities"}
     more = {name: value for name, value in more.items() if name not in known and name not in own}
-    sent = request_of("m", read(encode(more | known)).query, Dialect())
+    sent = request_of("m", read(encode(more | known)).query, AcceptedFields())
     assert {name: sent.get(name) for name in more} == more
     assert sent["messages"] == [LAST]
     assert "stream" not in sent

@@ -55,16 +55,16 @@ class BatchedModel:
     def __init__(self, model: OpenAIModel, ledger: BatchLedger, limits: BatchLimits | None = None) -> None:
         self.model, self._ledger, self._limits = model, ledger, limits or BatchLimits()
         self.name, self.deterministic = model.name, model.deterministic
-        self.base_url, self.whose = model.base_url, model.whose
+        self.base_url, self.server_identity = model.base_url, model.server_identity
         self.gather_size = GATHERED
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer each query in the ordinary way, at the ordinary price."""
         return self.model.answer(queries)
 
-    async def introduce(self, query: Query) -> Answer:
+    async def identify(self, query: Query) -> Answer:
         """Answer one query in the ordinary way, so that it is known who answers here."""
-        return await self.model.introduce(query)
+        return await self.model.identify(query)
 
     def release(self) -> None:
         """Close the connections that the running event loop has opened."""
@@ -81,7 +81,7 @@ class BatchedModel:
         :class:`clucert.models.batchledger.LedgerError`. What was begun then, or when this is cancelled, is found again
         by the next call with these queries.
         """
-        await self.model.know_list()
+        await self.model.check_model_list()
         left = {_identity(query, key, i): _Asked(i, query) for i, (query, key) in enumerate(batch)}
         jobs = await self._known(left)
         new = set(left).difference(*(job.ids for job in jobs))
@@ -211,7 +211,7 @@ class BatchedModel:
             except BadAnswerError as error:
                 return error
         said = self.model.scrub(line.message)
-        if line.transient or (line.status in (400, 422) and self.model.learn(line.message, query)):
+        if line.transient or (line.status in (400, 422) and self.model.drop_refused(line.message, query)):
             return said
         status = f" answered {line.status}" if line.status else ""
         return ModelUnavailableError(f"{self.base_url}{status}: {said}")

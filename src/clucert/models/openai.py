@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import from_json
 
-from clucert.cache.authors import Whose, entry_of
+from clucert.cache.server_identity import ServerIdentity, entry_of
 from clucert.errors import (
     AuthenticationError,
     InputError,
@@ -23,7 +23,7 @@ from clucert.errors import (
     ModelTimeoutError,
     ModelUnavailableError,
 )
-from clucert.models.chat_api import Dialect, answer_in, answer_of, body_bytes, request_of, without_refused
+from clucert.models.chat_api import AcceptedFields, answer_in, answer_of, body_bytes, request_of, without_refused
 from clucert.models.http_pool import FunctionTransport, Handler, KeepAlive, Transport, behind_proxy
 from clucert.models.official_client import NotThereError, error_types, message_of, official_client, official_error
 from clucert.models.retries import RetryPolicy, out_of_quota, retry_after, was_refused
@@ -66,16 +66,16 @@ class OpenAIModel:
         self.deterministic = options.deterministic and options.temperature == 0
         self._model, self._endpoint, self._options = model, endpoint, options
         self._server = server
-        self._dialect = Dialect()
-        self.whose = Whose(endpoint.base_url, accept=options.accept_model_change)
-        self._listing: Future[None] | None = None
+        self._accepted = AcceptedFields()
+        self.server_identity = ServerIdentity(endpoint.base_url, accept=options.accept_model_change)
+        self._model_list: Future[None] | None = None
         self._retries = RetryPolicy(options.max_retries, max_wait)
         self._loop = asyncio.new_event_loop()
         self._client = official_client(endpoint, options, server)
         self._refusals, self._failures = error_types()
-        self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
+        self._connections: dict[asyncio.AbstractEventLoop, _Connections] = {}
         self._closing = Lock()
-        self._under_way: set[Future[Any]] = set()
+        self._pending: set[Future[Any]] = set()
         self._thread = Thread(target=self._loop.run_forever, name="clucert-openai", daemon=True)
         self._thread.start()
 
@@ -121,14 +121,14 @@ class OpenAIModel:
         """
         if self._loop.is_closed():
             raise InputError(f"{self.name} is closed: load it again")
-        line = self._line()
-        if line.fast is not None:
-            return await self._ask(query, line)
+        connections = self._connections_here()
+        if connections.transport is not None:
+            return await self._ask(query, connections)
         # The official client belongs to one loop.
         return await asyncio.wrap_future(self._submit(self._ask(query)))
 
-    async def introduce(self, query: Query) -> Answer:
-        """Answer one query, so that it is known who answers here."""
+    async def identify(self, query: Query) -> Answer:
+        """Answer one query: the reply says which model answers."""
         return await self.answer_async(query)
 
     async def reach(self, timeout: float) -> None:
@@ -159,18 +159,18 @@ class OpenAIModel:
         return self._retries.server_answered
 
     def request(self, query: Query) -> dict[str, Any]:
-        """The body that ``query`` is sent as, in the dialect that the server is known to speak."""
-        return request_of(self._model, query, self._dialect)
+        """The body that ``query`` is sent as."""
+        return request_of(self._model, query, self._accepted)
 
     def read(self, body: object, query: Query) -> Answer:
         """Read a completion. Raises :class:`BadAnswerError` when it is none, and :class:`ModelChangedError`."""
-        return self.whose.heard(answer_of(body, query))
+        return self.server_identity.attribute(answer_of(body, query))
 
-    def learn(self, refusal: str, query: Query) -> bool:
-        """Whether ``query`` reads differently now that the server has said ``refusal`` to it."""
-        dialect = without_refused(self._dialect, refusal.casefold(), self.request(query))
-        self._dialect = dialect or self._dialect
-        return dialect is not None
+    def drop_refused(self, refusal: str, query: Query) -> bool:
+        """Leave out the field that the message ``refusal`` complains about from now on; whether ``query`` had it."""
+        accepted = without_refused(self._accepted, refusal.casefold(), self.request(query))
+        self._accepted = accepted or self._accepted
+        return accepted is not None
 
     def scrub(self, message: str) -> str:
         """``message`` on one line, without the key."""
@@ -196,9 +196,9 @@ class OpenAIModel:
 
     def release(self) -> None:
         """Close the connections that the running event loop has opened."""
-        line = self._lines.pop(asyncio.get_running_loop(), None)
-        if line is not None and line.fast is not None:
-            line.fast.close()
+        connections = self._connections.pop(asyncio.get_running_loop(), None)
+        if connections is not None and connections.transport is not None:
+            connections.transport.close()
 
     def close(self) -> None:
         """Close the connections and stop the thread; calling it twice is harmless."""
@@ -212,45 +212,48 @@ class OpenAIModel:
 
     async def _close(self) -> None:
         self.release()
-        # What was submitted here and nothing else: the tasks of the HTTP library are ended by those that began them.
-        for future in list(self._under_way):
+        # Only what was submitted here: the HTTP library ends its own tasks.
+        for future in list(self._pending):
             future.cancel()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*left, return_exceptions=True)
         await self._client.close()
 
-    def _line(self) -> _Line:
+    def _connections_here(self) -> _Connections:
         loop = asyncio.get_running_loop()
-        line = self._lines.get(loop)
-        if line is None:
-            # Loops that ended without a release take nothing along.
-            self._lines = {other: kept for other, kept in self._lines.items() if not other.is_closed()}
-            line = self._lines[loop] = _Line(
-                asyncio.Semaphore(self._options.max_connections), _fast(self._endpoint, self._options, self._server)
+        connections = self._connections.get(loop)
+        if connections is None:
+            # Drop those of loops that ended without a release.
+            self._connections = {other: kept for other, kept in self._connections.items() if not other.is_closed()}
+            connections = self._connections[loop] = _Connections(
+                asyncio.Semaphore(self._options.max_connections),
+                _open_transport(self._endpoint, self._options, self._server),
             )
-        return line
+        return connections
 
     def _submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
         if self._loop.is_closed():
             work.close()
             raise InputError(f"{self.name} is closed: load it again")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        self._under_way.add(future)
-        future.add_done_callback(self._under_way.discard)
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
         return future
 
-    async def _ask(self, query: Query, line: _Line | None = None, stop: asyncio.Event | None = None) -> Answer:
-        line = line or self._line()
-        if self._listing is None:
-            self._listing = self._submit(self._list())
+    async def _ask(
+        self, query: Query, connections: _Connections | None = None, stop: asyncio.Event | None = None
+    ) -> Answer:
+        connections = connections or self._connections_here()
+        if self._model_list is None:
+            self._model_list = self._submit(self._read_model_list())
         tries = 0
 
         async def once() -> Answer:
             nonlocal tries
             tries += 1
-            return await self._try(query, line.fast)
+            return await self._try(query, connections.transport)
 
-        async with line.slots:
+        async with connections.slots:
             if stop is not None and stop.is_set():
                 raise asyncio.CancelledError
             try:
@@ -258,63 +261,61 @@ class OpenAIModel:
             except self._failures as failure:
                 raise self._error(failure) from None
             self._retries.server_answered = True
-            return await self._signed(answer, again=tries > 1)
+            return await self._attributed(answer, again=tries > 1)
 
-    async def _signed(self, answer: Answer, *, again: bool) -> Answer:
-        """``answer`` with its author; ``again`` where the server was away, and may be another one now."""
+    async def _attributed(self, answer: Answer, *, again: bool) -> Answer:
+        """``answer`` with the model that gave it; after a failure (``again``) another one may have come up."""
         if again:
-            self._listing = self._submit(self._list())
-        await self.know_list()
-        return self.whose.heard(answer)
+            self._model_list = self._submit(self._read_model_list())
+        await self.check_model_list()
+        return self.server_identity.attribute(answer)
 
-    async def _list(self) -> None:
+    async def _read_model_list(self) -> None:
         """Note what the server's model list says of the model, where it has one. Raises ModelChangedError."""
         from openai import APIError
 
-        # A list that was missed by bad luck would make another author of this one: it is asked for twice.
-        patient = self._client.with_options(timeout=min(self._options.timeout, _LIST_SECONDS), max_retries=1)
+        # A list missed by chance would make this server look like another one: it is asked for twice.
+        client = self._client.with_options(timeout=min(self._options.timeout, _LIST_SECONDS), max_retries=1)
         try:
-            reply = await patient.models.with_raw_response.list()
+            reply = await client.models.with_raw_response.list()
             entry = entry_of(from_json(reply.http_response.content), self._model, time.time())
         except (APIError, ValueError):
             return
-        self.whose.listed(entry)
+        self.server_identity.note_listing(entry)
 
-    async def know_list(self) -> None:
-        """See that the model list was looked at, from any event loop. Raises :class:`ModelChangedError`."""
-        if self._listing is None:
-            self._listing = self._submit(self._list())
-        if self._listing.done() and self._listing.exception() is None:
+    async def check_model_list(self) -> None:
+        """Wait until the model list was read, from any event loop. Raises :class:`ModelChangedError`."""
+        if self._model_list is None:
+            self._model_list = self._submit(self._read_model_list())
+        if self._model_list.done() and self._model_list.exception() is None:
             return
         try:
-            # Shielded: whoever waits here may be cancelled, and others wait for it, too.
-            await asyncio.shield(asyncio.wrap_future(self._listing))
+            # Shielded: one caller may be cancelled while others wait for the same list.
+            await asyncio.shield(asyncio.wrap_future(self._model_list))
         except ModelChangedError:
-            # Said once: whoever goes on all the same goes on with the new one.
-            self._listing = None
+            # Raised once: a caller that goes on accepts the new model.
+            self._model_list = None
             raise
 
-    async def _try(self, query: Query, fast: Transport | None) -> Answer:
-        """One request, repeated at once in another dialect when the server refuses a part of it."""
+    async def _try(self, query: Query, transport: Transport | None) -> Answer:
+        """One request, repeated at once without a field that the server refuses."""
         while True:
-            body = request_of(self._model, query, self._dialect)
+            body = request_of(self._model, query, self._accepted)
             try:
-                content = await (self._post_official(body) if fast is None else self._post_fast(fast, body))
+                content = await self._post(transport, body)
                 return answer_in(content, query)
             except self._refusals as error:
-                dialect = without_refused(self._dialect, str(error).casefold(), body)
-                if dialect is None:
+                accepted = without_refused(self._accepted, str(error).casefold(), body)
+                if accepted is None:
                     raise
-                self._dialect = dialect
+                self._accepted = accepted
 
-    async def _post_official(self, body: dict[str, Any]) -> bytes:
-        """The body of the reply; raises what the official client raises, as :meth:`_post_fast` does."""
-        raw = await self._client.chat.completions.with_raw_response.create(**body)
-        return bytes(raw.http_response.content)
-
-    async def _post_fast(self, fast: Transport, body: dict[str, Any]) -> bytes:
+    async def _post(self, transport: Transport | None, body: dict[str, Any]) -> bytes:
+        """The body of the reply; raises what the official client raises, whoever sends it."""
+        if transport is None:
+            return await self._post_official(body)
         try:
-            reply = await fast.post(body_bytes(body))
+            reply = await transport.post(body_bytes(body))
         except OSError as error:
             raise official_error(self._client, error) from error
         if reply.status == 200:
@@ -323,6 +324,10 @@ class OpenAIModel:
             # Only the official client follows redirects.
             return await asyncio.wrap_future(self._submit(self._post_official(body)))
         raise official_error(self._client, reply)
+
+    async def _post_official(self, body: dict[str, Any]) -> bytes:
+        raw = await self._client.chat.completions.with_raw_response.create(**body)
+        return bytes(raw.http_response.content)
 
     def _error(self, failure: Exception) -> ModelError:
         from openai import APIStatusError, APITimeoutError
@@ -368,15 +373,15 @@ def load_ollama(model: str, options: ModelOptions) -> OpenAIModel:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """What one event loop has to itself."""
+class _Connections:
+    """What belongs to one event loop."""
 
     slots: asyncio.Semaphore
-    fast: Transport | None
+    transport: Transport | None
     """None behind a proxy, which only the official client knows how to use."""
 
 
-def _fast(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> Transport | None:
+def _open_transport(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> Transport | None:
     url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
     if server is not None:
         return FunctionTransport(server, url)

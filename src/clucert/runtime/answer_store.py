@@ -7,7 +7,7 @@ import functools
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from clucert.cache.authors import NEVER_KEPT, AuthoredCache
+from clucert.cache.server_identity import NEVER_STORED, OneModelCache
 from clucert.runtime.queue_entries import Entry
 from clucert.types import Answer
 
@@ -21,7 +21,7 @@ class AnswerStore:
 
     def __init__(
         self,
-        cache: AuthoredCache | None,
+        cache: OneModelCache | None,
         model: str,
         *,
         stored: Callable[[Entry, Answer], None],
@@ -35,9 +35,9 @@ class AnswerStore:
         self._reads = 0
 
     @property
-    def must_ask(self) -> bool:
+    def must_identify(self) -> bool:
         """Whether the model has to answer a question before answers of an earlier process may be used."""
-        return self._cache is not None and self._cache.must_ask
+        return self._cache is not None and self._cache.must_identify
 
     @property
     def busy(self) -> bool:
@@ -73,7 +73,7 @@ class AnswerStore:
 
     def put(self, entry: Entry, answer: Answer) -> None:
         """Write ``answer``, unless it is none that is kept. Whatever comes during one transaction goes in the next."""
-        if self._cache is None or entry.key is None or answer.finish_reason in NEVER_KEPT:
+        if self._cache is None or entry.key is None or answer.finish_reason in NEVER_STORED:
             self._stored(entry, answer)
             return
         self.unwritten += 1
@@ -86,7 +86,7 @@ class AnswerStore:
         while self._writing is not None and self.unwritten >= limit:
             await asyncio.shield(self._writing)
 
-    async def _write(self, cache: AuthoredCache) -> None:
+    async def _write(self, cache: OneModelCache) -> None:
         loop = asyncio.get_running_loop()
         try:
             while self._next:

@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from clucert.cache.authors import ACCEPT, AuthoredCache, introduction
 from clucert.cache.base import AnswerCache
 from clucert.cache.keys import ModelIdentity, answer_key
+from clucert.cache.server_identity import ACCEPT_FLAG, OneModelCache, identifying_query
 from clucert.errors import BadAnswerError, FatalModelError, ModelError, ModelUnavailableError
 from clucert.protocols import LanguageModel, Task
 from clucert.redact import clean_base_url
@@ -54,9 +54,9 @@ class ModelQueue:
         self.identity = ModelIdentity(
             model.name, clean_base_url(self.options.base_url), self.options.identity, model.deterministic
         )
-        authored = None if cache is None else AuthoredCache(cache, getattr(model, "whose", None))
-        self._store = AnswerStore(authored, model.name, stored=self._deliver, failed=self._fail)
-        self._introducing = asyncio.Lock()
+        own_cache = None if cache is None else OneModelCache(cache, getattr(model, "server_identity", None))
+        self._store = AnswerStore(own_cache, model.name, stored=self._deliver, failed=self._fail)
+        self._identifying = asyncio.Lock()
         self._open: dict[str, Entry] = {}
         self._line: deque[Entry] = deque()
         self._idle: list[asyncio.Future[None]] = []
@@ -76,9 +76,9 @@ class ModelQueue:
         return int(getattr(self.model, "batch_size", self.options.batch_size))
 
     @property
-    def must_greet(self) -> bool:
+    def must_identify(self) -> bool:
         """Whether the model has to be asked a short question, to identify it, before cached answers may be used."""
-        return self._store.must_ask and hasattr(self.model, "introduce")
+        return self._store.must_identify and hasattr(self.model, "identify")
 
     @property
     def gathers(self) -> bool:
@@ -185,7 +185,7 @@ class ModelQueue:
         """Deliver what the cache knows; put the rest into the line."""
         keys = [entry.key for entry in fresh if entry.key is not None]
         try:
-            known = await self._store.find(keys, lambda: self._introduce(fresh[0].query)) if keys else {}
+            known = await self._store.find(keys, lambda: self._identify(fresh[0].query)) if keys else {}
         except BaseException as error:
             for entry in fresh:
                 self._fail(entry, error)
@@ -199,13 +199,13 @@ class ModelQueue:
         self._line.extend(unknown)
         self._wake()
 
-    async def _introduce(self, query: Query) -> None:
+    async def _identify(self, query: Query) -> None:
         """Identify the model before its cached answers are used: one short question in each run that uses the cache."""
-        introduce = getattr(self.model, "introduce", None)
-        async with self._introducing:
-            if introduce is None or not self._store.must_ask:
+        identify = getattr(self.model, "identify", None)
+        async with self._identifying:
+            if identify is None or not self._store.must_identify:
                 return
-            query = introduction(query)
+            query = identifying_query(query)
             verdict, aside = self.budget.reserve(query, self.options.price)
             while verdict == "wait":
                 await asyncio.sleep(SETTLING)
@@ -214,10 +214,10 @@ class ModelQueue:
                 raise self.budget.exceeded()
             usage: Usage | None = None
             try:
-                usage = (await introduce(query)).usage
+                usage = (await identify(query)).usage
             except ModelUnavailableError as error:
                 raise ModelUnavailableError(
-                    f"{error} (to use the cache without asking who answers: {ACCEPT})"
+                    f"{error} (to use the cache without asking who answers: {ACCEPT_FLAG})"
                 ) from None
             finally:
                 self.budget.settle(aside, usage, self.options.price)
