@@ -1,4 +1,4 @@
-"""The answer cache in one SQLite file: every statement of SQL is here."""
+"""The answer cache in one SQLite file: all of its SQL is here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clucert.errors import CacheError
 from clucert.types import Answer
 
 SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x436C7543  # "CluC" in the file's header: never write into another program's database
+_APPLICATION_ID = 0x436C7543  # "CluC" in the file's header: another program's database is never written to
 
 _CREATE = (
     # Random keys live in the index alone, so that the rows themselves are only ever appended.

@@ -1,4 +1,4 @@
-"""The cache as a queue uses it: read and written in a thread of its own, for which the event loop never waits."""
+"""The cache as a queue uses it: read and written in a thread of its own, so that the event loop never blocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from clucert.cache.server_identity import NEVER_STORED, OneModelCache
-from clucert.runtime.queue_entries import Entry
+from clucert.runtime.queue_entries import QueuedQuery
 from clucert.types import Answer
 
 
@@ -24,13 +24,13 @@ class AnswerStore:
         cache: OneModelCache | None,
         model: str,
         *,
-        stored: Callable[[Entry, Answer], None],
-        failed: Callable[[Entry, BaseException], None],
+        stored: Callable[[QueuedQuery, Answer], None],
+        failed: Callable[[QueuedQuery, BaseException], None],
     ) -> None:
         self._cache, self._model, self._stored, self._failed = cache, model, stored, failed
         self.unwritten = 0
         """Answers that came and are not in the cache yet."""
-        self._next: list[tuple[Entry, Answer]] = []
+        self._next: list[tuple[QueuedQuery, Answer]] = []
         self._writing: asyncio.Task[None] | None = None
         self._reads = 0
 
@@ -71,8 +71,8 @@ class AnswerStore:
         finally:
             self._reads -= 1
 
-    def put(self, entry: Entry, answer: Answer) -> None:
-        """Write ``answer``, unless it is none that is kept. Whatever comes during one transaction goes in the next."""
+    def put(self, entry: QueuedQuery, answer: Answer) -> None:
+        """Write ``answer``, unless its finish reason forbids it; one transaction writes all that wait."""
         if self._cache is None or entry.key is None or answer.finish_reason in NEVER_STORED:
             self._stored(entry, answer)
             return
@@ -94,7 +94,7 @@ class AnswerStore:
                 rows = {entry.key: answer for entry, answer in part if entry.key is not None}
                 try:
                     await loop.run_in_executor(self._thread, functools.partial(cache.put_many, rows, model=self._model))
-                except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
+                except Exception as error:  # noqa: BLE001 - raised to whoever asked
                     for entry, _ in part:
                         self._failed(entry, error)
                 else:

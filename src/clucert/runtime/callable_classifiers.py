@@ -18,7 +18,7 @@ from clucert.types import Usage, Vote
 
 
 class _Request:
-    """Texts that somebody waits for."""
+    """One call of ``vote`` that waits for its answers."""
 
     def __init__(self, texts: list[str]) -> None:
         self.texts = texts
@@ -31,9 +31,9 @@ class CallableClassifier:
 
     ``classify`` gets a list of texts and returns for each, in order, a label, a label's index, None (UNPARSED), or a
     row of label probabilities. It may be a coroutine function, which is awaited on the event loop. Anything else that
-    it returns is a :class:`BadAnswerError`, never a vote. ``deterministic`` is the caller's word that
-    equal texts always get equal answers: they are then asked about once. Without it each draw is asked about, as a
-    function that draws at random would else have one draw counted as many.
+    it returns is a :class:`BadAnswerError`, never a vote. With ``deterministic`` the caller asserts that equal texts
+    always get equal answers: they are then asked about once. Without it each draw is asked about: one random answer of
+    the function must not count as many.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class CallableClassifier:
         self._labels = tuple(map(str, labels))
         self._classify = classify
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-classifier")
-        self._line: list[_Request] = []
+        self._waiting: list[_Request] = []
         self._calling: asyncio.Task[None] | None = None
 
     @property
@@ -67,7 +67,7 @@ class CallableClassifier:
         if not prepared:
             return Voted([])
         request = _Request(list(dict.fromkeys(prepared)) if self.deterministic else list(prepared))
-        self._line.append(request)
+        self._waiting.append(request)
         if self._calling is None:
             self._calling = asyncio.create_task(self._call_all())
         scored = await request.answers
@@ -78,21 +78,21 @@ class CallableClassifier:
         return Voted(votes, Usage(calls=len(request.texts)), seconds=request.seconds, shares=shares)
 
     async def _call_all(self) -> None:
-        """One call after the other, until nobody waits."""
+        """One call after the other, until no request waits."""
         try:
-            while self._line:
-                requests, self._line = self._line, []
+            while self._waiting:
+                requests, self._waiting = self._waiting, []
                 await self._answer(requests)
         finally:
             self._calling = None
 
     async def _answer(self, requests: Sequence[_Request]) -> None:
-        """One call for all of ``requests``; when it fails, one for each: an error is theirs alone who meet it."""
+        """One call for all of ``requests``; when it fails, one for each, so an error fails only its own request."""
         texts = [text for request in requests for text in request.texts]
         began = time.perf_counter()
         try:
             found = iter(self._scored(await self._call(texts), len(texts)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asked
+        except Exception as error:  # noqa: BLE001 - raised to whoever asked
             if len(requests) > 1:
                 for request in requests:
                     await self._answer([request])
@@ -135,7 +135,7 @@ class CallableClassifier:
         raise BadAnswerError(f"{self.name} returned {str(answer)[:40]!r}, which is none of {list(self._labels)}")
 
     def _probabilities(self, row: Any) -> tuple[Vote, Shares]:
-        """The likeliest label, the first of equals. A row that is no distribution over the labels is no vote."""
+        """The likeliest label, the first of equals. A row that is not one probability a label is refused."""
         try:
             values = [float(value) for value in row]
         except (TypeError, ValueError):
@@ -150,7 +150,7 @@ class CallableClassifier:
 
 class ThreadedClassifier:
     """Any object with ``predict`` as :class:`clucert.protocols.Classifier`, called in a thread of its own, one request
-    at a time. ``deterministic`` is the user's word, which comes before its own; who says nothing samples.
+    at a time. ``deterministic``, where given, overrides the object's own; without either it counts as sampling.
     """
 
     def __init__(self, classifier: Any, labels: Sequence[str] | None, deterministic: bool | None = None) -> None:
@@ -179,8 +179,8 @@ class ThreadedClassifier:
 
 
 def classifier_of(classify: object, labels: Sequence[str], deterministic: bool | None) -> BaseClassifier:
-    """A callable, or whatever has ``predict``, as a base classifier. It samples unless it, or ``deterministic``, says
-    that it does not. Raises :class:`InputError` for anything else.
+    """A callable, or an object with ``predict``, as a base classifier. It counts as sampling unless it, or
+    ``deterministic``, says otherwise. Raises :class:`InputError` for anything else.
     """
     if isinstance(classify, Classifier):
         return ThreadedClassifier(classify, classify.labels, deterministic)

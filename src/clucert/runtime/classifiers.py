@@ -1,4 +1,4 @@
-"""Base classifiers: who casts the votes that the executor asks for, many inputs at a time."""
+"""Base classifiers: they cast the votes that the executor asks for, for many inputs at a time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Voted:
 
 
 class _First:
-    """Asks a queue for its first answers alone, so that a run stops before it pays for more that nobody can read."""
+    """Asks a queue for its first answers alone, so that a run stops before it pays for more that cannot be read."""
 
     def __init__(self, queue: ModelQueue) -> None:
         self._queue = queue
@@ -47,9 +47,9 @@ class _First:
         self._unreadable: UnreadableError | None = None
 
     async def ask(self, queries: Sequence[Keyed], read: Callable[[Sequence[Answer]], Sequence[Vote]]) -> Asked:
-        """What the queue says; raises :class:`clucert.errors.UnreadableError` when most first answers are no votes.
+        """The answers; raises :class:`clucert.errors.UnreadableError` when most first answers are no votes.
 
-        A batch API answers a batch in hours: there all is asked at once.
+        A batch API takes hours: it is asked everything at once.
         """
         if not self._answers.left:
             return await self._queue.ask(queries)
@@ -68,7 +68,7 @@ class _First:
             try:
                 self._answers.check(first.answers, read(first.answers))
             except UnreadableError as error:
-                # Whoever waits for its turn asks nothing more.
+                # Inputs that wait for the lock ask nothing more.
                 self._unreadable = error
                 raise
         rest = await self._queue.ask(different[len(first.answers) :])
@@ -102,7 +102,7 @@ class BaseClassifier(Protocol):
 class PromptedClassifier:
     """Asks the question of ``task`` on ``queue``, and reads the label off each answer.
 
-    A model that is to be calibrated is asked about the content-free texts once, by whichever input comes first.
+    A model that is to be calibrated is asked about the content-free texts once, by the first input that needs it.
     Calibration calls are not charged to any input, so that an input costs the same in every run.
     """
 
@@ -134,7 +134,7 @@ class PromptedClassifier:
         return Voted(votes, asked.usage, asked.reused, asked.seconds, unread_of(asked.answers, votes), shares)
 
     def _read(self, answers: Sequence[Answer]) -> list[Vote]:
-        """The vote of each answer. Servers give few different ones: each is read once, as parsers take their time."""
+        """The vote of each answer. Few of them differ, and parsing is slow: each different answer is read once."""
         votes: dict[tuple[object, ...], Vote] = {}
         keys = [(answer.text, answer.label_logprobs, answer.finish_reason) for answer in answers]
         for key, answer in zip(keys, answers, strict=True):
@@ -152,7 +152,7 @@ class PromptedClassifier:
 
 
 def label_shares(task: Task, answer: Answer, vote: Vote) -> Shares:
-    """Label probabilities where the model scored the labels; all of the share for the vote otherwise."""
+    """Label probabilities where the model scored the labels; probability 1 for the vote otherwise."""
     scores = answer.label_logprobs
     if vote is None:
         return {}

@@ -1,12 +1,12 @@
-"""All that a run asks one language model: asked once each, as many at a time as the model takes, stored as answered.
+"""The queue of queries to one language model: each is asked once, many at a time, and stored when it is answered.
 
-A queue serves many inputs at once. The queries of all of them wait in one line, in the order they came; a model with
-``answer_async`` is sent up to ``connections`` of them at a time, any other is handed full batches in a thread of its
-own. An answer is in the cache before anybody counts it.
+A queue serves many inputs at once. Their queries wait in the order in which they came; a model with
+``answer_async`` is sent up to ``connections`` of them at a time, any other gets full batches in a thread of its own.
+An answer is in the cache before it is returned.
 
 Where a model's arithmetic depends on the batch that a query is in (half precision, some GPU kernels), the same query
-may be answered differently in another batch. The cache keeps such a run from changing under its owner's hands: what
-was answered once is read, never computed again.
+may be answered differently in another batch. The cache keeps such a run reproducible: what was answered once is read,
+never computed again.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from clucert.protocols import LanguageModel, Task
 from clucert.redact import clean_base_url
 from clucert.runtime.answer_store import AnswerStore
 from clucert.runtime.budget import Budget, Reservation
-from clucert.runtime.queue_entries import Asked, Entry, Group, SharedClock
+from clucert.runtime.queue_entries import AskCall, Asked, QueuedQuery, SharedClock
 from clucert.runtime.queued_models import AsyncModel, GatheringModel, Keyed, QueueOptions
 from clucert.types import Answer, Query, Usage
 
-SETTLING = 0.02
-"""Seconds between two looks at whether everybody waits."""
+SETTLE_SECONDS = 0.02
+"""Seconds between two checks whether all inputs wait."""
 
 
 class ModelQueue:
-    """The line of queries to one model. Belongs to one event loop: ``start`` first, ``stop`` at the end."""
+    """The queue of queries to one model. Belongs to one event loop: ``start`` first, ``stop`` at the end."""
 
     def __init__(
         self,
@@ -57,14 +57,15 @@ class ModelQueue:
         own_cache = None if cache is None else OneModelCache(cache, getattr(model, "server_identity", None))
         self._store = AnswerStore(own_cache, model.name, stored=self._deliver, failed=self._fail)
         self._identifying = asyncio.Lock()
-        self._open: dict[str, Entry] = {}
-        self._line: deque[Entry] = deque()
+        self._open: dict[str, QueuedQuery] = {}
+        self._waiting: deque[QueuedQuery] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._clock = SharedClock()
         self._workers: list[asyncio.Task[None]] = []
         self._stopping = False
         self.settled: Callable[[], bool] = lambda: True
-        """Whether nothing more comes before what is in the line is answered; a :class:`GatheringModel` waits for it."""
+        """Whether no more queries come before those that wait are answered; a :class:`GatheringModel` waits for that.
+        """
 
     @property
     def capacity(self) -> int:
@@ -104,12 +105,12 @@ class ModelQueue:
         """Answer each query, in order.
 
         Raises what the model raises for one of them (the others are then not asked any more, unless somebody else
-        waits for them), :class:`CacheError`, and :class:`BudgetExceededError` when a query was in the line at the
-        moment the budget was spent.
+        waits for them), :class:`CacheError`, and :class:`BudgetExceededError` when a query was waiting when the
+        budget was spent.
         """
         if not batch:
             return Asked([], Usage(), Usage(), 0.0)
-        group = Group(len(batch))
+        group = AskCall(len(batch))
         if self._watch:
             self._watch(0, len(batch))
         fresh = self._join(group, batch)
@@ -119,7 +120,7 @@ class ModelQueue:
         finally:
             group.alive = False
             if group.done.done() and not group.done.cancelled():
-                # Whoever was cancelled while it still looked things up has not heard of the failure: nobody has to.
+                # A caller that was cancelled during the look-up never retrieves the failure: mark it as retrieved.
                 group.done.exception()
             if self.options.abandon and group.missing:
                 self._abandon(group)
@@ -145,7 +146,7 @@ class ModelQueue:
         A batch of a local model cannot be given up half-way: it is always waited for, and stored.
         """
         self._stopping = True
-        self._line.clear()
+        self._waiting.clear()
         for worker in self._workers:
             if now and isinstance(self.model, AsyncModel | GatheringModel):
                 worker.cancel()
@@ -157,22 +158,22 @@ class ModelQueue:
             release()
         self._model_thread.shutdown()
 
-    def _join(self, group: Group, batch: Sequence[Keyed]) -> list[Entry]:
+    def _join(self, group: AskCall, batch: Sequence[Keyed]) -> list[QueuedQuery]:
         """Have ``group`` wait for each query; returns those that nobody has asked for yet."""
         fresh = []
         for place, (query, key) in enumerate(batch):
             entry = None if key is None else self._open.get(key)
             if entry is None:
-                entry = Entry(query, key)
+                entry = QueuedQuery(query, key)
                 fresh.append(entry)
                 if key is not None:
-                    # Before the look-up: whoever comes next must wait for it instead of asking, too.
+                    # Before the look-up: the next caller must wait for this query instead of asking it again.
                     self._open[key] = entry
             entry.waiting.append((group, place))
             group.entries.append(entry)
         return fresh
 
-    def _abandon(self, group: Group) -> None:
+    def _abandon(self, group: AskCall) -> None:
         """Cancel the queries that only ``group`` waited for. Those that were not sent yet are skipped later."""
         for entry in group.entries:
             if not entry.wanted:
@@ -181,8 +182,8 @@ class ModelQueue:
                     entry.abandoned = True
                     entry.call.cancel()
 
-    async def _look_up(self, fresh: list[Entry]) -> None:
-        """Deliver what the cache knows; put the rest into the line."""
+    async def _look_up(self, fresh: list[QueuedQuery]) -> None:
+        """Deliver what the cache has; queue the rest."""
         keys = [entry.key for entry in fresh if entry.key is not None]
         try:
             known = await self._store.find(keys, lambda: self._identify(fresh[0].query)) if keys else {}
@@ -196,7 +197,7 @@ class ModelQueue:
         for entry in fresh:
             if entry.key in known:
                 self._deliver(entry, known[entry.key], cached=True)
-        self._line.extend(unknown)
+        self._waiting.extend(unknown)
         self._wake()
 
     async def _identify(self, query: Query) -> None:
@@ -208,7 +209,7 @@ class ModelQueue:
             query = identifying_query(query)
             verdict, aside = self.budget.reserve(query, self.options.price)
             while verdict == "wait":
-                await asyncio.sleep(SETTLING)
+                await asyncio.sleep(SETTLE_SECONDS)
                 verdict, aside = self.budget.reserve(query, self.options.price)
             if verdict != "go":
                 raise self.budget.exceeded()
@@ -217,35 +218,35 @@ class ModelQueue:
                 usage = (await identify(query)).usage
             except ModelUnavailableError as error:
                 raise ModelUnavailableError(
-                    f"{error} (to use the cache without asking who answers: {ACCEPT_FLAG})"
+                    f"{error} (to use the cache without asking which model answers: {ACCEPT_FLAG})"
                 ) from None
             finally:
                 self.budget.settle(aside, usage, self.options.price)
 
     def _wake(self) -> None:
-        for _ in range(len(self._idle) if self._stopping else min(len(self._line), len(self._idle))):
+        for _ in range(len(self._idle) if self._stopping else min(len(self._waiting), len(self._idle))):
             idle = self._idle.pop()
             if not idle.done():
                 idle.set_result(None)
 
-    def _reserved(self) -> tuple[Entry, Reservation] | None:
+    def _reserved(self) -> tuple[QueuedQuery, Reservation] | None:
         """The next query that somebody still waits for and the budget allows; None when there is none now."""
-        while self._line:
-            entry = self._line[0]
+        while self._waiting:
+            entry = self._waiting[0]
             if not entry.wanted:
-                self._close(self._line.popleft())
+                self._close(self._waiting.popleft())
                 continue
             verdict, aside = self.budget.reserve(entry.query, self.options.price)
             if verdict == "go":
-                return self._line.popleft(), aside
+                return self._waiting.popleft(), aside
             if verdict == "wait":
                 return None
             error = self.budget.exceeded()
-            while self._line:
-                self._fail(self._line.popleft(), error)
+            while self._waiting:
+                self._fail(self._waiting.popleft(), error)
         return None
 
-    async def _next(self) -> tuple[Entry, Reservation] | None:
+    async def _next(self) -> tuple[QueuedQuery, Reservation] | None:
         """Wait for something to ask; None when the queue stops."""
         while not self._stopping:
             found = self._reserved()
@@ -275,11 +276,11 @@ class ModelQueue:
                 self._store.put(entry, answer)
             finally:
                 self.budget.settle(aside, usage, self.options.price)
-            # A slow disk holds the questions back: what a kill can lose stays small.
+            # A slow disk slows the calls down, so that a kill can lose only a few answers.
             if self._store.unwritten >= self.options.connections:
                 await self._store.written(self.options.connections)
 
-    async def _call(self, model: AsyncModel, entry: Entry) -> Answer:
+    async def _call(self, model: AsyncModel, entry: QueuedQuery) -> Answer:
         if not self.options.abandon:
             return await model.answer_async(entry.query)
         entry.call = asyncio.ensure_future(model.answer_async(entry.query))
@@ -291,12 +292,12 @@ class ModelQueue:
             await self._answer_batch(model, [found, *self._more(found[0].query.prefix, self.capacity - 1)])
 
     async def _gathered(self, model: GatheringModel) -> None:
-        """All there is to ask, once all inputs in flight wait for it, until the queue stops."""
+        """All queries at once, as soon as all inputs in flight wait for answers, until the queue stops."""
         while found := await self._next():
             settled = False
             while not settled:
-                # Whoever was answered a moment ago may be about to ask the next question.
-                await asyncio.sleep(SETTLING)
+                # An input that was answered a moment ago may be about to ask its next query.
+                await asyncio.sleep(SETTLE_SECONDS)
                 settled = self.settled()
             batch = [found]
             while len(batch) < model.gather_size and (found := self._reserved()):
@@ -304,7 +305,7 @@ class ModelQueue:
             await self._answer_gathered(model, batch)
             await self._store.written()
 
-    async def _answer_gathered(self, model: GatheringModel, batch: Sequence[tuple[Entry, Reservation]]) -> None:
+    async def _answer_gathered(self, model: GatheringModel, batch: Sequence[tuple[QueuedQuery, Reservation]]) -> None:
         left = dict(enumerate(batch))
         began = time.perf_counter()
 
@@ -327,29 +328,29 @@ class ModelQueue:
             if not isinstance(error, Exception):
                 raise
 
-    def _more(self, prefix: str, size: int) -> list[tuple[Entry, Reservation]]:
-        """Up to ``size`` more queries of the same prefix; the others keep their places in the line."""
-        batch: list[tuple[Entry, Reservation]] = []
-        passed: list[Entry] = []
-        while self._line and len(batch) < size:
-            if self._line[0].query.prefix != prefix:
-                passed.append(self._line.popleft())
+    def _more(self, prefix: str, size: int) -> list[tuple[QueuedQuery, Reservation]]:
+        """Up to ``size`` more queries of the same prefix; the others keep their places."""
+        batch: list[tuple[QueuedQuery, Reservation]] = []
+        passed: list[QueuedQuery] = []
+        while self._waiting and len(batch) < size:
+            if self._waiting[0].query.prefix != prefix:
+                passed.append(self._waiting.popleft())
             elif found := self._reserved():
                 batch.append(found)
             else:
                 break
-        self._line.extendleft(reversed(passed))
+        self._waiting.extendleft(reversed(passed))
         return batch
 
-    async def _answer_batch(self, model: LanguageModel, batch: Sequence[tuple[Entry, Reservation]]) -> None:
-        """Answer ``batch``; when it fails, its halves, so that one bad query fails alone."""
+    async def _answer_batch(self, model: LanguageModel, batch: Sequence[tuple[QueuedQuery, Reservation]]) -> None:
+        """Answer ``batch``; when that fails, each half of it, so that one bad query fails alone."""
         queries = [entry.query for entry, _ in batch]
         began = time.perf_counter()
         try:
             answers = await asyncio.get_running_loop().run_in_executor(self._model_thread, model.answer, queries)
             if len(answers) != len(batch):
                 raise BadAnswerError(f"{model.name} gave {len(answers)} answers to {len(batch)} queries")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asked
+        except Exception as error:  # noqa: BLE001 - raised to whoever asked
             if len(batch) > 1 and isinstance(error, ModelError) and not isinstance(error, FatalModelError):
                 half = len(batch) // 2
                 await self._answer_batch(model, batch[:half])
@@ -365,11 +366,11 @@ class ModelQueue:
             self._store.put(entry, answer)
             self.budget.settle(aside, answer.usage, self.options.price)
 
-    def _deliver(self, entry: Entry, answer: Answer, *, cached: bool = False) -> None:
+    def _deliver(self, entry: QueuedQuery, answer: Answer, *, cached: bool = False) -> None:
         self._close(entry)
         owner = entry.waiting[0][0]
         owner.seconds += entry.share
-        charged: set[Group] = set()
+        charged: set[AskCall] = set()
         for group, place in entry.waiting:
             group.answers[place] = answer
             group.missing -= 1
@@ -383,7 +384,7 @@ class ModelQueue:
             if not group.missing and not group.done.done():
                 group.done.set_result(None)
 
-    def _fail(self, entry: Entry, error: BaseException) -> None:
+    def _fail(self, entry: QueuedQuery, error: BaseException) -> None:
         self._close(entry)
         for group, _ in entry.waiting:
             if not group.alive or group.done.done():
@@ -394,6 +395,6 @@ class ModelQueue:
             else:
                 group.done.set_exception(error)
 
-    def _close(self, entry: Entry) -> None:
+    def _close(self, entry: QueuedQuery) -> None:
         if entry.key is not None and self._open.get(entry.key) is entry:
             del self._open[entry.key]

@@ -28,7 +28,7 @@ class AsyncModel(Protocol):
 
 @runtime_checkable
 class GatheringModel(Protocol):
-    """A language model that is handed all there is to ask at once and takes its time: a provider's batch API."""
+    """A language model that takes all queries at once and answers much later: a provider's batch API."""
 
     name: str
     deterministic: bool
@@ -50,10 +50,10 @@ class QueueOptions:
     connections: int = 32
     """Calls in flight at most, for an :class:`AsyncModel`."""
     batch_size: int = 32
-    """Queries in a batch at most, for any other; a ``batch_size`` of the model's own comes first. A kill loses one."""
+    """Most queries in a batch, for any other; the model's own ``batch_size`` overrides it. A kill loses one batch."""
     base_url: str = ""
     identity: str = ""
     """What else tells two models of one name apart, such as a digest of the weights."""
     price: Price | None = None
     abandon: bool = False
-    """Hang up on an :class:`AsyncModel` once nobody waits for its answer any more. A study would rather keep it."""
+    """Cancel calls of an :class:`AsyncModel` that nobody waits for any more. A study keeps their answers instead."""

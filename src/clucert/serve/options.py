@@ -1,4 +1,4 @@
-"""How an endpoint is run."""
+"""Options of the endpoint."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EXTRA_COMMAND = "pip install 'clucert[serve]'"
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """Everything about the endpoint that is not about the defence."""
+    """Options of the HTTP endpoint."""
 
     model: str
     """The upstream's name of the model, and the only one that clients may ask for."""
     host: str = "127.0.0.1"
     port: int = 8080
     keys: tuple[str, ...] = field(default=(), repr=False)
-    """Any of them opens ``/v1``; none leaves it open."""
+    """Each gives access to ``/v1``; without any, access is open."""
     max_in_flight: int = 8
     """Requests that are worked on at a time."""
     max_queue: int = 64
@@ -45,7 +45,7 @@ class ServeOptions:
 
 @dataclass(frozen=True, slots=True)
 class GuardOptions:
-    """What the guard does with a vote."""
+    """Options of the guard."""
 
     policy: Policy = field(default_factory=Policy)
     detector: RefusalDetector = field(default_factory=PhraseDetector)
@@ -76,7 +76,7 @@ def read_keys(file: Path | None, env: Mapping[str, str] = os.environ) -> tuple[s
 
 
 def check_exposure(host: str, keys: tuple[str, ...], *, allowed: bool) -> None:
-    """Raise :class:`UsageError` where everybody on the network could spend the upstream's tokens by oversight."""
+    """Raise :class:`UsageError` where anybody on the network could spend the upstream's tokens."""
     if keys or allowed or _loopback(host):
         return
     raise UsageError(f"--host {host} opens the endpoint to others: set {KEY_VARIABLE}, or say --no-api-key")
