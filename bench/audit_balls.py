@@ -171,7 +171,7 @@ def markdown(document: Mapping[str, Any]) -> str:
         [
             "# Every ball under attack",
             "",
-            f"`{document['command']}`, {document['seconds']:.0f} s",
+            f"`{document['command']}`, {document['seconds']:.0f} s ({document['processor seconds']:.0f} s of one core)",
             "",
             f"TF-IDF on {', '.join(document['tasks'])}; certificates by samples at α = {document['alpha']:g}. "
             f"{sum(r['claims'] for r in rows):,} claims, {sum(r['texts'] for r in rows):,} texts tried, "
@@ -224,6 +224,7 @@ def main() -> None:
     document = {
         "command": "python " + shlex.join(["bench/audit_balls.py", *sys.argv[1:]]),
         "seconds": time.perf_counter() - began,
+        "processor seconds": time.process_time(),
         "tasks": options.tasks,
         "alpha": 0.05,
         "rows": [kind.document() for kind in kinds.values()],

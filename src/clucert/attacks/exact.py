@@ -22,6 +22,7 @@ from clucert.core.noise.retention import rng_for
 from clucert.core.noise.votes import total
 from clucert.core.words import split
 from clucert.protocols import Steps
+from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.computation import Backends
 from clucert.types import Request, Scored, SideBySide
 
@@ -42,7 +43,7 @@ def exact_centres(certificate: ExactCertificate) -> list[Claim]:
 
 
 def attack_exact(
-    smoothed: SmoothedClassifier,
+    smoothed: SmoothedClassifier | BlockingExecutor,
     certificates: Mapping[str, ExactCertificate],
     attack: GreedyWordSwap | Arsenal,
     match: Match | None = None,

@@ -7,12 +7,13 @@ breaks the claim. Such a text is written out, cut anew and asked about anew befo
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from clucert.audit.antonyms import antonyms
 from clucert.audit.balls import Pieces, changes
-from clucert.audit.candidates import Arsenal
+from clucert.audit.candidates import Arsenal, build_arsenal
 from clucert.audit.claims import Claim, exact_claims
 from clucert.audit.guided import Found, Search
 from clucert.audit.proposals import Material, material
@@ -51,6 +52,13 @@ def _pieces(smoother: ExactSmoother, text: str) -> Pieces:
         return smoother.cut(text).pieces
     except InputError:
         return ()
+
+
+def armed(certificates: Iterable[ExactCertificate], texts: Iterable[tuple[str, str | None]] = ()) -> Arsenal:
+    """What the texts of ``certificates`` and other ``texts`` (text, answer) give an attacker."""
+    given = list(certificates)
+    labels = tuple(dict.fromkeys(label for certificate in given for label in certificate.labels))
+    return build_arsenal(labels, [*((c.text, c.prediction) for c in given), *texts], antonyms)
 
 
 def stays(flag: Flag | None, before: str | None, after: ExactCertificate) -> bool:

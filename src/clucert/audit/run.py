@@ -17,7 +17,7 @@ from clucert.audit import FILE, SCHEMA_VERSION
 from clucert.audit.antonyms import antonyms
 from clucert.audit.candidates import Arsenal, build_arsenal
 from clucert.audit.claims import Claim, claims_of, exact_claims, token_claims
-from clucert.audit.exact_steps import exact_steps
+from clucert.audit.exact_steps import armed, exact_steps
 from clucert.audit.steps import Attempt, Effort, attack_steps, token_steps
 from clucert.build import task_of
 from clucert.core.certificate import Certificate
@@ -138,8 +138,7 @@ def exact_jobs(
     certificates: Mapping[str, ExactCertificate], effort: Effort, texts: Iterable[tuple[str, str | None]] = ()
 ) -> Iterable[Job[Tag]]:
     """One job for each certificate that claims something: the balls of one text share most questions."""
-    labels = tuple(dict.fromkeys(label for c in certificates.values() for label in c.labels))
-    arsenal = build_arsenal(labels, [*((c.text, c.prediction) for c in certificates.values()), *texts], antonyms)
+    arsenal = armed(certificates.values(), texts)
     for identity, certificate in certificates.items():
         if claims := exact_claims(certificate):
             steps = functools.partial(exact_steps, certificate, arsenal, identity, effort)
