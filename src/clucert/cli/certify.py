@@ -21,8 +21,9 @@ from clucert.section import flag
 @config_options(Config)
 @options(ExactSection)
 @click.option("--show-unparsed", type=int, default=0, help="Print K answers that were no votes.  [1]")
+@click.option("-v", "--verbose", is_flag=True, help="Votes, bounds, method and assumptions in full.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON document (docs/json.md).")
-def certify(text: str, as_json: bool, show_unparsed: int, **flags: Any) -> None:
+def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags: Any) -> None:
     """Certify TEXT ("-" reads standard input): how many words may change and the answer stays.
 
     \b
@@ -35,7 +36,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, **flags: Any) -> None:
     method, default = flags.get("method"), flags.get("method") is None
     if method is not None and load_exact(method) is not None:
         # The models alone are wanted: any method that samples loads them.
-        _prove(text, Config.of(**given_flags({**flags, "method": "ranmask"})), method, exact, as_json=as_json)
+        _prove(text, Config.of(**given_flags({**flags, "method": "ranmask"})), method, exact, as_json, verbose)
         return
     if exact:
         raise UsageError(
@@ -60,15 +61,26 @@ def certify(text: str, as_json: bool, show_unparsed: int, **flags: Any) -> None:
     from rich.console import Console
 
     from clucert.render import print_certified, print_exact, sample_lines
+    from clucert.summary import print_summary
+    from clucert.types import Cost
 
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     samples = sample_lines(certification.samples, config.show_samples)
+    if not verbose:
+        cost = Cost()
+        for part in (certification, *also):
+            cost.add(part.cost)
+        exact_ones = [proof.certificate for proof in also]
+        print_summary(console, certification.certificate, exact_ones, cost, unread=show_unparsed)
+        for line in samples:
+            console.print(line)
+        return
     print_certified(console, certification.certificate, certification.cost, samples, unread=show_unparsed)
     for proof in also:
         print_exact(console, proof.certificate, proof.cost, beside=certification.prediction)
 
 
-def _prove(text: str, config: Config, method: str, parameters: dict[str, Any], *, as_json: bool) -> None:
+def _prove(text: str, config: Config, method: str, parameters: dict[str, Any], as_json: bool, verbose: bool) -> None:
     """Print the certificate of a method that asks a fixed family of sub-texts."""
     from clucert.api import Session
     from clucert.cli.progress import vote_bar
@@ -83,8 +95,13 @@ def _prove(text: str, config: Config, method: str, parameters: dict[str, Any], *
     from rich.console import Console
 
     from clucert.render import print_exact
+    from clucert.summary import print_summary
 
-    print_exact(Console(highlight=False, soft_wrap=not sys.stdout.isatty()), proof.certificate, proof.cost, text=True)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if verbose:
+        print_exact(console, proof.certificate, proof.cost, text=True)
+    else:
+        print_summary(console, None, [proof.certificate], proof.cost)
 
 
 def _standard_input() -> str:
