@@ -1,6 +1,6 @@
 """The machine-readable form of a certificate: one JSON document with a schema version.
 
-Counts and circumstances are stored; everything under ``"derived"`` is computed from them when the document is
+Counts and settings are stored; everything under ``"derived"`` is computed from them when the document is
 written, and again when it is read: :func:`read` ignores it, so an α or γ may be changed in between.
 """
 
@@ -69,7 +69,7 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
 
 
 def derived(certificate: Certificate) -> Json:
-    """What the stored counts say: prediction, radii, bounds, assumptions."""
+    """What follows from the stored counts: prediction, radii, bounds, assumptions."""
     proved = certificate.proved
     return {
         "prediction": certificate.prediction,
@@ -113,8 +113,8 @@ def cost_document(cost: Cost) -> Json:
 def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
     """The certificate of a document that :func:`write` made, by this or an earlier version.
 
-    Every field is checked, by itself and against the others: a number that no certification could have written is not
-    taken for one. Raises :class:`InputError`, one line that names the field, and for a newer schema.
+    Every field is checked, by itself and against the others: a number that no certification could have written is
+    refused. Raises :class:`InputError`, one line that names the field, and for a newer schema.
     """
     if not isinstance(document, Mapping):
         raise _refusal("it is not an object of JSON")
@@ -138,7 +138,7 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
         wrong = next(problems(certificate), None) or _wrong_total(document, certificate) or _wrong_cost(cost)
         if wrong:
             raise _refusal(wrong)
-        certificate = _with_ballots(certificate, document.get("ballots"))
+        certificate = _with_vote_records(certificate, document.get("ballots"))
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _refusal(f"{type(error).__name__} {error}") from None
     if cost is not None:
@@ -146,8 +146,8 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
     return Certified(certificate, stored["samples"]), cost
 
 
-class _Stored(TypedDict):
-    """What is read of a document; ``derived`` is not."""
+class _StoredCertificate(TypedDict):
+    """The part of a document that is read: all but ``derived``."""
 
     schema_version: int
     subject: Subject
@@ -165,17 +165,17 @@ class _Stored(TypedDict):
 
 
 @functools.cache
-def _adapter() -> TypeAdapter[_Stored]:
-    # Here and not above: whoever only certifies does not wait for it.
+def _adapter() -> TypeAdapter[_StoredCertificate]:
+    # Built on first use: a command that only certifies does not wait for it.
     from pydantic import ConfigDict, TypeAdapter, with_config
 
-    return TypeAdapter(with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(_Stored))
+    return TypeAdapter(with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(_StoredCertificate))
 
 
-def _validated(document: Mapping[str, Any]) -> _Stored:
+def _validated(document: Mapping[str, Any]) -> _StoredCertificate:
     from pydantic import ValidationError
 
-    fields = {name: document[name] for name in _Stored.__annotations__ if name in document}
+    fields = {name: document[name] for name in _StoredCertificate.__annotations__ if name in document}
     for name in ("selection", "readings"):
         if name in fields:
             fields[name] = _without_totals(fields[name])
@@ -223,7 +223,7 @@ def _check_fractions(value: Any, where: str = "", name: str = "") -> None:
 
 
 def problems(certificate: Certificate) -> Iterator[str]:
-    """What no certification could have written, as ``field: what is wrong``; nothing for a sound certificate."""
+    """Inconsistencies that no certification could have written, as ``field: problem``; none for a valid certificate."""
     yield from _wrong_settings(certificate.settings)
     yield from _wrong_subject(certificate)
     labels = certificate.labels
@@ -339,7 +339,7 @@ def _vote_records(certificate: Certificate) -> Json | None:
     return vote_records.write(certificate.vote_records, certificate.example)
 
 
-def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) -> Certificate:
+def _with_vote_records(certificate: Certificate, fields: Mapping[str, Any] | None) -> Certificate:
     seed = certificate.settings.seed
     if fields is None or seed is None:
         return certificate

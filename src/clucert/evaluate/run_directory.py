@@ -108,7 +108,7 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     sessions: list[Session] = Field(default_factory=list)
     answered_by: dict[str, str] = Field(default_factory=dict)
-    """What the servers said of themselves, by the model's name (:class:`clucert.cache.authors.Whose`)."""
+    """What the servers said of themselves, by the model's name (:mod:`clucert.cache.server_identity`)."""
 
 
 NOT_COMPARED = marked(StudyConfig, "may_differ")

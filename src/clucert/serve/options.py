@@ -1,4 +1,4 @@
-"""How an endpoint is run."""
+"""Options of the endpoint."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_keys(file: Path | None, env: Mapping[str, str] = os.environ) -> tuple[s
 
 
 def check_exposure(host: str, keys: tuple[str, ...], *, allowed: bool) -> None:
-    """Raise :class:`UsageError` where everybody on the network could spend the upstream's tokens by oversight."""
+    """Raise :class:`UsageError` where anybody on the network could spend the upstream's tokens."""
     if keys or allowed or _loopback(host):
         return
     raise UsageError(f"--host {host} opens the endpoint to others: set {KEY_VARIABLE}, or say --no-api-key")
