@@ -31,6 +31,7 @@ LEXICONS = ("default", "classes")
 """The packaged lexicons: synonym pools as they come, or closed classes."""
 
 Names = Annotated[list[str], BeforeValidator(_as_list)]
+Labels = Annotated[list[str] | None, BeforeValidator(_as_list)]
 
 
 class Config(BaseModel):
@@ -81,6 +82,11 @@ class Config(BaseModel):
     retained_kernel: str | None = None
     perturbation: str | None = None
     q: str | None = None
+    flag: Labels = None
+    """Labels that flag a text, instead of a majority: where a share of ``flag_threshold`` (η) get one of them."""
+    flag_threshold: Text | None = None
+    groups: list[list[str]] | None = None
+    """Labels that are one class, group by group."""
     lexicon: Names = Field(default_factory=list)
     """TSV files of synonyms; ``default`` or ``classes`` among them names the packaged pools under them."""
     protect: list[str] = Field(default_factory=list)
@@ -151,6 +157,9 @@ class Config(BaseModel):
             "retained_kernel",
             "perturbation",
             "q",
+            "flag",
+            "flag_threshold",
+            "groups",
         )
         packaged = [name for name in self.lexicon if name in LEXICONS]
         return {name: getattr(self, name) for name in names} | {"lexicon": packaged[-1] if packaged else None}

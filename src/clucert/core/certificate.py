@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
 
 from clucert.core.bounds import (
     ClassBounds,
+    Number,
     abstention_p_value,
     agreement,
     class_bounds,
@@ -19,10 +20,23 @@ from clucert.core.bounds import (
     unfiltered_bounds,
 )
 from clucert.core.group_sequential import Path
-from clucert.core.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
+from clucert.core.noise.overlap import ErrsBelow
+from clucert.core.radius import (
+    HALF,
+    Exceeds,
+    Overlap,
+    Radius,
+    as_swaps,
+    kept_radius,
+    known,
+    proved_radius,
+    published_radius,
+)
 from clucert.core.settings import Settings, Subject, selection_level
+from clucert.core.thresholds import Flag, Groups, class_of, merged_labels, merged_votes, most_to_pass
 from clucert.core.vote_records import VoteRecord
-from clucert.types import Answers, Votes
+from clucert.errors import InputError
+from clucert.types import Answers, Vote, Votes
 
 BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
 
@@ -42,6 +56,16 @@ ASSUMPTIONS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Unmerged:
+    """What was counted of each label by itself, as :class:`Certificate` holds it of classes of labels."""
+
+    labels: tuple[str, ...]
+    selection: Votes
+    readings: tuple[Votes, ...]
+    vote_records: tuple[VoteRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
     """Votes of a smoothed classifier g around one text, and the radii they certify.
 
@@ -50,7 +74,14 @@ class Certificate:
     (paper, Algorithm 1). ``proved[threat]`` needs none of the assumptions: it holds for every base classifier and
     every change that the threat model allows, counted over ``subject.domain`` (docs/guarantees.md).
 
-    Radii are derived from the stored counts, so :meth:`replace` with another α or γ costs no model call.
+    With a flag (``settings.flag``) the two answers are *flagged* and *passed*. Passed is what the N selecting votes
+    show to have p_harm < η at level α, and everything else is flagged: that is what :meth:`Smoother.predict_steps`
+    does, so a text with p_harm ≥ η passes with probability at most α, whatever it is. ``proved[threat]`` then says how
+    many changes leave p_harm ≥ η (flagged) or p_harm < η (passed); None where N′ fresh votes do not show it of the
+    text.
+
+    Radii are derived from the stored counts, so another α, γ, threshold or group costs no model call (:meth:`replace`,
+    :meth:`at`, :meth:`with_groups`).
     """
 
     subject: Subject
@@ -72,6 +103,62 @@ class Certificate:
     """The single votes behind the counts, in the order of stages and parts; none in records of earlier versions."""
     answers: Answers | None = None
     """How equal noised texts came by their votes; None in records of earlier versions."""
+    raw: Unmerged | None = None
+    """What was counted before labels were merged, for a flag or for groups; None where they were not."""
+
+    @property
+    def unmerged(self) -> Certificate:
+        """The same votes with every label by itself, and the answer by majority."""
+        if self.raw is None:
+            return self
+        settings = dataclasses.replace(self.settings, flag=None, groups=())
+        fields = {name: getattr(self.raw, name) for name in self.raw.__slots__}
+        return dataclasses.replace(self, settings=settings, raw=None, **fields)
+
+    def at(self, *, flag: Sequence[str] = (), threshold: Number | str | None = None) -> Certificate:
+        """The same votes read by a guard that flags at p ≥ ``threshold``; ``flag`` names its labels, unless they stay.
+
+        Raises :class:`InputError` for labels that there are not, or a threshold that is missing or no share.
+        """
+        old, every = self.settings.flag, self.unmerged.labels
+        labels = tuple(flag) or (old.labels if old else ())
+        share = threshold if threshold is not None else old.share if old else None
+        if share is None or not labels:
+            raise InputError("a flag of sampled votes needs labels and a share: at(flag=['harmful'], threshold=0.1)")
+        return self.merged(Flag.of(labels, every, share=share))
+
+    def with_groups(self, *groups: Sequence[str]) -> Certificate:
+        """The same votes read by the classifier that names the group instead of the label, by majority.
+
+        Raises :class:`InputError` for groups that the labels cannot have; see :func:`merged_labels`.
+        """
+        return self.merged(None, tuple(map(tuple, groups)))
+
+    def merged(self, flag: Flag | None, groups: Groups = ()) -> Certificate:
+        """The same votes, of classes instead of labels. Raises :class:`InputError` for open answers."""
+        plain = self.unmerged
+        if flag is None and not groups:
+            return plain
+        if plain.labels is None:
+            raise InputError("flags and groups are of labels, and this task has open answers")
+        labels = plain.labels
+        names = merged_labels(labels, groups) if flag is None else flag.names(labels)
+
+        def count(votes: Votes) -> Votes:
+            return merged_votes(votes, groups) if flag is None else flag.merged(votes, labels)
+
+        def named(vote: Vote) -> Vote:
+            return class_of(vote, groups) if flag is None else flag.vote(vote, labels)
+
+        return dataclasses.replace(
+            plain,
+            settings=dataclasses.replace(plain.settings, flag=flag, groups=groups),
+            labels=names,
+            selection=count(plain.selection),
+            readings=tuple(map(count, plain.readings)),
+            vote_records=tuple(record.renamed(named) for record in plain.vote_records),
+            raw=Unmerged(labels, plain.selection, plain.readings, plain.vote_records),
+        )
 
     def replace(self, *, alpha: float | None = None, gamma: float | None = None) -> Certificate:
         """The same votes read at another α or γ."""
@@ -94,8 +181,18 @@ class Certificate:
 
     @property
     def candidate(self) -> str | None:
-        """ĉ: the label that won the selection votes, certified or not."""
+        """ĉ: the label that won the selection votes, certified or not; with a flag, whether they let the text pass."""
+        if self.settings.flag is not None and self.labels:
+            return self.labels[0 if self._flagged(self.settings.flag) else 1]
         return leader(self.selection)
+
+    def _flagged(self, flag: Flag) -> bool:
+        """Whether the selecting votes do not show that p_harm < η; votes that were dropped could have been harmful."""
+        votes, eta = self.selection, flag.share or Fraction(1)
+        against = votes.counts[flag.name] + votes.dropped
+        if self.exhaustive:
+            return against >= eta * votes.drawn
+        return against > most_to_pass(votes.drawn, eta, self.settings.alpha)
 
     @property
     def estimation(self) -> Votes:
@@ -115,6 +212,8 @@ class Certificate:
 
         Such a certificate says nothing about the text: neither that its answer is robust nor that it is not.
         """
+        if self.settings.flag is not None and self.raw is not None:
+            return self.unmerged.unreadable
         for votes, drawn in ((self.selection, "selecting"), (self.estimation, "certifying")):
             if votes.unparsed and votes.unparsed >= max(votes.counts.values(), default=0):
                 if self.settings.noise is not None and self.n < FEW_TOKENS:
@@ -130,10 +229,20 @@ class Certificate:
 
     @property
     def p_value(self) -> float:
-        """Of the abstention test on the selection votes; 0 or 1 when they are exact."""
+        """Of the abstention test on the selection votes, or of the test that lets a text pass; 0 or 1 when exact."""
+        if self.settings.flag is not None:
+            return self._flag_p_value(self.settings.flag)
         if self.exhaustive and self.candidate is not None:
             return 0.0 if exact_bounds(self.selection, self.candidate).margin > 0 else 1.0
         return abstention_p_value(self.selection)
+
+    def _flag_p_value(self, flag: Flag) -> float:
+        if self.exhaustive or flag.share is None:
+            return float(self._flagged(flag))
+        against = self.selection.counts[flag.name] + self.selection.dropped
+        from scipy.stats import binom
+
+        return float(binom.cdf(against, self.selection.drawn, float(flag.share)))
 
     @property
     def abstained_at_selection(self) -> str | None:
@@ -142,6 +251,8 @@ class Certificate:
             return self.unreadable or "no noised text was kept and given a label: see dropped and unparsed"
         if self.selection.unparsed >= self.selection.counts[self.candidate]:
             return self.unreadable
+        if self.settings.flag is not None:
+            return None
         level = selection_level(self.settings, self.selection)
         if self.p_value > level:
             kept, test = self.selection.kept, f"(binomial test p = {self.p_value:.2g} > alpha = {level:.2g})"
@@ -154,7 +265,7 @@ class Certificate:
     @property
     def abstained(self) -> str | None:
         """Why there is no prediction, in one sentence; None when there is one."""
-        if self.abstained_at_selection:
+        if self.abstained_at_selection or self.settings.flag is not None:
             return self.abstained_at_selection
         if not self._exceeds(filtered=True)(Fraction(0)):
             return self.unreadable or (
@@ -236,7 +347,7 @@ class Certificate:
 
     @property
     def _published(self) -> Radius | None:
-        if self.candidate is None or self.settings.noise is not None:
+        if self.candidate is None or not self.settings.published:
             return None
         exceeds = self._exceeds(filtered=True)
         if self.settings.votes_only:
@@ -281,15 +392,52 @@ class Certificate:
         noise = self.settings.noise
         if self.abstained:
             return dict.fromkeys(self.overlaps if noise is None else noise.threats)
-        exceeds = self._exceeds(filtered=False)
-        if noise is not None:
-            return {threat: noise.radius(exceeds, threat, self.n) for threat in noise.threats}
-        found = {t: self._proved_radius(exceeds, overlap) for t, overlap in self.vote_overlaps.items()}
+        if self.settings.flag is not None:
+            found = self._kept(self.threshold_kept)
+        else:
+            exceeds = self._exceeds(filtered=False)
+            if noise is not None:
+                return {threat: noise.radius(exceeds, threat, self.n) for threat in noise.threats}
+            found = {t: self._proved_radius(exceeds, overlap) for t, overlap in self.vote_overlaps.items()}
         word, synonym = found.get("word"), found.get("synonym")
         if word is not None and synonym is not None:
             swaps = as_swaps(word, len(self.overlaps["synonym"].masked))
             found["synonym"] = max(synonym, swaps, key=lambda radius: radius.words)
         return found
+
+    @property
+    def threshold_kept(self) -> Fraction:
+        """θ, below which the probability of ĉ must not fall: η, and 1 − η where the text passes (and not be equal)."""
+        eta = self.settings.flag.share if self.settings.flag else None
+        return HALF if eta is None else eta if self.flagged else 1 - eta
+
+    @property
+    def flagged(self) -> bool:
+        """Whether a flag is set, and the selecting votes do not let the text pass."""
+        return self.settings.flag is not None and self.candidate == self.settings.flag.name
+
+    def errors_kept(self, threat: str, changes: int) -> Fraction:
+        """``changes`` leave the flag as it is where all that is not ĉ has a probability below this."""
+        noise, theta = self.settings.noise, self.threshold_kept
+        if noise is not None:
+            return noise.errors(threat, self.n, changes, theta)
+        overlap = self.vote_overlaps[threat]
+        return 1 - theta if overlap.sealed else overlap.errors(self.n, self.s, changes, theta)
+
+    def _kept(self, theta: Fraction) -> dict[str, Radius | None]:
+        """By threat, how many changes leave ĉ a probability of ``theta``."""
+        errs_below, noise = self._errs_below(), self.settings.noise
+        if noise is not None:
+            return {threat: noise.stays(errs_below, threat, self.n, theta) for threat in noise.threats}
+        return {t: kept_radius(errs_below, self.n, self.s, each, theta) for t, each in self.vote_overlaps.items()}
+
+    def _errs_below(self) -> ErrsBelow:
+        """What the votes show about 1 − p(ĉ), of all that were drawn, at level 1 − α."""
+        if not self.exhaustive:
+            path = self.path(filtered=False)
+            return lambda errors: path.below(float(errors))
+        hits = Fraction(self.selection.counts.get(self.candidate or "", 0), self.selection.drawn)
+        return (lambda errors: 1 - hits <= errors) if self.flagged else (lambda errors: 1 - hits < errors)
 
     def _proved_radius(self, exceeds: Exceeds, overlap: Overlap) -> Radius | None:
         if not overlap.shared:
@@ -319,11 +467,20 @@ class Certificate:
         if radius is None or bounds is None or not 0 <= changes <= radius.words:
             return None
         if (noise := self.settings.noise) is not None:
-            low = float(noise.floor(threat, self.n, changes, bounds.low))
-            return agreement(low, self.settings.predict_samples, self.settings.alpha)
+            return self._answers_so(float(noise.floor(threat, self.n, changes, bounds.low)))
         # A swap of synonyms is a replaced word: both bounds hold.
         overlaps = [self.vote_overlaps[name] for name in dict.fromkeys((threat, "word")) if name in self.overlaps]
         low = float(
             max(bounds.low if each.sealed else each.floor(self.n, self.s, changes, bounds.low) for each in overlaps)
         )
-        return agreement(low, self.settings.predict_samples, self.settings.alpha)
+        return self._answers_so(low)
+
+    def _answers_so(self, low: float) -> float:
+        """How likely N votes answer ĉ where p(ĉ) ≥ ``low``, at least."""
+        samples, flag = self.settings.predict_samples, self.settings.flag
+        if flag is None or flag.share is None:
+            return agreement(low, samples, self.settings.alpha)
+        most = most_to_pass(samples, flag.share, self.settings.alpha)
+        from scipy.stats import binom
+
+        return float(binom.sf(most if self.flagged else samples - most - 1, samples, low))

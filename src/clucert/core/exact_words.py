@@ -28,7 +28,8 @@ CHANGES = {
 def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
     """One line for each threat about which something is proved; why nothing is, otherwise."""
     price = f"{certificate.questions} question{'s' if certificate.questions != 1 else ''}, exact"
-    proved = dict(certificate.proved)
+    proved, flag = dict(certificate.proved), certificate.settings.flag
+    stays = "the answer stays" if flag is None else f"still {'flagged' if certificate.is_flagged else 'passed'}"
     if (
         isinstance(certificate.settings.noise, Groups)
         and len({str(proved[t]) for t in ("insert", "delete", "move")}) == 1
@@ -44,9 +45,19 @@ def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
     ]
     for i, (change, radius) in enumerate(said):
         count = _count(radius, certificate.settings.unit, change)
-        yield f"{'proved' if not i else '':<12}{count} {change}: the answer stays" + (f"  ({price})" if not i else "")
+        yield f"{'proved' if not i else '':<12}{count} {change}: {stays}" + (f"  ({price})" if not i else "")
     if not said:
         yield f"{'proved':<12}nothing  ({price}): {_why(certificate)}"
+
+
+def flag_in_words(certificate: ExactCertificate) -> str:
+    """How much of the text is flagged, and how much flags it; nothing where no flag is set."""
+    flag, total = certificate.settings.flag, sum(map(len, certificate.partitions))
+    if flag is None:
+        return ""
+    if flag.share is None:
+        return f"{certificate.flagged} of {total} sub-texts are {flag.name}, {flag.at_least} flag a text"
+    return f"the share of {flag.name} is {float(certificate.flag_share):.3g}, {float(flag.share):g} flags a text"
 
 
 def _count(radius: Radius, unit: str, change: str) -> str:
@@ -61,8 +72,7 @@ def _why(certificate: ExactCertificate) -> str:
     """Which lead was missing, and by how much."""
     settings, answer = certificate.settings, certificate.prediction
     if settings.flag is not None:
-        flagged, needed = certificate.flagged, settings.flag.at_least
-        return f"{flagged} sub-texts are flagged, and {needed} must be left after a change"
+        return f"{flag_in_words(certificate)}, and one {settings.unit} can turn that"
     if answer is None or isinstance(settings.noise, Windows | EraseAndCheck):
         return "no sub-text got a label"
     threat = settings.threats[0]

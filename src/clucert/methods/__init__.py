@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
+from clucert.core.thresholds import Flag
 from clucert.errors import InputError, UnknownNameError, UsageError
-from clucert.methods.exact import ExactMethod, validate
+from clucert.methods.exact import ExactMethod, as_written, validate
 
 
 class Method(BaseModel):
@@ -42,6 +43,11 @@ class Method(BaseModel):
     encoder: str = "minilm"
     refine: Literal["off", "llm", "embedding"] = "off"
     refine_length: int | None = Field(default=None, ge=1)
+    flag: tuple[str, ...] = ()
+    """Labels that flag a text where a share of ``flag_threshold`` (η) of its noised texts get one of them."""
+    flag_threshold: str | None = None
+    groups: tuple[tuple[str, ...], ...] = ()
+    """Labels that are one class."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     tuned: dict[str, Any] | None = None
     """What the values were chosen on, as `clucert tune` writes it; None once one of them is changed."""
@@ -52,6 +58,11 @@ class Method(BaseModel):
         if str(value) != "0":
             parse_mask_rate(str(value))
         return str(value)
+
+    @field_validator("flag_threshold", mode="before")
+    @classmethod
+    def _share(cls, value: object) -> object:
+        return as_written(value)
 
     @field_validator("q", mode="before")
     @classmethod
@@ -99,6 +110,14 @@ class Method(BaseModel):
                 "no clustering, threshold, refine, retained_kernel or recoveries"
             )
         return self
+
+    def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
+        """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
+        if not self.flag:
+            if self.flag_threshold is not None:
+                raise InputError("a flag threshold needs the labels that flag a text, for example  --flag harmful")
+            return None
+        return Flag.of(self.flag, labels, share=self.flag_threshold)
 
     def for_task(self, task: str, **overrides: Any) -> Method:
         """The method with what was chosen for ``task``, then with ``overrides`` that are not None."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from clucert.core.exact import Flag, Noise, Unit
+from clucert.core.exact import Noise, Unit
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
+from clucert.core.thresholds import Flag, merged_labels
+from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError
 
 Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
+
+
+def as_written(value: object) -> object:
+    """A number as the decimal that it is written as, so that a share is exact."""
+    return str(value) if isinstance(value, int | float | Fraction) and not isinstance(value, bool) else value
 
 
 class ExactMethod(BaseModel):
@@ -50,7 +58,16 @@ class ExactMethod(BaseModel):
     """Labels that flag a text."""
     at_least: int = Field(default=1, ge=1)
     """How many sub-texts must get one of them."""
+    flag_threshold: str | None = None
+    """η: which share of the sub-texts must get one of them, instead of how many."""
+    groups: tuple[tuple[str, ...], ...] = ()
+    """Labels that are one class."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("flag_threshold", mode="before")
+    @classmethod
+    def _written(cls, value: object) -> object:
+        return as_written(value)
 
     @model_validator(mode="after")
     def _flags(self) -> Self:
@@ -88,9 +105,13 @@ class ExactMethod(BaseModel):
             if self.family in ("windows", "erase"):
                 raise InputError(f"{self.name} flags texts: say which label, for example  --flag harmful")
             return None
-        if unknown := [label for label in self.flag if label not in (labels or ())]:
-            raise InputError(f"--flag {unknown[0]}: it is none of the labels {', '.join(labels or ())}")
-        return Flag(self.flag, self.at_least)
+        return Flag.of(self.flag, labels, self.at_least, self.flag_threshold)
+
+    def label_groups(self, labels: tuple[str, ...]) -> LabelGroups:
+        """The labels that are one class. Raises :class:`InputError` for groups that the task cannot have."""
+        if self.groups:
+            merged_labels(labels, self.groups)
+        return self.groups
 
 
 def validate(fields: dict[str, Any], origin: str) -> ExactMethod:
