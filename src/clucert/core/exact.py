@@ -140,7 +140,7 @@ class ExactCertificate:
 
     @cached_property
     def _adjusted(self) -> Sequence[Mapping[str, float] | None]:
-        """The probability of each class, the bias of its labels taken off, of each answer; None where there are none."""
+        """Of each answer the probability of each class, the bias taken off; None where there are none."""
         factors = [math.exp(-bias) for bias in self.settings.bias] or [1.0] * len(self.labels)
         return [
             None if shown.shares is None else self._summed([p * f for p, f in zip(shown.shares, factors, strict=True)])
