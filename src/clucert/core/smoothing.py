@@ -178,6 +178,8 @@ class Smoother:
     def _enumerable(self, channel: Channel) -> bool:
         sets = comb(len(channel.text), channel.subject.retained)
         plain = channel.recoveries == 1 and not channel.denoiser.needs_embeddings
+        # What is flagged is what the deployed sampler flags.
+        plain = plain and self.settings.flag is None
         return plain and channel.noise is None and channel.recovery.deterministic and sets <= self.enumerate_up_to
 
     def open(self, text: str, example: str) -> Generator[Request, Any, Channel]:
