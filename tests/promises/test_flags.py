@@ -512,3 +512,14 @@ def test_exact_flags_that_mean_nothing_are_refused_in_a_line() -> None:
     ):
         with pytest.raises(InputError, match=said):
             model.prove("a b c", [method], flag=("harmful",), **options)
+
+
+def test_what_goes_by_the_majority_refuses_flags_and_groups() -> None:
+    from clucert.attacks.victims import SmoothedVictim
+    from clucert.guard.model import Defence
+
+    for options in ({}, {"flag": None, "flag_threshold": None, "groups": [["harmful", "unsafe"]]}):
+        smoothed = guard(lambda texts: ["safe"] * len(texts), **options)
+        for make in (lambda s: SmoothedVictim(s.smoother, s.backends), lambda s: Defence(s.smoother)):
+            with pytest.raises(InputError, match="leave out --flag and --group"):
+                make(smoothed)

@@ -105,6 +105,11 @@ class Settings:
         """Whether the paper's certificate is about this: a majority under its noise."""
         return self.noise is None and self.flag is None
 
+    def need_majority(self, what: str) -> None:
+        """Raise :class:`InputError` where labels are flagged or merged, with ``what`` cannot work on that."""
+        if self.flag is not None or self.groups:
+            raise InputError(f"{what} goes by the majority among the labels: leave out --flag and --group")
+
     @property
     def votes_only(self) -> bool:
         """Whether the noise hides no changed word, so that there is a vote and no radius, whatever γ is set to."""
