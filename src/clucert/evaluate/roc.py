@@ -42,6 +42,7 @@ class Point:
     """What one threshold does, in rows."""
 
     threshold: Fraction
+    """η; or τ, a whole number of sub-texts (:func:`counts_sub_texts`)."""
     harmless: int
     false_positives: int
     harmful: int
@@ -152,15 +153,22 @@ class Chosen:
         return upper_bound(self.point.false_positives, self.point.harmless, float(1 - self.confidence))
 
 
+def check_rows(harmless: int, fpr: Fraction, confidence: Fraction) -> str:
+    """What ``harmless`` rows are to show. Raises :class:`InputError` where they are too few, whatever is flagged."""
+    needed = rows_needed(fpr, confidence)
+    said = f"a false-positive rate of {float(fpr):.4g} with {float(confidence):.4g} confidence"
+    if harmless < needed:
+        raise InputError(f"{harmless} harmless rows cannot show {said}: it takes {needed}, with none of them flagged")
+    return said
+
+
 def choose(points: Sequence[Point], fpr: Fraction, confidence: Fraction) -> Chosen:
     """The smallest threshold with a false-positive rate of at most ``fpr`` (:func:`choose_threshold`).
 
     Raises :class:`InputError`: too few harmless rows, and how many are needed; or too many of them are flagged.
     """
-    harmless, needed = points[0].harmless, rows_needed(fpr, confidence)
-    said = f"a false-positive rate of {float(fpr):.4g} with {float(confidence):.4g} confidence"
-    if harmless < needed:
-        raise InputError(f"{harmless} harmless rows cannot show {said}: it takes {needed}, with none of them flagged")
+    harmless = points[0].harmless
+    said = check_rows(harmless, fpr, confidence)
     found: Threshold | None = choose_threshold(
         {point.threshold: point.false_positives for point in points}, harmless, fpr, confidence
     )

@@ -63,6 +63,8 @@ class ExactMethod(BaseModel):
     groups: tuple[tuple[str, ...], ...] = ()
     """Labels that are one class."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    tuned: dict[str, Any] | None = None
+    """What the flag was chosen on, as `clucert tune --fpr` writes it; None once a field is changed."""
 
     @field_validator("flag_threshold", mode="before")
     @classmethod
@@ -97,6 +99,8 @@ class ExactMethod(BaseModel):
         Raises :class:`InputError` for a field that is wrong.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
+        if any(getattr(self, name, None) != value for name, value in given.items()):
+            given["tuned"] = None
         return validate({**self.model_dump(), **self.tasks.get(task, {}), **given}, f"method {self.name!r}")
 
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
