@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from clucert.config import Config
+from clucert.core.calibration import Bias
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSettings, ExactSmoother
 from clucert.core.noise.characters import parse_q
@@ -125,7 +126,7 @@ def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | No
     """
     if labels is None:
         raise UsageError(f"{method.name} counts votes for labels, and this task has open answers: choose another task")
-    if unknown := set(method.bias) - set(labels):
+    if unknown := {label for bias in method.bias for label in bias.of} - set(labels):
         raise UsageError(f"method {method.name}: bias of {min(unknown)!r}, which is none of the labels")
     settings = ExactSettings(
         base=base,
@@ -134,7 +135,7 @@ def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | No
         unit=method.unit,
         soft=method.scores != "hard",
         sharpness=method.sharpness,
-        bias=tuple(method.bias.get(label, 0.0) for label in labels) if method.bias else (),
+        bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels)) for b in method.bias),
         flag=method.flags(labels),
         groups=method.label_groups(labels),
     )

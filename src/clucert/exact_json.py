@@ -58,7 +58,9 @@ def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None 
         "example": certificate.example,
         "labels": list(certificate.labels),
         "base": {**dataclasses.asdict(certificate.settings.base), "models": list(certificate.settings.base.models)},
-        "method": method.model_dump(mode="json", exclude={"tasks"} | {n for n in _NEW if not getattr(method, n)}),
+        "method": method.model_dump(
+            mode="json", exclude={"tasks", "models"} | {n for n in _NEW if not getattr(method, n)}
+        ),
         "answers": [dataclasses.asdict(shown) for shown in certificate.answers],
         "derived": derived(certificate),
     }

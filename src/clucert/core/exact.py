@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from clucert.core.bounds import UNPARSED, Number
+from clucert.core.calibration import Bias, bias_of
 from clucert.core.noise import votes
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.overlap import largest
@@ -49,8 +50,8 @@ class ExactSettings:
     """Add up label probabilities instead of votes, where the model gives them."""
     sharpness: float = 1.0
     """Soft scores are p^sharpness, normalised: 1 averages probabilities, a large number counts votes."""
-    bias: tuple[float, ...] = ()
-    """Taken off the log-probability of each label, in the order of the labels, before anything is counted."""
+    bias: tuple[Bias, ...] = ()
+    """By length of the sub-text, taken off the log-probability of each label before anything is counted."""
     flag: Flag | None = None
     """Flag a text by a share of its sub-texts or a number of them, instead of taking the largest total."""
     groups: LabelGroups = ()
@@ -141,11 +142,11 @@ class ExactCertificate:
     @cached_property
     def _adjusted(self) -> Sequence[Mapping[str, float] | None]:
         """Of each answer the probability of each class, the bias taken off; None where there are none."""
-        factors = [math.exp(-bias) for bias in self.settings.bias] or [1.0] * len(self.labels)
-        return [
-            None if shown.shares is None else self._summed([p * f for p, f in zip(shown.shares, factors, strict=True)])
-            for shown in self.answers
-        ]
+        return [None if shown.shares is None else self._unbiased(shown.text, shown.shares) for shown in self.answers]
+
+    def _unbiased(self, text: str, shares: Sequence[float]) -> Mapping[str, float]:
+        bias = bias_of(self.settings.bias, text) or (0.0,) * len(self.labels)
+        return self._summed([p * math.exp(-b) for p, b in zip(shares, bias, strict=True)])
 
     def _summed(self, shares: Sequence[float]) -> Mapping[str, float]:
         found = dict.fromkeys(self.classes, 0.0)

@@ -101,7 +101,7 @@ def certificate_of(document: Mapping[str, Any] | None) -> Guarded | None:
 def method_file(plan: Plan, chosen: Chosen, *, counts: bool) -> str:
     """YAML of the plan's whole method with its flag and the threshold that was chosen."""
     method, point = plan.method, chosen.point
-    fields = method.model_dump(mode="json", exclude={"tasks", "tuned"}) | {"name": _name(method.name)}
+    fields = method.model_dump(mode="json", exclude={"tasks", "models", "tuned"}) | {"name": _name(method.name)}
     fields["flag_threshold"] = None if counts else f"{float(point.threshold):g}"
     if counts:
         fields["at_least"] = int(point.threshold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any, Literal, Self
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from clucert.core.exact import Noise, Unit
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
+from clucert.core.settings import Base
 from clucert.core.thresholds import Flag, merged_labels
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError
@@ -20,6 +22,15 @@ Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
 def as_written(value: object) -> object:
     """A number as the decimal that it is written as, so that a share is exact."""
     return str(value) if isinstance(value, int | float | Fraction) and not isinstance(value, bool) else value
+
+
+class LabelBias(BaseModel):
+    """The bias of each label, for sub-texts of at most ``words`` words; None: of any length."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    words: int | None = Field(default=None, ge=1)
+    of: dict[str, float]
 
 
 class ExactMethod(BaseModel):
@@ -52,8 +63,9 @@ class ExactMethod(BaseModel):
     """Add up label probabilities (auto: where the model gives them) or votes."""
     sharpness: float = Field(default=8.0, gt=0, le=100)
     """Of soft scores: p^sharpness, normalised. Probabilities that are only averaged prove little (1)."""
-    bias: dict[str, float] = Field(default_factory=dict)
-    """Taken off the log-probability of each label; chosen on validation texts that are cut in the same way."""
+    bias: tuple[LabelBias, ...] = ()
+    """Taken off the log-probability of each label, by length of the sub-text; fitted to validation texts that are cut
+    in the same way (:func:`clucert.core.calibration.fit`). A mapping of labels alone is for every length."""
     flag: tuple[str, ...] = ()
     """Labels that flag a text."""
     at_least: int = Field(default=1, ge=1)
@@ -63,6 +75,8 @@ class ExactMethod(BaseModel):
     groups: tuple[tuple[str, ...], ...] = ()
     """Labels that are one class."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    models: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    """By model and task, what was tuned for that model; comes before ``tasks``."""
     tuned: dict[str, Any] | None = None
     """What the flag was chosen on, as `clucert tune --fpr` writes it; None once a field is changed."""
 
@@ -70,6 +84,19 @@ class ExactMethod(BaseModel):
     @classmethod
     def _written(cls, value: object) -> object:
         return as_written(value)
+
+    @field_validator("bias", mode="before")
+    @classmethod
+    def _for_every_length(cls, given: Any) -> Any:
+        return [{"of": given}] if isinstance(given, dict) and given else given or ()
+
+    @field_validator("bias")
+    @classmethod
+    def _in_order(cls, given: tuple[LabelBias, ...]) -> tuple[LabelBias, ...]:
+        words = [math.inf if bias.words is None else bias.words for bias in given]
+        if words and (words != sorted(set(words)) or words[-1] < math.inf):
+            raise ValueError("lengths must grow, and the last one has no `words`: it is for all that are longer")
+        return given
 
     @model_validator(mode="after")
     def _flags(self) -> Self:
@@ -93,15 +120,17 @@ class ExactMethod(BaseModel):
             case "erase":
                 return EraseAndCheck(self.suffix)
 
-    def for_task(self, task: str, **overrides: Any) -> ExactMethod:
-        """The method with what was chosen for ``task``, then with ``overrides`` that are not None.
+    def for_base(self, base: Base, **overrides: Any) -> ExactMethod:
+        """The method with what was chosen for the task and the model of ``base``, then ``overrides`` that are not None.
 
         Raises :class:`InputError` for a field that is wrong.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
         if any(getattr(self, name, None) != value for name, value in given.items()):
             given["tuned"] = None
-        return validate({**self.model_dump(), **self.tasks.get(task, {}), **given}, f"method {self.name!r}")
+        tuned = self.models.get(base.models[0], {}).get(base.task, {}) if len(base.models) == 1 else {}
+        chosen = {**self.model_dump(), **self.tasks.get(base.task, {}), **tuned, **given}
+        return validate(chosen, f"method {self.name!r}")
 
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
