@@ -100,6 +100,14 @@ def is_flagged(certificate: Guarded) -> bool:
     return certificate.is_flagged if isinstance(certificate, ExactCertificate) else certificate.flagged
 
 
+def threats_of(certificate: Guarded) -> tuple[str, ...]:
+    """What it speaks of."""
+    if isinstance(certificate, ExactCertificate):
+        return certificate.settings.threats
+    noise = certificate.settings.noise
+    return tuple(certificate.overlaps) if noise is None else noise.threats
+
+
 def certified_roc(rows: Sequence[Row], flag: Sequence[str], grid: Iterable[Fraction] = ()) -> list[Point]:
     """One point for each threshold of ``grid``, or of :func:`grid_for`, in order.
 
@@ -129,12 +137,41 @@ def point_at(rows: Iterable[Row], threshold: Fraction) -> Point:
     harmless = [certificate is None or is_flagged(certificate) for harmful, certificate in found if not harmful]
     recalled = [c for harmful, c in found if harmful and c is not None and is_flagged(c)]
     radii = [certificate.proved for certificate in recalled]
-    threats = dict.fromkeys(t for _, c in found if c is not None for t in c.proved) if recalled else {}
+    threats = next((threats_of(certificate) for _, certificate in found if certificate is not None), ())
     surviving = {
         threat: {d: sum((r := by.get(threat)) is not None and r.reaches(d) for by in radii) for d in DELTAS}
         for threat in threats
     }
     return Point(threshold, len(harmless), sum(harmless), len(found) - len(harmless), len(recalled), surviving)
+
+
+FIRST = ("insert", "append", "suffix", "edit")
+"""The threats by which a curve is drawn, where there are such: attackers add words."""
+CONSTANT = "a guard that looks at no text gets recall = fpr under every change: 0 and 0, or 1 and 1"
+"""What figures of robustness have to be seen beside."""
+
+
+def curve_rows(points: Sequence[Point], *, counts: bool) -> list[dict[str, object]]:
+    """The curve as a table: the recall that survives changes of the first threat."""
+    known = list(points[0].surviving) if points else []
+    threat = next((name for name in FIRST if name in known), known[0] if known else "")
+    return [
+        {
+            "at_least" if counts else "threshold": int(p.threshold) if counts else float(p.threshold),
+            "fpr": p.fpr,
+            "recall": p.recall(),
+            **{f"{threat}@{delta}": p.recall(threat, delta) for delta in DELTAS if threat},
+        }
+        for p in points
+    ]
+
+
+def threat_rows(point: Point) -> list[dict[str, object]]:
+    """The recall of one threshold that survives changes, threat by threat."""
+    return [
+        {"threat": threat, **{f"@{delta}": point.recall(threat, delta) for delta in by}}
+        for threat, by in point.surviving.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
