@@ -281,7 +281,9 @@ class ExactCertificate:
         """
         noise = self.settings.noise
         if isinstance(noise, EraseAndCheck):
-            return self._suffix_radius(noise, flag)
+            named = [bool(weight) for weight in self.weights[0]]
+            # A text that passes may be flagged by whatever is appended.
+            return noise.flag_radius(named, flag.at_least) or Radius(0)
         bound, each = (flag.at_least, Fraction(0)) if flag.share is None else (0, flag.share)
         sign = 1 if self.is_flagged else -1
         lead = [[sign * (weight - each) for weight in part] for part in self.weights]
@@ -295,13 +297,6 @@ class ExactCertificate:
         if noise.loss(lead, threat, 1, worst, self.n) == 0:
             return Radius(0, everything=True)
         return largest(holds, self.n if threat in ("replace", "delete") else None) or Radius(0)
-
-    def _suffix_radius(self, noise: EraseAndCheck, flag: Flag) -> Radius:
-        """Of t appended pieces, the prefixes that are left are those of the text that are at most d − t shorter."""
-        if not self.is_flagged:
-            return Radius(0)
-        weights = self.weights[0]
-        return Radius(max(t for t in range(noise.suffix + 1) if sum(weights[: noise.suffix - t + 1]) >= flag.at_least))
 
 
 MOST_QUESTIONS = 20_000

@@ -128,8 +128,10 @@ class EraseAndCheck:
     """Flag when the text, or one of its prefixes shorter by up to ``suffix`` pieces, is flagged.
 
     What is certified: a text that the *filter* flags stays flagged when at most ``suffix`` pieces are appended (new
-    pieces, after white space: text glued to the last token replaces it). The price: a harmless text is flagged when any
-    of its suffix + 1 prefixes is. The filter must see the pieces joined as a sub-text is, for the whole text too.
+    pieces, after white space: text glued to the last token replaces it). With more than one prefix that must be
+    flagged, or where the whole text is not, fewer may be: see :meth:`flag_radius`. The price: a harmless text is
+    flagged when any of its suffix + 1 prefixes is. The filter must see the pieces joined as a sub-text is, for the
+    whole text too.
     """
 
     suffix: int
@@ -142,6 +144,17 @@ class EraseAndCheck:
         """The places each prefix shows, the whole text first; the empty prefix is among them where n ≤ suffix."""
         n = len(pieces)
         return [tuple(range(length)) for length in range(n, max(0, n - self.suffix) - 1, -1)]
+
+    def flag_radius(self, flagged: Sequence[bool], at_least: int) -> Radius | None:
+        """How many pieces may be appended, such that ``at_least`` of the prefixes that are looked at are flagged.
+
+        ``flagged`` says so of the text and its prefixes, the whole text first. Behind r new pieces the first d − r + 1
+        of them are looked at still, and nothing is known of the others.
+        """
+        _check_threshold(at_least)
+        if sum(flagged) < at_least:
+            return None
+        return Radius(max(r for r in range(self.suffix + 1) if sum(flagged[: self.suffix - r + 1]) >= at_least))
 
 
 def _check_threshold(at_least: int) -> None:
