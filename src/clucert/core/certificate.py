@@ -19,24 +19,14 @@ from clucert.core.bounds import (
     one_bound,
     unfiltered_bounds,
 )
+from clucert.core.flagged import Counted, Decision, Kept
 from clucert.core.group_sequential import Path
-from clucert.core.noise.overlap import ErrsBelow
-from clucert.core.radius import (
-    HALF,
-    Exceeds,
-    Overlap,
-    Radius,
-    as_swaps,
-    kept_radius,
-    known,
-    proved_radius,
-    published_radius,
-)
+from clucert.core.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
 from clucert.core.settings import Settings, Subject, selection_level
-from clucert.core.thresholds import Flag, Groups, class_of, merged_labels, merged_votes, most_to_pass
+from clucert.core.thresholds import Flag, Groups
 from clucert.core.vote_records import VoteRecord
 from clucert.errors import InputError
-from clucert.types import Answers, Vote, Votes
+from clucert.types import Answers, Votes
 
 BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
 
@@ -53,16 +43,6 @@ ASSUMPTIONS: Mapping[str, str] = {
     "change which words are kept",
 }
 """The assumptions of the published certificate, by the names of docs/guarantees.md."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unmerged:
-    """What was counted of each label by itself, as :class:`Certificate` holds it of classes of labels."""
-
-    labels: tuple[str, ...]
-    selection: Votes
-    readings: tuple[Votes, ...]
-    vote_records: tuple[VoteRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +83,13 @@ class Certificate:
     """The single votes behind the counts, in the order of stages and parts; none in records of earlier versions."""
     answers: Answers | None = None
     """How equal noised texts came by their votes; None in records of earlier versions."""
-    raw: Unmerged | None = None
+    raw: Counted | None = None
     """What was counted before labels were merged, for a flag or for groups; None where they were not."""
 
     @property
     def unmerged(self) -> Certificate:
         """The same votes with every label by itself, and the answer by majority."""
-        if self.raw is None:
-            return self
-        settings = dataclasses.replace(self.settings, flag=None, groups=())
-        fields = {name: getattr(self.raw, name) for name in self.raw.__slots__}
-        return dataclasses.replace(self, settings=settings, raw=None, **fields)
+        return self if self.raw is None else self._counted(self.raw, None, (), None)
 
     def at(self, *, flag: Sequence[str] = (), threshold: Number | str | None = None) -> Certificate:
         """The same votes read by a guard that flags at p ≥ ``threshold``; ``flag`` names its labels, unless they stay.
@@ -141,24 +117,13 @@ class Certificate:
             return plain
         if plain.labels is None:
             raise InputError("flags and groups are of labels, and this task has open answers")
-        labels = plain.labels
-        names = merged_labels(labels, groups) if flag is None else flag.names(labels)
+        raw = Counted(plain.labels, plain.selection, plain.readings, plain.vote_records)
+        return plain._counted(raw.merged(flag, groups), flag, groups, raw)
 
-        def count(votes: Votes) -> Votes:
-            return merged_votes(votes, groups) if flag is None else flag.merged(votes, labels)
-
-        def named(vote: Vote) -> Vote:
-            return class_of(vote, groups) if flag is None else flag.vote(vote, labels)
-
-        return dataclasses.replace(
-            plain,
-            settings=dataclasses.replace(plain.settings, flag=flag, groups=groups),
-            labels=names,
-            selection=count(plain.selection),
-            readings=tuple(map(count, plain.readings)),
-            vote_records=tuple(record.renamed(named) for record in plain.vote_records),
-            raw=Unmerged(labels, plain.selection, plain.readings, plain.vote_records),
-        )
+    def _counted(self, by: Counted, flag: Flag | None, groups: Groups, raw: Counted | None) -> Certificate:
+        settings = dataclasses.replace(self.settings, flag=flag, groups=groups)
+        fields = {name: getattr(by, name) for name in Counted.__slots__}
+        return dataclasses.replace(self, settings=settings, raw=raw, **fields)
 
     def replace(self, *, alpha: float | None = None, gamma: float | None = None) -> Certificate:
         """The same votes read at another α or γ."""
@@ -182,17 +147,26 @@ class Certificate:
     @property
     def candidate(self) -> str | None:
         """ĉ: the label that won the selection votes, certified or not; with a flag, whether they let the text pass."""
-        if self.settings.flag is not None and self.labels:
-            return self.labels[0 if self._flagged(self.settings.flag) else 1]
+        if self.decision is not None and self.labels:
+            return self.labels[0 if self.flagged else 1]
         return leader(self.selection)
 
-    def _flagged(self, flag: Flag) -> bool:
-        """Whether the selecting votes do not show that p_harm < η; votes that were dropped could have been harmful."""
-        votes, eta = self.selection, flag.share or Fraction(1)
-        against = votes.counts[flag.name] + votes.dropped
-        if self.exhaustive:
-            return against >= eta * votes.drawn
-        return against > most_to_pass(votes.drawn, eta, self.settings.alpha)
+    @property
+    def decision(self) -> Decision | None:
+        """What the selecting votes say of the flag; None where none is set."""
+        flag, alpha = self.settings.flag, self.settings.alpha
+        return None if flag is None else Decision(flag, self.selection, alpha, self.exhaustive)
+
+    @property
+    def flagged(self) -> bool:
+        """Whether a flag is set, and the selecting votes do not let the text pass."""
+        return self.decision is not None and self.decision.flagged
+
+    @property
+    def kept(self) -> Kept:
+        """How far the decision stays."""
+        theta = self.decision.theta if self.decision else Fraction(1, 2)
+        return Kept(self.settings.noise, self.vote_overlaps, self.n, self.s, theta)
 
     @property
     def estimation(self) -> Votes:
@@ -230,29 +204,21 @@ class Certificate:
     @property
     def p_value(self) -> float:
         """Of the abstention test on the selection votes, or of the test that lets a text pass; 0 or 1 when exact."""
-        if self.settings.flag is not None:
-            return self._flag_p_value(self.settings.flag)
+        if self.decision is not None:
+            return self.decision.p_value
         if self.exhaustive and self.candidate is not None:
             return 0.0 if exact_bounds(self.selection, self.candidate).margin > 0 else 1.0
         return abstention_p_value(self.selection)
 
-    def _flag_p_value(self, flag: Flag) -> float:
-        if self.exhaustive or flag.share is None:
-            return float(self._flagged(flag))
-        against = self.selection.counts[flag.name] + self.selection.dropped
-        from scipy.stats import binom
-
-        return float(binom.cdf(against, self.selection.drawn, float(flag.share)))
-
     @property
     def abstained_at_selection(self) -> str | None:
         """Why the selection votes alone give no answer, in one sentence; None when they give one."""
+        if self.settings.flag is not None:
+            return None
         if self.candidate is None:
             return self.unreadable or "no noised text was kept and given a label: see dropped and unparsed"
         if self.selection.unparsed >= self.selection.counts[self.candidate]:
             return self.unreadable
-        if self.settings.flag is not None:
-            return None
         level = selection_level(self.settings, self.selection)
         if self.p_value > level:
             kept, test = self.selection.kept, f"(binomial test p = {self.p_value:.2g} > alpha = {level:.2g})"
@@ -392,8 +358,10 @@ class Certificate:
         noise = self.settings.noise
         if self.abstained:
             return dict.fromkeys(self.overlaps if noise is None else noise.threats)
-        if self.settings.flag is not None:
-            found = self._kept(self.threshold_kept)
+        if self.decision is not None:
+            exactly = self.decision.exactly(self.candidate or "") if self.exhaustive else None
+            path = self.path(filtered=False)
+            found = self.kept.radii(exactly or (lambda errors: path.below(float(errors))))
         else:
             exceeds = self._exceeds(filtered=False)
             if noise is not None:
@@ -404,40 +372,6 @@ class Certificate:
             swaps = as_swaps(word, len(self.overlaps["synonym"].masked))
             found["synonym"] = max(synonym, swaps, key=lambda radius: radius.words)
         return found
-
-    @property
-    def threshold_kept(self) -> Fraction:
-        """θ, below which the probability of ĉ must not fall: η, and 1 − η where the text passes (and not be equal)."""
-        eta = self.settings.flag.share if self.settings.flag else None
-        return HALF if eta is None else eta if self.flagged else 1 - eta
-
-    @property
-    def flagged(self) -> bool:
-        """Whether a flag is set, and the selecting votes do not let the text pass."""
-        return self.settings.flag is not None and self.candidate == self.settings.flag.name
-
-    def errors_kept(self, threat: str, changes: int) -> Fraction:
-        """``changes`` leave the flag as it is where all that is not ĉ has a probability below this."""
-        noise, theta = self.settings.noise, self.threshold_kept
-        if noise is not None:
-            return noise.errors(threat, self.n, changes, theta)
-        overlap = self.vote_overlaps[threat]
-        return 1 - theta if overlap.sealed else overlap.errors(self.n, self.s, changes, theta)
-
-    def _kept(self, theta: Fraction) -> dict[str, Radius | None]:
-        """By threat, how many changes leave ĉ a probability of ``theta``."""
-        errs_below, noise = self._errs_below(), self.settings.noise
-        if noise is not None:
-            return {threat: noise.stays(errs_below, threat, self.n, theta) for threat in noise.threats}
-        return {t: kept_radius(errs_below, self.n, self.s, each, theta) for t, each in self.vote_overlaps.items()}
-
-    def _errs_below(self) -> ErrsBelow:
-        """What the votes show about 1 − p(ĉ), of all that were drawn, at level 1 − α."""
-        if not self.exhaustive:
-            path = self.path(filtered=False)
-            return lambda errors: path.below(float(errors))
-        hits = Fraction(self.selection.counts.get(self.candidate or "", 0), self.selection.drawn)
-        return (lambda errors: 1 - hits <= errors) if self.flagged else (lambda errors: 1 - hits < errors)
 
     def _proved_radius(self, exceeds: Exceeds, overlap: Overlap) -> Radius | None:
         if not overlap.shared:
@@ -477,10 +411,6 @@ class Certificate:
 
     def _answers_so(self, low: float) -> float:
         """How likely N votes answer ĉ where p(ĉ) ≥ ``low``, at least."""
-        samples, flag = self.settings.predict_samples, self.settings.flag
-        if flag is None or flag.share is None:
-            return agreement(low, samples, self.settings.alpha)
-        most = most_to_pass(samples, flag.share, self.settings.alpha)
-        from scipy.stats import binom
-
-        return float(binom.sf(most if self.flagged else samples - most - 1, samples, low))
+        if self.decision is not None:
+            return self.decision.agreement(self.settings.predict_samples, low)
+        return agreement(low, self.settings.predict_samples, self.settings.alpha)

@@ -187,7 +187,7 @@ def _flag_goals(certificate: Certificate) -> Iterator[_Goal]:
     for threat, proved in certificate.proved.items():
         following = 0 if proved is None else proved.words + 1
         if proved is None or not proved.final:
-            yield _Goal(False, float(certificate.errors_kept(threat, following)))
+            yield _Goal(False, float(certificate.kept.errors(threat, following)))
 
 
 def _noise_goals(certificate: Certificate, noise: SampledNoise) -> Iterator[_Goal]:
