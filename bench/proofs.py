@@ -44,7 +44,8 @@ from clucert.models.encoders import MiniLmEncoder
 from clucert.models.load import load_model
 from clucert.protocols import LanguageModel, Task
 from clucert.runtime.blocking import BlockingExecutor
-from clucert.runtime.classifiers import BaseClassifier, CallableClassifier, PromptedClassifier
+from clucert.runtime.callable_classifiers import CallableClassifier
+from clucert.runtime.classifiers import BaseClassifier, PromptedClassifier
 from clucert.runtime.computation import Backends
 from clucert.runtime.model_queue import ModelQueue
 from clucert.tasks import load_task

@@ -101,11 +101,11 @@ class ExactCertification:
 
     def _read_as(self, certificate: ExactCertificate) -> ExactCertification:
         flag = certificate.settings.flag
-        fields: dict[str, Any] = {"flag": (), "at_least": 1, "flag_threshold": None}
+        fields: dict[str, Any] = {"flag": [], "at_least": 1, "flag_threshold": None}
         if flag is not None:
             share = None if flag.share is None else str(flag.share)
-            fields = {"flag": flag.labels, "at_least": flag.at_least, "flag_threshold": share}
-        method = self.method.model_copy(update={**fields, "groups": certificate.settings.groups})
+            fields = {"flag": list(flag.labels), "at_least": flag.at_least, "flag_threshold": share}
+        method = self.method.model_copy(update={**fields, "group": list(certificate.settings.groups)})
         return replace(self, certificate=certificate, method=method)
 
     def document(self) -> dict[str, Any]:

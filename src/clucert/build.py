@@ -23,6 +23,7 @@ from clucert.methods import Method, load_method
 from clucert.methods.exact import ExactMethod
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
+from clucert.section import shared
 from clucert.tasks import custom_task, load_task
 from clucert.tasks.open_ended import OpenTask
 
@@ -79,31 +80,22 @@ def make_smoother(
     lexicon = load_lexicon(method.lexicon, config.lexicon_files)
     # The user's own entries go into the name by their digest: certificates over other pools are other certificates.
     entries = "".join(lexicon.name.partition("+user:")[1:])
-    settings = Settings(
-        base=base,
-        method=method.name,
-        mask_rate=Fraction(0)
-        if method.recovery == "characters" or isinstance(method.keep, int)
-        else parse_mask_rate(method.mask_rate),
-        recovery=method.recovery,
-        clustering=method.clustering,
-        threshold=method.threshold,
-        refine=method.refine,
-        refine_length=method.refine_length if method.refine != "off" else None,
-        alpha=config.alpha,
-        gamma=config.gamma,
-        predict_samples=config.samples,
-        looks=fixed_plan(config.certify_samples),
-        seed=config.seed,
-        lexicon=method.lexicon + entries,
-        encoder=method.encoder,
-        retained_kernel=method.retained_kernel,
-        recoveries=method.recoveries,
-        keep=method.keep,
-        flag=method.flags(labels),
-        groups=method.groups,
-        perturbation=Perturbation(method.perturbation, parse_q(method.q)) if method.perturbation and method.q else None,
-    )
+    unmasked = method.recovery == "characters" or isinstance(method.keep, int)
+    computed = {
+        "base": base,
+        "method": method.name,
+        "mask_rate": Fraction(0) if unmasked else parse_mask_rate(method.mask_rate),
+        "refine_length": method.refine_length if method.refine != "off" else None,
+        "predict_samples": config.samples,
+        "looks": fixed_plan(config.certify_samples),
+        "lexicon": method.lexicon + entries,
+        "flag": method.flags(labels),
+        "groups": tuple(method.group),
+        "perturbation": Perturbation(method.perturbation, parse_q(method.q))
+        if method.perturbation and method.q
+        else None,
+    }
+    settings = Settings(**shared(Settings, config, method) | computed)
     if config.target_radius is not None and not settings.published:
         said = "a flag" if settings.flag else method.name
         raise UsageError(f"--target-radius is a published radius, which {said} has not: leave it out")

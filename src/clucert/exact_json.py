@@ -44,7 +44,7 @@ class _Stored(BaseModel):
     answers: list[_Answer]
 
 
-_NEW = ("flag_threshold", "groups", "tuned")
+_NEW = ("flag_threshold", "group", "tuned")
 """Left out where they are not set, so that documents stay what they were."""
 
 

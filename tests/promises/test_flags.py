@@ -388,7 +388,7 @@ def test_stored_votes_are_read_at_another_threshold_or_in_other_groups() -> None
     made = guard(classify, **options).certify(text)
     document = json.loads(json.dumps(made.document()))
     assert document["labels"] == list(LABELS)
-    assert document["settings"]["flag"] == {"labels": ["harmful"], "share": "3/10"}
+    assert document["settings"]["flag"] == {"labels": ["harmful"], "at_least": 1, "share": "3/10"}
     read, cost = certificate_json.read(document)
     assert read.certificate == made.certificate
     assert certificate_json.write(read, cost) == {**document, "unread": [], "cost": document["cost"]}
@@ -399,7 +399,7 @@ def test_stored_votes_are_read_at_another_threshold_or_in_other_groups() -> None
     plain = guard(classify, flag=None, flag_threshold=None, **options).certify(text)
     assert read.certificate.unmerged == plain.certificate
     grouped = guard(classify, flag=None, flag_threshold=None,
-                    groups=[["harmful", "unsafe"]], **options).certify(text)  # fmt: skip
+                    group=[["harmful", "unsafe"]], **options).certify(text)  # fmt: skip
     assert read.certificate.with_groups(["harmful", "unsafe"]) == grouped.certificate
     assert certificate_json.read(json.loads(json.dumps(grouped.document())))[0].certificate == grouped.certificate
 
@@ -414,7 +414,7 @@ def test_a_certificate_without_a_flag_has_the_document_it_always_had() -> None:
     "change",
     [{"flag": {"labels": ["harmful"], "share": None}}, {"flag": {"labels": ["nothing"], "share": "3/10"}},
      {"flag": {"labels": ["harmful"], "share": "0"}}, {"flag": {"labels": ["harmful"], "share": "1/0"}},
-     {"flag": {"labels": list(LABELS), "share": "1/2"}}, {"groups": [["harmful", "safe"]]},
+     {"flag": {"labels": list(LABELS), "share": "1/2"}}, {"group": [["harmful", "safe"]]},
      {"flag": {"labels": [], "share": "1/2"}}],
     ids=str,
 )  # fmt: skip
@@ -440,7 +440,7 @@ def test_exact_answers_are_read_anew_too(tmp_path) -> None:
         path = tmp_path / "c.json"
         path.write_text(json.dumps(again.document()))
         assert clucert.api.load_exact(path).document()["derived"] == fresh.document()["derived"]
-    (grouped,) = model.prove("a b c a b c c", ["groups"], groups=(("harmful", "unsafe"),))
+    (grouped,) = model.prove("a b c a b c c", ["groups"], group=(("harmful", "unsafe"),))
     assert first.with_groups(["harmful", "unsafe"]).certificate == grouped.certificate
     assert grouped.prediction in ("harmful+unsafe", "safe")
 
@@ -455,7 +455,7 @@ def test_a_group_certifies_the_classifier_that_names_the_group(method: str) -> N
         options = {"method": method, "deterministic": True, "seed": seed, "samples": 60, "certify_samples": 200}
         first = labelled(label, {"good": both, "bad": both, "odd": "safe"})
         merged = clucert.smooth(first, [both, "safe"], **options).certify("a b c d e f g h")
-        plain = clucert.smooth(labelled(label, NAMED), LABELS, groups=[["harmful", "unsafe"]], **options)
+        plain = clucert.smooth(labelled(label, NAMED), LABELS, group=[["harmful", "unsafe"]], **options)
         grouped = plain.certify("a b c d e f g h")
         for field in ("prediction", "proved", "radius", "bounds", "abstained"):
             assert getattr(grouped.certificate, field) == getattr(merged.certificate, field)
@@ -471,7 +471,7 @@ def test_an_exact_group_is_the_classifier_that_adds_the_scores_first() -> None:
     for text in ("a b c", "a a b c b", "c b a a b c"):
         for method in ("groups", "blocks"):
             (one,) = merged.prove(text, [method])
-            (other,) = whole.prove(text, [method], groups=(("harmful", "unsafe"),))
+            (other,) = whole.prove(text, [method], group=(("harmful", "unsafe"),))
             assert (one.prediction, one.proved) == (other.prediction, other.proved)
 
 
@@ -488,11 +488,11 @@ def test_an_exact_group_is_the_classifier_that_adds_the_scores_first() -> None:
         ({"flag_threshold": "x"}, "not a number"),
         ({"flag": None}, "--flag"),
         ({"flag_threshold": "0.01"}, "--samples 299"),
-        ({"groups": [["harmful", "unsafe"]]}, "leave out --group"),
+        ({"group": [["harmful", "unsafe"]]}, "leave out --group"),
         ({"target_radius": 2}, "leave it out"),
-        ({"flag": None, "flag_threshold": None, "groups": [["harmful"]]}, "two or more"),
-        ({"flag": None, "flag_threshold": None, "groups": [["harmful", "odd"]]}, "none of the labels"),
-        ({"flag": None, "flag_threshold": None, "groups": [list(LABELS)]}, "one class"),
+        ({"flag": None, "flag_threshold": None, "group": [["harmful"]]}, "two or more"),
+        ({"flag": None, "flag_threshold": None, "group": [["harmful", "odd"]]}, "none of the labels"),
+        ({"flag": None, "flag_threshold": None, "group": [list(LABELS)]}, "one class"),
     ],
     ids=str,
 )
@@ -508,7 +508,7 @@ def test_exact_flags_that_mean_nothing_are_refused_in_a_line() -> None:
         ("groups", {"at_least": 6}, "would flag nothing"),
         ("erase-and-check", {"flag_threshold": "0.2"}, "--at-least"),
         ("groups", {"flag_threshold": "0.2", "at_least": 2}, "one of them"),
-        ("groups", {"flag_threshold": "0.2", "groups": (("harmful", "unsafe"),)}, "leave out --group"),
+        ("groups", {"flag_threshold": "0.2", "group": (("harmful", "unsafe"),)}, "leave out --group"),
     ):
         with pytest.raises(InputError, match=said):
             model.prove("a b c", [method], flag=("harmful",), **options)
@@ -518,7 +518,7 @@ def test_what_goes_by_the_majority_refuses_flags_and_groups() -> None:
     from clucert.attacks.victims import SmoothedVictim
     from clucert.guard.model import Defence
 
-    for options in ({}, {"flag": None, "flag_threshold": None, "groups": [["harmful", "unsafe"]]}):
+    for options in ({}, {"flag": None, "flag_threshold": None, "group": [["harmful", "unsafe"]]}):
         smoothed = guard(lambda texts: ["safe"] * len(texts), **options)
         for make in (lambda s: SmoothedVictim(s.smoother, s.backends), lambda s: Defence(s.smoother)):
             with pytest.raises(InputError, match="leave out --flag and --group"):

@@ -11,7 +11,7 @@ from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.noise.overlap import SampledNoise
 from clucert.core.thresholds import Flag, Groups
 from clucert.errors import InputError
-from clucert.types import Votes
+from clucert.types import PerturbationKind, RetainedKernel, Votes
 
 Domain = Literal["original", "refined"]
 
@@ -43,7 +43,7 @@ class Base:
 class Perturbation:
     """Random changes of characters (SmoothLLM), for the recovery ``characters``."""
 
-    kind: Literal["swap", "patch", "insert"] = "swap"
+    kind: PerturbationKind = "swap"
     q: Fraction = Fraction(10)
     """Percent of the characters."""
 
@@ -69,7 +69,7 @@ class Settings:
     """Of a study, which anybody may repeat; None where the noise came from a secret key, which is kept nowhere."""
     lexicon: str | None = None
     encoder: str | None = None
-    retained_kernel: Literal["keep", "redraw", "canonical"] = "keep"
+    retained_kernel: RetainedKernel = "keep"
     """K: what happens to retained words."""
     selection_looks: tuple[Look, ...] = ()
     """When the selecting votes are read, as ``looks``; () is once, at N."""

@@ -52,11 +52,12 @@ def tune_flag(
     Raises :class:`InputError` for too few harmless rows, before anything is asked, and where no threshold will do; and
     :class:`UsageError` without a flag.
     """
-    if not config.flag:
+    given = config.method_overrides
+    if not given["flag"]:
         raise UsageError("say which labels flag a text: --flag harmful")
-    if config.flag_threshold is None and load_exact(config.method) is None:
+    if given["flag_threshold"] is None and load_exact(config.method) is None:
         config = config.model_copy(update={"flag_threshold": PROVISIONAL})
-    flag, plan = tuple(config.flag or ()), make_plan(config)
+    flag, plan = tuple(given["flag"]), make_plan(config)
     if config.run_dir is None:
         plan = replace(plan, run_dir=plan.run_dir.with_name(f"{plan.run_dir.name}-flag"))
     check_rows(sum(e.label is not None and e.label not in flag for e in plan.dataset.examples), fpr, confidence)

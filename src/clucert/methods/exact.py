@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from clucert.config import FlagOptions
 from clucert.core.exact import Noise, Unit
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
@@ -15,13 +15,9 @@ from clucert.core.settings import Base
 from clucert.core.thresholds import Flag, merged_labels
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError
+from clucert.section import Section, changes_of, checked, option
 
 Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
-
-
-def as_written(value: object) -> object:
-    """A number as the decimal that it is written as, so that a share is exact."""
-    return str(value) if isinstance(value, int | float | Fraction) and not isinstance(value, bool) else value
 
 
 class LabelBias(BaseModel):
@@ -33,7 +29,24 @@ class LabelBias(BaseModel):
     of: dict[str, float]
 
 
-class ExactMethod(BaseModel):
+class ExactOptions(BaseModel):
+    """What such a method, and nothing else, is asked for."""
+
+    count: int = option(5, "Groups of words (K), of blocks and groups.", ge=1, le=500)
+    hashes: int = option(1, "Ways to group by hashes (q), of groups and chunks.", ge=1, le=100)
+    every: int | None = option(None, "About so many words in a chunk (B).", ge=1)
+    """A chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
+    size: int = option(10, "Words in a window.", ge=1)
+    suffix: int = option(20, "Longest appended text of erase-and-check, in words (d).", ge=1, le=1000)
+    unit: Unit = option("word", "What is kept, dropped and counted.")
+    """A word is a token, and punctuation is among them."""
+    scores: Literal["auto", "soft", "hard"] = option(
+        "auto", "Add up label probabilities (auto: where the model gives them) or votes."
+    )
+    at_least: int = option(1, "Flagged sub-texts that flag the text, where no share is given.", ge=1)
+
+
+class ExactMethod(ExactOptions, FlagOptions):
     """One such method. The fields of ``tasks`` override the others for the task of that name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,49 +54,22 @@ class ExactMethod(BaseModel):
     name: str
     description: str = ""
     family: Family
-    unit: Unit = "word"
-    """What is kept, dropped and counted: word (tokens, punctuation among them), sentence, passage, turn."""
-    count: int = Field(default=5, ge=1, le=500)
-    """K: groups of `blocks` and `groups`."""
     kept: int = Field(default=1, ge=1)
     """s: groups that a sub-text shows."""
     interleaved: bool = False
     """Of `blocks`: every K-th token instead of consecutive ones."""
-    hashes: int = Field(default=1, ge=1, le=100)
-    """q: partitions by different hashes, of `groups` and `chunks`."""
     key: str = "clucert"
     """Of the hash; fixed before any text is seen, and may be public."""
-    every: int | None = Field(default=None, ge=1)
-    """B: a chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
-    size: int = Field(default=10, ge=1)
-    """Units in a window."""
-    suffix: int = Field(default=20, ge=1, le=1000)
-    """d: the longest appended text, in units, of `erase`."""
-    scores: Literal["auto", "soft", "hard"] = "auto"
-    """Add up label probabilities (auto: where the model gives them) or votes."""
     sharpness: float = Field(default=8.0, gt=0, le=100)
     """Of soft scores: p^sharpness, normalised. Probabilities that are only averaged prove little (1)."""
     bias: tuple[LabelBias, ...] = ()
     """Taken off the log-probability of each label, by length of the sub-text; fitted to validation texts that are cut
     in the same way (:func:`clucert.core.calibration.fit`). A mapping of labels alone is for every length."""
-    flag: tuple[str, ...] = ()
-    """Labels that flag a text."""
-    at_least: int = Field(default=1, ge=1)
-    """How many sub-texts must get one of them."""
-    flag_threshold: str | None = None
-    """η: which share of the sub-texts must get one of them, instead of how many."""
-    groups: tuple[tuple[str, ...], ...] = ()
-    """Labels that are one class."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     models: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     """By model and task, what was tuned for that model; comes before ``tasks``."""
     tuned: dict[str, Any] | None = None
     """What the flag was chosen on, as `clucert tune --fpr` writes it; None once a field is changed."""
-
-    @field_validator("flag_threshold", mode="before")
-    @classmethod
-    def _written(cls, value: object) -> object:
-        return as_written(value)
 
     @field_validator("bias", mode="before")
     @classmethod
@@ -130,7 +116,7 @@ class ExactMethod(BaseModel):
             given["tuned"] = None
         tuned = self.models.get(base.models[0], {}).get(base.task, {}) if len(base.models) == 1 else {}
         chosen = {**self.model_dump(), **self.tasks.get(base.task, {}), **tuned, **given}
-        return validate(chosen, f"method {self.name!r}")
+        return checked(type(self), chosen, f"method {self.name!r}")
 
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
@@ -142,16 +128,11 @@ class ExactMethod(BaseModel):
 
     def label_groups(self, labels: tuple[str, ...]) -> LabelGroups:
         """The labels that are one class. Raises :class:`InputError` for groups that the task cannot have."""
-        if self.groups:
-            merged_labels(labels, self.groups)
-        return self.groups
+        if self.group:
+            merged_labels(labels, tuple(self.group))
+        return tuple(self.group)
 
 
-def validate(fields: dict[str, Any], origin: str) -> ExactMethod:
-    """The method of these fields. Raises :class:`InputError`, one line."""
-    try:
-        return ExactMethod.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "value"
-        raise InputError(f"{origin}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+@changes_of(ExactOptions)
+class ExactSection(Section, title="Exact methods"):
+    """The options of an exact method; None takes the method's value."""
