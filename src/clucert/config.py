@@ -121,7 +121,9 @@ class MethodOptions(BaseModel):
     """What a sample keeps. None: ⌊(1 − m)·n⌋ of the words. Of deletion and ellipsis, ``each``: every token on its own,
     with probability 1 − m. Of deletion, a number: so many tokens, and m is not read."""
     clustering: str = option("agglomerative", "agglomerative, kmeans (or kmeans:3), hdbscan, threshold or none.")
-    threshold: float | None = option(None, "τ: least cosine similarity of a noised text to the original.", ge=-1, le=1)
+    threshold: float | None = option(
+        None, "τ: least cosine similarity of a noised text to the original.", also="--similarity", ge=-1, le=1
+    )
     """None keeps all."""
     encoder: str = option("minilm", "minilm, or sbert/NAME with the extra clucert[sbert].")
     refine: Literal["off", "llm", "embedding"] = option("off", "Who chooses the words that matter before the noise.")

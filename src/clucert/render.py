@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from clucert.evaluate.roc import Point
+
 
 def print_certified(
     console: Console, certificate: Certificate, cost: Cost, samples: Iterable[Text] = (), *, unread: int = 0
@@ -82,6 +84,20 @@ def rows_table(rows: Sequence[Mapping[str, object]]) -> str:
     names = list(rows[0])
     right = {i for i, name in enumerate(names) if all(isinstance(row[name], int | float | None) for row in rows)}
     return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right)
+
+
+def roc_text(points: Sequence[Point], at: Point | None, *, counts: bool) -> str:
+    """The certified ROC as tables; of the threshold ``at`` the recall under each threat."""
+    from clucert.evaluate.roc import CONSTANT, curve_rows, threat_rows
+
+    curve = rows_table(curve_rows(points, counts=counts))
+    threats = rows_table(threat_rows(at)) if at else ""
+    shown = (
+        f"\n\nrecall that survives, by threat and number of changes, at {float(at.threshold):g}:\n{threats}"
+        if at
+        else ""
+    )
+    return f"{curve}{shown}\n\n{CONSTANT}"
 
 
 def _shown(value: object) -> str:

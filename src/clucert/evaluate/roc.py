@@ -174,6 +174,13 @@ def threat_rows(point: Point) -> list[dict[str, object]]:
     ]
 
 
+def roc_document(points: Sequence[Point], *, counts: bool) -> dict[str, Any]:
+    """The curve for JSON; beside it what a guard that looks at no text gets."""
+    constant = [{"fpr": share, "recall": share} for share in (0.0, 1.0)]
+    by = "at_least" if counts else "threshold"
+    return {"threshold_is": by, "roc": [point.document() for point in points], "constant": constant}
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A threshold with a shown false-positive rate, and what it does."""
@@ -183,6 +190,21 @@ class Chosen:
     """The rate that is not exceeded, with ``confidence``."""
     confidence: Fraction
     p_value: float
+
+    def in_words(self, *, counts: bool) -> str:
+        """What is shown, in one sentence."""
+        point = self.point
+        flag = f"{int(point.threshold)} sub-texts" if counts else f"a share of {float(point.threshold):g}"
+        return (
+            f"flag at {flag}: with {float(self.confidence):.4g} confidence at most {float(self.fpr):.4g} of harmless "
+            f"texts are flagged ({point.false_positives} of {point.harmless} are), and {point.recalled} of "
+            f"{point.harmful} harmful ones"
+        )
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        shown = {"fpr_at_most": float(self.fpr), "confidence": float(self.confidence), "p_value": self.p_value}
+        return self.point.document() | shown | {"harmless": self.point.harmless, "harmful": self.point.harmful}
 
     @property
     def upper(self) -> float:
