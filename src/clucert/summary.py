@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
-from clucert.core.exact_words import better_counting, missing_in_words, threats_in_words
-from clucert.core.explanation import gap, proved_in_words, radius_words
+from clucert.core.exact_words import better_counting, flag_in_words, missing_in_words, threats_in_words
+from clucert.core.explanation import decision, gap, proved_in_words, radius_words
 from clucert.core.words import split
 from clucert.render import safe, unread_lines
 from clucert.types import Cost
@@ -99,6 +99,11 @@ def _answers(certificate: Certificate | None, exact: Sequence[ExactCertificate])
             "bold green" if answer else "bold yellow",
         )
         name = ""
+    for each in exact:
+        if each.settings.flag is not None:
+            yield Line("flagged" if each.is_flagged else "passed", flag_in_words(each))
+    if certificate is not None and (why := decision(certificate)):
+        yield Line("", why)
     if len(answers) > 1:
         yield Line("", "each line below is about the classifier that it names, and its answer", style="yellow")
 
@@ -120,8 +125,9 @@ def _proofs(certificate: Certificate | None, exact: Sequence[ExactCertificate]) 
 def _exact(exact: Iterable[ExactCertificate]) -> Iterator[tuple[str, str]]:
     for each in exact:
         questions = f"{each.questions} question{'s' if each.questions != 1 else ''}"
+        kept = "" if each.settings.flag is None else f": still {'flagged' if each.is_flagged else 'passed'}"
         for said in threats_in_words(each):
-            yield said, f"{each.settings.method}, {questions}, exact"
+            yield f"{said}{kept}", f"{each.settings.method}, {questions}, exact"
 
 
 def _sampled(certificate: Certificate | None) -> Iterator[tuple[str, str]]:
@@ -142,7 +148,7 @@ def _sampled_price(certificate: Certificate) -> str:
 
 def _published(certificate: Certificate | None) -> Iterator[Line]:
     """The paper's radius, and what it assumes."""
-    if certificate is None or certificate.prediction is None or certificate.settings.noise is not None:
+    if certificate is None or certificate.prediction is None or not certificate.settings.published:
         return
     radius, subject = certificate.radius, certificate.subject
     names = ", ".join(certificate.assumptions)

@@ -29,9 +29,11 @@ CHANGES = {
 def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
     """One line for each threat about which something is proved; why nothing is, otherwise."""
     price = f"{certificate.questions} question{'s' if certificate.questions != 1 else ''}, exact"
+    flag = certificate.settings.flag
+    stays = "the answer stays" if flag is None else f"still {'flagged' if certificate.is_flagged else 'passed'}"
     said = list(threats_in_words(certificate))
     for i, change in enumerate(said):
-        yield f"{'proved' if not i else '':<12}{change}: the answer stays" + (f"  ({price})" if not i else "")
+        yield f"{'proved' if not i else '':<12}{change}: {stays}" + (f"  ({price})" if not i else "")
     if not said:
         yield f"{'proved':<12}nothing  ({price}): {missing_in_words(certificate)}"
 
@@ -65,6 +67,16 @@ def better_counting(certificate: ExactCertificate) -> str | None:
     return f"--method {settings.method} --scores {flag}: the same answers, counted so, prove {proved}"
 
 
+def flag_in_words(certificate: ExactCertificate) -> str:
+    """How much of the text is flagged, and how much flags it; nothing where no flag is set."""
+    flag, total = certificate.settings.flag, sum(map(len, certificate.partitions))
+    if flag is None:
+        return ""
+    if flag.share is None:
+        return f"{certificate.flagged} of {total} sub-texts are {flag.name}, {flag.at_least} flag a text"
+    return f"the share of {flag.name} is {float(certificate.flag_share):.3g}, {float(flag.share):g} flags a text"
+
+
 def _count(radius: Radius, unit: str, change: str) -> str:
     if change == CHANGES["block"]:
         return f"any {radius.words if not radius.everything else 'number of'}"
@@ -77,8 +89,7 @@ def missing_in_words(certificate: ExactCertificate) -> str:
     """Which lead was missing, and by how much."""
     settings, answer = certificate.settings, certificate.prediction
     if settings.flag is not None:
-        flagged, needed = certificate.flagged, settings.flag.at_least
-        return f"{flagged} sub-texts are flagged, and {needed} must be left after a change"
+        return f"{flag_in_words(certificate)}, and one {settings.unit} can turn that"
     if answer is None or isinstance(settings.noise, Windows | EraseAndCheck):
         return "no sub-text got a label"
     threat = settings.threats[0]
