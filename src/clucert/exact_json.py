@@ -44,6 +44,10 @@ class _Stored(BaseModel):
     answers: list[_Answer]
 
 
+_NEW = ("flag_threshold", "group", "tuned")
+"""Left out where they are not set, so that documents stay what they were."""
+
+
 def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None = None) -> Json:
     """The document of one certificate, made by ``method``."""
     document: Json = {
@@ -54,7 +58,9 @@ def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None 
         "example": certificate.example,
         "labels": list(certificate.labels),
         "base": {**dataclasses.asdict(certificate.settings.base), "models": list(certificate.settings.base.models)},
-        "method": method.model_dump(mode="json", exclude={"tasks", "models"}),
+        "method": method.model_dump(
+            mode="json", exclude={"tasks", "models"} | {n for n in _NEW if not getattr(method, n)}
+        ),
         "answers": [dataclasses.asdict(shown) for shown in certificate.answers],
         "derived": derived(certificate),
     }
@@ -74,11 +80,24 @@ def derived(certificate: ExactCertificate) -> Json:
         "units": certificate.n,
         "votes": dict(certificate.counts),
         "unparsed": certificate.unparsed,
+        **_flag(certificate),
         "proved": {
             threat: None if radius is None else {"count": radius.words, "everything": radius.everything}
             for threat, radius in certificate.proved.items()
         },
         "in_words": [" ".join(line.split()) for line in exact_in_words(certificate)],
+    }
+
+
+def _flag(certificate: ExactCertificate) -> Json:
+    flag = certificate.settings.flag
+    if flag is None:
+        return {}
+    share = float(certificate.flag_share)
+    return {
+        "decision": "flagged" if certificate.is_flagged else "passed",
+        "flagged": certificate.flagged,
+        "share": share,
     }
 
 

@@ -102,6 +102,7 @@ def audit(
         resources = open_resources(config, stack)
         task = task_of(config)
         smoother = resources.smoother(config, task)
+        smoother.settings.need_majority("the audit")
         backends = resources.backends(config, task, smoother)
         result = Audit(str(run_dir), config.alpha, effort or Effort())
         result.certified = sum(c.prediction is not None for c in certificates.values())

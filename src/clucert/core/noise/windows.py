@@ -28,8 +28,10 @@ shorter, is flagged. If the filter flags x, it flags x followed by any ≤ d tok
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 from clucert.core.noise.overlap import largest
@@ -67,6 +69,25 @@ class Windows:
             return total
         each = {"ends": 0, "block": k - 1, "insert": k - 1, "delete": k, "replace": k, "edit": 2 * k - 1}[threat]
         return min(total, r * each)
+
+    def loss(
+        self, lead: Sequence[Sequence[Fraction]], threat: str, r: int, worst: Fraction, n: int | None = None
+    ) -> Fraction | None:
+        """How much of a sum over the windows of a text of ``n`` pieces r operations can take; None: there is no bound.
+
+        ``lead`` is what each window adds; a window that was not there adds at least ``worst`` ≤ 0.
+        """
+        (part,) = lead
+        pieces = len(part) + self.size - 1 if n is None else n
+        gone = heapq.nlargest(self.vanish(threat, r, pieces), part)
+        lost = sum((max(delta, Fraction(0)) for delta in gone), Fraction(0))
+        if not worst or not r:
+            return lost
+        if threat == "block":
+            return None
+        k = self.size
+        each = {"ends": 1, "insert": k, "delete": k - 1, "replace": k, "edit": 2 * k - 1}[threat]
+        return lost - worst * r * each
 
     def flag_radius(self, harmful: int, at_least: int, threat: str, n: int) -> Radius | None:
         """The largest r such that at least τ windows stay harmful; None when not so many are harmful now.
