@@ -70,6 +70,13 @@ def test_the_help_is_in_groups_and_fits_a_terminal(command: str) -> None:
     assert sorted(shown) == sorted([*(option.opts[0] for option in flags_of(command)), "-h"])
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_help_waits_for_what_it_does_not_show(command: str) -> None:
+    code = "import sys\nfrom clucert.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code, command, "--help"], capture_output=True, text=True, check=True)
+    assert not {"scipy", "sklearn", "onnxruntime", "openai", "rich", "jinja2"} & set(done.stderr.split())
+
+
 def test_every_option_of_a_study_has_a_flag_with_a_help_of_its_own() -> None:
     known = {option.name: option for option in flags_of("evaluate")}
     names = [name for section in sections(StudyConfig) for name in options_of(section)]
