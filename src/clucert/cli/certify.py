@@ -73,10 +73,10 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
     samples = sample_lines(certification.samples, config.show_samples)
     if not verbose:
         cost = Cost()
-        for part in (certification.cost, *(proof.cost for proof in also)):
-            cost.add(part)
-        exact_ones = [proof.certificate for proof in also]
-        print_summary(console, certification.certificate, exact_ones, cost, unread=show_unparsed)
+        for each in (certification.cost, *(proof.cost for proof in also)):
+            cost.add(each)
+        proofs = [proof.certificate for proof in also]
+        print_summary(console, certification.certificate, proofs, cost, unread=show_unparsed)
         for line in samples:
             console.print(line)
         return

@@ -26,7 +26,7 @@ from clucert.core.noise.votes import Scores
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Radius
 from clucert.core.settings import Base
-from clucert.core.thresholds import Flag, class_of, merged_labels
+from clucert.core.thresholds import Flag, class_of, classes_of, merged_labels
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError
 from clucert.types import Classify, Phase, Request, Scored, Vote
@@ -157,7 +157,7 @@ class ExactCertificate:
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels, those of a group as one."""
-        return tuple(dict.fromkeys(class_of(label, self.settings.merging) or label for label in self.labels))
+        return classes_of(self.labels, self.settings.merging)
 
     @cached_property
     def votes(self) -> Sequence[Vote]:
@@ -328,12 +328,15 @@ class ExactSmoother:
         cut = self.cut(text)
         answers: Sequence[Scored] = yield Classify(cut.asked, "certify", scored=True)
         yield Phase("certificate")
-        shown = [self._shown(text, answer) for text, answer in zip(cut.asked, answers, strict=True)]
+        shown = [self.shown(text, answer) for text, answer in zip(cut.asked, answers, strict=True)]
         return self.certificate(text, cut, shown, example)
 
     def cut(self, text: str) -> Cut:
         """The sub-texts of ``text``. Raises InputError for a text without a unit, or with too many questions."""
-        units = self._units(text)
+        return self.cut_units(self._units(text))
+
+    def cut_units(self, units: Units) -> Cut:
+        """The same of a text that is cut into ``units`` already."""
         if not units.pieces:
             raise InputError("the text has no words: give a text with at least one word to certify")
         shown = tuple(tuple(units.keep(places) for places in part) for part in self._members(units.pieces))
@@ -377,7 +380,24 @@ class ExactSmoother:
             case "turn":
                 return turns(listed(text))
 
-    def _shown(self, text: str, answer: Scored) -> Shown:
+    def units_of(self, pieces: Sequence[str]) -> Units:
+        """``pieces`` as the units of a text."""
+        match self.settings.unit:
+            case "passage":
+                return passages(pieces)
+            case "turn":
+                return turns(pieces)
+            case _:
+                return Units(tuple(pieces))
+
+    def written(self, pieces: Sequence[str]) -> str:
+        """A text of ``pieces``; it may be cut into others where a piece is none by itself."""
+        if self.settings.unit in ("passage", "turn"):
+            return json.dumps(list(pieces), ensure_ascii=False)
+        return " ".join(pieces)
+
+    def shown(self, text: str, answer: Scored) -> Shown:
+        """``answer`` as it is counted and stored."""
         shares = None
         if answer.answer is not None and set(answer.shares) == set(self.labels):
             shares = tuple(round(answer.shares[label], PLACES) for label in self.labels)
