@@ -20,7 +20,7 @@ Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
 class LabelBias(BaseModel):
     """The bias of each label, for sub-texts of at most ``words`` words; None: of any length."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     words: int | None = Field(default=None, ge=1)
     of: dict[str, float]
@@ -29,7 +29,7 @@ class LabelBias(BaseModel):
 class ExactMethod(BaseModel):
     """One such method. The fields of ``tasks`` override the others for the task of that name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
     description: str = ""
@@ -61,13 +61,17 @@ class ExactMethod(BaseModel):
     )
     at_least: int = option(1, "Flagged sub-texts that flag the text.", ge=1)
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    tuned: dict[str, Any] | None = None
+    """What the values were chosen on, as `clucert tune` writes it; None once one of them is changed."""
     models: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     """By model and task, what was tuned for that model; comes before ``tasks``."""
 
     @field_validator("bias", mode="before")
     @classmethod
     def _for_every_length(cls, given: Any) -> Any:
-        return [{"of": given}] if isinstance(given, dict) and given else given or ()
+        if isinstance(given, dict):
+            given = [{"of": given}] if given else []
+        return tuple(given) if isinstance(given, list) else given  # A strict reader takes no list for a tuple.
 
     @field_validator("bias")
     @classmethod
@@ -105,6 +109,8 @@ class ExactMethod(BaseModel):
         Raises :class:`InputError` for a field that is wrong.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
+        if any(getattr(self, name, None) != value for name, value in given.items()):
+            given["tuned"] = None
         tuned = self.models.get(base.models[0], {}).get(base.task, {}) if len(base.models) == 1 else {}
         chosen = {**self.model_dump(), **self.tasks.get(base.task, {}), **tuned, **given}
         return checked(type(self), chosen, f"method {self.name!r}")
@@ -121,5 +127,5 @@ class ExactMethod(BaseModel):
 
 
 @changes_of(ExactMethod)
-class ExactSection(Section, title="Exact methods"):
+class ExactSection(Section, title="Exact methods", may_differ=True):
     """The options of an exact method; None takes the method's value."""

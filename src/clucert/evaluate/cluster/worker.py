@@ -14,7 +14,8 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
 from importlib.metadata import version
 
-from clucert.build import method_of, task_of
+from clucert.build import any_method_of, base_of, task_of
+from clucert.core.exact import ExactSmoother
 from clucert.core.smoothing import Smoother
 from clucert.errors import BudgetExceededError, UsageError
 from clucert.evaluate.cluster.budget_leases import Grant, LeasedBudget
@@ -38,7 +39,7 @@ class Worker:
         self._budget: LeasedBudget | None = None
         self._run = AsyncExitStack()
         self._executor: Executor | None = None
-        self._smoother: Smoother | None = None
+        self._smoother: Smoother | ExactSmoother | None = None
         self._rows: Rows = ()
         self._under_way: set[asyncio.Task[Reply]] = set()
 
@@ -67,7 +68,7 @@ class Worker:
             return Ready(0, 0, machine, False, trouble=Trouble.of(error, f"{self.name} on {machine}: "))
         backends = self._executor.backends
         return Ready(
-            in_flight=inputs_in_flight(config, backends),
+            in_flight=inputs_in_flight(config, backends, exact=isinstance(self._smoother, ExactSmoother)),
             capacity=sum(queue.capacity for queue in backends.queues),
             machine=machine,
             file_cache=config.cache is None or isinstance(config.cache, os.PathLike),
@@ -77,10 +78,12 @@ class Worker:
     def _make(self, resources: Resources, order: Order) -> Executor:
         config = order.config
         task = task_of(config)
-        method = method_of(config, task.name).model_dump(mode="json", exclude={"name", "description", "tasks"})
+        method = any_method_of(config, base_of(config, task)).model_dump(
+            mode="json", exclude={"name", "description", "tasks", "models"}
+        )
         if method != order.parameters:
             raise UsageError(f"method {config.method!r} is not the driver's here: share its file at the same path")
-        self._smoother = resources.smoother(config, task)
+        self._smoother = resources.certifier(config, task)
         return Executor(resources.backends(config, task, self._smoother))
 
     @property
