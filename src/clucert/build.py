@@ -7,7 +7,7 @@ from dataclasses import is_dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from clucert.config import Config
+from clucert.config import Config, FlagSection
 from clucert.core.calibration import Bias
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSettings, ExactSmoother
@@ -15,7 +15,7 @@ from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
 from clucert.core.refine import load_refiner
 from clucert.core.settings import Base, Perturbation, Settings
-from clucert.core.smoothing import Smoother
+from clucert.core.smoothing import Smoother, classes_of
 from clucert.core.stopping import fixed_plan, plans
 from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
@@ -70,8 +70,10 @@ def any_method_of(config: Config, base: Base) -> Method | ExactMethod:
     method = load_any(config.method)
     if isinstance(method, Method):
         return method_of(config, base.task)
-    _check_options(config.method_overrides, f"methods that sample, which {method.name} does not")
-    return method.for_base(base, **_exact_options(config))
+    changes = config.method_overrides
+    flags = {name: changes.pop(name) for name in options_of(FlagSection)}
+    _check_options(changes, f"methods that sample, which {method.name} does not")
+    return method.for_base(base, **_exact_options(config), **flags)
 
 
 def _exact_options(config: Config) -> dict[str, Any]:
@@ -125,15 +127,18 @@ def make_smoother(
         "predict_samples": config.samples,
         "looks": fixed_plan(config.certify_samples),
         "lexicon": method.lexicon + entries,
+        "flag": method.flags(labels),
+        "groups": tuple(method.group),
         "perturbation": Perturbation(method.perturbation, parse_q(method.q))
         if method.perturbation and method.q
         else None,
     }
     settings = Settings(**shared(Settings, config, method) | computed)
-    if config.target_radius is not None and settings.noise is not None:
-        raise UsageError(f"--target-radius is a published radius, which {method.name} has not: leave it out")
+    if config.target_radius is not None and not settings.published:
+        said = "a flag" if settings.flag else method.name
+        raise UsageError(f"--target-radius is a published radius, which {said} has not: leave it out")
     return Smoother(
-        settings=plans(config.sampling, settings, labels, config.certify_samples),
+        settings=plans(config.sampling, settings, classes_of(labels, settings), config.certify_samples),
         labels=labels,
         lexicon=lexicon,
         refiner=load_refiner(method.refine, task),
@@ -162,5 +167,6 @@ def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | No
         sharpness=method.sharpness,
         bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels)) for b in method.bias),
         flag=method.flags(labels),
+        groups=method.label_groups(labels),
     )
     return ExactSmoother(settings, labels)

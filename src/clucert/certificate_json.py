@@ -24,10 +24,11 @@ from clucert.core import vote_records
 from clucert.core.bounds import ClassBounds, is_reserved
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
-from clucert.core.explanation import fixed, gap, proved_in_words
+from clucert.core.explanation import decision, fixed, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
 from clucert.core.settings import Settings, Subject
 from clucert.core.smoothing import Certified
+from clucert.core.thresholds import Flag
 from clucert.errors import InputError
 from clucert.types import Answers, Cost, Unread, Votes
 
@@ -41,7 +42,7 @@ Json = dict[str, Any]
 
 def write(certified: Certified, cost: Cost | None = None) -> Json:
     """The document of one certificate, its shown samples and its cost. See docs/json.md for every field."""
-    certificate = certified.certificate
+    certificate, plain = certified.certificate, certified.certificate.unmerged
     settings = certificate.settings
     return {
         "schema_version": SCHEMA_VERSION,
@@ -51,21 +52,24 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
         "settings": {
             name: value
             for name, value in _plain(dataclasses.asdict(settings)).items()
-            if name != "keep" or value is not None
+            if value or name not in _OPTIONAL
         },
-        "labels": certificate.labels and list(certificate.labels),
-        "selection": _votes(certificate.selection),
-        "readings": [_votes(votes) for votes in certificate.readings],
+        "labels": plain.labels and list(plain.labels),
+        "selection": _votes(plain.selection),
+        "readings": [_votes(votes) for votes in plain.readings],
         "exhaustive": certificate.exhaustive,
         "overlaps": {threat: _overlap(overlap) for threat, overlap in certificate.overlaps.items()},
         "notes": list(certificate.notes),
-        "ballots": _vote_records(certificate),
+        "ballots": _vote_records(plain),
         "answers": certificate.answers and dataclasses.asdict(certificate.answers),
         "derived": derived(certificate),
         "samples": [dataclasses.asdict(sample) for sample in certified.samples],
         "cost": cost and cost_document(cost),
         "unread": [dataclasses.asdict(answer) for answer in cost.unread] if cost else [],
     }
+
+
+_OPTIONAL = ("keep", "flag", "groups")
 
 
 def derived(certificate: Certificate) -> Json:
@@ -96,6 +100,7 @@ def derived(certificate: Certificate) -> Json:
             for threat in proved
         },
         "gap": gap(certificate),
+        **({"decision": decision(certificate)} if certificate.settings.flag else {}),
         "unfiltered_bounds": _bounds(certificate.unfiltered),
     }
 
@@ -125,7 +130,7 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
         stored = _validated(document)
         certificate = Certificate(
             subject=stored["subject"],
-            settings=stored["settings"],
+            settings=dataclasses.replace(stored["settings"], flag=None, groups=()),
             labels=stored["labels"],
             selection=stored["selection"],
             readings=stored["readings"],
@@ -138,7 +143,7 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
         wrong = next(problems(certificate), None) or _wrong_total(document, certificate) or wrong_cost(cost)
         if wrong:
             raise _refusal(wrong)
-        certificate = _with_vote_records(certificate, document.get("ballots"))
+        certificate = _read_by(_with_vote_records(certificate, document.get("ballots")), stored["settings"])
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _refusal(f"{type(error).__name__} {error}") from None
     if cost is not None:
@@ -273,6 +278,17 @@ def _wrong_settings(settings: Settings) -> Iterator[str]:
             yield f"settings.{name}: samples must grow from look to look, not be {samples}"
         if any(look.share <= 0 for look in looks) or sum(look.share for look in looks) > 1:
             yield f"settings.{name}: shares of alpha must be above 0 and sum to 1 at most"
+
+
+def _read_by(certificate: Certificate, settings: Settings) -> Certificate:
+    """The certificate with the flag or the groups of ``settings``."""
+    flag, groups = settings.flag, settings.groups
+    if flag is not None and (flag.share is None or groups):
+        raise _refusal("settings.flag: needs a share, and goes without groups")
+    try:
+        return certificate.merged(flag and Flag.of(flag.labels, certificate.labels, share=flag.share), groups)
+    except InputError as error:
+        raise _refusal(f"settings: {error}") from None
 
 
 def _wrong_subject(certificate: Certificate) -> Iterator[str]:

@@ -42,6 +42,10 @@ class _Stored(BaseModel):
     unread: tuple[Unread, ...] = ()
 
 
+_NEW = ("flag_threshold", "group", "tuned")
+"""Left out where they are not set, so that documents stay what they were."""
+
+
 def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None = None) -> Json:
     """The document of one certificate, made by ``method``. See docs/json.md for every field."""
     document: Json = {
@@ -52,7 +56,9 @@ def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None 
         "example": certificate.example,
         "labels": list(certificate.labels),
         "base": {**dataclasses.asdict(certificate.settings.base), "models": list(certificate.settings.base.models)},
-        "method": method.model_dump(mode="json", exclude={"tasks", "models"}),
+        "method": method.model_dump(
+            mode="json", exclude={"tasks", "models"} | {n for n in _NEW if not getattr(method, n)}
+        ),
         "answers": [
             {"text": shown.text, "vote": shown.vote, "shares": None if shown.shares is None else list(shown.shares)}
             for shown in certificate.answers
@@ -78,11 +84,24 @@ def derived(certificate: ExactCertificate) -> Json:
         "units": certificate.n,
         "votes": dict(certificate.counts),
         "unparsed": certificate.unparsed,
+        **_flag(certificate),
         "proved": {
             threat: None if radius is None else {"count": radius.words, "everything": radius.everything}
             for threat, radius in certificate.proved.items()
         },
         "in_words": [" ".join(line.split()) for line in exact_in_words(certificate)],
+    }
+
+
+def _flag(certificate: ExactCertificate) -> Json:
+    flag = certificate.settings.flag
+    if flag is None:
+        return {}
+    share = float(certificate.flag_share)
+    return {
+        "decision": "flagged" if certificate.is_flagged else "passed",
+        "flagged": certificate.flagged,
+        "share": share,
     }
 
 

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from clucert.errors import InputError
 
@@ -73,6 +71,10 @@ def _enough(fragments: Sequence[Fragment], classes: int) -> bool:
 
 def _likeliest(fragments: Sequence[Fragment]) -> tuple[float, ...]:
     """Maximum likelihood of a bias with mean 0 and a common scale: softmax(scale · (log p − bias))."""
+    # Here and not above: nobody waits for the optimiser who only takes a bias off.
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp
+
     scores = np.log(np.maximum([each.shares for each in fragments], 1e-6))
     labels = np.array([each.label for each in fragments])
     weights = 1.0 / np.bincount(labels)[labels]

@@ -150,7 +150,6 @@ def run_inputs(
     plan: Plan, run: RunWriter, examples: Sequence[Example], engine: Engine, progress: ProgressCallback | None
 ) -> RunSummary:
     """Certify ``examples`` on ``engine`` and record them in ``run``."""
-    meter = engine.meter
     runner = engine.runner(plan)
     # Only a runner in this process hears the servers itself.
     identities: Mapping[str, ServerIdentity] = getattr(runner, "server_identities", {})
@@ -166,9 +165,9 @@ def run_inputs(
             failed=failed,
             in_flight=activity.in_flight,
             votes=activity.votes,
-            spent=meter.spent,
-            cost=meter.dollars,
-            stopping=activity.draining and meter.reached is None,
+            spent=engine.meter.spent,
+            cost=engine.meter.dollars,
+            stopping=activity.draining and engine.meter.reached is None,
             workers=activity.workers,
         )
 
@@ -190,7 +189,7 @@ def run_inputs(
                     ticker.cancel()
         if interrupts.count:
             return "interrupted", "interrupted: run the same command again to go on"
-        return ("budget", str(meter.exceeded())) if meter.reached else (None, None)
+        return ("budget", str(engine.meter.exceeded())) if engine.meter.reached else (None, None)
 
     try:
         stopped, reason = loops.run(main())

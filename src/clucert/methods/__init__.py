@@ -9,9 +9,10 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from clucert.config import MethodOptions
+from clucert.config import FlagOptions, MethodOptions
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
+from clucert.core.thresholds import Flag
 from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.methods.exact import ExactMethod
 from clucert.section import checked
@@ -20,7 +21,7 @@ CHARACTERS = ("perturbation", "q")
 """Options of the recovery ``characters`` (SmoothLLM), which masks nothing: ``mask_rate`` is 0 there."""
 
 
-class Method(MethodOptions):
+class Method(MethodOptions, FlagOptions):
     """One method. The fields of ``tasks`` override the others for the task of that name."""
 
     name: str
@@ -84,6 +85,14 @@ class Method(MethodOptions):
                 "no clustering, threshold, refine, retained_kernel or recoveries"
             )
         return self
+
+    def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
+        """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
+        if not self.flag:
+            if self.flag_threshold is not None:
+                raise InputError("a flag threshold needs the labels that flag a text, for example  --flag harmful")
+            return None
+        return Flag.of(self.flag, labels, share=self.flag_threshold)
 
     def for_task(self, task: str, **overrides: Any) -> Method:
         """The method with what was chosen for ``task``, then with ``overrides`` that are not None."""
