@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
+from unittest import mock
 
 import pytest
 from study_world import ROWS, World, write_data
@@ -327,6 +328,41 @@ def test_a_worker_that_is_not_set_up_as_the_driver_is_refused(
     offices.settings["change"] = lambda order: dataclasses.replace(order, **changes)
     with pytest.raises(UsageError, match=message):
         world.run(engine="ray", task="mine", labels=["positive", "negative"], prompt=str(prompt))
+    assert not world.asked()
+
+
+def test_a_call_that_comes_late_asks_nothing_more(world: World):
+    from clucert.evaluate.plan import make_plan
+
+    async def late() -> InputReply:
+        worker, order = Worker("worker 1"), order_of(make_plan(world.study()), NearBudget(Limits()))
+        assert (await worker.prepare(order)).trouble is None
+        assert (await worker.certify(order, "r0", "a warm story")).outcome
+        await worker.end(now=False)
+        try:
+            return await worker.certify(order, "r1", "a dull story")
+        finally:
+            await worker.close()
+
+    before = len(world.asked())
+    assert asyncio.run(late()).trouble == Trouble("UsageError", mock.ANY)
+    assert not any("dull" in prompt for prompt in world.asked()[before:])
+
+
+def test_a_process_that_comes_back_with_other_models_is_refused(world: World):
+    from clucert.evaluate.plan import make_plan
+
+    async def restarted() -> InputReply:
+        order = order_of(make_plan(world.study()), NearBudget(Limits()))
+        worker = Worker("worker 1")
+        try:
+            return await worker.certify(dataclasses.replace(order, models=("others",)), "r0", "a warm story")
+        finally:
+            await _ended(worker, now=True)
+
+    trouble = asyncio.run(restarted()).trouble
+    assert trouble is not None
+    assert "other models than the first worker" in trouble.message
     assert not world.asked()
 
 

@@ -144,7 +144,7 @@ class RayWorker:
         try:
             reply: InputReply = await self._result(call)
         except asyncio.CancelledError:
-            # Not to be repeated, should the worker die now.
+            # The worker stops, and nobody repeats it should the worker die.
             self._ray.cancel(call)
             raise
         return reply
