@@ -221,10 +221,11 @@ def _evaluate(
         summary = run_inputs(plan, run, left, engine, progress) if left else summary_of(plan, run)
         records = list(run.records.values())
     certificates = {r.id: read(r.document or {})[0].certificate for r in records if r.status == "done"}
-    outcomes = [_outcome(record, certificates.get(record.id), radius) for record in records]
+    named = [record.model_copy(update={"gold": plan.manifest.class_of(record.gold)}) for record in records]
+    outcomes = [_outcome(record, certificates.get(record.id), radius) for record in named]
     scored = [outcome for outcome in outcomes if outcome.scored]
     count = max(len(scored), 1)
-    standing = standing_of(outcomes, certificates.values(), plan.task.labels, plan.dataset.label_map)
+    standing = standing_of(outcomes, certificates.values(), plan.manifest.classes, plan.dataset.label_map)
     row = Row(
         point=point,
         r_avg=r_avg(scored) or 0.0,

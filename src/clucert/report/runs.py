@@ -145,15 +145,16 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _input(record: Record, manifest: Manifest, path: Path) -> Input:
+    gold = manifest.class_of(record.gold)
     if record.status == "failed" or record.document is None:
-        return Input(record.id, record.gold, error=record.error or "failed without a reason")
+        return Input(record.id, gold, error=record.error or "failed without a reason")
     try:
         certified, cost = _read(record, record.document, manifest)
     except InputError as error:
         raise InputError(f"{path / RECORDS}, input {record.id!r}: {error}") from None
     reused = _usage(record.reused, path, record.id)
     answer, radii = certified.certificate.prediction, radii_of(certified.certificate)
-    return Input(record.id, record.gold, None, certified, cost, answer, radii, reused)
+    return Input(record.id, gold, None, certified, cost, answer, radii, reused)
 
 
 def _read(record: Record, document: Mapping[str, Any], manifest: Manifest) -> tuple[Certified | Proof, Cost | None]:
