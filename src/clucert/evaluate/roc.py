@@ -164,13 +164,11 @@ CONSTANT = "a guard that looks at no text gets recall = fpr under every change: 
 
 
 def curve_of(rows: Sequence[Row], flag: Flag) -> Curve:
-    """The curve of the rows of a run, and what its own threshold does. Raises as :func:`certified_roc`."""
-    first = next((row.certificate for row in rows if row.certificate is not None), None)
-    own = flag if first is None else first.settings.flag or flag
-    counted = own.share is None
-    at = point_at(rows, Fraction(own.at_least) if own.share is None else own.share)
-    said = f"{own.at_least} sub-texts" if counted else f"a share of {float(at.threshold):g}"
-    return Curve(tuple(certified_roc(rows, flag.labels)), at, first is not None and counts_sub_texts(first), said)
+    """The curve of the rows of a run, and what its own ``flag`` does. Raises as :func:`certified_roc`."""
+    at = point_at(rows, flag.share or Fraction(flag.at_least))
+    said = f"{flag.at_least} sub-texts" if flag.share is None else f"a share of {float(flag.share):g}"
+    counts = any(row.certificate is not None and counts_sub_texts(row.certificate) for row in rows)
+    return Curve(tuple(certified_roc(rows, flag.labels)), at, counts, said)
 
 
 def curve_rows(points: Sequence[Point], *, counts: bool) -> list[dict[str, object]]:

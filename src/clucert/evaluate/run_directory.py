@@ -22,7 +22,6 @@ from typing import Annotated, Any, BinaryIO, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clucert.context_manager import ContextManager
-from clucert.core.thresholds import Flag, Groups, class_of, classes_of
 from clucert.errors import CluCertError, InputError, UsageError
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.section import marked
@@ -110,29 +109,6 @@ class Manifest(BaseModel):
     sessions: list[Session] = Field(default_factory=list)
     answered_by: dict[str, str] = Field(default_factory=dict)
     """What the servers said of themselves, by the model's name (:mod:`clucert.cache.server_identity`)."""
-
-    @property
-    def flag(self) -> Flag | None:
-        """The labels that flag a text, however many votes it takes; None where the answer is a majority's."""
-        labels = self.parameters.get("flag") or ()
-        return Flag.of(labels, self.labels) if labels else None
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """What certificates of the run answer: its labels, those of a group as one, or flagged and passed."""
-        if self.labels is None:
-            return None
-        return classes_of(self.labels, self._groups) if self.flag is None else self.flag.names(self.labels)
-
-    def class_of(self, gold: str | None) -> str | None:
-        """The right answer to an input with this gold label."""
-        if gold is None or self.labels is None:
-            return gold
-        return class_of(gold, self._groups) if self.flag is None else self.flag.vote(gold, self.labels)
-
-    @property
-    def _groups(self) -> Groups:
-        return tuple(map(tuple, self.parameters.get("group") or ()))
 
 
 NOT_COMPARED = marked(StudyConfig, "may_differ")

@@ -15,7 +15,7 @@ from clucert.core.exact import ExactCertificate
 from clucert.core.radius import KINDS, SAMPLED, Kind, Radius
 from clucert.core.smoothing import Certified
 from clucert.errors import InputError
-from clucert.evaluate.radii import first_kind, radii_of, unit_of
+from clucert.evaluate.radii import class_of_label, first_kind, radii_of, unit_of
 from clucert.evaluate.read_certificates import exact_of
 from clucert.evaluate.run_directory import RECORDS, Manifest, Record, by_id, read_manifest, read_records
 from clucert.types import Cost, Usage
@@ -90,6 +90,13 @@ class Run:
         return tuple(kind for kind in KINDS if kind in held) or SAMPLED
 
     @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The classes that its answers name: the task's labels, merged where they are flags or groups."""
+        reader = next((row.certificate for row in self.done), None)
+        labels = self.manifest.labels
+        return None if labels is None else tuple(dict.fromkeys(class_of_label(each, reader) or each for each in labels))
+
+    @property
     def first_kind(self) -> Kind:
         """The radius that a run is judged by where one is named."""
         return next((first_kind(row.certificate) for row in self.done), "published")
@@ -129,6 +136,9 @@ def load_run(path: Path) -> Run:
     """
     manifest = read_manifest(path)
     rows = [_input(record, manifest, path) for record in by_id(read_records(path)[0])]
+    # A guard's answer is compared with whether the gold label flags; one certificate says how all are read.
+    reader = next((row.certificate for row in rows if row.certificate is not None), None)
+    rows = [replace(row, gold=class_of_label(row.gold, reader)) for row in rows]
     return Run(path, manifest.method or path.name, manifest, tuple(rows), read_audit(path))
 
 
@@ -145,16 +155,15 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _input(record: Record, manifest: Manifest, path: Path) -> Input:
-    gold = manifest.class_of(record.gold)
     if record.status == "failed" or record.document is None:
-        return Input(record.id, gold, error=record.error or "failed without a reason")
+        return Input(record.id, record.gold, error=record.error or "failed without a reason")
     try:
         certified, cost = _read(record, record.document, manifest)
     except InputError as error:
         raise InputError(f"{path / RECORDS}, input {record.id!r}: {error}") from None
     reused = _usage(record.reused, path, record.id)
     answer, radii = certified.certificate.prediction, radii_of(certified.certificate)
-    return Input(record.id, gold, None, certified, cost, answer, radii, reused)
+    return Input(record.id, record.gold, None, certified, cost, answer, radii, reused)
 
 
 def _read(record: Record, document: Mapping[str, Any], manifest: Manifest) -> tuple[Certified | Proof, Cost | None]:
