@@ -86,18 +86,19 @@ def rows_table(rows: Sequence[Mapping[str, object]]) -> str:
     return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right)
 
 
-def roc_text(points: Sequence[Point], at: Point | None, *, counts: bool) -> str:
-    """The certified ROC as tables; of the threshold ``at`` the recall under each threat."""
+def roc_text(points: Sequence[Point], at: Point, at_said: str, *, counts: bool) -> str:
+    """The certified ROC as tables; of the threshold ``at``, which is ``at_said``, the recall under each threat."""
     from clucert.evaluate.roc import CONSTANT, curve_rows, threat_rows
 
-    curve = rows_table(curve_rows(points, counts=counts))
-    threats = rows_table(threat_rows(at)) if at else ""
-    shown = (
-        f"\n\nrecall that survives, by threat and number of changes, at {float(at.threshold):g}:\n{threats}"
-        if at
-        else ""
-    )
-    return f"{curve}{shown}\n\n{CONSTANT}"
+    shown = "–" if at.fpr is None or at.recall() is None else f"fpr {at.fpr:.4g}, recall {at.recall():.4g}"
+    parts = [
+        "certified ROC: recall as it stands, and that survives so many changes",
+        f"{rows_table(curve_rows(points, counts=counts))}\n",
+        f"flagged at {at_said}: {shown}; recall that survives so many changes, by threat",
+        f"{rows_table(threat_rows(at))}\n",
+        CONSTANT,
+    ]
+    return "\n".join(parts)
 
 
 def _shown(value: object) -> str:

@@ -25,8 +25,8 @@ GROUPS = ["Task", "Model", "Cache", "Method", "Changes of the method", "Flags an
 MAJORITY = [group for group in GROUPS if group != "Flags and groups"]
 EXPECTED = {
     "certify": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods"],
-    "evaluate": ["Options", *GROUPS, "Shown samples", "Spending", "Data", "Run", "Results"],
-    "tune": ["Options", *GROUPS, "Shown samples", "Spending", "Data", "Run"],
+    "evaluate": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods", "Data", "Run", "Results"],
+    "tune": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods", "Data", "Run"],
     "attack": ["Options", "Data", "Attacks in the data", "Run", *MAJORITY, "Spending"],
     "serve": ["Options", "Endpoint", "Model", "Method", "Changes of the method", "Samples", "Certificate"],
     "audit": ["Options", "Cache"],
