@@ -16,7 +16,7 @@ from clucert.context_manager import ContextManager
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Sample
 from clucert.core.exact import ExactCertificate
-from clucert.core.exact_words import exact_in_words
+from clucert.core.exact_words import exact_in_words, free_in_words
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Certified, Smoother, side_by_side
 from clucert.errors import InputError, UsageError
@@ -89,7 +89,8 @@ class ExactCertification:
 
     def __str__(self) -> str:
         """What is proved, in sentences."""
-        return "\n".join((f"answer      {self.prediction}", *exact_in_words(self.certificate)))
+        free = (f"{'' if i else 'free':<12}{line}" for i, line in enumerate(free_in_words(self.certificate)))
+        return "\n".join((f"answer      {self.prediction}", *exact_in_words(self.certificate), *free))
 
 
 class SmoothedClassifier(ContextManager):
@@ -133,7 +134,8 @@ class SmoothedClassifier(ContextManager):
     def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
         """The smoothed answer to each text; None where N samples do not tell it from the next.
 
-        The same text gets the same noise as long as this object lives. Where it was made with a seed, ``first_draw``
+        The same text gets the same noise as long as this object lives, and so does another of the same canonical form.
+        Where it was made with a seed, ``first_draw``
         numbers the texts in the seed instead.
         """
         if isinstance(texts, str):
@@ -142,7 +144,7 @@ class SmoothedClassifier(ContextManager):
         steps = [
             functools.partial(self.smoother.predict_steps, text, str(index))
             if key is None
-            else functools.partial(self.smoother.keyed(key, text).predict_steps, text)
+            else functools.partial(self.smoother.keyed(key, self.smoother.said(text)).predict_steps, text)
             for index, text in enumerate(texts, first_draw)
         ]
         votes, cost = self.run(functools.partial(side_by_side, steps))
@@ -180,7 +182,7 @@ class SmoothedClassifier(ContextManager):
                 raise UsageError(f"{name} samples: use certify")
             settings = self.smoother.settings
             fitted = method.for_task(settings.base.task, **parameters)
-            smoother = exact_smoother(fitted, settings.base, self.labels)
+            smoother = exact_smoother(fitted, settings.base, self.labels, self.smoother.form)
             certificate, cost = self.run(functools.partial(smoother.steps, text, example), progress)
             found.append(ExactCertification(certificate, fitted, cost))
         return found

@@ -10,6 +10,7 @@ from typing import Any
 from clucert.config import Config
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSettings, ExactSmoother
+from clucert.core.noise.canonical import Canonical
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
 from clucert.core.refine import load_refiner
@@ -18,6 +19,7 @@ from clucert.core.smoothing import Smoother
 from clucert.core.stopping import fixed_plan, plans
 from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
+from clucert.lexicon.canonical import load_form
 from clucert.methods import Method, load_method
 from clucert.methods.exact import ExactMethod
 from clucert.protocols import Task
@@ -76,6 +78,7 @@ def make_smoother(
 ) -> Smoother:
     """The smoother of a method. ``task`` tells an llm refine what the words are to be important for."""
     lexicon = load_lexicon(method.lexicon, config.lexicon_files)
+    form = load_form(config.canonical, config.lexicon_files, config.protect)
     # The user's own entries go into the name by their digest: certificates over other pools are other certificates.
     entries = "".join(lexicon.name.partition("+user:")[1:])
     settings = Settings(
@@ -100,6 +103,7 @@ def make_smoother(
         recoveries=method.recoveries,
         keep=method.keep,
         perturbation=Perturbation(method.perturbation, parse_q(method.q)) if method.perturbation and method.q else None,
+        canonical=form.names if form else (),
     )
     if config.target_radius is not None and settings.noise is not None:
         raise UsageError(f"--target-radius is a published radius, which {method.name} has not: leave it out")
@@ -111,12 +115,15 @@ def make_smoother(
         denoiser=Denoiser(load_clusterer(method.clustering), method.threshold),
         protect=frozenset(config.protect),
         show_samples=config.show_samples,
+        form=form,
         target_radius=config.target_radius,
     )
 
 
-def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | None) -> ExactSmoother:
-    """The deployed classifier of a method that asks a fixed family of sub-texts.
+def exact_smoother(
+    method: ExactMethod, base: Base, labels: tuple[str, ...] | None, form: Canonical | None = None
+) -> ExactSmoother:
+    """The deployed classifier of a method that asks a fixed family of sub-texts of a text in canonical form.
 
     Raises :class:`UsageError` for open answers, and :class:`InputError` for labels that the task does not have.
     """
@@ -133,5 +140,6 @@ def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | No
         sharpness=method.sharpness,
         bias=tuple(method.bias.get(label, 0.0) for label in labels) if method.bias else (),
         flag=method.flags(labels),
+        canonical=form.names if form else (),
     )
-    return ExactSmoother(settings, labels)
+    return ExactSmoother(settings, labels, form)

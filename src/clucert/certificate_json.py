@@ -23,7 +23,7 @@ from clucert.core import vote_records
 from clucert.core.bounds import ClassBounds, is_reserved
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
-from clucert.core.explanation import fixed, gap, proved_in_words
+from clucert.core.explanation import fixed, free_in_words, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
 from clucert.core.settings import Look, Perturbation, Settings, Subject
 from clucert.core.smoothing import Certified
@@ -43,14 +43,16 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
     certificate = certified.certificate
     settings = certificate.settings
     # Left out where it is what it always was, so that documents of earlier methods stay as they are.
-    keep = {} if settings.keep is None else {"keep": settings.keep}
+    newer: Json = {} if settings.keep is None else {"keep": settings.keep}
+    newer |= {"canonical": list(settings.canonical)} if settings.canonical else {}
+    subject = dataclasses.asdict(certificate.subject)
     return {
         "schema_version": SCHEMA_VERSION,
         "clucert_version": version("clucert"),
-        "subject": _plain(dataclasses.asdict(certificate.subject)),
+        "subject": _plain({name: value for name, value in subject.items() if (name, value) != ("free", None)}),
         "settings": {
-            **{name: value for name, value in dataclasses.asdict(settings).items() if name != "keep"},
-            **keep,
+            **{name: v for name, v in dataclasses.asdict(settings).items() if name not in ("keep", "canonical")},
+            **newer,
             "base": _plain(dataclasses.asdict(settings.base)),
             "mask_rate": str(settings.mask_rate),
             "looks": _looks(settings.looks),
@@ -87,6 +89,7 @@ def derived(certificate: Certificate) -> Json:
         "radius": _radius(certificate.radius),
         "domain": certificate.subject.domain,
         "fixed": fixed(certificate),
+        **({"free": free_in_words(certificate)} if certificate.settings.canonical else {}),
         "assumptions": {name: ASSUMPTIONS[name] for name in certificate.assumptions},
         "bounds": _bounds(certificate.bounds),
         "proved": {
@@ -289,6 +292,10 @@ def _wrong_subject(certificate: Certificate) -> Iterator[str]:
     places = subject.positions
     if list(places) != sorted(set(places)) or (places and not 0 <= places[0] <= places[-1] < subject.original_words):
         yield f"subject.positions: must ascend within the {subject.original_words} original words"
+    if bool(certificate.settings.canonical) != (subject.free is not None):
+        yield "subject.free: goes with settings.canonical"
+    if subject.free is not None and (wrong := subject.free.wrong(certificate.settings.canonical)):
+        yield f"subject.{wrong}"
     for threat, overlap in certificate.overlaps.items():
         if len(overlap.masked) > n:
             yield f"overlaps.{threat}.masked: has {len(overlap.masked)} entries for {n} words"

@@ -30,6 +30,9 @@ Text = Annotated[str, BeforeValidator(_as_text)]
 LEXICONS = ("default", "classes")
 """The packaged lexicons: synonym pools as they come, or closed classes."""
 
+Form = Literal["characters", "spelling", "synonyms"]
+"""Canonical forms: look-alike characters, misspellings and closed synonym classes are one."""
+
 Names = Annotated[list[str], BeforeValidator(_as_list)]
 
 
@@ -84,6 +87,8 @@ class Config(BaseModel):
     lexicon: Names = Field(default_factory=list)
     """TSV files of synonyms; ``default`` or ``classes`` among them names the packaged pools under them."""
     protect: list[str] = Field(default_factory=list)
+    canonical: Annotated[list[Form], BeforeValidator(_as_list)] = Field(default_factory=list)
+    """What every text is put into before anything else, when it is certified and when it is answered."""
 
     # What may be spent.
     max_requests: int | None = Field(default=None, ge=0)

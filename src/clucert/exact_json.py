@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from clucert.build import exact_smoother
 from clucert.core.bounds import is_reserved
 from clucert.core.exact import ExactCertificate, Shown
-from clucert.core.exact_words import exact_in_words
+from clucert.core.exact_words import exact_in_words, free_in_words
+from clucert.core.noise.canonical import Canonical, Free
 from clucert.core.settings import Base
 from clucert.errors import CluCertError, InputError
 from clucert.methods.exact import ExactMethod
@@ -29,6 +30,16 @@ class _Answer(BaseModel):
     shares: list[float] | None = None
 
 
+class _Canonical(BaseModel):
+    """The forms by name and digest, the units of the text in canonical form, and what may be changed freely."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    forms: list[str] = Field(min_length=1)
+    pieces: list[str]
+    free: Free
+
+
 class _Stored(BaseModel):
     """What is read of a document: ``derived`` and ``cost`` are not."""
 
@@ -42,6 +53,7 @@ class _Stored(BaseModel):
     base: Base
     method: ExactMethod
     answers: list[_Answer]
+    canonical: _Canonical | None = None
 
 
 def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None = None) -> Json:
@@ -56,6 +68,7 @@ def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None 
         "base": {**dataclasses.asdict(certificate.settings.base), "models": list(certificate.settings.base.models)},
         "method": method.model_dump(mode="json", exclude={"tasks"}),
         "answers": [dataclasses.asdict(shown) for shown in certificate.answers],
+        **_canonical(certificate),
         "derived": derived(certificate),
     }
     if cost is not None:
@@ -63,6 +76,16 @@ def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None 
 
         document["cost"] = cost_document(cost) | {"reused": cost.reused.document()}
     return document
+
+
+def _canonical(certificate: ExactCertificate) -> Json:
+    """Left out where there is none, so that documents of earlier versions stay as they are."""
+    if certificate.free is None:
+        return {}
+    free = dataclasses.asdict(certificate.free)
+    free |= {name: list(places) for name, places in free.items() if isinstance(places, tuple)}
+    forms = list(certificate.settings.canonical)
+    return {"canonical": {"forms": forms, "pieces": list(certificate.pieces), "free": free}}
 
 
 def derived(certificate: ExactCertificate) -> Json:
@@ -78,6 +101,7 @@ def derived(certificate: ExactCertificate) -> Json:
             threat: None if radius is None else {"count": radius.words, "everything": radius.everything}
             for threat, radius in certificate.proved.items()
         },
+        **({"free": list(free_in_words(certificate))} if certificate.free else {}),
         "in_words": [" ".join(line.split()) for line in exact_in_words(certificate)],
     }
 
@@ -91,13 +115,18 @@ def read(document: Any) -> tuple[ExactCertificate, ExactMethod, Cost]:
         raise _refusal("it is not an object of JSON")
     try:
         stored = _Stored.model_validate(dict(document))
-        smoother = exact_smoother(stored.method, stored.base, tuple(stored.labels))
-        cut = smoother.cut(stored.text)
+        canonical = stored.canonical
+        form = Canonical(names=tuple(canonical.forms)) if canonical else None
+        smoother = exact_smoother(stored.method, stored.base, tuple(stored.labels), form)
+        # The tables of the forms may not be at hand: the units in canonical form are stored.
+        cut = smoother.cut_units(smoother.units_of(canonical.pieces)) if canonical else smoother.cut(stored.text)
     except ValidationError as error:
         first = error.errors()[0]
         raise _refusal(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     except CluCertError as error:
         raise _refusal(str(error)) from None
+    if canonical and (wrong := canonical.free.wrong(canonical.forms)):
+        raise _refusal(f"canonical.{wrong}")
     labels = stored.labels
     if len(set(labels)) < len(labels) or any(map(is_reserved, labels)):
         raise _refusal("labels: must be different, and none the name of what is no label")
@@ -111,7 +140,8 @@ def read(document: Any) -> tuple[ExactCertificate, ExactMethod, Cost]:
         ):
             raise _refusal(f"answers.{i}.shares: must be a probability for each label")
     shown = [Shown(a.text, a.vote, None if a.shares is None else tuple(a.shares)) for a in stored.answers]
-    return smoother.certificate(stored.text, cut, shown, stored.example), stored.method, Cost()
+    certificate = smoother.certificate(stored.text, cut, shown, stored.example)
+    return dataclasses.replace(certificate, free=canonical.free if canonical else None), stored.method, Cost()
 
 
 def _refusal(why: str) -> InputError:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from clucert.core.noise import votes
+from clucert.core.noise.canonical import Canonical, Free
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.tokens import Units, passages, sentences, turns, words
 from clucert.core.noise.votes import Scores
@@ -55,6 +56,8 @@ class ExactSettings:
     bias: tuple[float, ...] = ()
     """Taken off the log-probability of each label, in the order of the labels, before anything is counted."""
     flag: Flag | None = None
+    canonical: tuple[str, ...] = ()
+    """The forms that a text is put into before it is cut, with the digests of their tables."""
 
     @property
     def threats(self) -> tuple[str, ...]:
@@ -91,6 +94,8 @@ class ExactCertificate:
     """For each partition, the index among ``answers`` of each sub-text, in order; −1 is the empty sub-text."""
     example: str = ""
     notes: tuple[str, ...] = field(default=())
+    free: Free | None = None
+    """What may be changed any number of times; None where the text is not put into canonical form."""
 
     @property
     def n(self) -> int:
@@ -220,12 +225,20 @@ class ExactSmoother:
 
     settings: ExactSettings
     labels: tuple[str, ...]
+    form: Canonical | None = None
+    """What a text is put into before it is cut."""
 
     def steps(self, text: str, example: str = "") -> Generator[Request, Any, ExactCertificate]:
         """Certify ``text``: one question for each different sub-text.
 
         Raises :class:`clucert.errors.InputError` for a text without a unit.
         """
+        certificate = yield from self._answered(text, example)
+        if self.form is None:
+            return certificate
+        return replace(certificate, free=self.form.free("\n".join(self._items(text))))
+
+    def _answered(self, text: str, example: str) -> Generator[Request, Any, ExactCertificate]:
         yield Phase("noise")
         cut = self.cut(text)
         answers: Sequence[Scored] = yield Classify(cut.asked, "certify", scored=True)
@@ -235,7 +248,10 @@ class ExactSmoother:
 
     def cut(self, text: str) -> Cut:
         """The sub-texts of ``text``. Raises InputError for a text without a unit, or with too many questions."""
-        units = self._units(text)
+        return self.cut_units(self._units(text))
+
+    def cut_units(self, units: Units) -> Cut:
+        """The sub-texts of a text that has these units, in canonical form where there is one."""
         if not units.pieces:
             raise InputError("the text has no words: give a text with at least one word to certify")
         shown = tuple(tuple(units.keep(places) for places in part) for part in self._members(units.pieces))
@@ -259,7 +275,7 @@ class ExactSmoother:
 
     def predict_steps(self, text: str, example: str = "") -> Generator[Request, Any, Vote]:
         """The answer alone: the same questions."""
-        certificate = yield from self.steps(text, example)
+        certificate = yield from self._answered(text, example)
         return certificate.prediction
 
     def _members(self, pieces: Sequence[str]) -> Sequence[Sequence[tuple[int, ...]]]:
@@ -269,15 +285,25 @@ class ExactSmoother:
         return noise.members(pieces)
 
     def _units(self, text: str) -> Units:
+        items, unit, form = self._items(text), self.settings.unit, self.form
+        if unit == "word":
+            return Units(form(text)) if form else words(text)
+        if form:
+            items = [form.worded(item).text for item in items]
+        return sentences(items[0]) if unit == "sentence" else self.units_of(items)
+
+    def units_of(self, pieces: Sequence[str]) -> Units:
+        """These pieces, joined as the unit has it."""
         match self.settings.unit:
-            case "word":
-                return words(text)
-            case "sentence":
-                return sentences(text)
             case "passage":
-                return passages(listed(text))
+                return passages(pieces)
             case "turn":
-                return turns(listed(text))
+                return turns(pieces)
+            case _:
+                return Units(tuple(pieces))
+
+    def _items(self, text: str) -> list[str]:
+        return listed(text) if self.settings.unit in ("passage", "turn") else [text]
 
     def _shown(self, text: str, answer: Scored) -> Shown:
         shares = None

@@ -49,6 +49,12 @@ def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
         yield f"{'proved':<12}nothing  ({price}): {_why(certificate)}"
 
 
+def free_in_words(certificate: ExactCertificate) -> Iterator[str]:
+    """What changes nothing because the text is put into canonical form; nothing where there is no answer."""
+    if certificate.free is not None and certificate.prediction is not None:
+        yield from certificate.free.in_words(certificate.settings.canonical)
+
+
 def _count(radius: Radius, unit: str, change: str) -> str:
     if change == CHANGES["block"]:
         return f"any {radius.words if not radius.everything else 'number of'}"
