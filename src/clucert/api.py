@@ -6,7 +6,7 @@ import functools
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,14 @@ class Certification:
     def radius(self) -> Radius | None:
         """The published radius; see :class:`clucert.Certificate` for what it assumes."""
         return self.certificate.radius
+
+    def at(self, **changes: Any) -> Certification:
+        """The same votes read at another ``flag`` or ``threshold``: :meth:`clucert.Certificate.at`."""
+        return replace(self, certificate=self.certificate.at(**changes))
+
+    def with_groups(self, *groups: Sequence[str]) -> Certification:
+        """The same votes with the labels of each group as one: :meth:`clucert.Certificate.with_groups`."""
+        return replace(self, certificate=self.certificate.with_groups(*groups))
 
     def document(self) -> dict[str, Any]:
         """Everything as one JSON document (docs/json.md)."""
@@ -83,6 +91,23 @@ class ExactCertification:
         """By threat, how many operations may be done and the answer stays."""
         return self.certificate.proved
 
+    def at(self, **changes: Any) -> ExactCertification:
+        """The same answers read at another ``flag``, ``threshold`` or ``at_least``."""
+        return self._read_as(self.certificate.at(**changes))
+
+    def with_groups(self, *groups: Sequence[str]) -> ExactCertification:
+        """The same answers with the labels of each group as one."""
+        return self._read_as(self.certificate.with_groups(*groups))
+
+    def _read_as(self, certificate: ExactCertificate) -> ExactCertification:
+        flag = certificate.settings.flag
+        fields: dict[str, Any] = {"flag": [], "at_least": 1, "flag_threshold": None}
+        if flag is not None:
+            share = None if flag.share is None else str(flag.share)
+            fields = {"flag": list(flag.labels), "at_least": flag.at_least, "flag_threshold": share}
+        method = self.method.model_copy(update={**fields, "group": list(certificate.settings.groups)})
+        return replace(self, certificate=certificate, method=method)
+
     def document(self) -> dict[str, Any]:
         """Everything as one JSON document (docs/json.md)."""
         return exact_json.write(self.certificate, self.method, self.cost)
@@ -117,8 +142,8 @@ class SmoothedClassifier(ContextManager):
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """The closed label set, or None when answers are open."""
-        return self.smoother.labels
+        """What it answers: the labels, those of a group as one, or flagged and passed; None when answers are open."""
+        return self.smoother.classes
 
     def certify(self, text: str, *, example: str = "", progress: Progress | None = None) -> Certification:
         """Certify one text (paper, Algorithm 1). ``example`` gives it noise of its own under the same seed.
@@ -181,8 +206,8 @@ class SmoothedClassifier(ContextManager):
             if method is None:
                 raise UsageError(f"{name} samples: use certify")
             settings = self.smoother.settings
-            fitted = method.for_task(settings.base.task, **parameters)
-            smoother = exact_smoother(fitted, settings.base, self.labels, self.smoother.form)
+            fitted = method.for_base(settings.base, **parameters)
+            smoother = exact_smoother(fitted, settings.base, self.smoother.labels, self.smoother.form)
             certificate, cost = self.run(functools.partial(smoother.steps, text, example), progress)
             found.append(ExactCertification(certificate, fitted, cost))
         return found

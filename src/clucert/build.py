@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import is_dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from clucert.config import Config
+from clucert.core.calibration import Bias
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSettings, ExactSmoother
 from clucert.core.noise.canonical import Canonical
@@ -15,7 +17,7 @@ from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
 from clucert.core.refine import load_refiner
 from clucert.core.settings import Base, Perturbation, Settings
-from clucert.core.smoothing import Smoother
+from clucert.core.smoothing import Smoother, classes_of
 from clucert.core.stopping import fixed_plan, plans
 from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
@@ -24,6 +26,7 @@ from clucert.methods import Method, load_method
 from clucert.methods.exact import ExactMethod
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
+from clucert.section import shared
 from clucert.tasks import custom_task, load_task
 from clucert.tasks.open_ended import OpenTask
 
@@ -78,37 +81,31 @@ def make_smoother(
 ) -> Smoother:
     """The smoother of a method. ``task`` tells an llm refine what the words are to be important for."""
     lexicon = load_lexicon(method.lexicon, config.lexicon_files)
-    form = load_form(config.canonical, config.lexicon_files, config.protect)
+    form = load_form(config.canonical or (), config.lexicon_files, config.protect)
     # The user's own entries go into the name by their digest: certificates over other pools are other certificates.
     entries = "".join(lexicon.name.partition("+user:")[1:])
-    settings = Settings(
-        base=base,
-        method=method.name,
-        mask_rate=Fraction(0)
-        if method.recovery == "characters" or isinstance(method.keep, int)
-        else parse_mask_rate(method.mask_rate),
-        recovery=method.recovery,
-        clustering=method.clustering,
-        threshold=method.threshold,
-        refine=method.refine,
-        refine_length=method.refine_length if method.refine != "off" else None,
-        alpha=config.alpha,
-        gamma=config.gamma,
-        predict_samples=config.samples,
-        looks=fixed_plan(config.certify_samples),
-        seed=config.seed,
-        lexicon=method.lexicon + entries,
-        encoder=method.encoder,
-        retained_kernel=method.retained_kernel,
-        recoveries=method.recoveries,
-        keep=method.keep,
-        perturbation=Perturbation(method.perturbation, parse_q(method.q)) if method.perturbation and method.q else None,
-        canonical=form.names if form else (),
-    )
-    if config.target_radius is not None and settings.noise is not None:
-        raise UsageError(f"--target-radius is a published radius, which {method.name} has not: leave it out")
+    unmasked = method.recovery == "characters" or isinstance(method.keep, int)
+    computed = {
+        "base": base,
+        "method": method.name,
+        "mask_rate": Fraction(0) if unmasked else parse_mask_rate(method.mask_rate),
+        "refine_length": method.refine_length if method.refine != "off" else None,
+        "predict_samples": config.samples,
+        "looks": fixed_plan(config.certify_samples),
+        "lexicon": method.lexicon + entries,
+        "flag": method.flags(labels),
+        "groups": tuple(method.group),
+        "canonical": form.names if form else (),
+        "perturbation": Perturbation(method.perturbation, parse_q(method.q))
+        if method.perturbation and method.q
+        else None,
+    }
+    settings = Settings(**shared(Settings, config, method) | computed)
+    if config.target_radius is not None and not settings.published:
+        said = "a flag" if settings.flag else method.name
+        raise UsageError(f"--target-radius is a published radius, which {said} has not: leave it out")
     return Smoother(
-        settings=plans(config.sampling, settings, labels, config.certify_samples),
+        settings=plans(config.sampling, settings, classes_of(labels, settings), config.certify_samples),
         labels=labels,
         lexicon=lexicon,
         refiner=load_refiner(method.refine, task),
@@ -121,15 +118,21 @@ def make_smoother(
 
 
 def exact_smoother(
-    method: ExactMethod, base: Base, labels: tuple[str, ...] | None, form: Canonical | None = None
+    method: ExactMethod,
+    base: Base,
+    labels: tuple[str, ...] | None,
+    form: Canonical | None = None,
+    forms: Sequence[str] | None = None,
 ) -> ExactSmoother:
     """The deployed classifier of a method that asks a fixed family of sub-texts of a text in canonical form.
+
+    ``forms`` names forms whose tables are not at hand: such a smoother cuts no text.
 
     Raises :class:`UsageError` for open answers, and :class:`InputError` for labels that the task does not have.
     """
     if labels is None:
         raise UsageError(f"{method.name} counts votes for labels, and this task has open answers: choose another task")
-    if unknown := set(method.bias) - set(labels):
+    if unknown := {label for bias in method.bias for label in bias.of} - set(labels):
         raise UsageError(f"method {method.name}: bias of {min(unknown)!r}, which is none of the labels")
     settings = ExactSettings(
         base=base,
@@ -138,8 +141,9 @@ def exact_smoother(
         unit=method.unit,
         soft=method.scores != "hard",
         sharpness=method.sharpness,
-        bias=tuple(method.bias.get(label, 0.0) for label in labels) if method.bias else (),
+        bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels)) for b in method.bias),
         flag=method.flags(labels),
-        canonical=form.names if form else (),
+        canonical=form.names if form else tuple(forms or ()),
+        groups=method.label_groups(labels),
     )
     return ExactSmoother(settings, labels, form)

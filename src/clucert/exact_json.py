@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clucert.build import exact_smoother
 from clucert.core.bounds import is_reserved
-from clucert.core.exact import ExactCertificate, Shown
+from clucert.core.exact import Cut, ExactCertificate, ExactSmoother, Shown
 from clucert.core.exact_words import exact_in_words, free_in_words
-from clucert.core.noise.canonical import Canonical, Free
+from clucert.core.noise.canonical import Free
 from clucert.core.settings import Base
 from clucert.errors import CluCertError, InputError
+from clucert.lexicon.canonical import find_form
 from clucert.methods.exact import ExactMethod
 from clucert.types import Cost
 
@@ -56,6 +57,10 @@ class _Stored(BaseModel):
     canonical: _Canonical | None = None
 
 
+_NEW = ("flag_threshold", "group", "tuned")
+"""Left out where they are not set, so that documents stay what they were."""
+
+
 def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None = None) -> Json:
     """The document of one certificate, made by ``method``."""
     document: Json = {
@@ -66,7 +71,9 @@ def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None 
         "example": certificate.example,
         "labels": list(certificate.labels),
         "base": {**dataclasses.asdict(certificate.settings.base), "models": list(certificate.settings.base.models)},
-        "method": method.model_dump(mode="json", exclude={"tasks"}),
+        "method": method.model_dump(
+            mode="json", exclude={"tasks", "models"} | {n for n in _NEW if not getattr(method, n)}
+        ),
         "answers": [dataclasses.asdict(shown) for shown in certificate.answers],
         **_canonical(certificate),
         "derived": derived(certificate),
@@ -97,12 +104,25 @@ def derived(certificate: ExactCertificate) -> Json:
         "units": certificate.n,
         "votes": dict(certificate.counts),
         "unparsed": certificate.unparsed,
+        **_flag(certificate),
         "proved": {
             threat: None if radius is None else {"count": radius.words, "everything": radius.everything}
             for threat, radius in certificate.proved.items()
         },
         **({"free": list(free_in_words(certificate))} if certificate.free else {}),
         "in_words": [" ".join(line.split()) for line in exact_in_words(certificate)],
+    }
+
+
+def _flag(certificate: ExactCertificate) -> Json:
+    flag = certificate.settings.flag
+    if flag is None:
+        return {}
+    share = float(certificate.flag_share)
+    return {
+        "decision": "flagged" if certificate.is_flagged else "passed",
+        "flagged": certificate.flagged,
+        "share": share,
     }
 
 
@@ -115,18 +135,12 @@ def read(document: Any) -> tuple[ExactCertificate, ExactMethod, Cost]:
         raise _refusal("it is not an object of JSON")
     try:
         stored = _Stored.model_validate(dict(document))
-        canonical = stored.canonical
-        form = Canonical(names=tuple(canonical.forms)) if canonical else None
-        smoother = exact_smoother(stored.method, stored.base, tuple(stored.labels), form)
-        # The tables of the forms may not be at hand: the units in canonical form are stored.
-        cut = smoother.cut_units(smoother.units_of(canonical.pieces)) if canonical else smoother.cut(stored.text)
+        smoother, cut = _cut(stored)
     except ValidationError as error:
         first = error.errors()[0]
         raise _refusal(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     except CluCertError as error:
         raise _refusal(str(error)) from None
-    if canonical and (wrong := canonical.free.wrong(canonical.forms)):
-        raise _refusal(f"canonical.{wrong}")
     labels = stored.labels
     if len(set(labels)) < len(labels) or any(map(is_reserved, labels)):
         raise _refusal("labels: must be different, and none the name of what is no label")
@@ -141,7 +155,25 @@ def read(document: Any) -> tuple[ExactCertificate, ExactMethod, Cost]:
             raise _refusal(f"answers.{i}.shares: must be a probability for each label")
     shown = [Shown(a.text, a.vote, None if a.shares is None else tuple(a.shares)) for a in stored.answers]
     certificate = smoother.certificate(stored.text, cut, shown, stored.example)
-    return dataclasses.replace(certificate, free=canonical.free if canonical else None), stored.method, Cost()
+    free = stored.canonical.free if stored.canonical else None
+    return dataclasses.replace(certificate, free=free), stored.method, Cost()
+
+
+def _cut(stored: _Stored) -> tuple[ExactSmoother, Cut]:
+    """The smoother of a stored certificate, and its text cut anew. Raises InputError for what no form gives."""
+    labels, canonical = tuple(stored.labels), stored.canonical
+    if canonical is None:
+        smoother = exact_smoother(stored.method, stored.base, labels)
+        return smoother, smoother.cut(stored.text)
+    if wrong := canonical.free.wrong(canonical.forms):
+        raise InputError(f"canonical.{wrong}")
+    form = find_form(canonical.forms)
+    smoother = exact_smoother(stored.method, stored.base, labels, form, canonical.forms)
+    # Where the tables are not at hand, the stored units are believed.
+    cut = smoother.cut(stored.text) if form else smoother.cut_units(smoother.units_of(canonical.pieces))
+    if list(cut.pieces) != canonical.pieces:
+        raise InputError("canonical.pieces: they are not those of the text in this form")
+    return smoother, cut
 
 
 def _refusal(why: str) -> InputError:

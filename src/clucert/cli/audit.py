@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from clucert.cli.options import CACHE_HELP
+from clucert.cli.options import Command, given_flags, options
+from clucert.config import CacheSection
 
 
-@click.command(short_help="Try to break the certificates of a run.")
+@click.command(cls=Command, short_help="Try to break the certificates of a run.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--limit", type=int, help="The first K certificates only.")
 @click.option("--screen", type=int, default=40, show_default=True, help="Samples that rank a candidate text.")
@@ -18,36 +20,38 @@ from clucert.cli.options import CACHE_HELP
 @click.option(
     "--level", type=float, default=0.001, show_default=True, help="Probability of calling a sound claim broken."
 )
-@click.option("--cache", help=CACHE_HELP)
+@click.option(
+    "--texts", type=int, default=120, show_default=True, help="Texts tried for a claim of an exact certificate."
+)
+@options(CacheSection)
 @click.option("--base-url", help="The run's server, which is asked only where you name it here, or another one.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, the texts included.")
 def audit(
     run: Path,
     limit: int | None,
-    screen: int,
-    confirm: int,
-    level: float,
-    cache: str | None,
     base_url: str | None,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Search the certified ball of every input of RUN for a text that flips the smoothed classifier.
 
     Random changes, synonyms, antonyms, label words and words of the other answers, at the positions the votes depend on
-    most. A break is called only on fresh samples. The proved radius should show none; the published one may.
+    most; tokens inserted, deleted and moved, blocks and suffixes where certificates speak of them. A break is called
+    only on fresh samples, or, of an exact certificate, on a text that is asked about anew. The proved radius should
+    show none; the published one may.
     """
     from clucert.audit.run import audit as attack_run
     from clucert.audit.run import save
     from clucert.audit.steps import Effort
     from clucert.cli.progress import audit_bar
 
-    overrides = {"cache": cache, "base_url": base_url}
+    effort = Effort(**{name: given.pop(name) for name in ("screen", "confirm", "level", "texts")})
     with audit_bar() as bar:
         result = attack_run(
             run,
             limit=limit,
-            overrides={name: value for name, value in overrides.items() if value is not None},
-            effort=Effort(screen=screen, confirm=confirm, level=level),
+            overrides=given_flags({"base_url": base_url, **given}),
+            effort=effort,
             progress=bar,
         )
     written = save(result, run)

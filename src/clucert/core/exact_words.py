@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 from clucert.core.bounds import UNPARSED
@@ -28,6 +29,17 @@ CHANGES = {
 def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
     """One line for each threat about which something is proved; why nothing is, otherwise."""
     price = f"{certificate.questions} question{'s' if certificate.questions != 1 else ''}, exact"
+    flag = certificate.settings.flag
+    stays = "the answer stays" if flag is None else f"still {'flagged' if certificate.is_flagged else 'passed'}"
+    said = list(threats_in_words(certificate))
+    for i, change in enumerate(said):
+        yield f"{'proved' if not i else '':<12}{change}: {stays}" + (f"  ({price})" if not i else "")
+    if not said:
+        yield f"{'proved':<12}nothing  ({price}): {missing_in_words(certificate)}"
+
+
+def threats_in_words(certificate: ExactCertificate) -> Iterator[str]:
+    """What may be done to the text, "any 2 words inserted": one line for each threat with something proved."""
     proved = dict(certificate.proved)
     if (
         isinstance(certificate.settings.noise, Groups)
@@ -37,16 +49,32 @@ def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
         lines = {"inserted, deleted or moved, in any mix": proved["insert"], "replaced": proved["replace"]}
     else:
         lines = {CHANGES[threat]: radius for threat, radius in proved.items()}
-    said = [
-        (change, radius)
-        for change, radius in lines.items()
-        if radius is not None and (radius.words or radius.everything)
-    ]
-    for i, (change, radius) in enumerate(said):
-        count = _count(radius, certificate.settings.unit, change)
-        yield f"{'proved' if not i else '':<12}{count} {change}: the answer stays" + (f"  ({price})" if not i else "")
-    if not said:
-        yield f"{'proved':<12}nothing  ({price}): {_why(certificate)}"
+    for change, radius in lines.items():
+        if radius is not None and (radius.words or radius.everything):
+            yield f"{_count(radius, certificate.settings.unit, change)} {change}"
+
+
+def better_counting(certificate: ExactCertificate) -> str | None:
+    """The other way to count the same answers, where it proves what this way does not; no question more is asked."""
+    settings = certificate.settings
+    if settings.flag is not None or not any(shown.shares for shown in certificate.answers):
+        return None
+    other = replace(certificate, settings=replace(settings, soft=not settings.soft))
+    if not any(threats_in_words(other)):
+        return None
+    flag = "hard" if settings.soft else "soft"
+    proved = next(threats_in_words(other))
+    return f"--method {settings.method} --scores {flag}: the same answers, counted so, prove {proved}"
+
+
+def flag_in_words(certificate: ExactCertificate) -> str:
+    """How much of the text is flagged, and how much flags it; nothing where no flag is set."""
+    flag, total = certificate.settings.flag, sum(map(len, certificate.partitions))
+    if flag is None:
+        return ""
+    if flag.share is None:
+        return f"{certificate.flagged} of {total} sub-texts are {flag.name}, {flag.at_least} flag a text"
+    return f"the share of {flag.name} is {float(certificate.flag_share):.3g}, {float(flag.share):g} flags a text"
 
 
 def free_in_words(certificate: ExactCertificate) -> Iterator[str]:
@@ -63,12 +91,11 @@ def _count(radius: Radius, unit: str, change: str) -> str:
     return f"any {radius.words} {unit}{'s' if radius.words > 1 else ''}"
 
 
-def _why(certificate: ExactCertificate) -> str:
+def missing_in_words(certificate: ExactCertificate) -> str:
     """Which lead was missing, and by how much."""
     settings, answer = certificate.settings, certificate.prediction
     if settings.flag is not None:
-        flagged, needed = certificate.flagged, settings.flag.at_least
-        return f"{flagged} sub-texts are flagged, and {needed} must be left after a change"
+        return f"{flag_in_words(certificate)}, and one {settings.unit} can turn that"
     if answer is None or isinstance(settings.noise, Windows | EraseAndCheck):
         return "no sub-text got a label"
     threat = settings.threats[0]

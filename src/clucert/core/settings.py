@@ -10,8 +10,9 @@ from clucert.core.noise.canonical import Free
 from clucert.core.noise.deletion import Deletion, KeepSome
 from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.noise.overlap import SampledNoise
+from clucert.core.thresholds import Flag, Groups
 from clucert.errors import InputError
-from clucert.types import Votes
+from clucert.types import PerturbationKind, RetainedKernel, Votes
 
 Domain = Literal["original", "refined"]
 
@@ -43,7 +44,7 @@ class Base:
 class Perturbation:
     """Random changes of characters (SmoothLLM), for the recovery ``characters``."""
 
-    kind: Literal["swap", "patch", "insert"] = "swap"
+    kind: PerturbationKind = "swap"
     q: Fraction = Fraction(10)
     """Percent of the characters."""
 
@@ -69,7 +70,7 @@ class Settings:
     """Of a study, which anybody may repeat; None where the noise came from a secret key, which is kept nowhere."""
     lexicon: str | None = None
     encoder: str | None = None
-    retained_kernel: Literal["keep", "redraw", "canonical"] = "keep"
+    retained_kernel: RetainedKernel = "keep"
     """K: what happens to retained words."""
     selection_looks: tuple[Look, ...] = ()
     """When the selecting votes are read, as ``looks``; () is once, at N."""
@@ -81,6 +82,11 @@ class Settings:
     """What a sample keeps: s words, a share of the text; each token, with probability 1 − m; or so many tokens."""
     canonical: tuple[str, ...] = ()
     """The forms that a text is put into before anything else, with the digests of their tables."""
+    flag: Flag | None = None
+    """Flag a text where at least this share of the noised ones get one of its labels, instead of taking the majority.
+    """
+    groups: Groups = ()
+    """Labels that are one class."""
 
     @property
     def noise(self) -> SampledNoise | None:
@@ -96,6 +102,16 @@ class Settings:
         if self.recovery == "ellipsis" and self.keep == "each":
             return CollapsedMask(self.mask_rate)
         raise InputError(f"keep {self.keep} does not go with recovery {self.recovery}")
+
+    @property
+    def published(self) -> bool:
+        """Whether the paper's certificate is about this: a majority under its noise."""
+        return self.noise is None and self.flag is None
+
+    def need_majority(self, what: str) -> None:
+        """Raise :class:`InputError` where labels are flagged or merged, with ``what`` cannot work on that."""
+        if self.flag is not None or self.groups:
+            raise InputError(f"{what} goes by the majority among the labels: leave out --flag and --group")
 
     @property
     def votes_only(self) -> bool:

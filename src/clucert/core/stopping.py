@@ -94,7 +94,8 @@ def plans(sampling: str, settings: Settings, labels: tuple[str, ...] | None, cer
     """
     if sampling == "fixed":
         return dataclasses.replace(settings, looks=fixed_plan(certify), selection_looks=())
-    selecting = staged_selection(settings.predict_samples)
+    # What a guard lets pass is read once: there is no answer to tell from the next.
+    selecting = () if settings.flag else staged_selection(settings.predict_samples)
     return dataclasses.replace(settings, looks=staged_plan(certify, labels), selection_looks=selecting)
 
 
@@ -158,6 +159,9 @@ class _Goal:
 
 def _goals(certificate: Certificate, target: int | None) -> Iterator[_Goal]:
     """What a larger radius needs."""
+    if certificate.settings.flag is not None:
+        yield from _flag_goals(certificate)
+        return
     n, s, gamma = certificate.n, certificate.s, certificate.settings.gamma
     radius = certificate.radius
     attackable = sum(certificate.subject.attackable)
@@ -177,6 +181,13 @@ def _goals(certificate: Certificate, target: int | None) -> Iterator[_Goal]:
         following = 0 if proved is None else proved.words + 1
         if following <= len(overlap.masked) and not (overlap.sealed and proved):
             yield _Goal(False, float(overlap.errors(n, s, following)))
+
+
+def _flag_goals(certificate: Certificate) -> Iterator[_Goal]:
+    for threat, proved in certificate.proved.items():
+        following = 0 if proved is None else proved.words + 1
+        if proved is None or not proved.final:
+            yield _Goal(False, float(certificate.kept.errors(threat, following)))
 
 
 def _noise_goals(certificate: Certificate, noise: SampledNoise) -> Iterator[_Goal]:

@@ -64,7 +64,11 @@ def overlaps(
     masked, retained = _kernels(settings, lexicon, pool, form)
     # Each position's allowed swaps: from its word to every other word of its pool.
     known = form.is_word if form else lambda _: True
-    swaps = [[(word, other) for other in pool(word) if other != word and known(other)] for word in words]
+    # Written or in canonical form: whoever swaps words in either text is covered.
+    given = [dict.fromkeys((word, form.word(word)) if form else (word,)) for word in words]
+    swaps = [
+        [(word, other) for word in each for other in pool(word) if other != word and known(other)] for each in given
+    ]
     swaps = [allowed for allowed in swaps if allowed]
     seen = (lambda word: pool(form.word(word))) if form else pool
     shared, growth = _open_pools(seen, swaps) if settings.recovery == "synonym" else ((), ())

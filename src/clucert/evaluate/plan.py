@@ -17,6 +17,7 @@ from clucert.errors import UsageError
 from clucert.evaluate.data import Dataset, file_digest, load_examples
 from clucert.evaluate.run_directory import Data, Manifest, Session, input_digest, now
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.lexicon.canonical import load_form
 from clucert.methods import Method
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
@@ -161,4 +162,6 @@ def named_files(config: StudyConfig) -> dict[str, str]:
         named.append(("prompt", config.prompt))
     if config.task is not None and config.task.endswith((".yaml", ".yml")):
         named.append(("task", config.task))
-    return {role: file_digest(str(path)) or "" for role, path in named}
+    form = load_form(config.canonical or (), config.lexicon_files, config.protect)
+    tables = {f"canonical {name.partition(' ')[0]}": name for name in form.names} if form else {}
+    return {role: file_digest(str(path)) or "" for role, path in named} | tables

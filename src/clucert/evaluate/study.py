@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from clucert.cache.authors import Whose
+from clucert.cache.server_identity import ServerIdentity
 from clucert.errors import CluCertError
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, open_engine
@@ -120,13 +120,12 @@ def run_inputs(
     plan: Plan, run: RunWriter, examples: Sequence[Example], engine: Engine, progress: ProgressCallback | None
 ) -> RunSummary:
     """Certify ``examples`` on ``engine`` and record them in ``run``."""
-    meter = engine.meter
     runner = engine.runner(plan)
     # Only a runner in this process hears the servers itself.
-    whose: Mapping[str, Whose] = getattr(runner, "whose", {})
-    for name, one in whose.items():
+    identities: Mapping[str, ServerIdentity] = getattr(runner, "server_identities", {})
+    for name, one in identities.items():
         one.expect(run.manifest.answered_by.get(name))
-    recorder = Recorder(run, fail_fast=plan.config.fail_fast, whose=whose)
+    recorder = Recorder(run, fail_fast=plan.config.fail_fast, identities=identities)
 
     def snapshot() -> Snapshot:
         activity, (done, failed) = runner.activity, _counts(run)
@@ -136,9 +135,9 @@ def run_inputs(
             failed=failed,
             in_flight=activity.in_flight,
             votes=activity.votes,
-            spent=meter.spent,
-            cost=meter.dollars,
-            stopping=activity.draining and meter.reached is None,
+            spent=engine.meter.spent,
+            cost=engine.meter.dollars,
+            stopping=activity.draining and engine.meter.reached is None,
             workers=activity.workers,
         )
 
@@ -160,7 +159,7 @@ def run_inputs(
                     ticker.cancel()
         if interrupts.count:
             return "interrupted", "interrupted: run the same command again to go on"
-        return ("budget", str(meter.exceeded())) if meter.reached else (None, None)
+        return ("budget", str(engine.meter.exceeded())) if engine.meter.reached else (None, None)
 
     try:
         stopped, reason = loops.run(main())

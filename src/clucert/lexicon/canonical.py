@@ -12,6 +12,7 @@ import regex
 
 from clucert.core.noise.canonical import Canonical, Characters, Spelling
 from clucert.core.threats import canonical_word, pool_of
+from clucert.errors import MissingExtraError
 from clucert.lexicon import load_lexicon
 from clucert.lexicon.lookalikes import confusables, english_frequencies
 from clucert.lexicon.packaged import packaged_data
@@ -46,6 +47,15 @@ def load_form(forms: Collection[str], entries: Sequence[Path] = (), protect: Col
         alone = f", without {_digest(sorted(protect))}" if protect else ""
         names.append(f"synonyms {lexicon.name} {_classes()}{alone}")
     return Canonical(characters, tuple(codes), spelling, pool, tuple(names))
+
+
+def find_form(names: Sequence[str]) -> Canonical | None:
+    """The forms of these names, digests included; None where their tables are not at hand, or are others."""
+    try:
+        found = load_form([name.partition(" ")[0] for name in names])
+    except MissingExtraError:
+        return None
+    return found if found and found.names == tuple(names) else None
 
 
 @cache
