@@ -22,6 +22,7 @@ from clucert.core.noise.groups import Blocks, Chunks, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.settings import Base
 from clucert.core.threats import overlaps
+from clucert.core.thresholds import Flag
 from clucert.core.words import split
 from clucert.errors import CluCertError, InputError, MissingExtraError, UsageError
 from clucert.lexicon import canonical, lookalikes
@@ -111,38 +112,44 @@ def disguised(words: tuple[str, ...], rng: random.Random, spaces: tuple[str, ...
     return rng.choice(spaces).join(out)
 
 
-def table_of(rng: random.Random, sure: float):
-    """A classifier that is a function of the sub-text, at random."""
-    known: dict[str, str] = {}
+class Worst:
+    """A function of the sub-text: at random of those it is asked about first; the label ``turned`` of any other."""
 
-    def answer(texts, _draw):
-        return [
-            Scored(known.setdefault(text, "yes" if rng.random() < sure else "no"), dict.fromkeys(LABELS, 0.5))
-            for text in texts
-        ]
+    def __init__(self, rng: random.Random, sure: float) -> None:
+        self.rng, self.sure, self.known, self.new = rng, sure, {}, 0
+        self.turned: str | None = None
 
-    return answer
+    def __call__(self, texts, _draw):
+        for text in texts:
+            if text not in self.known:
+                self.new += self.turned is not None
+                self.known[text] = self.turned or ("yes" if self.rng.random() < self.sure else "no")
+        return [Scored(self.known[text], {}) for text in texts]
 
 
 @pytest.mark.parametrize("noise", [Blocks(5), Blocks(5, interleaved=True), Groups(5, b"k"), Chunks(2, b"k")], ids=repr)
 def test_an_exact_proof_holds_on_top_of_any_number_of_free_changes(noise) -> None:
     """Every text of the ball, each in several disguises: the deployed classifier answers as was certified."""
-    rng, checked = random.Random(1), 0
+    rng, checked, turned = random.Random(1), 0, 0
     smoother = ExactSmoother(ExactSettings(Base(("m",), "t"), "x", noise, canonical=FORM.names), LABELS, FORM)
-    for _ in range(30):
-        answer = table_of(rng, 0.97)
+    for _ in range(50):
         x = tuple(rng.choice(("good", "lab", "film", *"56789")) for _ in range(rng.randint(4, 7)))
-        certificate = drive(smoother.steps(disguised(x, rng)), answer)
+        worst = Worst(rng, 0.97)
+        certificate = drive(smoother.steps(disguised(x, rng)), worst)
         assert certificate.pieces == x
+        worst.turned = "no" if certificate.prediction == "yes" else "yes"
         for threat, radius in certificate.proved.items():
             if radius is None or not radius.words:
                 continue
-            for y in ball(x, threat, 1, ("good", "new")):
-                for _ in range(2):
-                    checked += 1
-                    answered = drive(smoother.predict_steps(disguised(y, rng)), answer)
-                    assert answered == certificate.prediction, (x, y, threat)
-    assert checked > 300
+            # Two edits make a move, of chunks.
+            steps = ("insert", "delete", "replace") if threat == "edit" else (threat,)
+            for y in sorted(set().union(*(ball(x, step, 1, ("good", "new")) for step in steps))):
+                checked += 1
+                answered = drive(smoother.predict_steps(disguised(y, rng)), worst)
+                assert answered == certificate.prediction, (x, y, threat)
+        turned += worst.new
+    assert checked > 150
+    assert turned > 40
 
 
 @pytest.mark.parametrize(
@@ -168,6 +175,35 @@ def test_free_changes_ask_the_same_questions_whatever_the_unit(noise, unit) -> N
         assert first == second
         different += texts[0] != texts[1]
     assert different > 10
+
+
+@pytest.mark.parametrize("noise", [Windows(2), EraseAndCheck(2)], ids=repr)
+def test_a_flag_stays_behind_any_text_whose_words_are_disguised(noise) -> None:
+    """Text before and behind (windows), or a suffix (erase-and-check): the deployed flag is still up."""
+    rng, flagged, turned = random.Random(3), 0, 0
+    settings = ExactSettings(Base(("m",), "t"), "x", noise, flag=Flag(("yes",), at_least=1), canonical=FORM.names)
+    smoother = ExactSmoother(settings, LABELS, FORM)
+    for _ in range(40):
+        answer = Worst(rng, 0.4)
+        x = tuple(rng.choice(("good", "lab", "film", "7")) for _ in range(rng.randint(2, 5)))
+        certificate = drive(smoother.steps(disguised(x, rng)), answer)
+        threat = "suffix" if isinstance(noise, EraseAndCheck) else "ends"
+        radius = certificate.proved[threat]
+        if not certificate.is_flagged or not radius or not (radius.words or radius.everything):
+            continue
+        answer.turned = "no"
+        for size in range(1, 3):
+            flagged += 1
+            more = tuple(rng.choice(("good", "new", "7")) for _ in range(size))
+            parts = (disguised(x, rng), disguised(more, rng))
+            if threat == "ends":
+                parts = (disguised(more, rng), *parts)
+            elif size > radius.words:
+                continue
+            assert drive(smoother.predict_steps(" ".join(parts)), answer) == certificate.prediction
+        turned += answer.new
+    assert flagged > 20
+    assert turned > 20
 
 
 POOLS = {"abba": ("abba", "bbba"), "bbba": ("abba", "bbba", "aaaa"), "aaaa": ("aaaa", "abba"), "abbb": ("abbb", "bbbb")}
