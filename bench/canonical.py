@@ -30,7 +30,7 @@ from clucert.core.noise.retention import rng_for
 from clucert.lexicon.canonical import load_form
 from clucert.models.encoders import MiniLmEncoder
 from clucert.protocols import Encoder
-from clucert.runtime.classifiers import CallableClassifier
+from clucert.runtime.callable_classifiers import CallableClassifier
 from clucert.runtime.computation import Backends
 from proofs import Row, Tfidf, balanced, by_label, mean, rows_of
 
