@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clucert import certificate_json, exact_json
 from clucert.config import Config
@@ -25,6 +25,9 @@ from clucert.protocols import Classifier, Steps
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.computation import Backends, Progress
 from clucert.types import Cost, Predictions
+
+if TYPE_CHECKING:
+    from clucert.evaluate.study import RunSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,10 @@ class ExactCertification:
 
     def document(self) -> dict[str, Any]:
         """Everything as one JSON document (docs/json.md)."""
-        return exact_json.write(self.certificate, self.method, self.cost)
+        document = exact_json.write(self.certificate, self.method, self.cost)
+        # Not in the records of runs, which are the same whatever a cache knew.
+        document["cost"]["reused"] = self.cost.reused.document()
+        return document
 
     def __str__(self) -> str:
         """What is proved, in sentences."""
@@ -191,13 +197,10 @@ class SmoothedClassifier(ContextManager):
         """
         from clucert.build import exact_smoother
         from clucert.methods import load_exact
+        from clucert.runtime.resources import check_exact
 
         base = self.backends.classifier
-        if base is None or not base.deterministic:
-            raise UsageError(
-                "exact certificates need equal answers to equal texts: vouch for them (--deterministic, "
-                "deterministic=True), or sample (method deletion)"
-            )
+        check_exact(deterministic=base is not None and base.deterministic)
         found = []
         for name in methods:
             method = load_exact(name)
@@ -229,8 +232,10 @@ class Session(SmoothedClassifier):
 
     def __init__(self, config: Config, watch: Callable[[int, int], None] | None = None) -> None:
         from clucert.build import task_of
+        from clucert.methods import load_method
         from clucert.runtime.resources import open_resources
 
+        load_method(config.method)  # Before any model loads: what draws no samples is refused.
         self.config = config
         with ExitStack() as stack:
             resources = open_resources(config, stack)
@@ -262,6 +267,21 @@ def certify_callable(
     """
     with smooth(classify, labels, **options) as smoothed:
         return smoothed.certify(text)
+
+
+def evaluate_callable(
+    classify: object, labels: Sequence[str], data: str | Path, run_dir: str | Path, **options: Any
+) -> RunSummary:
+    """Certify every row of a data set for a function of texts, or a fitted scikit-learn classifier or pipeline.
+
+    ``options`` are the fields of :class:`clucert.evaluate.runconfig.StudyConfig`, such as ``method="groups"``. The same
+    call goes on with a run that was interrupted; ``clucert report`` and ``compare`` read the run directory.
+    """
+    from clucert.evaluate.runconfig import StudyConfig
+    from clucert.evaluate.study import evaluate_callable as evaluate
+
+    config = StudyConfig.of(data=str(data), run_dir=run_dir, **options)
+    return evaluate(classify, labels, config)
 
 
 def smooth(

@@ -222,6 +222,7 @@ def test_by_default_a_certificate_comes_with_proofs_of_few_questions(cache):
 
 def test_options_of_exact_methods_go_with_them(cache):
     refused(clucert("certify", TEXT, "--task", "sst2", "--count", "3"), 2, "--count", "groups")
-    refused(
-        clucert("evaluate", "--task", "sst2", "--data", "x.csv", "--run-dir", "r", "--method", "groups"), 2, "groups"
-    )
+    study = ("evaluate", "--task", "sst2", "--data", "x.csv", "--run-dir", "r")
+    refused(clucert(*study, "--method", "ranmask", "--count", "3"), 2, "--count", "groups")
+    refused(clucert(*study, "--method", "groups", "--mask-rate", "0.7"), 2, "--mask-rate", "groups")
+    refused(clucert(*study, "--method", "windows"), 2, "--flag")
