@@ -9,7 +9,11 @@ import pytest
 from click.testing import CliRunner
 from study_world import SECRET, World
 
+import clucert
+from clucert.audit.run import audit_exact
 from clucert.cli import cli
+from clucert.errors import UsageError
+from clucert.evaluate.read_certificates import read_any_run
 
 
 @pytest.fixture
@@ -106,3 +110,22 @@ def test_known_attacks_and_the_guided_one_go_as_far_as_it_takes_in_an_exact_run(
     table = CliRunner().invoke(cli, [*command, "--max-queries", "25"])
     assert "inserted anywhere" in table.stdout
     assert "operations on the pieces" in table.stdout
+
+
+def test_a_run_of_a_function_is_audited_in_python_and_the_commands_say_so(tmp_path: Path) -> None:
+    def classify(texts: list[str]) -> list[str]:
+        return ["positive" if sum("good" in word for word in text.split()) > 1 else "negative" for text in texts]
+
+    text = " ".join(f"good{k}" for k in range(16))
+    (tmp_path / "data.jsonl").write_text(json.dumps({"id": "1", "text": text, "label": "positive"}) + "\n")
+    run, labels = tmp_path / "run", ["positive", "negative"]
+    clucert.evaluate_callable(classify, labels, tmp_path / "data.jsonl", run, method="groups", deterministic=True)
+    for command in (["audit", str(run)], ["attack", "--certificates", str(run)]):
+        found = CliRunner().invoke(cli, command)
+        assert isinstance(found.exception, UsageError)
+        assert "only Python can ask" in str(found.exception)
+    certificates = read_any_run(run, None, None)[1]
+    model = clucert.smooth(classify, labels, method="ranmask", deterministic=True)
+    rows = audit_exact(model, certificates).rows()
+    assert rows
+    assert not any(row["broken"] for row in rows)

@@ -22,7 +22,7 @@ from clucert.build import task_of
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.errors import InputError, UsageError
-from clucert.evaluate.read_certificates import read_any_run
+from clucert.evaluate.read_certificates import need_models, read_any_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.render import text_table
 from clucert.runtime.blocking import BlockingExecutor
@@ -85,6 +85,7 @@ def attack_run(
     """
     match = match or Match()
     attacks = {name: None if name == GUIDED else _word_attack(name) for name in recipes}
+    need_models(run_dir)
     config, certificates = read_any_run(run_dir, limit, overrides)
     exact = {name: each for name, each in certificates.items() if isinstance(each, ExactCertificate)}
     if exact:

@@ -27,7 +27,7 @@ from clucert.core.threats import word_pools
 from clucert.core.words import WordedText, split
 from clucert.errors import InputError
 from clucert.evaluate.metrics import Estimate, proportion
-from clucert.evaluate.read_certificates import read_any_run
+from clucert.evaluate.read_certificates import need_models, read_any_run
 from clucert.runtime import event_loop
 from clucert.runtime.executor import Executor, Job, Outcome
 from clucert.runtime.resources import inputs_in_flight, open_resources
@@ -95,6 +95,7 @@ def audit(
     are kept in the cache, so an audit that was interrupted goes on where it was. Raises
     :class:`clucert.errors.InputError` when the folder is no run, or holds no certificate.
     """
+    need_models(run_dir)
     config, certificates = read_any_run(run_dir, limit, overrides)
     if not certificates:
         raise InputError(f"{run_dir} holds no certificate yet: run  clucert evaluate --run-dir {run_dir}  first")
