@@ -105,8 +105,8 @@ def audit(
         resources = open_resources(config, stack)
         task = task_of(config)
         certifier = resources.certifier(config, task)
-        if isinstance(certifier, Smoother):
-            certifier.settings.need_majority("the audit")
+        if isinstance(certifier, Smoother) and certifier.settings.noise is None:
+            certifier.settings.need_majority("an audit of words in their places")
         backends = resources.backends(config, task, certifier)
         result = Audit(str(run_dir), 0.0 if exact else config.alpha, effort or Effort())
         result.certified = sum(c.prediction is not None for c in certificates.values())
@@ -161,7 +161,7 @@ def save(result: Audit, run_dir: Path) -> Path:
 
 
 def _jobs(certificates: Mapping[str, Certificate], smoother: Smoother, effort: Effort) -> Iterable[Job[Tag]]:
-    labels = smoother.labels or tuple(dict.fromkeys(c.prediction for c in certificates.values() if c.prediction))
+    labels = smoother.classes or tuple(dict.fromkeys(c.prediction for c in certificates.values() if c.prediction))
     arsenal = build_arsenal(
         labels,
         [(c.subject.noised_text, c.prediction) for c in certificates.values()],
