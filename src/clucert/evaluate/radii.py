@@ -7,6 +7,7 @@ from clucert.core.exact import ExactCertificate
 from clucert.core.noise.deletion import Deletion
 from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.radius import SAMPLED, Kind, Radius
+from clucert.core.thresholds import class_of
 from clucert.errors import UsageError
 from clucert.evaluate.metrics import Outcome
 from clucert.methods import Method
@@ -50,6 +51,17 @@ def check_kind(kind: Kind, method: Method | ExactMethod) -> Kind:
     if kind_of(kind) not in known:
         raise UsageError(f"{method.name} has no {kind} radius to make large: give --radius {', '.join(known)}")
     return kind_of(kind)
+
+
+def class_of_label(label: str | None, certificate: AnyCertificate | None) -> str | None:
+    """What a gold label is called by a classifier that flags texts, or names a group in place of its labels."""
+    if label is None or certificate is None:
+        return label
+    settings = certificate.settings
+    labels = certificate.labels if isinstance(certificate, ExactCertificate) else certificate.unmerged.labels
+    if settings.flag is not None and labels is not None:
+        return settings.flag.vote(label, labels)
+    return class_of(label, settings.groups)
 
 
 def unit_of(certificate: AnyCertificate) -> str:

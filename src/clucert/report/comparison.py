@@ -120,7 +120,7 @@ def compare(
 def _alone(s: Summary, kind: Kind) -> Row:
     """The figures of a run by itself, by the radius that is compared, whatever the run is judged by."""
     row = summary_rows([s])[0]
-    standing = standing_of(s.outcomes_by(kind), (), s.run.manifest.labels)
+    standing = standing_of(s.outcomes_by(kind), (), s.run.labels)
     by_kind: Row = {
         "certacc@1" if kind == "published" else f"proved_{kind}@1": s.at(kind, 1).value if s.judged else None,
         "balanced_certacc@1": standing.balanced_certified,

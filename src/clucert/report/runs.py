@@ -15,7 +15,7 @@ from clucert.core.exact import ExactCertificate
 from clucert.core.radius import KINDS, SAMPLED, Kind, Radius
 from clucert.core.smoothing import Certified
 from clucert.errors import InputError
-from clucert.evaluate.radii import first_kind, radii_of, unit_of
+from clucert.evaluate.radii import class_of_label, first_kind, radii_of, unit_of
 from clucert.evaluate.read_certificates import exact_of
 from clucert.evaluate.run_directory import RECORDS, Manifest, Record, by_id, read_manifest, read_records
 from clucert.types import Cost, Usage
@@ -90,6 +90,13 @@ class Run:
         return tuple(kind for kind in KINDS if kind in held) or SAMPLED
 
     @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The classes that its answers name: the task's labels, merged where they are flags or groups."""
+        reader = next((row.certificate for row in self.done), None)
+        labels = self.manifest.labels
+        return None if labels is None else tuple(dict.fromkeys(class_of_label(each, reader) or each for each in labels))
+
+    @property
     def first_kind(self) -> Kind:
         """The radius that a run is judged by where one is named."""
         return next((first_kind(row.certificate) for row in self.done), "published")
@@ -129,6 +136,9 @@ def load_run(path: Path) -> Run:
     """
     manifest = read_manifest(path)
     rows = [_input(record, manifest, path) for record in by_id(read_records(path)[0])]
+    # A guard's answer is compared with whether the gold label flags; one certificate says how all are read.
+    reader = next((row.certificate for row in rows if row.certificate is not None), None)
+    rows = [replace(row, gold=class_of_label(row.gold, reader)) for row in rows]
     return Run(path, manifest.method or path.name, manifest, tuple(rows), read_audit(path))
 
 

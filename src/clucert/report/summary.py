@@ -231,7 +231,7 @@ def summarise_run(run: Run, index: int = 0, *, leave_out_failed: bool = False) -
         standing=standing_of(
             by_kind[first],
             [row.certificate for row in run.done if row.certificate],
-            run.manifest.labels,
+            run.labels,
             run.manifest.data.label_map,
         ),
         population=kept_by(run.inputs, run.manifest.data.rows),
