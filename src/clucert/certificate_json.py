@@ -140,7 +140,7 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
             answers=stored.get("answers"),
         )
         cost = stored.get("cost")
-        wrong = next(problems(certificate), None) or _wrong_total(document, certificate) or _wrong_cost(cost)
+        wrong = next(problems(certificate), None) or _wrong_total(document, certificate) or wrong_cost(cost)
         if wrong:
             raise _refusal(wrong)
         certificate = _read_by(_with_vote_records(certificate, document.get("ballots")), stored["settings"])
@@ -340,11 +340,14 @@ def _wrong_totals(certificate: Certificate) -> Iterator[str]:
             yield "readings: are cumulative, and a count has shrunk"
 
 
-def _wrong_cost(cost: Cost | None) -> str | None:
+def wrong_cost(cost: Cost | None) -> str | None:
+    """What is wrong about a cost that was read, if anything."""
     if cost is None:
         return None
     numbers = [cost.samples, *cost.seconds.values()]
-    numbers += [number for usage in (cost.classify, cost.generate) for number in dataclasses.astuple(usage)]
+    numbers += [
+        number for usage in (cost.classify, cost.generate, cost.reused) for number in dataclasses.astuple(usage)
+    ]
     return "cost: a number is below 0" if min(numbers) < 0 else None
 
 

@@ -33,6 +33,16 @@ class Line:
     style: str = ""
 
 
+def summary_of(certificate: Certificate | None, exact: Sequence[ExactCertificate], cost: Cost) -> str:
+    """What :func:`print_summary` prints, as plain text for 120 columns."""
+    from rich.console import Console
+
+    console = Console(width=120, highlight=False, color_system=None, soft_wrap=True)
+    with console.capture() as captured:
+        print_summary(console, certificate, exact, cost)
+    return captured.get().rstrip()
+
+
 def print_summary(
     console: Console,
     certificate: Certificate | None,

@@ -81,7 +81,7 @@ class ExactSettings:
     @property
     def threats(self) -> tuple[str, ...]:
         """What the noise speaks of."""
-        return ("suffix",) if isinstance(self.noise, EraseAndCheck) else self.noise.threats
+        return self.noise.threats
 
 
 @dataclass(frozen=True, slots=True)

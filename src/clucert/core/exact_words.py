@@ -60,12 +60,16 @@ def threats_in_words(certificate: ExactCertificate) -> Iterator[str]:
 
 
 def better_counting(certificate: ExactCertificate) -> str | None:
-    """The other way to count the same answers, where it proves what this way does not; no question more is asked."""
+    """The other way to count the same answers, where it proves something and this one nothing: no question more."""
     settings = certificate.settings
-    if settings.flag is not None or not any(shown.shares for shown in certificate.answers):
+    if (
+        any(threats_in_words(certificate))
+        or settings.flag is not None
+        or not any(shown.shares for shown in certificate.answers)
+    ):
         return None
     other = replace(certificate, settings=replace(settings, soft=not settings.soft))
-    if not any(threats_in_words(other)):
+    if other.prediction != certificate.prediction or not any(threats_in_words(other)):
         return None
     flag = "hard" if settings.soft else "soft"
     proved = next(threats_in_words(other))

@@ -30,12 +30,25 @@ class Radius:
         """Whether no votes could make it larger: it is all there is to change."""
         return self.everything or self.nothing_to_attack
 
+    @property
+    def endless(self) -> bool:
+        """Whether any number of changes is certified, however many words the text has."""
+        return self.everything and not self.words
+
     def reaches(self, delta: int) -> bool:
         """Whether it certifies δ changed words: ``everything`` does so for every δ, since no text has more to change.
 
         Where nothing can be attacked it holds for δ = 0 only: that no change exists is no robustness.
         """
         return self.words >= delta or self.everything
+
+
+Kind = str
+"""Which radius: ``published``, or the threat that one is proved for. ``word``: units replaced, one for one."""
+SAMPLED: tuple[Kind, ...] = ("published", "word", "synonym")
+"""Those of a noise that keeps the number of words."""
+KINDS: tuple[Kind, ...] = (*SAMPLED, "insert", "delete", "move", "edit", "append", "suffix", "ends", "block")
+"""All, in the order in which they are shown."""
 
 
 def delta(n: int, s: int, t: int) -> Fraction:

@@ -117,8 +117,8 @@ def load_method(name_or_path: str) -> Method:
     fields = _fields(name_or_path)
     if "family" in fields:
         raise UsageError(
-            f"{name_or_path} asks a fixed family of sub-texts: it certifies single texts (clucert certify --method, "
-            "SmoothedClassifier.prove), and is in no study yet"
+            f"{name_or_path} asks a fixed family of sub-texts and draws no samples: it certifies texts (clucert "
+            "certify, SmoothedClassifier.prove) and data sets (clucert evaluate), and nothing else takes it"
         )
     return checked(Method, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
 
@@ -129,6 +129,11 @@ def load_exact(name_or_path: str) -> ExactMethod | None:
     if "family" not in fields:
         return None
     return checked(ExactMethod, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+
+
+def load_any(name_or_path: str) -> Method | ExactMethod:
+    """The method, of whichever kind. Raises like :func:`load_method`, but for no kind of method."""
+    return load_exact(name_or_path) or load_method(name_or_path)
 
 
 def _fields(name_or_path: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
 class LabelBias(BaseModel):
     """The bias of each label, for sub-texts of at most ``words`` words; None: of any length."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     words: int | None = Field(default=None, ge=1)
     of: dict[str, float]
@@ -49,7 +49,7 @@ class ExactOptions(BaseModel):
 class ExactMethod(ExactOptions, FlagOptions):
     """One such method. The fields of ``tasks`` override the others for the task of that name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
     description: str = ""
@@ -69,12 +69,14 @@ class ExactMethod(ExactOptions, FlagOptions):
     models: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     """By model and task, what was tuned for that model; comes before ``tasks``."""
     tuned: dict[str, Any] | None = None
-    """What the flag was chosen on, as `clucert tune --fpr` writes it; None once a field is changed."""
+    """What the values were chosen on, as `clucert tune` writes it; None once one of them is changed."""
 
     @field_validator("bias", mode="before")
     @classmethod
     def _for_every_length(cls, given: Any) -> Any:
-        return [{"of": given}] if isinstance(given, dict) and given else given or ()
+        if isinstance(given, dict):
+            given = [{"of": given}] if given else []
+        return tuple(given) if isinstance(given, list) else given  # A strict reader takes no list for a tuple.
 
     @field_validator("bias")
     @classmethod
@@ -134,5 +136,5 @@ class ExactMethod(ExactOptions, FlagOptions):
 
 
 @changes_of(ExactOptions)
-class ExactSection(Section, title="Exact methods"):
+class ExactSection(Section, title="Exact methods", may_differ=True):
     """The options of an exact method; None takes the method's value."""

@@ -136,6 +136,8 @@ class EraseAndCheck:
 
     suffix: int
 
+    threats: ClassVar[tuple[str, ...]] = ("suffix",)
+
     def __post_init__(self) -> None:
         if self.suffix < 1:
             raise InputError(f"a suffix of {self.suffix} pieces: give 1 or more")

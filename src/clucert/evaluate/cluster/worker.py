@@ -15,13 +15,14 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
 from importlib.metadata import version
 
-from clucert.build import method_of, task_of
+from clucert.build import any_method_of, base_of, task_of
 from clucert.cache.keys import ModelIdentity
+from clucert.core.exact import ExactSmoother
 from clucert.core.smoothing import Smoother
 from clucert.errors import BudgetExceededError, UsageError
 from clucert.evaluate.cluster.messages import InputReply, Order, Ready, Trouble
 from clucert.evaluate.cluster.shared_budget import WorkerBudget
-from clucert.evaluate.plan import named_files
+from clucert.evaluate.plan import NOT_PARAMETERS, named_files
 from clucert.runtime.budget import Limits
 from clucert.runtime.executor import Executor, Job
 from clucert.runtime.resources import Resources, inputs_in_flight, open_resources
@@ -45,7 +46,7 @@ class Worker:
         """The run that was ended last: a call that comes late must not begin it again."""
         self._run = AsyncExitStack()
         self._executor: Executor | None = None
-        self._smoother: Smoother | None = None
+        self._smoother: Smoother | ExactSmoother | None = None
         self._votes = 0
         """Of the runs before this one."""
         self._reporting: asyncio.Task[None] | None = None
@@ -58,11 +59,11 @@ class Worker:
         """Load the models of ``order``, unless that is done, and begin its run."""
         machine, config = socket.gethostname(), order.config
         try:
-            executor, _ = await self._started(order)
+            executor, smoother = await self._started(order)
         except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
             return Ready(0, machine, False, trouble=self._trouble(error))
         return Ready(
-            in_flight=inputs_in_flight(config, executor.backends),
+            in_flight=inputs_in_flight(config, executor.backends, exact=isinstance(smoother, ExactSmoother)),
             machine=machine,
             file_cache=config.cache is None or isinstance(config.cache, os.PathLike),
             models=_models_of(executor),
@@ -91,7 +92,7 @@ class Worker:
         """Free models and cache."""
         await asyncio.get_running_loop().run_in_executor(None, self._stack.close)
 
-    async def _started(self, order: Order) -> tuple[Executor, Smoother]:
+    async def _started(self, order: Order) -> tuple[Executor, Smoother | ExactSmoother]:
         """The executor of the run that ``order`` is about, begun by the first call of this process that needs it."""
         async with self._lock:
             if order.run == self._over:
@@ -106,7 +107,7 @@ class Worker:
                     raise
             return self._executor, self._smoother
 
-    async def _start(self, order: Order) -> tuple[Executor, Smoother]:
+    async def _start(self, order: Order) -> tuple[Executor, Smoother | ExactSmoother]:
         config = order.config
         if self._resources is None:
             self._budget = WorkerBudget(Limits(config.max_requests, config.max_tokens, config.max_cost))
@@ -116,10 +117,10 @@ class Worker:
             self._resources = await asyncio.get_running_loop().run_in_executor(None, _load, order, self._stack)
             self._resources.budget = self._budget
         task = task_of(config)
-        method = method_of(config, task.name).model_dump(mode="json", exclude={"name", "description", "tasks"})
+        method = any_method_of(config, base_of(config, task)).model_dump(mode="json", exclude=NOT_PARAMETERS)
         if method != order.parameters:
             raise UsageError(f"method {config.method!r} is not the driver's here: share its file at the same path")
-        smoother = self._resources.smoother(config, task)
+        smoother = self._resources.certifier(config, task)
         executor = Executor(self._resources.backends(config, task, smoother))
         if order.models and order.models != _models_of(executor):
             raise UsageError("it has other models than the first worker: share the same files")
