@@ -160,7 +160,7 @@ def test_what_two_runs_may_differ_in() -> None:
     compared = set(StudyConfig.model_fields) - NOT_COMPARED
     assert compared == {
         *("judge", "system_prompt", "answer_tokens", "helper_model", "base_url", "temperature", "deterministic"),
-        *("protect", "samples", "certify_samples", "sampling", "target_radius", "alpha", "gamma", "seed"),
+        *("protect", "canonical", "samples", "certify_samples", "sampling", "target_radius", "alpha", "gamma", "seed"),
         "show_samples",
     }
 
