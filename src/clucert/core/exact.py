@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 from clucert.core.bounds import UNPARSED, Number
 from clucert.core.calibration import Bias, bias_of
+from clucert.core.flagged import flag_radius
 from clucert.core.noise import votes
 from clucert.core.noise.canonical import Canonical, Free
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
-from clucert.core.noise.overlap import largest
 from clucert.core.noise.tokens import Units, passages, sentences, turns, words
 from clucert.core.noise.votes import Scores
 from clucert.core.noise.windows import EraseAndCheck, Windows
@@ -274,36 +274,10 @@ class ExactCertificate:
         if self.prediction is None:
             return None
         if flag is not None:
-            return self._flag_radius(threat, flag)
+            return flag_radius(noise, self.weights, flag, self.is_flagged, threat, self.n)
         if isinstance(noise, Windows | EraseAndCheck):
             raise InputError(f"{self.settings.method} flags texts: say which label with --flag")
         return noise.radius(self.family, self.prediction, threat, self.n, self.classes)
-
-    def _flag_radius(self, threat: str, flag: Flag) -> Radius:
-        """The largest r under which the flag stays as it is.
-
-        Each sub-text adds its weight w in [0, 1], less η where the share counts, to what must be at least τ (or 0) for
-        the text to be flagged; one that an attacker turns or adds has the worst weight there is. A text that passes is
-        the same with all signs turned, and "less than" for "at least".
-        """
-        noise = self.settings.noise
-        if isinstance(noise, EraseAndCheck):
-            named = [bool(weight) for weight in self.weights[0]]
-            # A text that passes may be flagged by whatever is appended.
-            return noise.flag_radius(named, flag.at_least) or Radius(0)
-        bound, each = (flag.at_least, Fraction(0)) if flag.share is None else (0, flag.share)
-        sign = 1 if self.is_flagged else -1
-        lead = [[sign * (weight - each) for weight in part] for part in self.weights]
-        worst = -each if self.is_flagged else each - 1
-        spare = sum(map(sum, lead), Fraction(0)) - sign * bound
-
-        def holds(r: int) -> bool:
-            lost = noise.loss(lead, threat, r, worst, self.n)
-            return lost is not None and (spare >= lost if self.is_flagged else spare > lost)
-
-        if noise.loss(lead, threat, 1, worst, self.n) == 0:
-            return Radius(0, everything=True)
-        return largest(holds, self.n if threat in ("replace", "delete") else None) or Radius(0)
 
 
 MOST_QUESTIONS = 20_000
