@@ -43,6 +43,8 @@ class ExactOptions(BaseModel):
     scores: Literal["auto", "soft", "hard"] = option(
         "auto", "Add up label probabilities (auto: where the model gives them) or votes."
     )
+    sharpness: float = option(8.0, "Of label probabilities: p^sharpness is added up.", gt=0, le=100)
+    """Normalised. Probabilities that are only averaged prove little (1)."""
     at_least: int = option(1, "Flagged sub-texts that flag the text, where no share is given.", ge=1)
 
 
@@ -60,8 +62,6 @@ class ExactMethod(ExactOptions, FlagOptions):
     """Of `blocks`: every K-th token instead of consecutive ones."""
     key: str = "clucert"
     """Of the hash; fixed before any text is seen, and may be public."""
-    sharpness: float = Field(default=8.0, gt=0, le=100)
-    """Of soft scores: p^sharpness, normalised. Probabilities that are only averaged prove little (1)."""
     bias: tuple[LabelBias, ...] = ()
     """Taken off the log-probability of each label, by length of the sub-text; fitted to validation texts that are cut
     in the same way (:func:`clucert.core.calibration.fit`). A mapping of labels alone is for every length."""
