@@ -89,6 +89,7 @@ def derived(certificate: ExactCertificate) -> Json:
             threat: None if radius is None else {"count": radius.words, "everything": radius.everything}
             for threat, radius in certificate.proved.items()
         },
+        "notes": list(certificate.notes),
         "in_words": [" ".join(line.split()) for line in exact_in_words(certificate)],
     }
 

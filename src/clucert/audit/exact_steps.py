@@ -36,7 +36,7 @@ def exact_steps(
     Answers to sub-texts are kept from claim to claim: the balls of one text have most of them in common.
     """
     smoother = ExactSmoother(certificate.settings, certificate.labels)
-    counted = Counted(smoother, certificate.prediction or "")
+    counted = Counted(smoother, certificate.prediction or "", certificate.text)
     by_words = certificate.settings.unit == "word"
     given = material(arsenal, counted.answer, functools.partial(_pieces, smoother), words=by_words)
     found = []
@@ -92,7 +92,7 @@ def _attack(
     return replace(
         closest,
         broken=broken,
-        text=counted.smoother.written(best.pieces),
+        text=counted.smoother.written(best.pieces, certificate.text),
         idea=best.idea,
         changed=changes(certificate.pieces, best.pieces),
         votes=Votes({}) if there is None else Votes(there.counts, there.unparsed),
@@ -117,7 +117,7 @@ def _confirmed(
     certificate: ExactCertificate, smoother: ExactSmoother, claim: Claim, found: Found, most: int
 ) -> Generator[Request, Any, ExactCertificate | None]:
     """What is certified of the text itself, cut and asked anew; None where it is not in the ball."""
-    there: ExactCertificate = yield from smoother.steps(smoother.written(found.pieces))
+    there: ExactCertificate = yield from smoother.steps(smoother.written(found.pieces, certificate.text))
     limit = len(there.pieces) + len(certificate.pieces) if claim.unlimited else most
     inside = claim.ball is not None and claim.ball.distance(certificate.pieces, there.pieces, limit) is not None
     return there if inside else None
@@ -129,13 +129,15 @@ class Counted:
 
     smoother: ExactSmoother
     answer: str
+    like: str
+    """The certified text, whose fixed part all texts have."""
     asked: int = 0
     _known: dict[str, tuple[Mapping[str, float], bool, float]] = field(default_factory=dict)
     """By sub-text: its scores, whether it is flagged, and how far its probabilities are for the answer."""
 
     def margins(self, texts: Sequence[Pieces]) -> Generator[Request, Any, Sequence[float]]:
         """Below 0 where the classifier answers otherwise, or does not flag any more."""
-        cuts = [self.smoother.cut_units(self.smoother.units_of(pieces)) for pieces in texts]
+        cuts = [self.smoother.cut_units(self.smoother.units_of(pieces, self.like)) for pieces in texts]
         new = list(dict.fromkeys(text for cut in cuts for text in cut.asked if text not in self._known))
         if new:
             answers: Sequence[Scored] = yield Classify(tuple(new), "certify", scored=True)

@@ -8,7 +8,6 @@ sub-texts alike; one that samples is refused.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from clucert.core.calibration import Bias, bias_of
 from clucert.core.noise import votes
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.overlap import largest
-from clucert.core.noise.tokens import Units, passages, sentences, turns, words
+from clucert.core.noise.tokens import JOINERS, Units, listed, sentences, words
 from clucert.core.noise.votes import Scores
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Radius
@@ -356,6 +355,7 @@ class ExactSmoother:
             answers=tuple(shown),
             partitions=tuple(tuple(index[text] for text in part) for part in cut.shown),
             example=example,
+            notes=_fixed(self.settings.unit, text),
         )
 
     def predict_steps(self, text: str, example: str = "") -> Generator[Request, Any, Vote]:
@@ -375,25 +375,22 @@ class ExactSmoother:
                 return words(text)
             case "sentence":
                 return sentences(text)
-            case "passage":
-                return passages(listed(text))
-            case "turn":
-                return turns(listed(text))
+            case unit:
+                return listed(text).units(JOINERS[unit])
 
-    def units_of(self, pieces: Sequence[str]) -> Units:
-        """``pieces`` as the units of a text."""
-        match self.settings.unit:
-            case "passage":
-                return passages(pieces)
-            case "turn":
-                return turns(pieces)
-            case _:
-                return Units(tuple(pieces))
+    def units_of(self, pieces: Sequence[str], like: str) -> Units:
+        """``pieces`` as the units of a text with the fixed part of the text ``like``."""
+        unit = self.settings.unit
+        if unit not in JOINERS:
+            return Units(tuple(pieces))
+        return replace(listed(like), pieces=tuple(pieces)).units(JOINERS[unit])
 
-    def written(self, pieces: Sequence[str]) -> str:
-        """A text of ``pieces``; it may be cut into others where a piece is none by itself."""
-        if self.settings.unit in ("passage", "turn"):
-            return json.dumps(list(pieces), ensure_ascii=False)
+    def written(self, pieces: Sequence[str], like: str) -> str:
+        """A text of ``pieces``, with the fixed part of ``like``; it may be cut into others where a piece is none by
+        itself.
+        """
+        if self.settings.unit in JOINERS:
+            return replace(listed(like), pieces=tuple(pieces)).written()
         return " ".join(pieces)
 
     def shown(self, text: str, answer: Scored) -> Shown:
@@ -404,20 +401,7 @@ class ExactSmoother:
         return Shown(text, answer.answer, shares)
 
 
-def listed(text: str) -> list[str]:
-    """The passages or turns that ``text`` lists as JSON: strings, or messages with a ``content``.
-
-    Raises:
-        InputError: it is no list of texts.
-
-    """
-    try:
-        items = json.loads(text)
-    except ValueError:
-        items = None
-    given = items if isinstance(items, list) else []
-    found = [item.get("content") if isinstance(item, dict) else item for item in given]
-    texts = [item for item in found if isinstance(item, str)]
-    if not texts or len(texts) < len(found):
-        raise InputError('this unit needs a JSON list of texts: ["first passage", "second passage"]')
-    return texts
+def _fixed(unit: Unit, text: str) -> tuple[str, ...]:
+    """What no attacker changes, in words."""
+    named = listed(text).fixed if unit in JOINERS else ()
+    return (f"fixed, and part of every sub-text: the {' and the '.join(named)}",) if named else ()
