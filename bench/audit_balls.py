@@ -30,7 +30,7 @@ from clucert.api import SmoothedClassifier
 from clucert.audit.antonyms import antonyms
 from clucert.audit.candidates import Arsenal, build_arsenal
 from clucert.audit.claims import Claim, exact_claims, token_claims
-from clucert.audit.exact_steps import exact_steps
+from clucert.audit.exact_steps import armed, exact_steps
 from clucert.audit.steps import Attempt, Effort, token_steps
 from clucert.build import make_smoother
 from clucert.config import Config
@@ -66,6 +66,8 @@ class Task:
 
     name: str
     rows: Sequence[tuple[str, Row]]
+    told: Sequence[tuple[str, str]]
+    """Texts with their labels."""
     arsenal: Arsenal
     smoothed: SmoothedClassifier
 
@@ -75,9 +77,11 @@ class Task:
         labels = tuple(sorted({row.label for row in train}))
         config = Config.of(method="deletion", mask_rate="0.8", samples=50, certify_samples=options.samples, seed=1)
         smoother = make_smoother(config, load_method("deletion").for_task(""), labels, Base(("bench",), ""))
-        arsenal = build_arsenal(labels, [(row.text, row.label) for row in train[:ARMED]], antonyms)
+        told = [(row.text, row.label) for row in train[:ARMED]]
+        arsenal = build_arsenal(labels, told, antonyms)
         classifier = trained(Tfidf(), train, thinned, labels)
-        return cls(name, in_turn(name, options.data), arsenal, SmoothedClassifier(smoother, Backends(classifier)))
+        smoothed = SmoothedClassifier(smoother, Backends(classifier))
+        return cls(name, in_turn(name, options.data), told, arsenal, smoothed)
 
 
 def in_turn(name: str, data: Path) -> list[tuple[str, Row]]:
@@ -139,12 +143,14 @@ def exact_attempts(task: Task, method: str, kinds: Kinds, enough: int, effort: E
     parameters = dict(EXACT[method])
     if method in ("windows", "erase-and-check"):
         parameters["flag"] = FLAGS[task.name]
+    arsenal = None
     for identity, row in task.rows:
         (proof,) = task.smoothed.prove(row.text, [method], example=identity, **parameters)
+        arsenal = arsenal or armed([proof.certificate], task.told)
         claims = wanted(kinds, method, exact_claims(proof.certificate), enough)
         if not claims and full(kinds, method, enough):
             return
-        steps = partial(exact_steps, proof.certificate, task.arsenal, identity, effort, claims)
+        steps = partial(exact_steps, proof.certificate, arsenal, identity, effort, claims)
         note(kinds, task.name, method, task.smoothed.run(steps)[0] if claims else [])
 
 

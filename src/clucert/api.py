@@ -16,7 +16,6 @@ from clucert.context_manager import ContextManager
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Sample
 from clucert.core.exact import ExactCertificate
-from clucert.core.exact_words import exact_in_words
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Certified, Smoother, side_by_side
 from clucert.errors import InputError, UsageError
@@ -66,14 +65,9 @@ class Certification:
 
     def __str__(self) -> str:
         """What the command line prints."""
-        from rich.console import Console
+        from clucert.summary import summary_of
 
-        from clucert.render import print_certified
-
-        console = Console(width=120, highlight=False, color_system=None, soft_wrap=True)
-        with console.capture() as captured:
-            print_certified(console, self.certificate, self.cost)
-        return captured.get().rstrip()
+        return summary_of(self.certificate, [], self.cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +113,10 @@ class ExactCertification:
         return document
 
     def __str__(self) -> str:
-        """What is proved, in sentences."""
-        return "\n".join((f"answer      {self.prediction}", *exact_in_words(self.certificate)))
+        """What the command line prints."""
+        from clucert.summary import summary_of
+
+        return summary_of(None, [self.certificate], self.cost)
 
 
 class SmoothedClassifier(ContextManager):

@@ -46,7 +46,7 @@ def test_a_threshold_is_chosen_from_one_run_and_written_into_a_method(guarded: W
     path = guarded.folder / "guard.yaml"
     path.write_text(tuned.method)
     method = load_method(str(path))
-    assert (method.name, method.flag, method.mask_rate) == ("deletion-tuned", ("negative",), "0.5")
+    assert (method.name, method.flag, method.mask_rate) == ("deletion-tuned", ["negative"], "0.5")
     assert method.tuned is not None
     assert (method.tuned["fpr"], method.tuned["harmless"], method.tuned["false_positives"]) == (
         0.3, HARMLESS, point.false_positives,

@@ -12,7 +12,10 @@ from click.testing import CliRunner
 
 import clucert
 from clucert.cli import cli
+from clucert.core.exact import ExactSettings, ExactSmoother
+from clucert.core.noise.groups import Blocks
 from clucert.core.noise.tokens import listed
+from clucert.core.settings import Base
 from clucert.errors import InputError
 from clucert.evaluate.read_certificates import read_any_run
 from clucert.report.summary import read_summaries
@@ -120,6 +123,19 @@ def test_what_is_written_is_read_back() -> None:
         found = listed(text)
         assert listed(found.written()) == found
         assert found.units("\n").keep(()) == ""
+
+
+@pytest.mark.parametrize("unit", ["passage", "turn", "sentence", "word"])
+def test_a_changed_text_that_an_audit_writes_keeps_what_is_fixed(unit: Any) -> None:
+    smoother = ExactSmoother(ExactSettings(Base(("m",), "t"), "blocks", Blocks(2), unit), LABELS)
+    text = input_of(["one two.", "three."], question="Is it?", system="Be brief.")
+    text = text if unit in ("passage", "turn") else "one two. three."
+    pieces = ("six.", *smoother.cut(text).pieces)
+    asked = smoother.cut(smoother.written(pieces, text)).asked
+    assert asked == smoother.cut_units(smoother.units_of(pieces, text)).asked
+    if unit in ("passage", "turn"):
+        assert len(asked) == 2
+        assert all(each.startswith("Be brief.") and each.endswith("Is it?") for each in asked)
 
 
 NO_LISTS = (

@@ -15,7 +15,7 @@ from clucert.attacks.steps import LazyEncoder, attack_steps
 from clucert.audit.balls import Ball, Pieces, ball_of
 from clucert.audit.candidates import Arsenal
 from clucert.audit.claims import Claim
-from clucert.audit.exact_steps import exact_steps, stays
+from clucert.audit.exact_steps import exact_steps
 from clucert.audit.steps import Attempt, Effort
 from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.noise.retention import rng_for
@@ -145,7 +145,7 @@ def _as_result(certificate: ExactCertificate, claim: Claim, nearest: Attempt | N
 
 @dataclass(frozen=True, slots=True)
 class ExactVictim:
-    """The deployed classifier that counts the votes of sub-texts; where it flags, its answer stays while it does."""
+    """The deployed classifier that counts the votes of sub-texts."""
 
     smoother: ExactSmoother
     backends: Backends
@@ -163,16 +163,16 @@ class ExactVictim:
         return self.smoother.labels
 
     def steps(self, texts: Sequence[str]) -> Generator[Request, Any, list[Scored]]:
-        """Shares of the scores, or of the flagged sub-texts; a text without a token has no answer."""
+        """Shares of the scores, or of what flags; a text without a token has no answer."""
         return list((yield SideBySide([partial(self._scored, text) for text in texts], self.backends)))
 
     def _scored(self, text: str) -> Generator[Request, Any, Scored]:
         if not split(text).words:
             return Scored(None, {})
         there = yield from self.smoother.steps(text)
-        before, flag = self.certificate.prediction, self.smoother.settings.flag
+        flag = self.smoother.settings.flag
+        if flag is not None:
+            up, names = float(there.flag_share), flag.names(self.labels)
+            return Scored(there.prediction, dict(zip(names, (up, 1 - up), strict=True)))
         asked = max(1, sum(map(len, there.partitions)))
-        if flag is not None and before is not None:
-            up = stays(flag, before, there)
-            return Scored(before if up else None, {before: there.flagged / asked})
         return Scored(there.prediction, {label: float(score) / asked for label, score in total(there.family).items()})

@@ -48,12 +48,17 @@ def build_arsenal(
             seen[answer].update({word.lower() for word in split(text).words if len(word) > 2})
     total = sum(seen.values(), Counter[str]())
     return Arsenal(
-        label_words={label: tuple(w for w in label.replace("/", " ").split() if is_word(w)) for label in labels},
+        label_words={label: label_words(label) for label in labels},
         hostile={label: _typical(total - seen[label], seen[label]) for label in labels},
         antonyms=antonyms,
         everyday=tuple(sorted(total)),
         texts={label: _others(answers, label) for label in labels},
     )
+
+
+def label_words(label: str) -> Words:
+    """The words of a label's name."""
+    return tuple(word for word in label.replace("/", " ").split() if is_word(word))
 
 
 def _others(answers: Sequence[tuple[str, str | None]], label: str, limit: int = 12) -> Words:

@@ -13,19 +13,22 @@ from typing import Any
 
 from clucert.audit.antonyms import antonyms
 from clucert.audit.balls import Pieces, changes
-from clucert.audit.candidates import Arsenal, build_arsenal
+from clucert.audit.candidates import Arsenal, build_arsenal, label_words
 from clucert.audit.claims import Claim, exact_claims
 from clucert.audit.guided import Found, Search
 from clucert.audit.proposals import Material, material
 from clucert.audit.steps import Attempt, Effort
+from clucert.core.bounds import UNPARSED
 from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.noise.retention import rng_for
-from clucert.core.thresholds import Flag
+from clucert.core.thresholds import class_of
 from clucert.errors import InputError
 from clucert.types import Classify, Request, Scored, Votes
 
 HINT = 0.2
 """What probabilities may add to a margin in votes, so that progress shows before a vote turns."""
+TIE = 1e-9
+"""Totals of floating point that are as near as this are taken for equal; what counts is counted exactly."""
 
 
 def exact_steps(
@@ -36,9 +39,9 @@ def exact_steps(
     Answers to sub-texts are kept from claim to claim: the balls of one text have most of them in common.
     """
     smoother = ExactSmoother(certificate.settings, certificate.labels)
-    counted = Counted(smoother, certificate.prediction or "", certificate.text)
+    counted = Counted(smoother, certificate)
     by_words = certificate.settings.unit == "word"
-    given = material(arsenal, counted.answer, functools.partial(_pieces, smoother), words=by_words)
+    given = material(arsenal, certificate.prediction or "", functools.partial(_pieces, smoother), words=by_words)
     found = []
     for claim in exact_claims(certificate) if claims is None else claims:
         before = counted.asked
@@ -55,16 +58,30 @@ def _pieces(smoother: ExactSmoother, text: str) -> Pieces:
         return ()
 
 
-def armed(certificates: Iterable[ExactCertificate], texts: Iterable[tuple[str, str | None]] = ()) -> Arsenal:
-    """What the texts of ``certificates`` and other ``texts`` (text, answer) give an attacker."""
-    given = list(certificates)
-    labels = tuple(dict.fromkeys(label for certificate in given for label in certificate.labels))
-    return build_arsenal(labels, [*((c.text, c.prediction) for c in given), *texts], antonyms)
+def armed(certificates: Sequence[ExactCertificate], texts: Iterable[tuple[str, str | None]] = ()) -> Arsenal:
+    """What the texts of ``certificates`` and other ``texts`` (text, label) give an attacker, by answer.
+
+    An answer may stand for several labels: those that flag a text, those that do not, or those of a group. The
+    certificates are of one method.
+    """
+    if not certificates:
+        return Arsenal({}, {})
+    answers = {label: answer_of(certificates[0], label) for label in certificates[0].labels}
+    told = [*((c.text, c.prediction) for c in certificates), *((t, answers.get(label or "")) for t, label in texts)]
+    arsenal = build_arsenal(tuple(dict.fromkeys(answers.values())), told, antonyms)
+    named = {
+        answer: tuple(word for label in answers if answers[label] == answer for word in label_words(label))
+        for answer in arsenal.label_words
+    }
+    return replace(arsenal, label_words=named)
 
 
-def stays(flag: Flag | None, before: str | None, after: ExactCertificate) -> bool:
-    """Whether the certified answer is still given: the same label, or a flag that is still up."""
-    return after.prediction == before if flag is None else after.flagged >= flag.at_least
+def answer_of(certificate: ExactCertificate, label: str) -> str:
+    """What the classifier of ``certificate`` would answer if all sub-texts got ``label``."""
+    flag, groups = certificate.settings.flag, certificate.settings.groups
+    if flag is not None:
+        return flag.vote(label, certificate.labels)
+    return class_of(label, groups) or label
 
 
 def _attack(
@@ -88,7 +105,7 @@ def _attack(
     if best is None:
         return closest
     there = yield from _confirmed(certificate, counted.smoother, claim, best, claim.radius)
-    broken = there is not None and not stays(certificate.settings.flag, certificate.prediction, there)
+    broken = there is not None and there.prediction != certificate.prediction
     return replace(
         closest,
         broken=broken,
@@ -110,7 +127,7 @@ def _past(
     if search.past.margin >= 0:
         return False
     there = yield from _confirmed(certificate, counted.smoother, claim, search.past, claim.radius + 1)
-    return there is not None and not stays(certificate.settings.flag, certificate.prediction, there)
+    return there is not None and there.prediction != certificate.prediction
 
 
 def _confirmed(
@@ -123,59 +140,74 @@ def _confirmed(
     return there if inside else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The answer to one sub-text, as it is counted."""
+
+    scores: Mapping[str, float]
+    weight: float
+    """What it adds to a flag."""
+    hint: float
+    """From −1 to 1, how far its probabilities are for the certified answer."""
+
+
 @dataclass(slots=True)
 class Counted:
-    """How far ``answer`` leads on a text, from the answers to its sub-texts; each different one is asked once."""
+    """How far the answer of ``certificate`` leads on a text; each different sub-text is asked about once."""
 
     smoother: ExactSmoother
-    answer: str
-    like: str
-    """The certified text, whose fixed part all texts have."""
+    certificate: ExactCertificate
     asked: int = 0
-    _known: dict[str, tuple[Mapping[str, float], bool, float]] = field(default_factory=dict)
-    """By sub-text: its scores, whether it is flagged, and how far its probabilities are for the answer."""
+    _known: dict[str, _Known] = field(default_factory=dict)
 
     def margins(self, texts: Sequence[Pieces]) -> Generator[Request, Any, Sequence[float]]:
-        """Below 0 where the classifier answers otherwise, or does not flag any more."""
-        cuts = [self.smoother.cut_units(self.smoother.units_of(pieces, self.like)) for pieces in texts]
+        """Below 0 where the classifier answers otherwise."""
+        cuts = [self.smoother.cut_units(self.smoother.units_of(pieces, self.certificate.text)) for pieces in texts]
         new = list(dict.fromkeys(text for cut in cuts for text in cut.asked if text not in self._known))
         if new:
             answers: Sequence[Scored] = yield Classify(tuple(new), "certify", scored=True)
             self._learn(new, answers)
             self.asked += len(new)
-        return [self._margin([text for part in cut.shown for text in part]) for cut in cuts]
+        lead = self._lead if self.smoother.settings.flag is None else self._flag_lead
+        return [lead([text for part in cut.shown for text in part]) for cut in cuts]
 
     def _learn(self, texts: Sequence[str], answers: Sequence[Scored]) -> None:
         """Count ``answers`` as a certificate does."""
         shown = tuple(self.smoother.shown(text, answer) for text, answer in zip(texts, answers, strict=True))
-        counted = ExactCertificate(
-            "", (), self.smoother.settings, self.smoother.labels, shown, (tuple(range(len(shown))),)
-        )
-        flag = self.smoother.settings.flag
-        ours = flag.labels if flag else (self.answer,)
-        for text, answer, scores, vote in zip(texts, answers, counted.family[0], counted.votes, strict=True):
-            mine = sum(answer.share(label) for label in ours)
-            plain = {label: float(score) for label, score in scores.items() if label in self.smoother.labels}
-            self._known[text] = (plain, vote in ours, 2 * mine - 1)
+        each = (tuple(range(len(shown))),)
+        counted = replace(self.certificate, text="", pieces=(), answers=shown, partitions=each)
+        labels = self.certificate.labels
+        ours = [label for label in labels if answer_of(self.certificate, label) == self.certificate.prediction]
+        counts = zip(texts, answers, counted.family[0], counted.weights[0], strict=True)
+        for text, answer, scores, weight in counts:
+            plain = {label: float(score) for label, score in scores.items() if label != UNPARSED}
+            self._known[text] = _Known(plain, float(weight), 2 * sum(map(answer.share, ours)) - 1)
 
-    def _margin(self, texts: Sequence[str]) -> float:
+    def _hint(self, known: Sequence[_Known]) -> float:
+        return HINT * sum(each.hint for each in known) / max(1, len(known))
+
+    def _flag_lead(self, texts: Sequence[str]) -> float:
+        """How far the flag is from being as it is not; at the threshold itself it is up."""
+        flag = self.smoother.settings.flag
         known = [self._known[text] for text in texts if text]
-        hint = HINT * sum(each[2] for each in known) / max(1, len(known))
-        flag = self.smoother.settings.flag
-        if flag is not None:
-            return sum(each[1] for each in known) - flag.at_least + 0.5 + hint
-        totals = dict.fromkeys(self.smoother.labels, 0.0)
-        for scores, _, _ in known:
-            for label, score in scores.items():
+        up = sum(each.weight for each in known)
+        sign = 1 if self.certificate.is_flagged else -1
+        if flag is None or flag.share is None:
+            return sign * (up - (flag.at_least if flag else 0) + 0.5) + self._hint(known)
+        ahead = up - float(flag.share) * len(texts)
+        return sign * (ahead if abs(ahead) > TIE else TIE)
+
+    def _lead(self, texts: Sequence[str]) -> float:
+        """How far the answer is ahead of the next; ties go to the first by name."""
+        known = [self._known[text] for text in texts if text]
+        answer = self.certificate.prediction or ""
+        totals = dict.fromkeys(self.certificate.classes, 0.0)
+        for each in known:
+            for label, score in each.scores.items():
                 totals[label] += score
-        mine = totals.pop(self.answer, 0.0)
-        rival = max(totals, key=lambda label: (totals[label], _before(label, self.answer)))
+        mine = totals.pop(answer, 0.0)
+        rival = min(totals, key=lambda label: (-totals[label], label))
         lead = mine - totals[rival]
-        if abs(lead) < 1e-9:
-            # Ties go to the first label by name.
-            return -0.5 if _before(rival, self.answer) or not mine else 1e-9
-        return lead if self.smoother.settings.soft else lead + hint
-
-
-def _before(label: str, other: str) -> bool:
-    return label < other
+        if abs(lead) < TIE:
+            return -0.5 if rival < answer or not mine else TIE
+        return lead if self.smoother.settings.soft else lead + self._hint(known)

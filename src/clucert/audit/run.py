@@ -139,7 +139,7 @@ def exact_jobs(
     certificates: Mapping[str, ExactCertificate], effort: Effort, texts: Iterable[tuple[str, str | None]] = ()
 ) -> Iterable[Job[Tag]]:
     """One job for each certificate that claims something: the balls of one text share most questions."""
-    arsenal = armed(certificates.values(), texts)
+    arsenal = armed(list(certificates.values()), texts)
     for identity, certificate in certificates.items():
         if claims := exact_claims(certificate):
             steps = functools.partial(exact_steps, certificate, arsenal, identity, effort)

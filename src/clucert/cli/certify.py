@@ -55,7 +55,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         certification = session.certify(text, progress=bar)
         base = session.backends.classifier
         known = default and session.labels is not None and base is not None and base.deterministic
-        said = {name: getattr(config, name) for name in options_of(FlagSection)}
+        said: dict[str, Any] = {name: getattr(config, name) for name in options_of(FlagSection)}
         also = session.prove(text, **said) if known else []
     if as_json:
         document = certification.document()

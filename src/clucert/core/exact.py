@@ -25,7 +25,7 @@ from clucert.core.noise.votes import Scores
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Radius
 from clucert.core.settings import Base
-from clucert.core.thresholds import Flag, class_of, merged_labels
+from clucert.core.thresholds import Flag, class_of, classes_of, merged_labels
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError
 from clucert.types import Classify, Phase, Request, Scored, Vote
@@ -156,7 +156,7 @@ class ExactCertificate:
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels, those of a group as one."""
-        return tuple(dict.fromkeys(class_of(label, self.settings.merging) or label for label in self.labels))
+        return classes_of(self.labels, self.settings.merging)
 
     @cached_property
     def votes(self) -> Sequence[Vote]:

@@ -29,13 +29,18 @@ CHANGES = {
 def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
     """One line for each threat about which something is proved; why nothing is, otherwise."""
     price = f"{certificate.questions} question{'s' if certificate.questions != 1 else ''}, exact"
-    flag = certificate.settings.flag
-    stays = "the answer stays" if flag is None else f"still {'flagged' if certificate.is_flagged else 'passed'}"
     said = list(threats_in_words(certificate))
+    stays = stays_in_words(certificate)
     for i, change in enumerate(said):
         yield f"{'proved' if not i else '':<12}{change}: {stays}" + (f"  ({price})" if not i else "")
     if not said:
         yield f"{'proved':<12}nothing  ({price}): {missing_in_words(certificate)}"
+
+
+def stays_in_words(certificate: ExactCertificate) -> str:
+    """What is as it was."""
+    flag = certificate.settings.flag
+    return "the answer stays" if flag is None else f"still {'flagged' if certificate.is_flagged else 'passed'}"
 
 
 def threats_in_words(certificate: ExactCertificate) -> Iterator[str]:
@@ -55,12 +60,16 @@ def threats_in_words(certificate: ExactCertificate) -> Iterator[str]:
 
 
 def better_counting(certificate: ExactCertificate) -> str | None:
-    """The other way to count the same answers, where it proves what this way does not; no question more is asked."""
+    """The other way to count the same answers, where it proves something and this one nothing: no question more."""
     settings = certificate.settings
-    if settings.flag is not None or not any(shown.shares for shown in certificate.answers):
+    if (
+        any(threats_in_words(certificate))
+        or settings.flag is not None
+        or not any(shown.shares for shown in certificate.answers)
+    ):
         return None
     other = replace(certificate, settings=replace(settings, soft=not settings.soft))
-    if not any(threats_in_words(other)):
+    if other.prediction != certificate.prediction or not any(threats_in_words(other)):
         return None
     flag = "hard" if settings.soft else "soft"
     proved = next(threats_in_words(other))
@@ -94,7 +103,7 @@ def missing_in_words(certificate: ExactCertificate) -> str:
         return "no sub-text got a label"
     threat = settings.threats[0]
     short = []
-    for rival in rivals(certificate.family, answer, certificate.labels):
+    for rival in rivals(certificate.family, answer, certificate.classes):
         ahead = leads(certificate.family, answer, rival)
         lead = sum(map(sum, ahead), Fraction(0))
         short.append((lead - settings.noise.loss(ahead, threat, 1), lead, rival))

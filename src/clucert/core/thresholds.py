@@ -34,12 +34,17 @@ def merged_labels(labels: Sequence[str], groups: Groups) -> tuple[str, ...]:
         raise InputError(f"--group: {unknown[0]!r} is none of the labels {', '.join(labels)}")
     if len(set(named)) < len(named) or any(len(group) < 2 for group in groups):
         raise InputError("--group: name two or more labels in each group, and none twice")
-    found = tuple(dict.fromkeys(class_of(label, groups) or label for label in labels))
+    found = classes_of(labels, groups)
     if len(found) < 2:
         raise InputError("--group: all labels are one class: leave one out")
     if taken := next((group_name(group) for group in groups if group_name(group) in labels), None):
         raise InputError(f"--group: {taken!r} is the name of a label: the group cannot be called so")
     return found
+
+
+def classes_of(labels: Sequence[str], groups: Groups) -> tuple[str, ...]:
+    """``labels`` with each group as one class."""
+    return tuple(dict.fromkeys(class_of(label, groups) or label for label in labels))
 
 
 def class_of(vote: Vote, groups: Groups) -> Vote:
