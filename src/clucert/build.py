@@ -168,5 +168,6 @@ def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | No
         bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels)) for b in method.bias),
         flag=method.flags(labels),
         groups=method.label_groups(labels),
+        by_length=method.by_length(),
     )
     return ExactSmoother(settings, labels)

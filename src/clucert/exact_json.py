@@ -42,7 +42,7 @@ class _Stored(BaseModel):
     unread: tuple[Unread, ...] = ()
 
 
-_NEW = ("flag_threshold", "group", "tuned")
+_NEW = ("flag_threshold", "group", "tuned", "counts")
 """Left out where they are not set, so that documents stay what they were."""
 
 

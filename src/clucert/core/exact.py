@@ -55,10 +55,15 @@ class ExactSettings:
     """Flag a text by a share of its sub-texts or a number of them, instead of taking the largest total."""
     groups: LabelGroups = ()
     """Labels that are one class."""
+    by_length: tuple[tuple[int | None, Blocks], ...] = ()
+    """In place of ``noise``, for texts of at most so many units (None: of any more). Blocks alone: what they speak of
+    keeps the number of units, so that no attacker chooses among them."""
 
     def __post_init__(self) -> None:
         if self.flag is None:
             return
+        if self.by_length:
+            raise InputError(f"{self.method} has another number of blocks by length: leave out --flag, or the lengths")
         if self.groups:
             raise InputError("the labels of --flag are one class already: leave out --group")
         if self.flag.share is not None and isinstance(self.noise, EraseAndCheck):
@@ -68,6 +73,10 @@ class ExactSettings:
             raise InputError(
                 f"--at-least {self.flag.at_least}: {self.method} has {most} sub-texts and would flag nothing"
             )
+
+    def of_length(self, n: int) -> Noise:
+        """The noise of a text of ``n`` units."""
+        return next((noise for most, noise in self.by_length if most is None or n <= most), self.noise)
 
     @property
     def merging(self) -> LabelGroups:
@@ -350,7 +359,7 @@ class ExactSmoother:
         return ExactCertificate(
             text=text,
             pieces=cut.pieces,
-            settings=self.settings,
+            settings=replace(self.settings, noise=self.settings.of_length(len(cut.pieces))),
             labels=self.labels,
             answers=tuple(shown),
             partitions=tuple(tuple(index[text] for text in part) for part in cut.shown),
@@ -364,7 +373,7 @@ class ExactSmoother:
         return certificate.prediction
 
     def _members(self, pieces: Sequence[str]) -> Sequence[Sequence[tuple[int, ...]]]:
-        noise = self.settings.noise
+        noise = self.settings.of_length(len(pieces))
         if isinstance(noise, Windows | EraseAndCheck):
             return [noise.members(pieces)]
         return noise.members(pieces)
