@@ -188,5 +188,6 @@ def exact_smoother(
         flag=method.flags(labels),
         canonical=form.names if form else tuple(forms or ()),
         groups=method.label_groups(labels),
+        by_length=method.by_length(),
     )
     return ExactSmoother(settings, labels, form)

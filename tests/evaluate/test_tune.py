@@ -9,8 +9,8 @@ from study_world import ROWS, World, write_data
 
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.metrics import r_avg
-from clucert.evaluate.tune import Row, choose, grid_of, tune
-from clucert.methods import load_method
+from clucert.evaluate.tune import Row, choose, choose_exact, grid_of, tune
+from clucert.methods import load_exact, load_method
 from clucert.report.summary import read_summaries
 
 
@@ -83,6 +83,64 @@ def test_a_failed_row_is_in_the_denominator(world: World):
     (figures,) = read_summaries([world.folder / "run" / "mask_rate=0.5"])
     assert (row.inputs, row.failed) == (ROWS, 1)
     assert row.clean_accuracy == figures.clean.value == sum(o.correct for o in figures.outcomes["word"]) / ROWS
+
+
+EXACT = {"method": "groups", "mask_rate": None}
+
+
+def test_an_exact_method_is_tuned_by_what_is_proved_at_so_many_changes_balanced(world: World):
+    tuned = tune(world.study(**EXACT), {"count": ["3", "5"], "sharpness": ["8"]}, radius="insert@1")
+    assert [row.point for row in tuned.rows] == [{"count": 3, "sharpness": 8.0}, {"count": 5, "sharpness": 8.0}]
+    for row in tuned.rows:
+        (figures,) = read_summaries([world.folder / "run" / f"count={row.point['count']}-sharpness=8.0"])
+        # All rows have one gold label, so that the balanced share is the plain one.
+        assert row.proved == figures.at("insert", 1).value
+        assert row.balanced_accuracy == figures.clean.value
+        assert row.questions == figures.usage.calls / ROWS
+    assert tuned.best == choose_exact(tuned.rows)
+    assert max(Counter(world.asked()).values()) == 1
+    path = world.folder / "mine.yaml"
+    path.write_text(tuned.method)
+    method = load_exact(str(path))
+    assert method is not None
+    assert (method.name, method.count) == ("groups-tuned", tuned.best.point["count"])
+    assert method.tuned is not None
+    assert method.tuned["radius"] == "insert@1"
+    assert method.tuned["tried"] == {"count": [3, 5], "sharpness": [8.0]}
+    assert str(world.folder) not in tuned.method
+    asked = len(world.asked())
+    assert world.run(**EXACT | {"method": str(path)}, run_dir=str(world.folder / "again")).done == ROWS
+    assert len(world.asked()) == asked
+
+
+def test_the_most_proved_wins_then_the_most_accurate_then_the_fewest_questions():
+    def exact(name: str, proved: float, accuracy: float, questions: float, inputs: int = 50) -> Row:
+        return Row({"count": name}, 0.0, 0.0, 0.0, inputs, 0, accuracy, proved=proved, questions=questions)
+
+    rows = [exact("a", 0.5, 0.9, 5), exact("b", 0.6, 0.7, 9), exact("c", 0.6, 0.8, 9), exact("d", 0.6, 0.8, 7)]
+    assert choose_exact(rows).point == {"count": "d"}
+    assert choose_exact(rows[:2]).point == {"count": "b"}
+    assert choose_exact([*rows, exact("e", 1.0, 1.0, 1, inputs=0), exact("f", 0.6, 0.8, 7)]).point == {"count": "d"}
+
+
+@pytest.mark.parametrize(
+    ("options", "grid", "radius", "said"),
+    [
+        (EXACT, {"coun": ["3"]}, "insert", "--try coun"),
+        (EXACT, {"count": ["0"]}, "insert", "--try: count"),
+        (EXACT, {}, "suffix", "--radius word, insert"),
+        (EXACT, {}, "insert@0", "insert@2"),
+        (EXACT, [{"mask_rate": "0.5"}], "insert", "--try"),
+        ({}, {"count": ["3"]}, "word", "exact methods"),
+        ({}, [{"mask_rate": "0.5"}], "word@1", "exact methods"),
+        ({}, [{"mask_rate": "0.5"}], "insert", "--radius published, word, synonym"),
+    ],
+)
+def test_what_goes_with_no_method_is_refused_in_one_line(options, grid, radius, said, world: World):
+    with pytest.raises((UsageError, InputError), match=said) as caught:
+        tune(world.study(**options), grid, radius=radius)
+    assert "\n" not in str(caught.value)
+    assert not world.asked()
 
 
 def test_nothing_to_choose_from_is_said(world: World):

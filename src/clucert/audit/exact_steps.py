@@ -109,7 +109,7 @@ def _attack(
     return replace(
         closest,
         broken=broken,
-        text=counted.smoother.written(best.pieces),
+        text=counted.smoother.written(best.pieces, certificate.text),
         idea=best.idea,
         changed=changes(certificate.pieces, best.pieces),
         votes=Votes({}) if there is None else Votes(there.counts, there.unparsed),
@@ -134,7 +134,7 @@ def _confirmed(
     certificate: ExactCertificate, smoother: ExactSmoother, claim: Claim, found: Found, most: int
 ) -> Generator[Request, Any, ExactCertificate | None]:
     """What is certified of the text itself, cut and asked anew; None where it is not in the ball."""
-    there: ExactCertificate = yield from smoother.steps(smoother.written(found.pieces))
+    there: ExactCertificate = yield from smoother.steps(smoother.written(found.pieces, certificate.text))
     limit = len(there.pieces) + len(certificate.pieces) if claim.unlimited else most
     inside = claim.ball is not None and claim.ball.distance(certificate.pieces, there.pieces, limit) is not None
     return there if inside else None
@@ -174,8 +174,8 @@ class Counted:
     def _cut(self, pieces: Pieces) -> Cut:
         """The sub-texts of ``pieces``; what an attacker puts in is put into canonical form as well."""
         if self.smoother.form is None:
-            return self.smoother.cut_units(self.smoother.units_of(pieces))
-        return self.smoother.cut(self.smoother.written(pieces))
+            return self.smoother.cut_units(self.smoother.units_of(pieces, self.certificate.text))
+        return self.smoother.cut(self.smoother.written(pieces, self.certificate.text))
 
     def _learn(self, texts: Sequence[str], answers: Sequence[Scored]) -> None:
         """Count ``answers`` as a certificate does."""
