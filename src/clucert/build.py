@@ -104,7 +104,7 @@ def make_smoother(
     if config.target_radius is not None and settings.noise is not None:
         raise UsageError(f"--target-radius is a published radius, which {method.name} has not: leave it out")
     return Smoother(
-        settings=plans(config.sampling, settings, labels, config.certify_samples),
+        settings=plans(config.sampling, settings, config.certify_samples),
         labels=labels,
         lexicon=lexicon,
         refiner=load_refiner(method.refine, task),

@@ -43,14 +43,14 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
     certificate = certified.certificate
     settings = certificate.settings
     # Left out where it is what it always was, so that documents of earlier methods stay as they are.
-    keep = {} if settings.keep is None else {"keep": settings.keep}
+    newer = {"keep": None, "direct": False}
+    fields = dataclasses.asdict(settings)
     return {
         "schema_version": SCHEMA_VERSION,
         "clucert_version": version("clucert"),
         "subject": _plain(dataclasses.asdict(certificate.subject)),
         "settings": {
-            **{name: value for name, value in dataclasses.asdict(settings).items() if name != "keep"},
-            **keep,
+            **{name: value for name, value in fields.items() if name not in newer or value != newer[name]},
             "base": _plain(dataclasses.asdict(settings.base)),
             "mask_rate": str(settings.mask_rate),
             "looks": _looks(settings.looks),
@@ -318,6 +318,8 @@ def _wrong_totals(certificate: Certificate) -> Iterator[str]:
             yield "readings: must be empty where every retention set was evaluated"
         return
     planned = [look.samples for look in settings.selection_looks] or [settings.predict_samples]
+    if certificate.chosen_by_all:
+        planned = [0]
     if drawn not in planned:
         yield f"selection: has {drawn} votes, and was to be read at {planned}"
     read = [votes.drawn for votes in certificate.readings]

@@ -78,6 +78,9 @@ class Settings:
     """Of the recovery ``characters``, which masks nothing."""
     keep: int | Literal["each"] | None = None
     """What a sample keeps: s words, a share of the text; each token, with probability 1 − m; or so many tokens."""
+    direct: bool = False
+    """Whether the certifying votes decide alone, without an abstention test before them: where one bound decides no
+    other votes are drawn, and else those that are only name ĉ."""
 
     @property
     def noise(self) -> SampledNoise | None:

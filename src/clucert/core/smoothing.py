@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import comb
 from typing import Any, TypeVar
 
-from clucert.core.bounds import is_reserved
+from clucert.core.bounds import is_reserved, one_bound
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Channel, Sample, make_recovery
 from clucert.core.denoise import Denoiser
@@ -21,7 +21,7 @@ from clucert.core.protect import reasons
 from clucert.core.refine import keep_words
 from clucert.core.repeats import Repeats, UnsteadyError
 from clucert.core.settings import Look, Settings, Subject
-from clucert.core.stopping import decided, selected
+from clucert.core.stopping import decided, named, selected
 from clucert.core.threats import attackable, canonical_text, overlaps, word_pools
 from clucert.core.words import WordedText, split
 from clucert.errors import InputError
@@ -88,7 +88,9 @@ class Smoother:
     def predict_steps(self, text: str, example: str = "") -> Generator[Request, Any, Vote]:
         """The smoothed answer alone: N samples at most and the abstention test, no radius."""
         channel, selection = yield from self.trusted(text, example, self._select)
+        # Whether certifying votes would decide alone or not: here there are none.
         certificate = self._certificate(channel, selection)
+        certificate = replace(certificate, settings=replace(self.settings, direct=False))
         return None if certificate.abstained_at_selection else certificate.candidate
 
     def trusted(
@@ -124,18 +126,28 @@ class Smoother:
 
     def certify_from(self, channel: Channel) -> Generator[Request, Any, Certificate]:
         """Choose ĉ, abstain when it is too close, certify, all on samples of ``channel``."""
-        selection = yield from self._select(channel)
+        selection = yield from self._choose(channel)
         certificate = self._certificate(channel, selection)
         if certificate.abstained_at_selection:
             return certificate
         return (yield from self._certify(channel, selection))
 
-    def _select(self, channel: Channel) -> Generator[Request, Any, Votes]:
+    def _choose(self, channel: Channel) -> Generator[Request, Any, Votes]:
+        """The votes that choose ĉ; none where those that certify it do."""
+        if not self.settings.direct:
+            return (yield from self._select(channel))
+        if one_bound(self.labels):
+            return Votes({})
+        return (yield from self._select(channel, named))
+
+    def _select(
+        self, channel: Channel, enough: Callable[[Votes, Settings], bool] = selected
+    ) -> Generator[Request, Any, Votes]:
         """Look at the selecting samples as planned, until the answer is told from the next or will hardly be."""
         drawn = Votes({})
         for part, look in enumerate(self.settings.selection_looks or (Look(self.settings.predict_samples),)):
             drawn += yield from channel.sample(look.samples - drawn.drawn, "predict", part)
-            if selected(drawn, self.settings):
+            if enough(drawn, self.settings):
                 break
         return drawn
 

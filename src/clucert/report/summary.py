@@ -310,7 +310,9 @@ _PRICES = ("price_input", "price_output", "price_cached")
 
 
 def _settings(settings: Settings) -> str:
-    looks = ", ".join(str(look.samples) for look in settings.looks)
+    last, reads = settings.looks[-1].samples, len(settings.looks)
+    looks = f"{last}" if reads == 1 else f"up to {last} (read up to {reads} times)"
+    samples = f"{settings.predict_samples} samples to choose and {looks} to certify"
     refine = f"refine {settings.refine} to {settings.refine_length} words" if settings.refine_length else "no refine"
     recoveries = f", medoid of {settings.recoveries} recoveries" if settings.recoveries > 1 else ""
     kernel = f", retained words {settings.retained_kernel}" if settings.retained_kernel != "keep" else ""
@@ -322,7 +324,7 @@ def _settings(settings: Settings) -> str:
         f"recovery {settings.recovery}{recoveries}{kernel}",
         f"clustering {settings.clustering}{threshold}",
         refine,
-        f"{settings.predict_samples} samples to choose and {looks} to certify",
+        f"{looks} samples to choose and certify" if settings.direct else samples,
         f"alpha {settings.alpha:g}, gamma {settings.gamma:g}",
     ]
     return ", ".join(parts)
