@@ -41,7 +41,7 @@ from clucert.core.noise.retention import rng_for
 from clucert.evaluate.runconfig import load_config
 from clucert.models.encoders import load_encoder
 from clucert.protocols import Encoder
-from clucert.runtime.classifiers import CallableClassifier
+from clucert.runtime.callable_classifiers import CallableClassifier
 from clucert.runtime.computation import Backends
 from environments import environment
 from noise import HERE, nltk_data

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shlex
 import sys
 import time
@@ -32,6 +31,7 @@ from sklearn.pipeline import make_pipeline
 
 from clucert.build import make_smoother
 from clucert.config import Config
+from clucert.core.calibration import Bias, Fragment, fit
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate, ExactSettings, ExactSmoother
 from clucert.core.noise.groups import Blocks, Chunks, Groups
@@ -42,8 +42,10 @@ from clucert.core.words import split
 from clucert.methods import load_method
 from clucert.models.encoders import MiniLmEncoder
 from clucert.models.load import load_model
+from clucert.protocols import LanguageModel, Task
 from clucert.runtime.blocking import BlockingExecutor
-from clucert.runtime.classifiers import BaseClassifier, CallableClassifier, PromptedClassifier
+from clucert.runtime.callable_classifiers import CallableClassifier
+from clucert.runtime.classifiers import BaseClassifier, PromptedClassifier
 from clucert.runtime.computation import Backends
 from clucert.runtime.model_queue import ModelQueue
 from clucert.tasks import load_task
@@ -208,7 +210,7 @@ class Counting:
 
     soft: bool
     sharpness: float = 1.0
-    bias: tuple[float, ...] = ()
+    bias: tuple[Bias, ...] = ()
     scale: float = 0.0
 
     def of(self, certificates: Iterable[ExactCertificate]) -> list[ExactCertificate]:
@@ -221,23 +223,25 @@ class Counting:
 
 
 def countings(certificates: Sequence[ExactCertificate], rows: Sequence[Row], biased: bool) -> list[Counting]:
-    full = label_bias(certificates, rows) if biased else ()
-    scaled = [(s, tuple(s * b for b in full)) for s in (BIAS_SCALES if biased else (0.0,))]
+    full = fit(fragments(certificates, rows)) if biased else ()
+    scaled = [
+        (s, tuple(Bias(bias.words, tuple(s * b for b in bias.of)) for bias in full))
+        for s in (BIAS_SCALES if biased else (0.0,))
+    ]
     hard = [Counting(False, bias=bias if s else (), scale=s) for s, bias in scaled]
     return hard + [
         Counting(True, sharpness, bias if s else (), s) for sharpness, (s, bias) in product(SHARPNESS, scaled)
     ]
 
 
-def label_bias(certificates: Sequence[ExactCertificate], rows: Sequence[Row]) -> tuple[float, ...]:
-    """Mean log-probability of each label over the sub-texts of rows whose labels are balanced."""
-    by_row = [
-        np.mean([[math.log(max(p, 1e-6)) for p in shown.shares] for shown in c.answers if shown.shares], axis=0)
-        for c in certificates
-        if any(shown.shares for shown in c.answers)
+def fragments(certificates: Sequence[ExactCertificate], rows: Sequence[Row]) -> list[Fragment]:
+    """The sub-texts of ``rows``, with what the model said of each."""
+    return [
+        Fragment(len(shown.text.split()), shown.shares, certificate.labels.index(row.label))
+        for certificate, row in zip(certificates, rows, strict=True)
+        for shown in certificate.answers
+        if shown.shares
     ]
-    biases = np.mean(by_row, axis=0)
-    return tuple(round(float(b - biases.mean()), 3) for b in biases)
 
 
 def shares(certificates: Sequence[Any], rows: Sequence[Row], labels: Sequence[str], threats: Sequence[str]) -> Any:
@@ -352,15 +356,17 @@ def prompted(task: str, options: argparse.Namespace) -> list[Measured]:
         "test": balanced(rows_of(options.data / f"{task}.jsonl"), options.rows),
     }
 
-    def asked() -> tuple[BaseClassifier, Sequence[ModelQueue]]:
-        queue = ModelQueue(model)
-        return PromptedClassifier(question, queue), [queue]
-
-    lines = [bare_line(rows["test"], labels, asked())]
-    lines += exact_lines(rows, labels, lambda noise: asked(), noises(options.noises), biased=True)
+    lines = [bare_line(rows["test"], labels, asked_model(question, model))]
+    lines += exact_lines(rows, labels, lambda noise: asked_model(question, model), noises(options.noises), biased=True)
     if options.llm_ranmask:
-        lines.append(ranmask_line(25, 100, task, rows["test"], labels, asked()))
+        lines.append(ranmask_line(25, 100, task, rows["test"], labels, asked_model(question, model)))
     return lines
+
+
+def asked_model(question: Task, model: LanguageModel) -> tuple[BaseClassifier, Sequence[ModelQueue]]:
+    """``question`` put to ``model``, with the queue that asks."""
+    queue = ModelQueue(model)
+    return PromptedClassifier(question, queue), [queue]
 
 
 def speed(options: argparse.Namespace) -> dict[str, float]:

@@ -30,7 +30,7 @@ from typing import Any
 
 from clucert.cache import open_cache
 from clucert.models import openai as backend
-from clucert.models.chat_api import Dialect, request_of
+from clucert.models.chat_api import AcceptedFields, request_of
 from clucert.models.http_pool import KeepAlive
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
@@ -38,7 +38,8 @@ from clucert.runtime import event_loop as loops
 from clucert.runtime.classifiers import PromptedClassifier
 from clucert.runtime.computation import Backends
 from clucert.runtime.executor import Executor, Job, Outcome
-from clucert.runtime.model_queue import ModelQueue, QueueOptions
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queued_models import QueueOptions
 from clucert.tasks import load_task
 from clucert.types import Classify
 
@@ -106,7 +107,7 @@ async def transport(url: str, connections: int, calls: int) -> int:
 
     async def worker() -> None:
         for i in left:
-            await pool.post(json.dumps(request_of("m", task.query(TEXT.format(0, i)), Dialect())).encode())
+            await pool.post(json.dumps(request_of("m", task.query(TEXT.format(0, i)), AcceptedFields())).encode())
 
     await asyncio.gather(*(worker() for _ in range(connections)))
     pool.close()
@@ -139,7 +140,7 @@ def rows(url: str, server: int, connections: int, seconds: float, folder: Path) 
     ideal = connections / LATENCY
     calls = int(ideal * seconds)
     inputs = max(6, calls // QUERIES)
-    # Loading is not what is measured: the first call imports, connects and learns the server's dialect.
+    # Loading is not what is measured: the first call imports, connects and learns the fields that the server accepts.
     model: OpenAIModel = backend.load_vllm("m", ModelOptions(base_url=url, max_connections=connections))
     model.answer([load_task("sst2").query("warm up")])
     found = {
@@ -149,11 +150,11 @@ def rows(url: str, server: int, connections: int, seconds: float, folder: Path) 
             lambda: scheduler(model, connections, inputs, folder / f"{connections}.db"), server
         ),
     }
-    fast = backend._fast
-    backend._fast = lambda *_: None
+    fast = backend._open_transport
+    backend._open_transport = lambda *_: None
     asyncio.run_coroutine_threadsafe(released(model), model._loop).result()
     found["official client"] = measure(lambda: scheduler(model, connections, 1, None), server)
-    backend._fast = fast
+    backend._open_transport = fast
     model.close()
     return found
 

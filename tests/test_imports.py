@@ -70,6 +70,15 @@ def test_core_is_numbers_and_nothing_else() -> None:
     assert not told(wrong)
 
 
+HF_NEEDS = {"types", "protocols", "errors", "models.labels", "models.weights"}
+"""What the transformers backend imports of CluCERT: values, errors, how labels are scored, and where files are."""
+
+
+def test_the_transformers_backend_could_be_a_distribution_of_its_own() -> None:
+    needed = {one.imported.removeprefix("clucert.") for one in of("models.hf") if one.inner}
+    assert {name for name in needed if not name.startswith("models.hf")} <= HF_NEEDS
+
+
 def test_there_are_no_circles() -> None:
     assert circles() == []
 

@@ -179,7 +179,7 @@ class SmoothedClassifier(ContextManager):
             if method is None:
                 raise UsageError(f"{name} samples: use certify")
             settings = self.smoother.settings
-            fitted = method.for_task(settings.base.task, **parameters)
+            fitted = method.for_base(settings.base, **parameters)
             smoother = exact_smoother(fitted, settings.base, self.labels)
             certificate, cost = self.run(functools.partial(smoother.steps, text, example), progress)
             found.append(ExactCertification(certificate, fitted, cost))

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from clucert.config import Config
+from clucert.core.calibration import Bias
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSettings, ExactSmoother
 from clucert.core.noise.characters import parse_q
@@ -22,6 +23,7 @@ from clucert.methods import Method, load_method
 from clucert.methods.exact import ExactMethod
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
+from clucert.section import shared
 from clucert.tasks import custom_task, load_task
 from clucert.tasks.open_ended import OpenTask
 
@@ -78,29 +80,20 @@ def make_smoother(
     lexicon = load_lexicon(method.lexicon, config.lexicon_files)
     # The user's own entries go into the name by their digest: certificates over other pools are other certificates.
     entries = "".join(lexicon.name.partition("+user:")[1:])
-    settings = Settings(
-        base=base,
-        method=method.name,
-        mask_rate=Fraction(0)
-        if method.recovery == "characters" or isinstance(method.keep, int)
-        else parse_mask_rate(method.mask_rate),
-        recovery=method.recovery,
-        clustering=method.clustering,
-        threshold=method.threshold,
-        refine=method.refine,
-        refine_length=method.refine_length if method.refine != "off" else None,
-        alpha=config.alpha,
-        gamma=config.gamma,
-        predict_samples=config.samples,
-        looks=fixed_plan(config.certify_samples),
-        seed=config.seed,
-        lexicon=method.lexicon + entries,
-        encoder=method.encoder,
-        retained_kernel=method.retained_kernel,
-        recoveries=method.recoveries,
-        keep=method.keep,
-        perturbation=Perturbation(method.perturbation, parse_q(method.q)) if method.perturbation and method.q else None,
-    )
+    unmasked = method.recovery == "characters" or isinstance(method.keep, int)
+    computed = {
+        "base": base,
+        "method": method.name,
+        "mask_rate": Fraction(0) if unmasked else parse_mask_rate(method.mask_rate),
+        "refine_length": method.refine_length if method.refine != "off" else None,
+        "predict_samples": config.samples,
+        "looks": fixed_plan(config.certify_samples),
+        "lexicon": method.lexicon + entries,
+        "perturbation": Perturbation(method.perturbation, parse_q(method.q))
+        if method.perturbation and method.q
+        else None,
+    }
+    settings = Settings(**shared(Settings, config, method) | computed)
     if config.target_radius is not None and settings.noise is not None:
         raise UsageError(f"--target-radius is a published radius, which {method.name} has not: leave it out")
     return Smoother(
@@ -122,7 +115,7 @@ def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | No
     """
     if labels is None:
         raise UsageError(f"{method.name} counts votes for labels, and this task has open answers: choose another task")
-    if unknown := set(method.bias) - set(labels):
+    if unknown := {label for bias in method.bias for label in bias.of} - set(labels):
         raise UsageError(f"method {method.name}: bias of {min(unknown)!r}, which is none of the labels")
     settings = ExactSettings(
         base=base,
@@ -131,7 +124,7 @@ def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | No
         unit=method.unit,
         soft=method.scores != "hard",
         sharpness=method.sharpness,
-        bias=tuple(method.bias.get(label, 0.0) for label in labels) if method.bias else (),
+        bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels)) for b in method.bias),
         flag=method.flags(labels),
     )
     return ExactSmoother(settings, labels)

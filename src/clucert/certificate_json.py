@@ -1,6 +1,6 @@
 """The machine-readable form of a certificate: one JSON document with a schema version.
 
-Counts and circumstances are stored; everything under ``"derived"`` is computed from them when the document is
+Counts and settings are stored; everything under ``"derived"`` is computed from them when the document is
 written, and again when it is read: :func:`read` ignores it, so an α or γ may be changed in between.
 """
 
@@ -11,7 +11,8 @@ import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from importlib.metadata import version
 from itertools import pairwise
 from math import comb
@@ -25,7 +26,7 @@ from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
 from clucert.core.explanation import fixed, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
-from clucert.core.settings import Look, Perturbation, Settings, Subject
+from clucert.core.settings import Settings, Subject
 from clucert.core.smoothing import Certified
 from clucert.errors import InputError
 from clucert.types import Answers, Cost, Unread, Votes
@@ -37,25 +38,23 @@ SCHEMA_VERSION = 1
 
 Json = dict[str, Any]
 
+NEWER: Json = {"keep": None, "direct": False}
+"""Settings that are left out of a document where they are what they always were."""
+
 
 def write(certified: Certified, cost: Cost | None = None) -> Json:
     """The document of one certificate, its shown samples and its cost. See docs/json.md for every field."""
     certificate = certified.certificate
     settings = certificate.settings
-    # Left out where it is what it always was, so that documents of earlier methods stay as they are.
-    newer = {"keep": None, "direct": False}
-    fields = dataclasses.asdict(settings)
     return {
         "schema_version": SCHEMA_VERSION,
         "clucert_version": version("clucert"),
         "subject": _plain(dataclasses.asdict(certificate.subject)),
+        # Left out where it is what it always was, so that documents of earlier methods stay as they are.
         "settings": {
-            **{name: value for name, value in fields.items() if name not in newer or value != newer[name]},
-            "base": _plain(dataclasses.asdict(settings.base)),
-            "mask_rate": str(settings.mask_rate),
-            "looks": _looks(settings.looks),
-            "selection_looks": _looks(settings.selection_looks),
-            "perturbation": _perturbation(settings.perturbation),
+            name: value
+            for name, value in _plain(dataclasses.asdict(settings)).items()
+            if name not in NEWER or value != NEWER[name]
         },
         "labels": certificate.labels and list(certificate.labels),
         "selection": _votes(certificate.selection),
@@ -73,7 +72,7 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
 
 
 def derived(certificate: Certificate) -> Json:
-    """What the stored counts say: prediction, radii, bounds, assumptions."""
+    """What follows from the stored counts: prediction, radii, bounds, assumptions."""
     proved = certificate.proved
     return {
         "prediction": certificate.prediction,
@@ -117,8 +116,8 @@ def cost_document(cost: Cost) -> Json:
 def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
     """The certificate of a document that :func:`write` made, by this or an earlier version.
 
-    Every field is checked, by itself and against the others: a number that no certification could have written is not
-    taken for one. Raises :class:`InputError`, one line that names the field, and for a newer schema.
+    Every field is checked, by itself and against the others: a number that no certification could have written is
+    refused. Raises :class:`InputError`, one line that names the field, and for a newer schema.
     """
     if not isinstance(document, Mapping):
         raise _refusal("it is not an object of JSON")
@@ -142,7 +141,7 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
         wrong = next(problems(certificate), None) or _wrong_total(document, certificate) or _wrong_cost(cost)
         if wrong:
             raise _refusal(wrong)
-        certificate = _with_ballots(certificate, document.get("ballots"))
+        certificate = _with_vote_records(certificate, document.get("ballots"))
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _refusal(f"{type(error).__name__} {error}") from None
     if cost is not None:
@@ -150,8 +149,8 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
     return Certified(certificate, stored["samples"]), cost
 
 
-class _Stored(TypedDict):
-    """What is read of a document; ``derived`` is not."""
+class _StoredCertificate(TypedDict):
+    """The part of a document that is read: all but ``derived``."""
 
     schema_version: int
     subject: Subject
@@ -169,17 +168,17 @@ class _Stored(TypedDict):
 
 
 @functools.cache
-def _adapter() -> TypeAdapter[_Stored]:
-    # Here and not above: whoever only certifies does not wait for it.
+def _adapter() -> TypeAdapter[_StoredCertificate]:
+    # Built on first use: a command that only certifies does not wait for it.
     from pydantic import ConfigDict, TypeAdapter, with_config
 
-    return TypeAdapter(with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(_Stored))
+    return TypeAdapter(with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(_StoredCertificate))
 
 
-def _validated(document: Mapping[str, Any]) -> _Stored:
+def _validated(document: Mapping[str, Any]) -> _StoredCertificate:
     from pydantic import ValidationError
 
-    fields = {name: document[name] for name in _Stored.__annotations__ if name in document}
+    fields = {name: document[name] for name in _StoredCertificate.__annotations__ if name in document}
     for name in ("selection", "readings"):
         if name in fields:
             fields[name] = _without_totals(fields[name])
@@ -227,7 +226,7 @@ def _check_fractions(value: Any, where: str = "", name: str = "") -> None:
 
 
 def problems(certificate: Certificate) -> Iterator[str]:
-    """What no certification could have written, as ``field: what is wrong``; nothing for a sound certificate."""
+    """Inconsistencies that no certification could have written, as ``field: problem``; none for a valid certificate."""
     yield from _wrong_settings(certificate.settings)
     yield from _wrong_subject(certificate)
     labels = certificate.labels
@@ -345,7 +344,7 @@ def _vote_records(certificate: Certificate) -> Json | None:
     return vote_records.write(certificate.vote_records, certificate.example)
 
 
-def _with_ballots(certificate: Certificate, fields: Mapping[str, Any] | None) -> Certificate:
+def _with_vote_records(certificate: Certificate, fields: Mapping[str, Any] | None) -> Certificate:
     seed = certificate.settings.seed
     if fields is None or seed is None:
         return certificate
@@ -371,16 +370,14 @@ def _refusal(why: str) -> InputError:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON would have them, so that a document equals its round trip."""
+    """Tuples as lists and fractions as text, so that a document equals its round trip through JSON."""
+    if isinstance(value, Fraction):
+        return str(value)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _looks(looks: Sequence[Look]) -> list[Json]:
-    return [{"samples": look.samples, "share": str(look.share)} for look in looks]
 
 
 def _votes(votes: Votes) -> Json:
@@ -389,11 +386,7 @@ def _votes(votes: Votes) -> Json:
 
 def _overlap(overlap: Overlap) -> Json:
     pools = {"shared": overlap.shared, "growth": overlap.growth} if overlap.shared else {}
-    return {
-        "masked": [str(kappa) for kappa in overlap.masked],
-        "retained": str(overlap.retained),
-        **{name: [str(each) for each in values] for name, values in pools.items()},
-    }
+    return _plain({"masked": overlap.masked, "retained": overlap.retained, **pools})  # type: ignore[no-any-return]
 
 
 def _radius(radius: Radius | None) -> Json | None:
@@ -414,7 +407,3 @@ def _bounds(bounds: ClassBounds | None) -> Json | None:
         "high": {label: float(value) for label, value in bounds.high.items()},
         "margin": float(bounds.margin),
     }
-
-
-def _perturbation(perturbation: Perturbation | None) -> Json | None:
-    return None if perturbation is None else {"kind": perturbation.kind, "q": str(perturbation.q)}

@@ -1,15 +1,18 @@
-"""The one configuration of a run, whether it comes from flags, a YAML file or Python."""
+"""The one configuration of a run, whether it comes from flags, a YAML file or Python. Each option is written here
+once, in its section; those of a data set and a run are in :mod:`clucert.evaluate.runconfig`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from clucert.cache.location import CacheField
-from clucert.errors import UsageError
 from clucert.redact import without_credentials
+from clucert.section import Section, changes_of, option, options_of
+from clucert.types import PerturbationKind, RetainedKernel
 
 
 def _as_list(value: object) -> object:
@@ -25,7 +28,7 @@ def _as_text(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_as_text)]
-"""A string that YAML may have read as a number, such as a mask rate or a price."""
+"""A string that YAML may have read as a number, such as a label or a price."""
 
 LEXICONS = ("default", "classes")
 """The packaged lexicons: synonym pools as they come, or closed classes."""
@@ -33,88 +36,141 @@ LEXICONS = ("default", "classes")
 Names = Annotated[list[str], BeforeValidator(_as_list)]
 
 
-class Config(BaseModel):
-    """What to certify with. Fields left at None take the method's value, which may depend on the task."""
+class TaskSection(Section, title="Task"):
+    """What is asked."""
+
+    task: str | None = option(None, "sst2, agnews, gsm8k, jailbreak, refusal, or a YAML file.", may_differ=True)
+    labels: list[Text] | None = option(None, "Of a task of your own, comma-separated.", commas=True, may_differ=True)
+    prompt: Path | None = option(None, "File for a task of your own: {text} stands for the text.", may_differ=True)
+    judge: str | None = option(None, "Model that says whether an answer refused (task refusal).", unset="a phrase list")
+    system_prompt: str | None = option(None, "System prompt of a task with free answers (refusal).")
+    answer_tokens: int | None = option(
+        None, "Longest answer, in tokens; one that is cut is no vote.", unset="16; gsm8k 400, refusal 64", ge=1
+    )
+
+
+class ModelSection(Section, title="Model"):
+    """Whom to ask: one language model, or several that vote."""
+
+    model: Names = option(
+        ["smollm2"],
+        "openai/NAME, vllm/NAME, ollama/NAME, llamacpp/FILE.gguf, …; several vote.",
+        may_differ=True,
+        min_length=1,
+    )
+    helper_model: str | None = option(None, "Who refines and fills.", unset="the first --model")
+    base_url: Annotated[str | None, PlainSerializer(_shown_url)] = option(
+        None, "Server to use instead of the provider's own; with or without /v1.", users_own=True, repr=False
+    )
+    """Dumped without its user, password and secret parameters, which a server may want."""
+    timeout: float = option(60.0, "Seconds to wait for one answer.", may_differ=True, gt=0)
+    max_retries: int = option(5, "Tries after the first before a call counts as failed.", may_differ=True, ge=0)
+    max_connections: int = option(32, "Calls under way at once.", may_differ=True, ge=1)
+    temperature: float = option(0.0, "Of the base classifier.", ge=0)
+    deterministic: bool | None = option(
+        None, "Ask equal questions once / every sample anew.", unset="servers are probed", off="--sampled"
+    )
+    """None: as is known of the model; a callable samples, and a server at temperature 0 is probed."""
+    accept_model_change: bool = option(
+        False, "Go on, with the cache, though another model answers than before.", may_differ=True, users_own=True
+    )
+
+
+class CacheSection(Section, title="Cache", may_differ=True, users_own=True):
+    """Where answers are kept."""
+
+    cache: CacheField = option(
+        None, "File of answers, or postgresql+psycopg://USER@HOST/DB to share them.", unset="the user's cache folder"
+    )
+    """None is the user's cache folder, False nowhere."""
+
+
+class MethodSection(Section, title="Method"):
+    """How texts are noised and votes are filtered."""
+
+    method: str = option("clucert", "clucert, ranmask, selfdenoise, smoothllm, …, or a YAML file.", may_differ=True)
+    lexicon: Names = option(
+        [],
+        "default, classes (closed synonym classes), or a TSV of yours on top of either. Repeatable.",
+        may_differ=True,
+    )
+    protect: list[str] = option([], "Comma-separated words that recovery must leave alone.", commas=True)
+
+
+class MethodOptions(BaseModel):
+    """What a method says, and its files: see :class:`clucert.methods.Method`, which checks what goes together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # The base classifier: a task put to one language model, or to several that vote.
-    task: str | None = None
-    labels: list[str] | None = None
-    prompt: Path | None = None
-    model: Names = Field(default_factory=lambda: ["smollm2"], min_length=1)
-    helper_model: str | None = None
-    """Who refines and fills; the first of ``model`` when not given."""
-    base_url: Annotated[str | None, PlainSerializer(_shown_url)] = Field(default=None, repr=False)
-    """Dumped without its user, password and secret parameters, which a server may want."""
-    timeout: float = Field(default=60.0, gt=0)
-    max_retries: int = Field(default=5, ge=0)
-    max_connections: int = Field(default=32, ge=1)
-    temperature: float = Field(default=0.0, ge=0)
-    deterministic: bool | None = None
-    """Whether equal questions always get equal answers. None: as is known of the model; a callable samples, and a
-    server at temperature 0 is probed. False: every sample is asked anew."""
-    accept_model_change: bool = False
-    """Take whoever answers at an address for the model that answered there before, now or into the cache."""
+    mask_rate: Text = option("0.7", "m: share of the words that is masked, in (0, 1).")
+    recovery: Literal["synonym", "mask", "ellipsis", "llm", "deletion", "characters"] = option(
+        "synonym", "What becomes of the words that are not kept; characters is smoothllm's."
+    )
+    keep: int | Literal["each"] | None = option(None, "each (token, on its own), or a number (method deletion).")
+    """What a sample keeps. None: ⌊(1 − m)·n⌋ of the words. Of deletion and ellipsis, ``each``: every token on its own,
+    with probability 1 − m. Of deletion, a number: so many tokens, and m is not read."""
+    clustering: str = option("agglomerative", "agglomerative, kmeans (or kmeans:3), hdbscan, threshold or none.")
+    threshold: float | None = option(None, "τ: least cosine similarity of a noised text to the original.", ge=-1, le=1)
+    """None keeps all."""
+    encoder: str = option("minilm", "minilm, or sbert/NAME with the extra clucert[sbert].")
+    refine: Literal["off", "llm", "embedding"] = option("off", "Who chooses the words that matter before the noise.")
+    refine_length: int | None = option(None, "L: words that refine keeps.", ge=1)
+    recoveries: int = option(1, "k: recoveries of a masked text; the medoid of their cluster votes.", ge=1)
+    """Above 1, the proof holds as well."""
+    retained_kernel: RetainedKernel = option("keep", "What happens to retained words.")
+    """With `lexicon: classes`, redraw and canonical certify any number of swaps."""
+    perturbation: PerturbationKind | None = option(None, "How smoothllm changes characters.")
+    q: Text | None = option(None, "Percent of the characters that smoothllm changes.")
 
-    # How answers are asked for and read; the first two are for tasks whose answers are free text.
-    judge: str | None = None
-    """The model that says whether an answer refused; None is the phrase list."""
-    system_prompt: str | None = None
-    answer_tokens: int | None = Field(default=None, ge=1)
-    """Tokens of an answer that are asked for, and read."""
 
-    cache: CacheField = None
-    """Where answers are kept, a file or ``postgresql+psycopg://…``; None is the user's cache folder, False nowhere."""
+@changes_of(MethodOptions)
+class ChangeSection(Section, title="Changes of the method", may_differ=True):
+    """The options of :class:`MethodOptions`; None takes the method's value, which may depend on the task."""
 
-    # The method, and what is changed of it.
-    method: str = "clucert"
-    mask_rate: str | None = None
-    recovery: str | None = None
-    keep: int | Literal["each"] | None = None
-    clustering: str | None = None
-    threshold: float | None = None
-    encoder: str | None = None
-    refine: str | None = None
-    refine_length: int | None = None
-    recoveries: int | None = None
-    retained_kernel: str | None = None
-    perturbation: str | None = None
-    q: str | None = None
-    lexicon: Names = Field(default_factory=list)
-    """TSV files of synonyms; ``default`` or ``classes`` among them names the packaged pools under them."""
-    protect: list[str] = Field(default_factory=list)
 
-    # What may be spent.
-    max_requests: int | None = Field(default=None, ge=0)
-    max_tokens: int | None = Field(default=None, ge=0)
-    max_cost: float | None = Field(default=None, ge=0)
-    price_input: Text | None = None
-    price_output: Text | None = None
-    price_cached: Text | None = None
+class SamplingSection(Section, title="Samples"):
+    """How many votes are drawn."""
 
-    # The certificate.
-    samples: int = Field(default=100, ge=1)
-    certify_samples: int = Field(default=1000, ge=1)
-    sampling: Literal["fixed", "staged", "auto"] = "fixed"
-    """Algorithm 1; looks in stages that stop early; or every retention set where they are few, else in stages."""
-    target_radius: int | None = Field(default=None, ge=0)
-    alpha: float = Field(default=0.05, gt=0, lt=1)
-    gamma: float = Field(default=1.0, ge=0, le=1)
-    seed: int = Field(default=0, ge=0)
-    """For studies: the same seed, the same certificate. Unless it is given, what is deployed (``predict``, guards)
-    draws from a secret key instead: whoever knows the noise can choose words against it."""
-    show_samples: int = Field(default=0, ge=0)
+    samples: int = option(100, "N: samples that choose the answer.", ge=1)
+    certify_samples: int = option(1000, "N′: fresh samples that certify it.", ge=1)
+    sampling: Literal["fixed", "staged", "auto"] = option(
+        "fixed", "As Algorithm 1, in stages that stop early, or (auto) every retention set where there are few."
+    )
+    seed: int = option(0, "For studies: same seed, same certificate.", ge=0)
+    """Unless it is given, what is deployed (``predict``, guards) draws from a secret key instead: whoever knows the
+    noise can choose words against it."""
 
-    @classmethod
-    def of(cls, **fields: Any) -> Config:
-        """A checked configuration. Raises :class:`UsageError`, one line, for the first field that is wrong."""
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
-            raise UsageError(f"{where}: {first['msg']} (got {first.get('input')!r})") from None
+
+class CertificateSection(Section, title="Certificate"):
+    """What is certified."""
+
+    target_radius: int | None = option(None, "Stop as soon as it is decided whether the radius reaches R.", ge=0)
+    alpha: float = option(0.05, "Probability that the certificate is wrong.", gt=0, lt=1)
+    gamma: float = option(1.0, "γ: semantic recovery stability; below 1 is your assumption.", ge=0, le=1)
+
+
+class ExamplesSection(Section, title="Shown samples"):
+    """What is shown of the noise."""
+
+    show_samples: int = option(0, "Show K noised texts that were kept and K dropped; a study keeps them.", ge=0)
+
+
+class SpendingSection(Section, title="Spending", may_differ=True):
+    """What may be spent."""
+
+    max_requests: int | None = option(None, "Stop cleanly after K calls.", ge=0)
+    max_tokens: int | None = option(None, "Stop cleanly after K tokens.", ge=0)
+    max_cost: float | None = option(None, "Stop cleanly before this many US dollars are spent.", ge=0)
+    price_input: Text | None = option(None, "US dollars per million input tokens, where the list does not know.")
+    price_output: Text | None = option(None, "The same for output tokens.")
+    price_cached: Text | None = option(None, "The same for input tokens that the provider has cached.")
+
+
+class Config(  # the fields of the last section come first
+    SpendingSection, ExamplesSection, CertificateSection, SamplingSection, ChangeSection, MethodSection, CacheSection,
+    ModelSection, TaskSection,
+):  # fmt: skip
+    """What to certify with."""
 
     @property
     def seeded(self) -> bool:
@@ -124,11 +180,7 @@ class Config(BaseModel):
     @property
     def prices(self) -> dict[str, str | None]:
         """The user's own prices, as :func:`clucert.runtime.prices.find_price` takes them."""
-        return {
-            "price_input": self.price_input,
-            "price_output": self.price_output,
-            "price_cached": self.price_cached,
-        }
+        return {name: value for name, value in self if name.startswith("price_")}
 
     @property
     def lexicon_files(self) -> list[Path]:
@@ -138,19 +190,10 @@ class Config(BaseModel):
     @property
     def method_overrides(self) -> dict[str, Any]:
         """The fields that change the method."""
-        names = (
-            "mask_rate",
-            "recovery",
-            "keep",
-            "clustering",
-            "threshold",
-            "encoder",
-            "refine",
-            "refine_length",
-            "recoveries",
-            "retained_kernel",
-            "perturbation",
-            "q",
-        )
         packaged = [name for name in self.lexicon if name in LEXICONS]
-        return {name: getattr(self, name) for name in names} | {"lexicon": packaged[-1] if packaged else None}
+        changes = {name: getattr(self, name) for name in options_of(ChangeSection)}
+        return changes | {"lexicon": packaged[-1] if packaged else None}
+
+
+GUARD: dict[str, Any] = {"method": "clucert-no-refine", "samples": 10, "certify_samples": 40, "cache": False}
+"""What a guard does unless told otherwise: each answer costs N + N′ calls, and prompts are nobody's to keep."""

@@ -54,7 +54,7 @@ def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None 
         "example": certificate.example,
         "labels": list(certificate.labels),
         "base": {**dataclasses.asdict(certificate.settings.base), "models": list(certificate.settings.base.models)},
-        "method": method.model_dump(mode="json", exclude={"tasks"}),
+        "method": method.model_dump(mode="json", exclude={"tasks", "models"}),
         "answers": [dataclasses.asdict(shown) for shown in certificate.answers],
         "derived": derived(certificate),
     }

@@ -9,6 +9,10 @@ from typing import Any, Literal
 
 Stage = Literal["refine", "predict", "certify"]
 """What a request is for; drivers count and time by it."""
+PerturbationKind = Literal["swap", "patch", "insert"]
+"""How SmoothLLM changes characters."""
+RetainedKernel = Literal["keep", "redraw", "canonical"]
+"""K: what happens to retained words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clucert.api import SmoothedClassifier, smooth
 from clucert.attacks.victims import BareVictim, SmoothedVictim
 from clucert.core.words import split
-from clucert.runtime.classifiers import CallableClassifier
+from clucert.runtime.callable_classifiers import CallableClassifier
 from clucert.runtime.computation import Backends
 
 LABELS = ("positive", "negative")

@@ -17,7 +17,7 @@ from clucert.attacks.victims import BareVictim, Steps, Victim
 from clucert.core.noise.retention import rng_for
 from clucert.core.words import split
 from clucert.errors import BadAnswerError, MissingExtraError, UnknownNameError, UsageError
-from clucert.runtime.classifiers import CallableClassifier
+from clucert.runtime.callable_classifiers import CallableClassifier
 from clucert.runtime.computation import Backends
 
 VICTIMS = {"probabilities": soft, "labels": hard, "smoothed": defended}

@@ -17,7 +17,8 @@ from clucert.attacks.victims import BareVictim, Victim
 from clucert.core.noise.retention import rng_for
 from clucert.errors import AuthenticationError, BadAnswerError, ModelError
 from clucert.protocols import LanguageModel
-from clucert.runtime.classifiers import CallableClassifier, PromptedClassifier
+from clucert.runtime.callable_classifiers import CallableClassifier
+from clucert.runtime.classifiers import PromptedClassifier
 from clucert.runtime.computation import Backends
 from clucert.runtime.executor import Executor, Job
 from clucert.runtime.model_queue import ModelQueue

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clucert.attacks.study import AttackStudy, run_attacks
-from clucert.cache.authors import GREETING
+from clucert.cache.server_identity import IDENTIFYING_TEXT
 from clucert.cli import main
 from clucert.errors import UnknownNameError, UsageError
 from clucert.evaluate.run_directory import read_records
@@ -52,7 +52,7 @@ class World:
         log = self.folder / "log.txt"
         lines = log.read_text().splitlines() if log.exists() else []
         # The greeting by which a run hears who answers, before it uses the cache, is no question.
-        return sum(json.loads(line) != GREETING for line in lines)
+        return sum(json.loads(line) != IDENTIFYING_TEXT for line in lines)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from tests.voting import prompted_vote, score, votes_of
 from clucert.attacks.victims import BareVictim, SmoothedVictim
 from clucert.errors import BadAnswerError
 from clucert.models.load import load_model
-from clucert.runtime.classifiers import CallableClassifier, PromptedClassifier, softmax
+from clucert.runtime.callable_classifiers import CallableClassifier
+from clucert.runtime.classifiers import PromptedClassifier, softmax
 from clucert.runtime.computation import Backends
 from clucert.runtime.model_queue import ModelQueue
 from clucert.tasks import load_task

@@ -104,7 +104,7 @@ WRAPPED = """
 from adapter import model_wrapper
 from clucert.attacks.steps import run_blocking
 from clucert.attacks.victims import BareVictim
-from clucert.runtime.classifiers import CallableClassifier
+from clucert.runtime.callable_classifiers import CallableClassifier
 from clucert.runtime.computation import Backends
 from textattack.attack_recipes import DeepWordBugGao2018
 from textattack.models.wrappers import ModelWrapper

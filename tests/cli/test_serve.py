@@ -63,7 +63,7 @@ def test_keys_come_from_a_file_or_the_environment_and_show_nowhere(tmp_path: Pat
     assert read_keys(file, {"CLUCERT_API_KEY": "other"}) == ("first-key", "second-key")
     assert read_keys(None, {"CLUCERT_API_KEY": "a, b,"}) == ("a", "b")
     assert read_keys(None, {}) == ()
-    assert "first-key" not in repr(ServeOptions("m", keys=("first-key",)))
+    assert "first-key" not in repr(ServeOptions(model="m", keys=("first-key",)))
     for wrong in ("", "two words", "schlüssel"):
         file.write_text(wrong)
         with pytest.raises(InputError) as raised:

@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from clucert.cache import answer_key, open_cache
-from clucert.cache.authors import GREETING
 from clucert.cache.keys import ModelIdentity
+from clucert.cache.server_identity import IDENTIFYING_TEXT
 from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig, load_config
 from clucert.evaluate.study import RunSummary, evaluate
@@ -85,7 +85,7 @@ class World:
     def asked(self) -> list[str]:
         lines = (self.folder / "log.txt").read_bytes().split(b"\n")[:-1]
         # A process that uses the cache greets the server once, to hear who answers there; that is no question of ours.
-        return [said for line in lines if (said := json.loads(line)) != GREETING]
+        return [said for line in lines if (said := json.loads(line)) != IDENTIFYING_TEXT]
 
     def wait_for(self, calls: int, process: subprocess.Popen[str]) -> None:
         while process.poll() is None and len(self.asked()) < calls:

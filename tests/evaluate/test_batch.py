@@ -232,16 +232,16 @@ def test_the_price_is_that_of_a_batch_or_unknown(world: World):
 def test_a_damaged_ledger_names_the_line(tmp_path: Path):
     path = tmp_path / "batches.jsonl"
     ledger = BatchLedger.open(path)
-    job = ledger.intend("t", ["a", "b", "c"])
-    ledger.created(job, "batch_1")
-    ledger.settled(job, ["b"])
+    record = ledger.intend("t", ["a", "b", "c"])
+    ledger.created(record, "batch_1")
+    ledger.settled(record, ["b"])
     again = BatchLedger.open(path)
-    assert (again.jobs["t"].batch, again.jobs["t"].ids) == ("batch_1", {"a", "c"})
+    assert (again.records["t"].batch, again.records["t"].ids) == ("batch_1", {"a", "c"})
     path.write_bytes(path.read_bytes() + b'{"event":"inten')
     torn = BatchLedger.open(path)
-    assert torn.jobs.keys() == {"t"}
+    assert torn.records.keys() == {"t"}
     torn.intend("u", ["d"])
-    assert BatchLedger.open(path).jobs.keys() == {"t", "u"}
+    assert BatchLedger.open(path).records.keys() == {"t", "u"}
     path.write_text('{"event": "stolen"}\n')
     with pytest.raises(InputError, match=r"batches\.jsonl:1 is damaged"):
         BatchLedger.open(path)

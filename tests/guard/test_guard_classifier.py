@@ -1,4 +1,4 @@
-"""The base classifier of a guard: the votes of its detector, the answers heard, and what they cost."""
+"""The base classifier of a guard: the votes of its detector, the answers kept, and what they cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from tests.voting import vote
 
-from clucert.guard.classifier import Heard, RefusalClassifier
+from clucert.guard.classifier import RefusalClassifier, SideAnswers
 from clucert.guard.conversation import GuardTask, Turn
 from clucert.refusals import JudgeDetector, PhraseDetector, RefusalDetector
 from clucert.runtime.classifiers import Judge
@@ -44,13 +44,13 @@ def test_the_votes_are_those_of_the_detector_and_answers_are_kept(judged: bool, 
     model, judge = Parrot("test/model"), Parrot("test/judge")
     detector: RefusalDetector = JudgeDetector(judge) if judged else PhraseDetector()
     turn = Turn.of(Query((Message("user", "x"),), temperature=temperature))
-    task, heard = GuardTask(turn, detector), Heard()
+    task, side_answers = GuardTask(turn, detector), SideAnswers()
     queues = ModelQueue(model), ModelQueue(judge)
-    classifier = RefusalClassifier(queues[0], task, heard, Judge(queues[1]) if judged else None)
+    classifier = RefusalClassifier(queues[0], task, side_answers, Judge(queues[1]) if judged else None)
     found = vote(classifier, TEXTS, *queues, first_draw=5)
     expected = ["refused", "refused", None if judged else "complied", "refused"]
     assert found.votes[:4] == expected
     # One text comes twice: a model that samples is asked about each draw, a judge that does not about each exchange.
     assert found.usage.calls == (7 if temperature == 0 else 8) + (7 if judged else 0)
-    assert heard.first["refused"].text.startswith("Sorry")
-    assert heard.first["complied"].text == f"Yes: {TEXTS[6 if judged else 2]}"
+    assert side_answers.first["refused"].text.startswith("Sorry")
+    assert side_answers.first["complied"].text == f"Yes: {TEXTS[6 if judged else 2]}"

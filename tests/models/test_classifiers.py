@@ -14,7 +14,8 @@ from tests.voting import prompted_vote, vote
 
 from clucert.errors import BadAnswerError, InputError, UnknownNameError
 from clucert.models.load import load_model
-from clucert.runtime.classifiers import BaseClassifier, CallableClassifier, Ensemble, PromptedClassifier, plurality
+from clucert.runtime.callable_classifiers import CallableClassifier
+from clucert.runtime.classifiers import BaseClassifier, Ensemble, PromptedClassifier, plurality
 from clucert.runtime.model_queue import ModelQueue
 from clucert.tasks.classification import ClosedTask
 from clucert.types import Answer, Query, Usage

@@ -25,6 +25,7 @@ from clucert.models.hf.generate import Text, choose, generator  # noqa: E402
 from clucert.models.hf.model import HFModel  # noqa: E402
 from clucert.models.hf.packed import register  # noqa: E402
 from clucert.models.labels import distinguishing  # noqa: E402
+from clucert.models.weights import copies_folder  # noqa: E402
 from clucert.types import Message, Query  # noqa: E402
 
 PREFIX = "Classify each review.\n\nReview: a warm film\nSentiment: good\n\n"
@@ -457,8 +458,8 @@ def test_a_gguf_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert convert.converted_gguf(file, torch.float32) != first
     file.write_bytes(b"GGUF two")
     assert convert.converted_gguf(file, torch.bfloat16) != first
-    assert sorted(p.name for p in convert.copies_folder().iterdir()) == sorted(
-        {p.name for p in convert.copies_folder().iterdir() if (p / "config.json").is_file()}
+    assert sorted(p.name for p in copies_folder().iterdir()) == sorted(
+        {p.name for p in copies_folder().iterdir() if (p / "config.json").is_file()}
     )
 
 
@@ -480,7 +481,7 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     file.write_bytes(b"GGUF and then nothing")
     with pytest.raises(InputError, match=r"cannot read .*llamacpp/"):
         convert.converted_gguf(file, torch.bfloat16)
-    assert list(convert.copies_folder().iterdir()) == []
+    assert list(copies_folder().iterdir()) == []
 
 
 @pytest.mark.llm

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clucert.errors import ModelError
-from clucert.models.hf.batching import Limits, Line, by_beginning, by_length, in_batches, next_batch
-from clucert.models.hf.rows import Row, grow, merge, padded_length
+from clucert.models.hf.batching import LargestBatch, Schedule, by_beginning, by_length, in_batches, next_batch
+from clucert.models.hf.rows import TokenTree, grow, merge, padded_length
 
 
 class TooBig(MemoryError):
@@ -32,7 +32,7 @@ def test_every_query_is_answered_in_order_whatever_fits(lengths: list[int], rows
         assert len(batch) == 1 or sum(lengths[i] for i in batch) <= tokens
         return [(i, lengths[i]) for i in batch]
 
-    limits = Limits(rows, tokens)
+    limits = LargestBatch(rows, tokens)
     assert in_batches(by_length(lengths), work, limits, is_too_big) == list(enumerate(lengths))
     assert max(sizes, default=0) <= min(rows, fits)
     assert 1 <= limits.rows <= rows
@@ -46,7 +46,7 @@ def test_batches_hold_rows_of_like_length() -> None:
         seen.append([lengths[i] for i in batch])
         return list(batch)
 
-    in_batches(by_length(lengths), work, Limits(2, 100), is_too_big)
+    in_batches(by_length(lengths), work, LargestBatch(2, 100), is_too_big)
     assert seen == [[1, 2], [8, 9]]
 
 
@@ -55,21 +55,21 @@ def test_a_single_query_that_does_not_fit_is_an_error_not_a_loop() -> None:
         raise TooBig
 
     with pytest.raises(ModelError, match="does not fit into memory on its own"):
-        in_batches(by_length([7]), work, Limits(8, 100), is_too_big)
+        in_batches(by_length([7]), work, LargestBatch(8, 100), is_too_big)
 
 
 def test_other_errors_are_not_taken_for_full_memory() -> None:
     def work(batch: list[int]) -> list[int]:
         raise RuntimeError("shape mismatch")
 
-    limits = Limits(8, 100)
+    limits = LargestBatch(8, 100)
     with pytest.raises(RuntimeError, match="shape"):
         in_batches(by_length([7, 7]), work, limits, is_too_big)
     assert limits.rows == 8
 
 
 def test_one_long_query_is_a_batch_of_its_own() -> None:
-    assert list(next_batch(Line([0, 1], [500, 500]), Limits(8, 100))) == [0]
+    assert list(next_batch(Schedule([0, 1], [500, 500]), LargestBatch(8, 100))) == [0]
 
 
 def test_queries_that_begin_alike_stand_together_and_count_once() -> None:
@@ -83,9 +83,9 @@ def test_long_queries_that_begin_alike_are_not_all_computed_at_once() -> None:
     # Each attends to all of its tokens, shared or not: 256 of them would need gigabytes for their masks alone.
     prompts = [(*range(1000), i) for i in range(256)]
     line = by_beginning([len(prompt) for prompt in prompts], prompts)
-    assert 1 < len(next_batch(line, Limits(256, 2048))) < 10
+    assert 1 < len(next_batch(line, LargestBatch(256, 2048))) < 10
     short = [prompt[-40:] for prompt in prompts]
-    assert len(next_batch(by_beginning([40] * 256, short), Limits(256, 2048))) == 256
+    assert len(next_batch(by_beginning([40] * 256, short), LargestBatch(256, 2048))) == 256
 
 
 TEXTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=18).map(tuple), min_size=1, max_size=12)
@@ -139,5 +139,5 @@ def test_branches_see_their_ancestors_and_nothing_else() -> None:
 def test_the_causal_shortcut_is_what_the_parents_say(tokens: list[int]) -> None:
     row = grow(tuple(tokens))
     n = len(row)
-    slow = Row((*row.tokens, 0), (*row.parents, -1), (*row.depths, 0), row.reads)
+    slow = TokenTree((*row.tokens, 0), (*row.parents, -1), (*row.depths, 0), row.reads)
     assert np.array_equal(slow.visible()[:n, :n], row.visible())

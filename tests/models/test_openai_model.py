@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import openai
 import pytest
 from fake_server import Reply, Request, Server, completion, error, serving
 from tests.processes import free_port
@@ -18,6 +19,7 @@ from tests.processes import free_port
 from clucert.errors import AuthenticationError, BadAnswerError, CluCertError, InputError, ModelUnavailableError
 from clucert.models.load import ModelOptions, load_model
 from clucert.models.openai import OpenAIModel
+from clucert.models.retries import RetryPolicy
 from clucert.models.server_address import Endpoint
 from clucert.protocols import LanguageModel
 from clucert.tasks import load_task
@@ -248,7 +250,7 @@ def test_closed_as_the_http_library_begins_a_task_it_leaves_nothing_unawaited() 
             await asyncio.sleep(0)
         await asked._close()
 
-    asked._submit(asked._list())
+    asked._submit(asked._read_model_list())
     asyncio.run_coroutine_threadsafe(close_then(), asked._loop).result(timeout=10)
     asked.close()
     gc.collect()  # whatever was never awaited warns here, and a warning is an error
@@ -386,3 +388,42 @@ def test_openai_base_url_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         asked = load_model("openai/m")
         assert asked.answer([ask()])[0].text == "ok"
         asked.close()
+
+
+# Retries
+
+
+def test_no_wait_outlasts_a_stop() -> None:
+    tries = 0
+
+    async def busy() -> None:
+        nonlocal tries
+        tries += 1
+        raise openai.APITimeoutError(request=None)
+
+    async def stopped() -> float:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.05, stop.set)
+        began = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await RetryPolicy(max_retries=9, max_wait=60.0).call(busy, stop)
+        return time.monotonic() - began
+
+    assert asyncio.run(stopped()) < 0.3  # the first wait alone is 0.375 s at least
+    assert tries == 1
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_refused_connection_is_final_until_the_server_has_answered(answered: bool) -> None:
+    tries = 0
+
+    async def refused() -> None:
+        nonlocal tries
+        tries += 1
+        raise openai.APIConnectionError(request=None) from ConnectionRefusedError()
+
+    policy = RetryPolicy(max_retries=2, max_wait=0.01)
+    policy.server_answered = answered
+    with pytest.raises(openai.APIConnectionError):
+        asyncio.run(policy.call(refused))
+    assert tries == (3 if answered else 1)

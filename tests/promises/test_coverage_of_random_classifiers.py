@@ -23,7 +23,8 @@ from clucert.core.radius import published_slack
 from clucert.core.repeats import Repeats, probes_needed
 from clucert.core.settings import Base
 from clucert.core.words import split
-from clucert.runtime.classifiers import CallableClassifier, Ensemble
+from clucert.runtime.callable_classifiers import CallableClassifier
+from clucert.runtime.classifiers import Ensemble
 from clucert.tasks import load_task
 from clucert.tasks.classification import ClosedTask
 from clucert.types import Answer, Answers, Predictions, Query

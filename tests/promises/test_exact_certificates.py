@@ -15,10 +15,14 @@ import pytest
 
 import clucert
 from clucert.api import SmoothedClassifier, load_exact
+from clucert.core.settings import Base
 from clucert.errors import InputError, UsageError
+from clucert.methods.exact import ExactMethod
 
 LABELS = ["yes", "no"]
 VOCABULARY = tuple("abcdefgh")
+BIAS = [{"words": 1, "of": {"yes": 0.4, "no": -0.4}}, {"of": {"yes": -0.2, "no": 0.2}}]
+"""By length of the sub-text: an insertion moves sub-texts from one class to the other."""
 
 
 def scattered(seed: int, sure: float):
@@ -70,6 +74,9 @@ def ball(words: tuple[str, ...], threat: str, radius: int) -> set[tuple[str, ...
         ("blocks", {"count": 5}),
         ("blocks", {"count": 5, "scores": "hard"}),
         ("chunks", {"every": 2}),
+        ("groups", {"count": 5, "bias": BIAS}),
+        ("blocks", {"count": 3, "bias": BIAS}),
+        ("chunks", {"every": 2, "bias": BIAS}),
     ],
 )
 def test_texts_in_the_ball_get_the_certified_answer(method: str, parameters: dict[str, object]) -> None:
@@ -196,3 +203,34 @@ def test_a_method_of_each_kind_says_where_it_belongs() -> None:
         smoothed().prove("u", ["ranmask"])
     with pytest.raises(InputError, match="mask_rate"):
         smoothed().prove("u", ["groups"], mask_rate="0.5")
+
+
+def test_a_bias_is_for_every_length_or_for_lengths_that_grow() -> None:
+    with smoothed() as model:
+        flat, listed, none = (
+            model.prove("a b c d e", ["blocks"], bias=bias)[0].certificate
+            for bias in ({"yes": 9.0, "no": -9.0}, [{"of": {"yes": 9.0, "no": -9.0}}], {})
+        )
+        assert flat.prediction == listed.prediction == "no"
+        assert none.settings.bias == ()
+        for wrong in (
+            [{"words": 3, "of": {}}],
+            [{"of": {}}, {"of": {}}],
+            [{"words": 3, "of": {}}, {"words": 2, "of": {}}],
+        ):
+            with pytest.raises(InputError, match="lengths must grow"):
+                model.prove("a b c d e", ["blocks"], bias=wrong)
+        with pytest.raises(UsageError, match="none of the labels"):
+            model.prove("a b c d e", ["blocks"], bias={"maybe": 1.0})
+
+
+def test_what_was_tuned_for_a_model_is_taken_for_that_model_and_task_alone() -> None:
+    method = ExactMethod(
+        name="m", family="blocks", models={"big": {"sst2": {"count": 7}}}, tasks={"sst2": {"count": 3}}
+    )
+    counts = [
+        method.for_base(Base(models, task)).count
+        for models, task in ((("big",), "sst2"), (("small",), "sst2"), (("big",), "agnews"), (("big", "small"), "sst2"))
+    ]
+    assert counts == [7, 3, 5, 3]
+    assert method.for_base(Base(("big",), "sst2"), count=9).count == 9

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from clucert.cli.options import label_map_of
+from clucert.cli.options import pairs_of
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import load_config
@@ -63,7 +63,7 @@ def test_what_the_numbers_do_not_decide_is_refused_with_both_mappings(plan):
     for start in (0, 1):
         offer = ",".join(f"{i}={name}" for i, name in enumerate(SECTIONS, start))
         assert f"--label-map {offer}" in str(said.value)
-        settled = plan([1, 2, 3, 3], task="agnews", label_map=label_map_of([offer]))
+        settled = plan([1, 2, 3, 3], task="agnews", label_map=pairs_of("--label-map", [offer]))
         assert gold(settled)[0] == SECTIONS[1 - start]
 
 
@@ -98,7 +98,7 @@ def test_a_task_of_ones_own_asks_and_either_answer_settles_it(plan, tmp_path, la
         plan(labels, task=task)
     offers = [part.split()[0] for part in str(said.value).split("--label-map ")[1:]]
     assert len(set(offers)) == 2
-    read = [gold(plan(labels, task=task, label_map=label_map_of([offer]))) for offer in offers]
+    read = [gold(plan(labels, task=task, label_map=pairs_of("--label-map", [offer]))) for offer in offers]
     assert read[0] != read[1]
     assert {*read[0], *read[1]} <= {"spam", "ham"}
 
@@ -114,14 +114,17 @@ def test_the_mapping_may_stand_in_the_task_the_run_configuration_or_a_flag(plan,
     made = plan([0, 1, 0], task=spam(tmp_path), more=config)
     assert gold(made) == wanted
     assert made.manifest.data.label_map == {"0": "ham", "1": "spam"}
-    assert gold(plan(["00", "1.0", "+0"], task=spam(tmp_path), label_map=label_map_of(["0=ham", "1=spam"]))) == wanted
+    assert (
+        gold(plan(["00", "1.0", "+0"], task=spam(tmp_path), label_map=pairs_of("--label-map", ["0=ham", "1=spam"])))
+        == wanted
+    )
 
 
 def test_the_users_numbers_are_not_mixed_with_the_tasks(plan):
-    turned = label_map_of(["0=positive,1=negative"])
+    turned = pairs_of("--label-map", ["0=positive,1=negative"])
     assert gold(plan([0, 1], task="sst2", label_map=turned)) == ["positive", "negative"]
     with pytest.raises(InputError, match="which the label map leaves out"):
-        plan([0, 1, 2], task="sst2", label_map=label_map_of(["2=positive"]))
+        plan([0, 1, 2], task="sst2", label_map=pairs_of("--label-map", ["2=positive"]))
 
 
 def test_labels_that_are_numbers_are_names(plan, tmp_path):
@@ -157,7 +160,7 @@ def test_the_tasks_own_synonyms_are_read(plan):
 @pytest.mark.parametrize("wrong", ["0", "0=", "=ham", "0=ham,", "0=ham,0=spam"])
 def test_a_flag_that_is_no_mapping_is_refused(wrong):
     with pytest.raises(UsageError, match="--label-map"):
-        label_map_of([wrong])
+        pairs_of("--label-map", [wrong])
 
 
 def test_a_mapping_to_what_is_no_label_is_refused(plan):

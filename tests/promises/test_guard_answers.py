@@ -1,11 +1,11 @@
-"""What a guard hands out stands on the side that won, though both sides were heard, and is a random one of it."""
+"""What a guard hands out stands on the side that won, though both sides answered, and is a random one of it."""
 
 from __future__ import annotations
 
 import pytest
 
 from clucert.core.certificate import Certificate
-from clucert.guard.classifier import Heard
+from clucert.guard.classifier import SideAnswers
 from clucert.guard.conversation import Turn
 from clucert.guard.model import Defence, NoiseKey
 from clucert.guard.result import Policy, chosen
@@ -24,28 +24,28 @@ def certificate(refused: int, complied: int) -> Certificate:
 @pytest.mark.parametrize("first", ["refused", "complied"])
 @pytest.mark.parametrize(("refused", "complied", "wanted"), [(90, 10, REFUSED), (10, 90, COMPLIED)])
 def test_the_answer_is_one_of_the_winning_side(refused: int, complied: int, wanted: Answer, first: str) -> None:
-    heard = Heard()
+    side_answers = SideAnswers()
     answers = {"refused": REFUSED, "complied": COMPLIED}
     order = [first, *(side for side in answers if side != first)]
-    heard.keep([answers[side] for side in order], order)
-    assert chosen(certificate(refused, complied), heard, Policy()) == (wanted, "majority")
+    side_answers.keep([answers[side] for side in order], order)
+    assert chosen(certificate(refused, complied), side_answers, Policy()) == (wanted, "majority")
 
 
 def test_an_abstention_hands_out_what_the_policy_says_and_never_a_side() -> None:
-    heard = Heard({"refused": REFUSED, "complied": COMPLIED})
+    side_answers = SideAnswers({"refused": REFUSED, "complied": COMPLIED})
     close = certificate(50, 50)
     assert close.prediction is None
-    answer, source = chosen(close, heard, Policy(refusal="No."))
+    answer, source = chosen(close, side_answers, Policy(refusal="No."))
     assert answer is not None
     assert (answer.text, source) == ("No.", "policy")
-    assert chosen(close, heard, Policy("pass")) == (None, "undefended")
+    assert chosen(close, side_answers, Policy("pass")) == (None, "undefended")
 
 
 def test_the_first_answer_of_a_side_is_the_one_that_is_kept() -> None:
-    heard = Heard()
-    heard.keep([Answer("1"), Answer("2"), Answer("3")], ["refused", "complied", None])
-    heard.keep([Answer("4"), Answer("5")], ["refused", "complied"])
-    assert {side: answer.text for side, answer in heard.first.items()} == {"refused": "1", "complied": "2"}
+    side_answers = SideAnswers()
+    side_answers.keep([Answer("1"), Answer("2"), Answer("3")], ["refused", "complied", None])
+    side_answers.keep([Answer("4"), Answer("5")], ["refused", "complied"])
+    assert {side: answer.text for side, answer in side_answers.first.items()} == {"refused": "1", "complied": "2"}
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,14 @@ import pytest
 
 import clucert
 from clucert.cache import open_cache
-from clucert.cache.authors import GREETING, entry_of
+from clucert.cache.server_identity import IDENTIFYING_TEXT, entry_of
 from clucert.errors import ModelChangedError
 from clucert.evaluate.run_directory import read_manifest, read_records
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.study import evaluate
 from clucert.models.load import ModelOptions, load_model
-from clucert.runtime.model_queue import ModelQueue, QueueOptions
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queued_models import QueueOptions
 from clucert.types import Message, Query
 from tests.processes import free_port
 
@@ -137,11 +138,11 @@ def test_another_model_at_the_same_address_and_name_answers_for_itself(port, tmp
         before = len(two.asked)
         assert before == len(one.asked) + 1
         assert certify(port, cache).prediction == "negative"
-        assert two.asked[before:] == [GREETING]
+        assert two.asked[before:] == [IDENTIFYING_TEXT]
     assert "--accept-model-change" in caplog.text
     with serve(port, Serving("positive", **first)) as back:
         assert certify(port, cache).prediction == "positive"
-        assert back.asked == [GREETING]
+        assert back.asked == [IDENTIFYING_TEXT]
     with serve(port, Serving("negative", **second)) as accepted:
         assert certify(port, cache, accept_model_change=True).prediction == "positive"
         assert accepted.asked == []
@@ -166,7 +167,7 @@ def test_the_same_model_answers_from_the_cache(port, tmp_path, entries):
             if entries[0]["created"] > 1_700_000_000:
                 serving.entries[0]["created"] += 5
         second = certify(port, cache)
-        assert serving.asked[before:] == [GREETING]
+        assert serving.asked[before:] == [IDENTIFYING_TEXT]
         assert second.certificate == first.certificate
         assert second.cost.paid.calls == 0
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from clucert.serve.admission import Gate
+from clucert.serve.admission import AdmissionControl
 from clucert.serve.http_errors import Fault
 
 
@@ -14,12 +14,12 @@ from clucert.serve.http_errors import Fault
 @pytest.mark.parametrize("queue", [0, 1, 5])
 def test_exactly_so_many_wait_and_the_next_is_refused(places: int, queue: int) -> None:
     async def scene() -> None:
-        gate, go = Gate(places, queue), asyncio.Event()
+        gate, go = AdmissionControl(places, queue), asyncio.Event()
         outcomes: list[str] = []
 
         async def visit() -> None:
             try:
-                async with gate.place():
+                async with gate.slot():
                     await go.wait()
                 outcomes.append("served")
             except Fault as fault:
@@ -34,7 +34,7 @@ def test_exactly_so_many_wait_and_the_next_is_refused(places: int, queue: int) -
         await asyncio.gather(*visits)
         assert outcomes.count("served") == places + queue
         # A place is free again, queue or not.
-        async with gate.place():
+        async with gate.slot():
             pass
 
     asyncio.run(scene())

@@ -26,7 +26,7 @@ from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
 from clucert.models.server_address import Endpoint
 from clucert.render import print_certified
-from clucert.runtime.classifiers import ThreadedClassifier
+from clucert.runtime.callable_classifiers import ThreadedClassifier
 from clucert.runtime.computation import Backends
 from clucert.tasks import custom_task, load_task
 from clucert.tasks.classification import ClosedTask

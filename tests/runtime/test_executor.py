@@ -32,10 +32,13 @@ from clucert.errors import (
     UsageError,
 )
 from clucert.runtime.budget import Budget, Limits, check_price
-from clucert.runtime.classifiers import Ensemble, PromptedClassifier, ThreadedClassifier
+from clucert.runtime.callable_classifiers import ThreadedClassifier
+from clucert.runtime.classifiers import Ensemble, PromptedClassifier
 from clucert.runtime.computation import Backends
 from clucert.runtime.executor import Executor, Job, Outcome
-from clucert.runtime.model_queue import Asked, ModelQueue, QueueOptions
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queue_entries import Asked
+from clucert.runtime.queued_models import QueueOptions
 from clucert.types import Answer, Classify, Encode, Generate, Predictions, Query, Usage
 
 METHODS = {

@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from clucert.runtime.model_queue import Asked, ModelQueue, QueueOptions
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queue_entries import Asked
+from clucert.runtime.queued_models import QueueOptions
 from clucert.types import Answer, Message, Query, Usage
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clucert.models.chat_api import Dialect, request_of
-from clucert.serve.admission import Gate
+from clucert.models.chat_api import AcceptedFields, request_of
+from clucert.serve.admission import AdmissionControl
 from clucert.serve.http_errors import Fault
-from clucert.serve.schemas import UNSUPPORTED, Wanted, encode, read_request
+from clucert.serve.schemas import UNSUPPORTED, ParsedRequest, encode, read_request
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none()
@@ -27,7 +27,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 LAST = {"role": "user", "content": "hello there"}
 
 
-def read(body: bytes) -> Wanted:
+def read(body: bytes) -> ParsedRequest:
     return read_request(body, model="m", max_tokens=50, temperature=1.0)
 
 
@@ -37,7 +37,7 @@ def test_any_bytes_are_a_request_or_a_fault_of_the_client(body: bytes) -> None:
         outcome: object = read(body)
     except Fault as fault:
         outcome = fault
-    assert isinstance(outcome, Wanted) or (outcome.status in (400, 404) and json.dumps(outcome.body()))
+    assert isinstance(outcome, ParsedRequest) or (outcome.status in (400, 404) and json.dumps(outcome.body()))
 
 
 @given(
@@ -51,7 +51,7 @@ def test_fields_that_the_guard_does_not_know_reach_the_upstream_as_they_were(mor
     known = {"model": "m", "messages": [LAST], "stream": True, "temperature": 0.5, "max_tokens": 7}
     own = {"stream_options", "n", "max_completion_tokens", "stop", "seed", "modalities"}
     more = {name: value for name, value in more.items() if name not in known and name not in own}
-    sent = request_of("m", read(encode(more | known)).query, Dialect())
+    sent = request_of("m", read(encode(more | known)).query, AcceptedFields())
     assert {name: sent.get(name) for name in more} == more
     assert sent["messages"] == [LAST]
     assert "stream" not in sent
@@ -67,10 +67,10 @@ def test_what_is_switched_off_need_not_be_supported(name: str, off: object) -> N
 
 def test_the_gate_lets_in_in_order_and_no_more_than_it_may() -> None:
     async def scene() -> None:
-        gate, order, go = Gate(2, 3), [], asyncio.Event()
+        gate, order, go = AdmissionControl(2, 3), [], asyncio.Event()
 
         async def visit(name: int) -> None:
-            async with gate.place():
+            async with gate.slot():
                 order.append(name)
                 await go.wait()
 

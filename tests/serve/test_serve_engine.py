@@ -12,9 +12,8 @@ from upstream import SECRET
 
 from clucert.guard import Guarded, open_guard
 from clucert.guard.model import guard_config
-from clucert.serve.engine import Engine
+from clucert.serve.engine import GuardOptions, GuardService
 from clucert.serve.metrics import Metrics
-from clucert.serve.options import GuardOptions
 from clucert.types import Message, Query
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -27,7 +26,7 @@ METHODS: dict[str, dict[str, Any]] = {
 def respond(query: Query, seed: int, **options: Any) -> Guarded:
     """What an engine of its own answers, on a loop of its own."""
 
-    async def run(engine: Engine) -> Guarded:
+    async def run(engine: GuardService) -> Guarded:
         await engine.start()
         try:
             assert await engine.ready()
@@ -36,7 +35,7 @@ def respond(query: Query, seed: int, **options: Any) -> Guarded:
             await engine.stop()
 
     with ExitStack() as stack:
-        return asyncio.run(run(Engine(guard_config(**options), GuardOptions(seed=seed), Metrics(), stack)))
+        return asyncio.run(run(GuardService(guard_config(**options), GuardOptions(seed=seed), Metrics(), stack)))
 
 
 @pytest.mark.parametrize("method", METHODS)

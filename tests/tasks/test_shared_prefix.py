@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.models.llama_http import served_smollm2
 
-from clucert.models.chat_api import Dialect, request_of
+from clucert.models.chat_api import AcceptedFields, request_of
 from clucert.models.load import ModelOptions, load_model
 from clucert.tasks import load_task
 from clucert.tasks.custom import from_prompt_file
@@ -28,7 +28,7 @@ def common_start(texts: list[str]) -> str:
 
 
 def bodies(task) -> list[str]:
-    return [json.dumps(request_of("m", task.query(text), Dialect())["messages"]) for text in TEXTS]
+    return [json.dumps(request_of("m", task.query(text), AcceptedFields())["messages"]) for text in TEXTS]
 
 
 @pytest.mark.parametrize("name", ["sst2", "agnews", "gsm8k", "jailbreak"])

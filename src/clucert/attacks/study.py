@@ -29,13 +29,14 @@ from clucert.evaluate.recorder import reason_of
 from clucert.evaluate.run_directory import RECORDS, Manifest, Record, RunWriter, input_digest, open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.study import data_notes
-from clucert.methods import load_method
+from clucert.methods import CHARACTERS, load_method
 from clucert.runtime import event_loop
 from clucert.runtime.computation import Backends
 from clucert.runtime.executor import Executor, Outcome
 from clucert.runtime.executor import Job as ExecutorJob
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.resources import open_resources
+from clucert.section import flag
 from clucert.types import Request
 
 SCHEMA_VERSION = 1
@@ -296,8 +297,9 @@ def _manifest(manifest: Manifest, study: AttackStudy) -> Manifest:
     config = study.config
     used = [name for name in study.defences if name != UNDEFENDED]
     methods = {name: method_of(_config_of(config, name), manifest.task) for name in used}
-    if (config.q or config.perturbation) and all(method.recovery != "characters" for method in methods.values()):
-        raise UsageError("--q and --perturbation are smoothllm's, which is none of the defences: add it, or leave them")
+    given = next((name for name in CHARACTERS if config.method_overrides[name]), None)
+    if given and all(method.recovery != "characters" for method in methods.values()):
+        raise UsageError(f"{flag(given)} is smoothllm's, which is none of the defences: add it, or leave this out")
     parameters: dict[str, Any] = {
         "recipes": list(study.recipes),
         "max_queries": study.max_queries,
@@ -310,8 +312,8 @@ def _manifest(manifest: Manifest, study: AttackStudy) -> Manifest:
 
 def _config_of(config: StudyConfig, defence: str) -> StudyConfig:
     """The configuration of one defence among several: what is meant for another kind of noise is left out."""
-    characters = (config.recovery or load_method(defence).recovery) == "characters"
-    others = ("mask_rate",) if characters else ("q", "perturbation")
+    characters = (config.method_overrides["recovery"] or load_method(defence).recovery) == "characters"
+    others = ("mask_rate",) if characters else CHARACTERS
     return config.model_copy(update={"method": defence, **dict.fromkeys(others)})
 
 

@@ -1,4 +1,4 @@
-"""What every answer cache can do, whatever it is stored in, and how an answer is written down."""
+"""The interface of answer caches, and how an answer is serialised."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class CacheStats:
 class AnswerCache(Protocol):
     """A shared store of answers by key (:func:`clucert.cache.answer_key`).
 
-    Safe to use from many threads and many processes at once. An answer is there for everybody once ``put_many`` has
-    returned, and stays if this process is killed. Every method raises :class:`clucert.errors.CacheError` when the store
-    cannot be read or written; what was stored before stays.
+    Safe to use from many threads and many processes at once. An answer is visible to all of them once
+    ``put_many`` has returned, and survives a kill of this process. Every method raises
+    :class:`clucert.errors.CacheError` when the store cannot be read or written; what was stored before stays.
     """
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Answer]:
@@ -106,6 +106,6 @@ def decode_answer(stored: str | bytes) -> Answer:
         raise CacheError("an entry is not an answer") from error
     if not well_formed:
         raise CacheError("an entry is not an answer")
-    if min(usage.document().values()) < 0:  # stored before such a usage was refused: it must not lower a sum
+    if min(usage.document().values()) < 0:  # Stored before such a usage was refused: it must not lower a sum.
         usage = Usage(1, estimated=1)
     return Answer(text, numbers, usage, finish_reason, answered_by)

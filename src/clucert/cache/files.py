@@ -1,4 +1,4 @@
-"""Where the cache lies, and what ``clucert cache`` does with it."""
+"""Opening the cache, and what ``clucert cache`` does with it."""
 
 from __future__ import annotations
 

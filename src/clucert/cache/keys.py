@@ -1,4 +1,4 @@
-"""What makes two requests the same request."""
+"""The keys of the cache: requests with equal keys are the same request."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _REQUEST_FIELDS = tuple(f.name for f in fields(Query) if f.name not in ("message
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Who answers. ``base_url`` is kept as :func:`clean_base_url` writes it; ``identity`` is what else tells two models
-    of one name apart, such as a digest of the weights.
+    """The model that answers. ``base_url`` is kept as :func:`clean_base_url` writes it; ``identity`` is what else tells
+    two models of one name apart, such as a digest of the weights.
     """
 
     name: str
@@ -34,7 +34,7 @@ class ModelIdentity:
 
 
 def answer_key(model: ModelIdentity, query: Query) -> str | None:
-    """SHA-256 (hex) over canonical JSON of the key schema, who answers, and every field of the request.
+    """SHA-256 (hex) over canonical JSON of the key schema, the model, and every field of the request.
 
     The draw's index ``query.seed`` is part of it exactly when the model samples: when it is not deterministic, or the
     temperature is above 0. None, for "do not cache", when the temperature is above 0 and the query does not say which

@@ -113,7 +113,7 @@ def redact_argument(argument: str) -> str:
 
 def _parsed(value: object) -> Any:
     if value in ("False", "false"):
-        # As earlier versions wrote "no cache" down; nobody means a file of that name.
+        # How earlier versions wrote "no cache"; a file of that name is not meant.
         return False
     return cache_location(value) if isinstance(value, str) and _URL.match(value) else value
 

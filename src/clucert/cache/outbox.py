@@ -1,4 +1,4 @@
-"""Answers that could not be stored in a shared cache, on this machine's disk until they can be."""
+"""Answers that could not be stored in a shared cache yet: they are kept on this machine's disk until they can be."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Outbox:
         self._folder = cache_folder() / "unsent" / hashlib.sha256(cache.encode()).hexdigest()[:16]
         self._taken: list[Path] = []
         self.used = False
-        """Whether this process has put something in that was not sent yet."""
+        """Whether this process has written a file that is not sent yet."""
 
     def keep(self, entries: Iterable[CacheEntry]) -> str:
-        """Write ``entries`` to the disk; returns what to tell the user."""
+        """Write ``entries`` to the disk; returns the note for the user."""
         lines = [entry_line(entry) for entry in entries]
         path = self._folder / f"{uuid.uuid4().hex}.jsonl"
         try:
@@ -63,7 +63,7 @@ class Outbox:
                     entry = json.loads(line)
                     by_model.setdefault(entry["model"], {})[entry["key"]] = decode_answer(json.dumps(entry["answer"]))
             except (OSError, ValueError, KeyError, TypeError, CacheError):
-                # Another process may have sent it meanwhile.
+                # Another process may have sent it in the meantime.
                 continue
             yield from by_model.items()
 

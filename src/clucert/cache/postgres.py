@@ -1,4 +1,4 @@
-"""The answer cache in a PostgreSQL database that many machines share: every statement of its answers is here."""
+"""The answer cache in a PostgreSQL database that many machines share: all of its SQL is here."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from clucert.types import Answer
 
 if TYPE_CHECKING:
     from psycopg import Connection, Error
+    from tenacity import Retrying
 
     Db = Connection[tuple[Any, ...]]
 
@@ -28,8 +29,8 @@ PATIENCE = 60.0
 """Seconds to wait for a server that went away, unless the URL says otherwise."""
 POSTGRES_COMMAND = "pip install 'clucert[postgres]'"
 _CREATION = 0x436C7543  # the advisory lock under which the tables are made
-_TURN = 1.0
-"""Seconds to wait for a connection before another one is tried."""
+_CONNECT_SECONDS = 1.0
+"""Longest wait for one connection before another one is tried."""
 _PASSING = frozenset({"57P01", "57P02", "57P03", "53300", "40001", "40P01"})
 """Shut down by an administrator, after a crash, starting up, too many connections; serialization failure, deadlock."""
 _STARTING = ("starting up", "shutting down", "recovery mode", "not yet accepting connections")
@@ -51,7 +52,7 @@ _CREATE = (
     " created bigint NOT NULL, answer text NOT NULL)",
     f"INSERT INTO clucert_schema VALUES ({SCHEMA_VERSION})",  # noqa: S608 - a constant
 )
-# Not to_regclass: it may remember that there was no table when it looked before it had to wait.
+# Not to_regclass: it may return a result from before it waited for the lock.
 _IS_THERE = (
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables"
     " WHERE tablename = 'clucert_schema' AND schemaname = ANY(current_schemas(false)))"
@@ -171,7 +172,7 @@ class PostgresCache(ContextManager):
             else:
                 deleted = self._db.run(lambda db: _execute(db, _CLEAR_MODEL, model=model).rowcount)
             with suppress(CacheError):
-                self._db.alone(b"VACUUM clucert_answers")
+                self._db.execute_alone(b"VACUUM clucert_answers")
         return int(deleted)
 
     def export(self) -> Iterator[CacheEntry]:
@@ -198,7 +199,7 @@ class PostgresCache(ContextManager):
             )
 
     def _send_unsent(self) -> None:
-        """Store what an earlier process, or this one, could not."""
+        """Store what this process or an earlier one could not."""
         for model, answers in self._outbox.take():
             self.put_many(answers, model=model)
         self._outbox.sent()
@@ -242,7 +243,7 @@ class _Database:
             **{"user": url.user, "host": url.host, "port": url.port, "dbname": url.database, "password": url.password},
         }
         self._to = {name: value for name, value in self._to.items() if value not in (None, "")}
-        # What the pool has to say about lost connections is not for the user's terminal.
+        # The pool's messages about lost connections do not belong on the user's terminal.
         logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
         # A failed connection is given up at once: `run` asks for the next one.
         self._pool = ConnectionPool(
@@ -251,11 +252,10 @@ class _Database:
 
     def open(self) -> None:
         """See that the server is there; one that is starting is waited for. Raises :class:`CacheError`."""
-        deadline = time.monotonic() + self._patience
-        while (error := self._problem()) is not None:
-            if not _is_starting(error) or time.monotonic() > deadline:
-                raise CacheError(self._explain(error)) from None
-            time.sleep(0.1)
+        try:
+            self._repeated(_is_starting, 0.1)(lambda: self._connect(**self._to).close())
+        except self._error as error:
+            raise CacheError(self._explain(error)) from None
         self._pool.open()
 
     def run(self, work: Callable[[Db], T]) -> T:
@@ -268,24 +268,23 @@ class _Database:
         if self._gave_up and (problem := self._problem()) is not None:
             raise CacheError(self._explain(problem)) from None
         deadline = time.monotonic() + self._patience
-        while True:
-            left = deadline - time.monotonic()
-            try:
-                with self._pool.connection(timeout=min(_TURN, max(left, 0.01))) as connection:
-                    result = work(connection)
-            except self._error as error:
-                passing = self._is_passing(error)
-                if not passing or left <= 0:
-                    self._gave_up = passing
-                    # Not chained: the driver's frames hold the password.
-                    raise CacheError(self._explain(self._problem() or error if passing else error)) from None
-            else:
-                self._gave_up = False
-                return result
-            time.sleep(0.02)
 
-    def alone(self, statement: bytes) -> None:
-        """One ``statement`` outside of any transaction, not repeated. Raises :class:`CacheError`."""
+        def once() -> T:
+            left = deadline - time.monotonic()
+            with self._pool.connection(timeout=min(_CONNECT_SECONDS, max(left, 0.01))) as connection:
+                return work(connection)
+
+        try:
+            result: T = self._repeated(self._is_passing, 0.02)(once)
+        except self._error as error:
+            self._gave_up = self._is_passing(error)
+            # Not chained: the driver's frames hold the password.
+            raise CacheError(self._explain(self._problem() or error if self._gave_up else error)) from None
+        self._gave_up = False
+        return result
+
+    def execute_alone(self, statement: bytes) -> None:
+        """Execute ``statement`` outside of a transaction, once. Raises :class:`CacheError`."""
         with self._explained(), self._connect(**self._to, autocommit=True) as connection:
             connection.execute(statement)
 
@@ -298,6 +297,17 @@ class _Database:
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
+
+    def _repeated(self, passing: Callable[[Error], bool], pause: float) -> Retrying:
+        """Repeats what raises a ``passing`` error, ``pause`` seconds apart, until ``patience`` is over."""
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
+        return Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, self._error) and passing(error)),
+            stop=stop_after_delay(self._patience),
+            wait=wait_fixed(pause),
+            reraise=True,
+        )
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -322,10 +332,10 @@ class _Database:
         return error.sqlstate in _PASSING or error.sqlstate.startswith("08")
 
     def _explain(self, error: Error) -> str:
-        # The rest of a server's message may repeat the row, and with it the answer.
+        # The details of a server's message may repeat the row, and with it the answer.
         reason = self._url.scrub(error.diag.message_primary or str(error)).removeprefix("connection failed: ")
         reason = reason if len(reason) <= 200 else f"{reason[:197]}…"
-        # With FATAL, a server is there and refuses for a reason that time does not mend.
+        # With FATAL, the server is up and refuses the connection for good.
         if self._is_passing(error) and ("FATAL:" not in reason or _is_starting(error)):
             waited = f"was away for {self._patience:g} s" if self._gave_up else "cannot be reached"
             return f"{self._url} {waited} ({reason}): start it, and run the same command again"
@@ -343,7 +353,7 @@ def _is_there(db: Db) -> bool:
 
 
 def _create_tables(db: Db) -> None:
-    # Only one of many that begin at once makes them; the others find them made.
+    # Of many processes that start at once, only one creates the tables.
     db.execute("SELECT pg_advisory_xact_lock(%s)", (_CREATION,))
     if not _is_there(db):
         for statement in _CREATE:

@@ -1,4 +1,4 @@
-"""The answer cache in one SQLite file: every statement of SQL is here."""
+"""The answer cache in one SQLite file: all of its SQL is here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clucert.errors import CacheError
 from clucert.types import Answer
 
 SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x436C7543  # "CluC" in the file's header: never write into another program's database
+_APPLICATION_ID = 0x436C7543  # "CluC" in the file's header: another program's database is never written to
 
 _CREATE = (
     # Random keys live in the index alone, so that the rows themselves are only ever appended.
@@ -159,16 +159,15 @@ class SqliteCache(ContextManager):
 
     def _switch_to_wal(self) -> None:
         # SQLite does not wait for its busy timeout here when two processes switch at once.
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: _code(error) == sqlite3.SQLITE_BUSY),
+            stop=stop_after_delay(self._timeout),
+            wait=wait_fixed(0.01),
+            reraise=True,
+        )
+        retrying(self._db.execute, "PRAGMA journal_mode = WAL")
 
     def _decode(self, stored: str) -> Answer:
         try:

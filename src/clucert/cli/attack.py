@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clucert.cli.options import config_options, given_flags, label_map_option
+from clucert.cli.options import Choice, Command, config_options, given_flags, options
+from clucert.config import Config, ExamplesSection
+from clucert.errors import UsageError
+from clucert.evaluate.runconfig import DataSection, RunSection, SuffixSection, load_config
+from clucert.section import flag
 
 if TYPE_CHECKING:
     from clucert.attacks.suffix import Form
 
 
-@click.command(short_help="Attack a model, bare and defended.")
+@click.command(cls=Command, short_help="Attack a model, bare and defended.")
 @click.option("--recipe", default="deepwordbug,textbugger", show_default=True, help="Attacks, comma-separated.")
 @click.option(
     "--defence", default="none,clucert", show_default=True, help="Methods, comma-separated; none is the bare model."
@@ -33,22 +37,16 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--attack-form",
-    type=click.Choice(["auto", "suffix", "prompt"]),
+    type=Choice(["auto", "suffix", "prompt"]),
     default="auto",
     show_default=True,
     help="For --recipe suffix: attacks go behind the text, or are whole prompts.",
 )
-@click.option("--data", help="CSV, TSV, JSON Lines or Parquet file with gold labels.")
-@click.option("--text-column", help="Column of the text.  [text, sentence, question or prompt]")
-@click.option("--label-column", help="Column of the gold label.  [label or answer]")
-@label_map_option
-@click.option("--id-column", help="Column that names a row.  [the line number]")
-@click.option("--attack-column", help="For --recipe suffix: column of suffixes or attacked prompts.  [attack]")
-@click.option("--limit", type=int, help="The first K rows only.")
-@click.option("--sample", type=int, help="K rows at random, by --seed.")
-@click.option("--run-dir", type=click.Path(path_type=Path), help="Where the run is kept; an existing one goes on.")
+@options(DataSection)
+@options(SuffixSection)
+@options(RunSection, "run_dir")
+@config_options(Config, without=(ExamplesSection,))
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-@config_options
 def attack(
     recipe: str,
     defence: str,
@@ -75,7 +73,6 @@ def attack(
         return
     from clucert.attacks.study import AttackStudy, run_attacks
     from clucert.attacks.suffix import read_suffixes
-    from clucert.evaluate.runconfig import load_config
 
     config = load_config(None, given_flags(flags))
     suffixes = read_suffixes(suffix_file) if suffix_file else ()
@@ -98,12 +95,10 @@ def _attack_certificates(
     """A table: how far the attacks go in what the run has proved."""
     from clucert.attacks.against import FILE, attack_run
     from clucert.attacks.certificates import Match
-    from clucert.errors import UsageError
 
     limit, samples = flags.pop("limit", None), flags.pop("samples", None)
     if wrong := sorted(set(flags) - {"cache", "base_url"}):
-        option = f"--{wrong[0].replace('_', '-')}"
-        raise UsageError(f"{option} does not go with --certificates: the run {run} says what is attacked")
+        raise UsageError(f"{flag(wrong[0])} does not go with --certificates: the run {run} says what is attacked")
     with _bar() as bar:
         match = Match(samples=samples, max_queries=max_queries)
         found = attack_run(run, recipes, match, limit=limit, overrides=flags, progress=bar)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from clucert.cli.options import CACHE_HELP
+from clucert.cli.options import Command, given_flags, options
+from clucert.config import CacheSection
 
 
-@click.command(short_help="Try to break the certificates of a run.")
+@click.command(cls=Command, short_help="Try to break the certificates of a run.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--limit", type=int, help="The first K certificates only.")
 @click.option("--screen", type=int, default=40, show_default=True, help="Samples that rank a candidate text.")
@@ -18,7 +20,7 @@ from clucert.cli.options import CACHE_HELP
 @click.option(
     "--level", type=float, default=0.001, show_default=True, help="Probability of calling a sound claim broken."
 )
-@click.option("--cache", help=CACHE_HELP)
+@options(CacheSection)
 @click.option("--base-url", help="The run's server, which is asked only where you name it here, or another one.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, the texts included.")
 def audit(
@@ -27,9 +29,9 @@ def audit(
     screen: int,
     confirm: int,
     level: float,
-    cache: str | None,
     base_url: str | None,
     as_json: bool,
+    **cache: Any,
 ) -> None:
     """Search the certified ball of every input of RUN for a text that flips the smoothed classifier.
 
@@ -41,12 +43,11 @@ def audit(
     from clucert.audit.steps import Effort
     from clucert.cli.progress import audit_bar
 
-    overrides = {"cache": cache, "base_url": base_url}
     with audit_bar() as bar:
         result = attack_run(
             run,
             limit=limit,
-            overrides={name: value for name, value in overrides.items() if value is not None},
+            overrides=given_flags({"base_url": base_url, **cache}),
             effort=Effort(screen=screen, confirm=confirm, level=level),
             progress=bar,
         )

@@ -8,31 +8,22 @@ from typing import Any
 
 import click
 
-from clucert.cli.options import config_of, config_options
+from clucert.cli.options import Command, config_options, given_flags, options
 from clucert.config import Config
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
+from clucert.methods.exact import ExactSection
+from clucert.section import flag
 
-_EXACT = ("count", "hashes", "every", "size", "suffix", "unit", "scores", "flag", "at_least")
-"""Of methods that ask a fixed family of sub-texts; see :class:`clucert.methods.exact.ExactMethod`."""
 
-
-@click.command(short_help="Certify one text.")
+@click.command(cls=Command, short_help="Certify one text.")
 @click.argument("text")
-@config_options
-@click.option("--count", type=int, help="Groups of words, of blocks and groups.  [5]")
-@click.option("--hashes", type=int, help="Ways to group, of groups and chunks.  [1]")
-@click.option("--every", type=int, help="About so many words in a chunk.  [6]")
-@click.option("--size", type=int, help="Words in a window.  [12]")
-@click.option("--suffix", type=int, help="Longest appended text of erase-and-check, in words.  [20]")
-@click.option("--unit", type=click.Choice(["word", "sentence", "passage", "turn"]), help="What is counted.  [word]")
-@click.option("--scores", type=click.Choice(["auto", "soft", "hard"]), help="Add up probabilities or votes.  [auto]")
-@click.option("--flag", help="Labels that flag a text, comma-separated; for windows and erase-and-check.")
-@click.option("--at-least", type=int, help="Flagged sub-texts that flag the text.  [1]")
-@click.option("--show-samples", type=int, default=0, help="Print K noised texts that were kept and K dropped.")
+@config_options(Config)
+@options(ExactSection)
 @click.option("--show-unparsed", type=int, default=0, help="Print K answers that were no votes.  [1]")
+@click.option("-v", "--verbose", is_flag=True, help="Votes, bounds, method and assumptions in full.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON document (docs/json.md).")
-def certify(text: str, as_json: bool, show_samples: int, show_unparsed: int, **flags: Any) -> None:
+def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags: Any) -> None:
     """Certify TEXT ("-" reads standard input): how many words may change and the answer stays.
 
     \b
@@ -41,18 +32,17 @@ def certify(text: str, as_json: bool, show_samples: int, show_unparsed: int, **f
     clucert certify "…" --task sst2 --method groups             # exact, few questions; also blocks, chunks
     clucert certify "…" --task jailbreak --method windows --flag harmful
     """  # noqa: D301  (\b is click's mark for a block that is not rewrapped)
-    exact = {name: value for name in _EXACT if (value := flags.pop(name)) is not None}
-    if "flag" in exact:
-        exact["flag"] = tuple(label.strip() for label in exact["flag"].split(","))
+    exact = given_flags({name: flags.pop(name) for name in ExactSection.model_fields})
     method, default = flags.get("method"), flags.get("method") is None
     if method is not None and load_exact(method) is not None:
         # The models alone are wanted: any method that samples loads them.
-        _prove(text, config_of({**flags, "method": "ranmask"}), method, exact, as_json=as_json)
+        _prove(text, Config.of(**given_flags({**flags, "method": "ranmask"})), method, exact, as_json, verbose)
         return
     if exact:
-        flag = next(iter(exact)).replace("_", "-")
-        raise UsageError(f"--{flag} goes with --method blocks, groups, chunks, windows or erase-and-check")
-    config = config_of(flags, show_samples=show_samples)
+        raise UsageError(
+            f"{flag(next(iter(exact)))} goes with --method blocks, groups, chunks, windows or erase-and-check"
+        )
+    config = Config.of(**given_flags(flags))
     if text == "-":
         text = _standard_input()
     from clucert.api import Session
@@ -71,15 +61,26 @@ def certify(text: str, as_json: bool, show_samples: int, show_unparsed: int, **f
     from rich.console import Console
 
     from clucert.render import print_certified, print_exact, sample_lines
+    from clucert.summary import print_summary
+    from clucert.types import Cost
 
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    samples = sample_lines(certification.samples, show_samples)
+    samples = sample_lines(certification.samples, config.show_samples)
+    if not verbose:
+        cost = Cost()
+        for each in (certification.cost, *(proof.cost for proof in also)):
+            cost.add(each)
+        proofs = [proof.certificate for proof in also]
+        print_summary(console, certification.certificate, proofs, cost, unread=show_unparsed)
+        for line in samples:
+            console.print(line)
+        return
     print_certified(console, certification.certificate, certification.cost, samples, unread=show_unparsed)
     for proof in also:
         print_exact(console, proof.certificate, proof.cost, beside=certification.prediction)
 
 
-def _prove(text: str, config: Config, method: str, parameters: dict[str, Any], *, as_json: bool) -> None:
+def _prove(text: str, config: Config, method: str, parameters: dict[str, Any], as_json: bool, verbose: bool) -> None:
     """Print the certificate of a method that asks a fixed family of sub-texts."""
     from clucert.api import Session
     from clucert.cli.progress import vote_bar
@@ -94,8 +95,13 @@ def _prove(text: str, config: Config, method: str, parameters: dict[str, Any], *
     from rich.console import Console
 
     from clucert.render import print_exact
+    from clucert.summary import print_summary
 
-    print_exact(Console(highlight=False, soft_wrap=not sys.stdout.isatty()), proof.certificate, proof.cost, text=True)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if verbose:
+        print_exact(console, proof.certificate, proof.cost, text=True)
+    else:
+        print_summary(console, None, [proof.certificate], proof.cost)
 
 
 def _standard_input() -> str:

@@ -7,23 +7,24 @@ from pathlib import Path
 
 import click
 
-from clucert.cli.options import leave_out_failed_option
+from clucert.cli.options import Choice, Command, options
 from clucert.cli.report import RUNS
+from clucert.evaluate.runconfig import ResultSection
 
 
-@click.command(short_help="Compare runs on the same rows.")
+@click.command(cls=Command, short_help="Compare runs on the same rows.")
 @RUNS
 @click.option("--delta", multiple=True, type=int, default=(0, 1, 2, 3), help="Radii to compare at. Repeatable.")
 @click.option(
     "--radius",
     "kind",
-    type=click.Choice(["published", "word", "synonym"]),
+    type=Choice(["published", "word", "synonym"]),
     default="published",
     show_default=True,
     help="Which radius: the published one, or the one proved for a threat model.",
 )
 @click.option("--common-only", is_flag=True, help="Compare the rows that all runs have.")
-@leave_out_failed_option
+@options(ResultSection, "leave_out_failed")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def compare(
     runs: tuple[Path, ...],

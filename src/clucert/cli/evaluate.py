@@ -5,80 +5,35 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clucert.cli.options import config_options, given_flags, label_map_option, leave_out_failed_option
+from clucert.cli.options import Command, config_options, given_flags
 from clucert.errors import UsageError
+from clucert.evaluate.runconfig import StudyConfig, SuffixSection, load_config
+from clucert.evaluate.runconfig import print_config as yaml_of
 
 if TYPE_CHECKING:
-    from clucert.evaluate.runconfig import StudyConfig
     from clucert.evaluate.study import RunSummary
-
-_DATA = (
-    click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file; flags override it."),
-    click.option("--data", help="CSV, TSV, JSON Lines or Parquet file, or hf:NAME@SPLIT with clucert[hub]."),
-    click.option("--format", help="csv, tsv, jsonl or parquet, where the file's name does not say."),
-    click.option("--text-column", help="Column of the text.  [text, sentence, question or prompt]"),
-    click.option("--label-column", help="Column of the gold label.  [label or answer]"),
-    label_map_option,
-    click.option("--id-column", help="Column that names a row.  [the line number]"),
-    click.option("--limit", type=int, help="The first K rows only."),
-    click.option("--sample", type=int, help="K rows at random, by --seed."),
-    click.option("--skip-malformed", is_flag=True, default=None, help="Leave malformed rows out and list them."),
-)
-_RUN = (
-    click.option("--print-config", is_flag=True, help="Print the whole configuration as YAML and stop."),
-    click.option("--run-dir", type=click.Path(path_type=Path), help="Where the run is kept; an existing one goes on."),
-    click.option(
-        "--show-samples", type=int, help="Keep K noised texts, kept and dropped, of each input for the report."
-    ),
-    click.option(
-        "--batch", is_flag=True, default=None, help="Ask through the provider's batch API: cheaper, slower by hours."
-    ),
-    click.option("--shard", help="i/n: every n-th row from row i on. The command without it merges the shards."),
-    click.option("--in-flight", type=int, help="Inputs worked on at a time."),
-    click.option("--engine", help="local (default), or ray with clucert[ray]: see docs/cluster.md."),
-    click.option("--ray-address", help="A running Ray cluster, HOST:PORT or auto.  [RAY_ADDRESS, or one is started]"),
-    click.option("--workers", type=int, help="Ray processes that hold the models.  [one a GPU, or one a node]"),
-    click.option("--worker-cpus", type=int, help="CPU cores of a worker.  [as many as all workers can have]"),
-    click.option("--worker-gpus", type=float, help="GPUs of a worker.  [1 for a model of its own where there are any]"),
-    click.option("--worker-env", multiple=True, help="Another variable that workers need, by its name. Repeatable."),
-    click.option("--fail-fast", is_flag=True, default=None, help="Stop at the first input that fails."),
-    click.option("--max-requests", type=int, help="Stop cleanly after K calls."),
-    click.option("--max-tokens", type=int, help="Stop cleanly after K tokens."),
-    click.option("--max-cost", type=float, help="Stop cleanly before this many US dollars are spent."),
-    click.option("--price-input", help="US dollars per million input tokens, where the list does not know."),
-    click.option("--price-output", help="The same for output tokens."),
-    click.option("--dry-run", is_flag=True, help="Print calls, tokens and money; ask nothing."),
-    click.option("--fail-under", multiple=True, help="Gate such as certacc@1=0.6; a miss exits with 3. Repeatable."),
-    leave_out_failed_option,
-    click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML about inputs and gates."),
-    click.option("--show-unparsed", type=int, default=1, help="Print K answers that were no votes.  [1]"),
-    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-)
 
 EXIT_GATE = 3
 
 
-def data_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say which examples."""
-    for option in reversed(_DATA):
-        command = option(command)
-    return command
+CONFIG_FILE = click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="YAML file; flags override it."
+)
 
 
-def _options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_RUN):
-        command = option(command)
-    return data_options(config_options(command))
-
-
-@click.command(short_help="Certify a data set into a run directory.")
-@_options
+@click.command(cls=Command, short_help="Certify a data set into a run directory.")
+@config_options(StudyConfig, without=(SuffixSection,))
+@CONFIG_FILE
+@click.option("--print-config", is_flag=True, help="Print the whole configuration as YAML and stop.")
+@click.option("--dry-run", is_flag=True, help="Print calls, tokens and money; ask nothing.")
+@click.option("--show-unparsed", type=int, default=1, help="Print K answers that were no votes.  [1]")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def evaluate(
     config_file: Path | None, print_config: bool, dry_run: bool, as_json: bool, show_unparsed: int, **flags: Any
 ) -> None:
@@ -90,12 +45,9 @@ def evaluate(
 
     Exit codes: 0 done, 1 some inputs failed, 2 wrong usage, 3 a gate was missed, 4 a cap was reached, 130 interrupted.
     """  # noqa: D301
-    from clucert.evaluate.runconfig import load_config
-    from clucert.evaluate.runconfig import print_config as as_yaml
-
     config = load_config(config_file, given_flags(flags))
     if print_config:
-        click.echo(as_yaml(config), nl=False)
+        click.echo(yaml_of(config), nl=False)
         return
     if dry_run:
         _dry_run(config, as_json)

@@ -1,159 +1,155 @@
-"""Options that several commands share: what to ask, whom, and how to smooth."""
+"""Options of the command line. Those of a configuration are made from its sections: none is named here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
+from pydantic.fields import FieldInfo
 
-from clucert.config import Config
-from clucert.errors import UsageError
+from clucert.errors import UnknownNameError, UsageError
+from clucert.section import Hint, Section, flag, options_of, sections
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_TASK = (
-    click.option("--task", help="sst2, agnews, gsm8k, jailbreak, refusal, or a YAML file of your own."),
-    click.option("--labels", help="Comma-separated labels of a task of your own; with --prompt."),
-    click.option(
-        "--prompt",
-        type=click.Path(path_type=Path),
-        help="File with the prompt of a task of your own; {text} stands for the text.",
-    ),
-    click.option("--judge", help="Model that says whether an answer refused (task refusal).  [a phrase list]"),
-    click.option("--system-prompt", help="System prompt of a task with free answers (refusal)."),
-    click.option(
-        "--answer-tokens",
-        type=int,
-        help="Longest answer, in tokens; one that is cut is no vote.  [16; gsm8k 400, refusal 64]",
-    ),
-)
-DETERMINISTIC = click.option(
-    "--deterministic/--sampled",
-    default=None,
-    help="Equal questions always get equal answers: ask once / ask every sample.  [servers are probed]",
-)
-_MODEL = (
-    click.option(
-        "--model",
-        multiple=True,
-        help="smollm2 (default), openai/NAME, vllm/NAME, ollama/NAME, llamacpp/FILE.gguf. Several form an ensemble.",
-    ),
-    click.option("--helper-model", help="Who refines and fills; the first --model when not given."),
-    click.option("--base-url", help="Server to use instead of the provider's own; with or without /v1."),
-    click.option("--timeout", type=float, help="Seconds to wait for one answer.  [60]"),
-    click.option("--max-retries", type=int, help="Tries after the first before a call counts as failed.  [5]"),
-    click.option("--max-connections", type=int, help="Calls under way at once.  [32]"),
-    click.option("--temperature", type=float, help="Of the base classifier.  [0]"),
-    DETERMINISTIC,
-    click.option(
-        "--accept-model-change",
-        is_flag=True,
-        default=None,
-        help="Go on, and use the cache, though the server says that another model answers than before.",
-    ),
-)
-CACHE_HELP = "File to keep answers in, or postgresql+psycopg://USER@HOST/DB to share them.  [the user's cache folder]"
-_CACHE = (
-    click.option("--cache", help=CACHE_HELP),
-    click.option("--no-cache", is_flag=True, help="Do not read or write the cache."),
-)
-_METHOD_NAME = (
-    click.option("--method", help="clucert (default), ranmask, selfdenoise, smoothllm, …, or a YAML file."),
-)
-_METHOD = (
-    click.option("--mask-rate", help="m: share of the words that is masked, in (0, 1)."),
-    click.option("--recovery", help="synonym, mask, ellipsis, llm, deletion, or characters (smoothllm)."),
-    click.option("--keep", help="each (token, on its own), or a number of tokens (method deletion)."),
-    click.option("--clustering", help="agglomerative, kmeans, hdbscan, threshold or none."),
-    click.option("--threshold", type=float, help="τ: least cosine similarity of a noised text to the original."),
-    click.option("--encoder", help="minilm, or sbert/NAME with the extra clucert[sbert]."),
-    click.option("--refine", help="off, llm or embedding."),
-    click.option("--refine-length", type=int, help="L: words that refine keeps."),
-    click.option("--recoveries", type=int, help="k: recoveries of a masked text; the medoid of their cluster votes."),
-    click.option("--perturbation", help="swap, patch or insert: how smoothllm changes characters."),
-    click.option("--q", help="Percent of the characters that smoothllm changes."),
-    click.option("--retained-kernel", help="keep, redraw or canonical: what happens to retained words."),
-    click.option(
-        "--lexicon",
-        multiple=True,
-        help="default, classes (closed synonym classes), or a TSV of your own on top of either. Repeatable.",
-    ),
-    click.option("--protect", help="Comma-separated words that recovery must leave alone."),
-)
-_SAMPLES = (
-    click.option("--samples", type=int, help="N: samples that choose the answer.  [100]"),
-    click.option("--certify-samples", type=int, help="N′: fresh samples that certify it.  [1000]"),
-)
-_CERTIFICATE = (
-    click.option(
-        "--sampling", help="fixed (Algorithm 1), staged (stop early) or auto (every retention set where few)."
-    ),
-    click.option("--target-radius", type=int, help="Stop as soon as it is decided whether the radius reaches R."),
-    click.option("--alpha", type=float, help="Probability that the certificate is wrong.  [0.05]"),
-    click.option("--gamma", type=float, help="γ: semantic recovery stability; below 1 is your assumption.  [1]"),
-)
-_SEED = (click.option("--seed", type=int, help="For studies: same seed, same certificate.  [0]"),)
+Kind = type[Section]
 
 
-label_map_option = click.option(
-    "--label-map",
-    multiple=True,
-    help="What the label column means, such as 0=ham,1=spam. Repeatable.  [what the task declares; numbers of unknown "
-    "meaning are refused]",
-)
+class Command(click.Command):
+    """A command whose help shows its options in groups."""
 
-leave_out_failed_option = click.option(
-    "--leave-out-failed",
-    is_flag=True,
-    default=None,
-    help="Leave failed rows out of the shares and means.  [they count as not certified]",
-)
-
-
-def config_options(command: F) -> F:
-    """Add every option of :class:`clucert.config.Config` to a command."""
-    for option in reversed((*_TASK, *_MODEL, *_CACHE, *_METHOD_NAME, *_METHOD, *_SAMPLES, *_CERTIFICATE, *_SEED)):
-        command = option(command)
-    return command
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The command's own options, then one group for each section."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        for option in sorted(options, key=lambda option: isinstance(option, Option)):
+            if record := option.get_help_record(ctx):
+                groups.setdefault(getattr(option, "group", "Options"), []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
-def defence_options(command: F) -> F:
-    """Add the options that say how texts are noised and what is certified.
+class Option(click.Option):
+    """An option of a group of the help."""
 
-    Not the method, the numbers of samples and the seed: their defaults are the command's own.
-    """
-    for option in reversed((*_METHOD, *_CERTIFICATE)):
-        command = option(command)
-    return command
+    def __init__(self, *names: Any, group: str, **more: Any) -> None:
+        super().__init__(*names, **more)
+        self.group = group
+
+
+class Choice(click.Choice):  # type: ignore[type-arg]  # click 8.1 has no parameter for it
+    """One of a few values; another one is met with the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raise :class:`UsageError` for what is none of them."""
+        if value not in self.choices:
+            raise UsageError(f"{param.opts[0] if param else ''}: {UnknownNameError('value', value, self.choices)}")
+        return value
+
+
+class Commas(click.ParamType):  # type: ignore[type-arg]
+    """A list that is written with commas."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Its parts."""
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def options(section: Kind, *only: str, **defaults: Any) -> Callable[[F], F]:
+    """Add the options of ``section``, or ``only`` these of it, with other ``defaults`` where a command has its own."""
+
+    def added(command: F) -> F:
+        found = options_of(section)
+        for name in reversed(only or tuple(found)):
+            for option in _flags(section, name, *found[name], defaults.get(name)):
+                command = option(command)
+        return command
+
+    return added
+
+
+def config_options(config: Kind, without: tuple[Kind, ...] = ()) -> Callable[[F], F]:
+    """Add the options of every section of ``config``, some left out, to a command."""
+
+    def added(command: F) -> F:
+        for section in reversed([section for section in sections(config) if section not in without]):
+            command = options(section)(command)
+        return command
+
+    return added
+
+
+def _flags(section: Kind, name: str, field: FieldInfo, hint: Hint, default: Any) -> Iterator[Callable[[F], F]]:
+    """The flag of an option, and ``--no-NAME`` where False is among its values. Not given is None, or ``default``."""
+    kinds = _kinds(field.annotation)
+    shown = hint.unset or _shown(field.get_default(call_default_factory=True) if default is None else default)
+    text = f"{field.description}{f'  [{shown}]' if shown else ''}"
+    written, group = flag(name), str(section.model_config["title"])
+    more: dict[str, Any] = {"default": default, "help": text, "cls": Option, "group": group}
+    if False in kinds:
+        yield click.option(
+            f"--no-{written[2:]}", is_flag=True, default=None, help=f"Without a {name}.", cls=Option, group=group
+        )
+    if kinds == [bool] and (hint.off or field.default is not False):
+        written += f"/{hint.off or f'--no-{written[2:]}'}"
+    elif kinds == [bool]:
+        more["is_flag"] = True
+    elif all(isinstance(kind, str) for kind in kinds):
+        more["type"] = Choice(kinds)
+    elif hint.commas:
+        more["type"] = Commas()
+    elif kinds[0] in (list, dict, tuple):
+        more["multiple"] = True
+    elif kinds == [Path]:
+        more["type"] = click.Path(path_type=Path)
+    else:
+        more["type"] = kinds[0] if kinds in ([int], [float]) else str
+    if kinds == [dict]:
+        more["callback"] = lambda _ctx, _param, pairs: pairs_of(written, pairs) if pairs else None
+    yield click.option(written, **more)
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """What a value may be: the types of a union, the values of a Literal. None is left out."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return [kind for argument in arguments for kind in _kinds(argument)]
+    if origin is Annotated:
+        return _kinds(arguments[0])
+    if origin is Literal:
+        return list(arguments)
+    return [] if annotation is NoneType else [origin or annotation]
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool) or default is None:
+        return ""
+    if isinstance(default, list | tuple | dict):
+        return ", ".join(default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def given_flags(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags that were given, as fields of the configuration."""
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    if given.pop("no_cache", False):
-        given["cache"] = False
-    if "label_map" in given:
-        given["label_map"] = label_map_of(given["label_map"])
-    for name in ("labels", "protect"):
-        if isinstance(given.get(name), str):
-            given[name] = [part.strip() for part in given[name].split(",")]
+    for name in [name for name in given if name.startswith("no_")]:
+        if given.pop(name):
+            given[name.removeprefix("no_")] = False
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
-def config_of(flags: dict[str, Any], **more: Any) -> Config:
-    """The configuration that the given flags make; what was not given keeps its default."""
-    return Config.of(**given_flags(flags), **more)
-
-
-def label_map_of(written: Sequence[str]) -> dict[str, str]:
+def pairs_of(written: str, values: Sequence[str]) -> dict[str, str]:
     """Read ``0=ham,1=spam``. Raises :class:`UsageError` for what is no mapping, or maps one thing twice."""
     found: dict[str, str] = {}
-    for pair in ",".join(written).split(","):
+    for pair in ",".join(values).split(","):
         key, equals, label = (part.strip() for part in pair.partition("="))
         if not (equals and key and label):
-            raise UsageError(f"--label-map: {pair!r} is not WRITTEN=LABEL: write it like 0=ham,1=spam")
+            raise UsageError(f"{written}: {pair!r} is not WRITTEN=LABEL: write it like 0=ham,1=spam")
         if found.setdefault(key, label) != label:
-            raise UsageError(f"--label-map: {key!r} cannot be both {found[key]!r} and {label!r}")
+            raise UsageError(f"{written}: {key!r} cannot be both {found[key]!r} and {label!r}")
     return found

@@ -6,22 +6,33 @@ from pathlib import Path
 
 import click
 
-from clucert.cli.options import leave_out_failed_option
+from clucert.cli.options import Choice, Command, options
+from clucert.evaluate.runconfig import ResultSection
 
 RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
-@click.command(short_help="Write one self-contained HTML file about runs.")
+@click.command(cls=Command, short_help="Write one self-contained HTML file about runs.")
 @RUNS
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
 @click.option("--tables", type=click.Path(path_type=Path), help="Folder for summary and inputs as tables.")
 @click.option(
-    "--table-format", multiple=True, default=("csv", "json", "md"), help="csv, json, md, parquet. Repeatable."
+    "--table-format",
+    type=Choice(["csv", "json", "md", "parquet"]),
+    multiple=True,
+    default=("csv", "json", "md"),
+    show_default=True,
+    help="Repeatable.",
 )
-@leave_out_failed_option
+@options(ResultSection, "leave_out_failed")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder for the charts as files.")
 @click.option(
-    "--plot-format", multiple=True, default=("png",), help="svg, or png and pdf (extra clucert[plot]). Repeatable."
+    "--plot-format",
+    type=Choice(["svg", "png", "pdf"]),
+    multiple=True,
+    default=("png",),
+    show_default=True,
+    help="png and pdf with the extra clucert[plot]. Repeatable.",
 )
 def report(
     runs: tuple[Path, ...],

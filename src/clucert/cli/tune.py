@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clucert.cli.evaluate import data_options
-from clucert.cli.options import config_options, given_flags
+from clucert.cli.evaluate import CONFIG_FILE
+from clucert.cli.options import Choice, Command, config_options, given_flags
+from clucert.errors import UsageError
+from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection, load_config
 
 if TYPE_CHECKING:
     from clucert.evaluate.tune import Radius
 
 
-@click.command(short_help="Choose mask rate, threshold and L on a validation split.")
-@config_options
-@data_options
-@click.option("--run-dir", type=click.Path(path_type=Path), required=True, help="Where the settings' runs are kept.")
+@click.command(cls=Command, short_help="Choose mask rate, threshold and L on a validation split.")
+@config_options(StudyConfig, without=(SuffixSection, ResultSection))
+@CONFIG_FILE
 @click.option("--mask-rates", default="0.5,0.7,0.9,0.95", show_default=True, help="Mask rates to try.")
 @click.option("--thresholds", default="0.3,0.5,0.7", show_default=True, help="Thresholds τ to try.")
 @click.option("--lengths", default="off,20", show_default=True, help="L to try; off is no refine.")
 @click.option("--max-drop", type=float, default=0.02, show_default=True, help="Clean accuracy that may be given up.")
 @click.option(
     "--radius",
-    type=click.Choice(["published", "word", "synonym"]),
+    type=Choice(["published", "word", "synonym"]),
     default="published",
     show_default=True,
     help="Whose mean to make large: the published radius, or the one proved for a threat model.",
@@ -54,13 +55,13 @@ def tune(
     clucert evaluate --task sst2 --data test.csv --method mine.yaml --run-dir runs/a
     """  # noqa: D301
     from clucert.cli.progress import study_bar
-    from clucert.errors import UsageError
-    from clucert.evaluate.runconfig import load_config
     from clucert.evaluate.tune import grid_of
     from clucert.evaluate.tune import tune as search
     from clucert.render import rows_table
 
     config = load_config(config_file, given_flags(flags))
+    if config.run_dir is None:
+        raise UsageError("say where to keep the settings' runs: --run-dir runs/tune")
     try:
         taus = [float(tau) for tau in _parts(thresholds)]
         sizes = [None if length == "off" else int(length) for length in _parts(lengths)]

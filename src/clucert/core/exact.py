@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from clucert.core.calibration import Bias, bias_of
 from clucert.core.noise import votes
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.tokens import Units, passages, sentences, turns, words
@@ -52,8 +53,8 @@ class ExactSettings:
     """Add up label probabilities instead of votes, where the model gives them."""
     sharpness: float = 1.0
     """Soft scores are p^sharpness, normalised: 1 averages probabilities, a large number counts votes."""
-    bias: tuple[float, ...] = ()
-    """Taken off the log-probability of each label, in the order of the labels, before anything is counted."""
+    bias: tuple[Bias, ...] = ()
+    """By length of the sub-text, taken off the log-probability of each label before anything is counted."""
     flag: Flag | None = None
 
     @property
@@ -119,13 +120,11 @@ class ExactCertificate:
     @cached_property
     def _adjusted(self) -> Sequence[Mapping[str, float] | None]:
         """The label probabilities of each answer with the bias taken off; None where there are none."""
-        factors = [math.exp(-bias) for bias in self.settings.bias] or [1.0] * len(self.labels)
-        return [
-            None
-            if shown.shares is None
-            else {c: p * f for c, p, f in zip(self.labels, shown.shares, factors, strict=True)}
-            for shown in self.answers
-        ]
+        return [None if shown.shares is None else self._unbiased(shown.text, shown.shares) for shown in self.answers]
+
+    def _unbiased(self, text: str, shares: Sequence[float]) -> Mapping[str, float]:
+        bias = bias_of(self.settings.bias, text) or (0.0,) * len(self.labels)
+        return {label: p * math.exp(-b) for label, p, b in zip(self.labels, shares, bias, strict=True)}
 
     @cached_property
     def votes(self) -> Sequence[Vote]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 from clucert.core.bounds import UNPARSED
@@ -28,6 +29,15 @@ CHANGES = {
 def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
     """One line for each threat about which something is proved; why nothing is, otherwise."""
     price = f"{certificate.questions} question{'s' if certificate.questions != 1 else ''}, exact"
+    said = list(threats_in_words(certificate))
+    for i, change in enumerate(said):
+        yield f"{'proved' if not i else '':<12}{change}: the answer stays" + (f"  ({price})" if not i else "")
+    if not said:
+        yield f"{'proved':<12}nothing  ({price}): {missing_in_words(certificate)}"
+
+
+def threats_in_words(certificate: ExactCertificate) -> Iterator[str]:
+    """What may be done to the text, "any 2 words inserted": one line for each threat with something proved."""
     proved = dict(certificate.proved)
     if (
         isinstance(certificate.settings.noise, Groups)
@@ -37,16 +47,22 @@ def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
         lines = {"inserted, deleted or moved, in any mix": proved["insert"], "replaced": proved["replace"]}
     else:
         lines = {CHANGES[threat]: radius for threat, radius in proved.items()}
-    said = [
-        (change, radius)
-        for change, radius in lines.items()
-        if radius is not None and (radius.words or radius.everything)
-    ]
-    for i, (change, radius) in enumerate(said):
-        count = _count(radius, certificate.settings.unit, change)
-        yield f"{'proved' if not i else '':<12}{count} {change}: the answer stays" + (f"  ({price})" if not i else "")
-    if not said:
-        yield f"{'proved':<12}nothing  ({price}): {_why(certificate)}"
+    for change, radius in lines.items():
+        if radius is not None and (radius.words or radius.everything):
+            yield f"{_count(radius, certificate.settings.unit, change)} {change}"
+
+
+def better_counting(certificate: ExactCertificate) -> str | None:
+    """The other way to count the same answers, where it proves what this way does not; no question more is asked."""
+    settings = certificate.settings
+    if settings.flag is not None or not any(shown.shares for shown in certificate.answers):
+        return None
+    other = replace(certificate, settings=replace(settings, soft=not settings.soft))
+    if not any(threats_in_words(other)):
+        return None
+    flag = "hard" if settings.soft else "soft"
+    proved = next(threats_in_words(other))
+    return f"--method {settings.method} --scores {flag}: the same answers, counted so, prove {proved}"
 
 
 def _count(radius: Radius, unit: str, change: str) -> str:
@@ -57,7 +73,7 @@ def _count(radius: Radius, unit: str, change: str) -> str:
     return f"any {radius.words} {unit}{'s' if radius.words > 1 else ''}"
 
 
-def _why(certificate: ExactCertificate) -> str:
+def missing_in_words(certificate: ExactCertificate) -> str:
     """Which lead was missing, and by how much."""
     settings, answer = certificate.settings, certificate.prediction
     if settings.flag is not None:

@@ -10,7 +10,7 @@ from clucert.core.noise.deletion import Deletion, KeepSome
 from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.noise.overlap import SampledNoise
 from clucert.errors import InputError
-from clucert.types import Votes
+from clucert.types import PerturbationKind, RetainedKernel, Votes
 
 Domain = Literal["original", "refined"]
 
@@ -42,7 +42,7 @@ class Base:
 class Perturbation:
     """Random changes of characters (SmoothLLM), for the recovery ``characters``."""
 
-    kind: Literal["swap", "patch", "insert"] = "swap"
+    kind: PerturbationKind = "swap"
     q: Fraction = Fraction(10)
     """Percent of the characters."""
 
@@ -68,7 +68,7 @@ class Settings:
     """Of a study, which anybody may repeat; None where the noise came from a secret key, which is kept nowhere."""
     lexicon: str | None = None
     encoder: str | None = None
-    retained_kernel: Literal["keep", "redraw", "canonical"] = "keep"
+    retained_kernel: RetainedKernel = "keep"
     """K: what happens to retained words."""
     selection_looks: tuple[Look, ...] = ()
     """When the selecting votes are read, as ``looks``; () is once, at N."""

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from clucert.cache.authors import introduction
+from clucert.cache.server_identity import identifying_query
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.noise.retention import MASK
 from clucert.evaluate.data import Example
@@ -30,7 +30,8 @@ from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.budget import estimate_usage
 from clucert.runtime.classifiers import Voted
 from clucert.runtime.computation import Backends
-from clucert.runtime.model_queue import Keyed, ModelQueue
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queued_models import Keyed
 from clucert.runtime.resources import Resources, open_resources
 from clucert.types import CHARACTERS_PER_TOKEN, Answer, Query, Usage, estimate_input
 
@@ -213,10 +214,10 @@ class _Count:
         calls, cached, tokens_in, tokens_out = (
             round(scale * number) for number in (self.calls, self.cached, self.input, self.output)
         )
-        if self.cached and self.queue.must_greet:
-            # Whose the answers in the cache are is asked first.
-            greeting = estimate_usage(introduction(self.first)) if self.first else Usage(1)
-            calls, tokens_in, tokens_out = calls + 1, tokens_in + greeting.input, tokens_out + greeting.output
+        if self.cached and self.queue.must_identify:
+            # Before answers of the cache are used, the server is identified.
+            identifying = estimate_usage(identifying_query(self.first)) if self.first else Usage(1)
+            calls, tokens_in, tokens_out = calls + 1, tokens_in + identifying.input, tokens_out + identifying.output
         price = self.queue.options.price
         cost = price(Usage(calls, tokens_in, tokens_out)) if price else None
         return ModelEstimate(calls, cached, tokens_in, tokens_out, cost, self.tokenizer is not None)

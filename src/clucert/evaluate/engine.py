@@ -134,8 +134,9 @@ class _LocalRunner:
         self._executor, self._smoother = executor, smoother
         self.activity = executor.activity
         models = [queue.model for queue in executor.backends.queues]
-        self.whose = {model.name: model.whose for model in models if hasattr(model, "whose")}
-        """Who answers behind each server."""
+        identities = {model.name: getattr(model, "server_identity", None) for model in models}
+        self.server_identities = {name: found for name, found in identities.items() if found is not None}
+        """By the model's name, of the models behind servers."""
         self.drain = executor.drain
 
     async def run(self, examples: Sequence[Example], done: Done) -> None:

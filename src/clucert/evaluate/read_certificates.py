@@ -15,13 +15,9 @@ from clucert.evaluate.plan import server_of
 from clucert.evaluate.run_directory import MANIFEST, RECORDS, Record, by_id, read_manifest, read_records
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.redact import clean_base_url, redact
+from clucert.section import marked, problem
 
-_THE_USERS_OWN = frozenset(
-    {
-        *("base_url", "cache", "run_dir", "junit", "batch", "accept_model_change", "in_flight"),
-        *("engine", "ray_address", "workers", "worker_cpus", "worker_gpus", "worker_env"),
-    }
-)
+_THE_USERS_OWN = marked(StudyConfig, "users_own")
 """What a manifest records and never decides: where keys go, what is written, on which machines."""
 
 
@@ -49,9 +45,7 @@ def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
     try:
         config = StudyConfig.model_validate({**kept, **overrides})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{run_dir / MANIFEST} is damaged: config.{where}: {first['msg']}") from None
+        raise InputError(f"{run_dir / MANIFEST} is damaged: config.{': '.join(problem(error))}") from None
     there = stored.get("base_url")
     if there and config.base_url is None and server_of(config) != clean_base_url(str(there)):
         raise UsageError(

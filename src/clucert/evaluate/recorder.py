@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from clucert import certificate_json as document
-from clucert.cache.authors import Whose
+from clucert.cache.server_identity import ServerIdentity
 from clucert.errors import CluCertError
 from clucert.evaluate.data import Example
 from clucert.evaluate.run_directory import Record, RunWriter, input_digest
@@ -21,10 +21,12 @@ class Recorder:
     With ``fail_fast``, the error of a failed input is raised once the record of it is written.
     """
 
-    def __init__(self, run: RunWriter, *, fail_fast: bool = False, whose: Mapping[str, Whose] | None = None) -> None:
-        """``whose`` says who answers, by the model's name: kept in the manifest before any record of theirs."""
+    def __init__(
+        self, run: RunWriter, *, fail_fast: bool = False, identities: Mapping[str, ServerIdentity] | None = None
+    ) -> None:
+        """``identities`` says who answers, by the model's name: kept in the manifest before any record of theirs."""
         self._run, self._fail_fast = run, fail_fast
-        self._whose = whose or {}
+        self._identities = identities or {}
         self.failed_fast: CluCertError | None = None
         """The error that was raised because of ``fail_fast``."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-record")
@@ -48,7 +50,7 @@ class Recorder:
         self._thread.shutdown()
 
     def _write(self, group: list[Outcome[Example]]) -> None:
-        self._run.identify({name: one.author for name, one in self._whose.items() if one.author})
+        self._run.identify({name: one.answered_by for name, one in self._identities.items() if one.answered_by})
         self._run.append([record_of(outcome) for outcome in group])
 
 

@@ -23,6 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from clucert.context_manager import ContextManager
 from clucert.errors import CluCertError, InputError, UsageError
+from clucert.evaluate.runconfig import StudyConfig
+from clucert.section import marked
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -106,26 +108,10 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     sessions: list[Session] = Field(default_factory=list)
     answered_by: dict[str, str] = Field(default_factory=dict)
-    """What the servers said of themselves, by the model's name (:class:`clucert.cache.authors.Whose`)."""
+    """What the servers said of themselves, by the model's name (:mod:`clucert.cache.server_identity`)."""
 
 
-NOT_COMPARED = frozenset(
-    {
-        # How a run is carried out, not what it finds.
-        *("accept_model_change", "batch", "cache", "fail_fast", "fail_under", "in_flight", "junit", "leave_out_failed"),
-        *("max_connections", "max_cost", "max_requests", "max_retries", "max_tokens", "price_cached", "price_input"),
-        *("price_output", "run_dir", "shard"),
-        *("engine", "ray_address", "timeout", "workers", "worker_cpus", "worker_env", "worker_gpus"),
-        # Compared by what they come to: the examples, the method's parameters, the contents of files.
-        *("attack_column", "data", "format", "id_column", "label_column", "label_map", "limit", "quoted", "sample"),
-        *("skip_malformed", "text_column"),
-        *("clustering", "encoder", "keep", "mask_rate", "method", "recoveries", "recovery", "refine", "refine_length"),
-        *("perturbation", "q", "retained_kernel", "threshold"),
-        *("lexicon", "prompt"),
-        # Fields of the manifest themselves.
-        *("labels", "model", "task"),
-    }
-)
+NOT_COMPARED = marked(StudyConfig, "may_differ")
 """Fields of the configuration that may differ when a run is continued, or are compared in another form."""
 
 

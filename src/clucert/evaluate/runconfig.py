@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from clucert.config import Config, Text
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import DataSource
+from clucert.evaluate.readers import Format
+from clucert.section import Section, flag, nearest, option, problem, shared
 
 
 def _shard(value: str) -> str:
@@ -24,73 +25,66 @@ def _shard(value: str) -> str:
     return f"{int(number)}/{int(shards)}"
 
 
-class StudyConfig(Config):
+class DataSection(Section, title="Data", may_differ=True):
+    """The examples; see :class:`clucert.evaluate.data.DataSource`. Runs are compared by what is read."""
+
+    data: str | None = option(None, "CSV, TSV, JSON Lines or Parquet file, or hf:NAME@SPLIT with clucert[hub].")
+    format: Format | None = option(None, "Of the file, where its name does not say.")
+    quoted: bool = option(True, "Whether CSV and TSV use quotes.")
+    text_column: str | None = option(None, "Column of the text.", unset="text, sentence, question or prompt")
+    label_column: str | None = option(None, "Column of the gold label.", unset="label or answer")
+    id_column: str | None = option(None, "Column that names a row.", unset="the line number")
+    label_map: dict[Text, Text] = option(
+        {},
+        "What labels mean, such as 0=ham,1=spam. Repeatable.",
+        unset="as the task declares; unknown ones are refused",
+    )
+    limit: int | None = option(None, "The first K rows only.", ge=1)
+    sample: int | None = option(None, "K rows at random, by --seed.", ge=1)
+    skip_malformed: bool = option(False, "Leave malformed rows out and list them.")
+
+
+class SuffixSection(Section, title="Attacks in the data", may_differ=True):
+    """Of ``clucert attack``."""
+
+    attack_column: str | None = option(None, "Column of suffixes or attacked prompts.", unset="attack")
+
+
+class RunSection(Section, title="Run", may_differ=True, users_own=True):
+    """How a run is carried out, not what it finds."""
+
+    run_dir: Path | None = option(None, "Where the run is kept; an existing one goes on.")
+    batch: bool = option(False, "Ask through the provider's batch API: cheaper, slower by hours.")
+    shard: Annotated[str, AfterValidator(_shard)] | None = option(
+        None, "i/n: every n-th row from row i on. The command without it merges the shards."
+    )
+    in_flight: int | None = option(None, "Inputs worked on at a time.", unset="enough to keep the model busy", ge=1)
+    engine: str = option("local", "Where inputs are worked on: local, or ray with clucert[ray] (docs/cluster.md).")
+    ray_address: str | None = option(None, "A running cluster, HOST:PORT or auto.", unset="RAY_ADDRESS, or a new one")
+    workers: int | None = option(None, "Ray processes that hold the models.", unset="one a GPU, or one a node", ge=1)
+    worker_cpus: int | None = option(None, "CPU cores of a worker.", unset="as many as all workers can have", ge=1)
+    worker_gpus: float | None = option(None, "GPUs of a worker.", unset="1 for a model of its own", ge=0)
+    worker_env: list[str] = option([], "Another variable that workers need, by its name. Repeatable.")
+    fail_fast: bool = option(False, "Stop at the first input that fails.")
+
+
+class ResultSection(Section, title="Results", may_differ=True):
+    """What the result is held to."""
+
+    fail_under: list[str] = option([], "Gate such as certacc@1=0.6; a miss exits with 3. Repeatable.")
+    leave_out_failed: bool = option(False, "Leave failed rows out of the means.", unset="they are not certified")
+    junit: Path | None = option(None, "Write JUnit XML about inputs and gates.", users_own=True)
+
+
+class StudyConfig(ResultSection, RunSection, SuffixSection, DataSection, Config):
     """What to evaluate, with what, where to write it, and what it may cost."""
-
-    mask_rate: Text | None = None
-    q: Text | None = None
-    labels: list[Text] | None = None
-
-    # The examples; see clucert.evaluate.data.DataSource.
-    data: str | None = None
-    format: Literal["csv", "tsv", "jsonl", "parquet"] | None = None
-    quoted: bool = True
-    text_column: str | None = None
-    label_column: str | None = None
-    id_column: str | None = None
-    attack_column: str | None = None
-    label_map: dict[Text, Text] = Field(default_factory=dict)
-    limit: int | None = Field(default=None, ge=1)
-    sample: int | None = Field(default=None, ge=1)
-    skip_malformed: bool = False
-
-    # The run.
-    run_dir: Path | None = None
-    batch: bool = False
-    """Ask through the provider's batch API: cheaper, and slower by hours. Needs ``sampling: fixed``."""
-    in_flight: int | None = Field(default=None, ge=1)
-    """Inputs worked on at a time; None chooses enough of them to keep the model busy."""
-    engine: str = "local"
-    """Where inputs are worked on: ``local`` or ``ray``."""
-    ray_address: str | None = None
-    """A running cluster; None is the one that RAY_ADDRESS or this machine has, or else one of this process's own."""
-    workers: int | None = Field(default=None, ge=1)
-    """Processes that hold the models; None is one for each GPU, or for each node where no GPU is used."""
-    worker_cpus: int | None = Field(default=None, ge=1)
-    """CPU cores of a worker; None is as many as let all workers be placed."""
-    worker_gpus: float | None = Field(default=None, ge=0)
-    """GPUs of a worker; None is one for models that run in the worker, where the cluster has any."""
-    worker_env: list[str] = Field(default_factory=list)
-    """Names of further environment variables that the workers' models read."""
-    fail_fast: bool = False
-    shard: Annotated[str, AfterValidator(_shard)] | None = None
-    """``i/n``: do every n-th row only, from row i on, in a run directory below that of the run."""
-
-    # What the result is held to.
-    fail_under: list[str] = Field(default_factory=list)
-    leave_out_failed: bool = False
-    """Whether failed inputs are left out of every share; otherwise they count as not certified."""
-    junit: Path | None = None
 
     @property
     def source(self) -> DataSource:
         """Where the examples come from."""
         if self.data is None:
             raise UsageError("say what to evaluate: --data reviews.csv (CSV, TSV, JSON Lines or Parquet)")
-        return DataSource(
-            path=self.data,
-            format=self.format,
-            quoted=self.quoted,
-            text_column=self.text_column,
-            label_column=self.label_column,
-            id_column=self.id_column,
-            attack_column=self.attack_column,
-            label_map=self.label_map,
-            limit=self.limit,
-            sample=self.sample,
-            seed=self.seed,
-            skip_malformed=self.skip_malformed,
-        )
+        return DataSource(path=self.data, **shared(DataSource, self))
 
 
 def load_config(path: Path | None, flags: Mapping[str, Any]) -> StudyConfig:
@@ -102,17 +96,15 @@ def load_config(path: Path | None, flags: Mapping[str, Any]) -> StudyConfig:
     written, lines = ({}, {}) if path is None else _read(path)
     for key, line in lines.items():
         if key not in StudyConfig.model_fields:
-            raise InputError(f"{path}:{line}: unknown key {key!r}: {_nearest(key, StudyConfig.model_fields)}")
+            raise InputError(f"{path}:{line}: unknown key {key!r}: {nearest(key, StudyConfig.model_fields)}")
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         return StudyConfig.model_validate({**written, **given})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0])
-        what = f"{first['msg']} (got {first.get('input')!r})"
-        if key in given or path is None:
-            raise UsageError(f"--{key.replace('_', '-')}: {what}") from None
-        raise InputError(f"{path}:{lines.get(key, 1)}: {'.'.join(map(str, first['loc'][:2]))}: {what}") from None
+        name, what = problem(error)
+        if name in given or path is None:
+            raise UsageError(f"{flag(name)}: {what}") from None
+        raise InputError(f"{path}:{lines.get(name, 1)}: {name}: {what}") from None
 
 
 def print_config(config: StudyConfig) -> str:
@@ -162,9 +154,3 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    near = difflib.get_close_matches(name.replace("-", "_"), names, n=2, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from clucert.cache.authors import ACCEPT
+from clucert.cache.server_identity import ACCEPT_FLAG
 from clucert.errors import UsageError
 from clucert.evaluate.data import Dataset
 from clucert.evaluate.plan import Plan
@@ -90,5 +90,5 @@ def _data(plan: Plan, dataset: Dataset) -> Data:
 def _other_model(path: Path, name: str, author: str, other: str) -> str:
     return (
         f"{path} was answered by {author!r} and the rest by {other!r} ({name}): remove it to ask its inputs again, "
-        f"or take both for one with {ACCEPT}"
+        f"or take both for one with {ACCEPT_FLAG}"
     )

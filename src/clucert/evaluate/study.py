@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from clucert.cache.authors import Whose
+from clucert.cache.server_identity import ServerIdentity
 from clucert.errors import CluCertError
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, open_engine
@@ -123,10 +123,10 @@ def run_inputs(
     meter = engine.meter
     runner = engine.runner(plan)
     # Only a runner in this process hears the servers itself.
-    whose: Mapping[str, Whose] = getattr(runner, "whose", {})
-    for name, one in whose.items():
+    identities: Mapping[str, ServerIdentity] = getattr(runner, "server_identities", {})
+    for name, one in identities.items():
         one.expect(run.manifest.answered_by.get(name))
-    recorder = Recorder(run, fail_fast=plan.config.fail_fast, whose=whose)
+    recorder = Recorder(run, fail_fast=plan.config.fail_fast, identities=identities)
 
     def snapshot() -> Snapshot:
         activity, (done, failed) = runner.activity, _counts(run)

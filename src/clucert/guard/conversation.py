@@ -12,7 +12,7 @@ from clucert.refusals.base import heads_of, votes_on
 from clucert.types import Answer, Message, Query, Vote
 
 TASK = "refusal"
-"""What the base classifier of a guard is called: let the model answer, and say whether it refused."""
+"""Name of the task of a guard's base classifier: did the model's answer refuse?"""
 MAX_SEED = 2**31
 """Servers take seeds below this."""
 
@@ -29,7 +29,7 @@ class Turn:
 
     @classmethod
     def of(cls, query: Query) -> Turn:
-        """The user's last turn, which is what an application adds last. Raises InputError where there is none."""
+        """The last message of the role ``user``. Raises InputError where there is none."""
         for position in range(len(query.messages) - 1, -1, -1):
             if query.messages[position].role == "user":
                 return cls(query, position)
@@ -69,7 +69,7 @@ class GuardTask:
 
     @property
     def read_by(self) -> str:
-        """Who reads the answers; part of what a certificate is about."""
+        """What reads the answers; part of what a certificate is about."""
         return self.detector.name
 
     def query(self, text: str, *, draw: int = 0) -> Query:

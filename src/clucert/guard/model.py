@@ -1,4 +1,4 @@
-"""A smoothed model: a language model that answers only what noise does not change its mind about."""
+"""A smoothed model: a language model that answers only where noise does not change whether it refuses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from clucert.config import Config
+from clucert.config import GUARD, Config
 from clucert.context_manager import ContextManager
 from clucert.core.noise.retention import keyed_seed
 from clucert.core.smoothing import Smoother
 from clucert.errors import UsageError
-from clucert.guard.classifier import Heard, RefusalClassifier
+from clucert.guard.classifier import RefusalClassifier, SideAnswers
 from clucert.guard.conversation import MAX_SEED, GuardTask, Turn
 from clucert.guard.result import Guarded, Policy, chosen
 from clucert.protocols import Encoder, LanguageModel
@@ -27,10 +27,6 @@ from clucert.runtime.judge import JudgeDetector
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.resources import Resources, open_resources
 from clucert.types import Answer, Answers, Message, Query
-
-DEFAULTS: dict[str, Any] = {"method": "clucert-no-refine", "samples": 10, "certify_samples": 40, "cache": False}
-"""What a guard does unless told otherwise: each answer costs N + N′ calls, and prompts are nobody's to keep."""
-
 
 SEED_BYTES = 6
 """Of a seed that a certificate shows: it survives every JSON reader, which may hold numbers in 53 bits."""
@@ -106,15 +102,15 @@ class Guard:
         :class:`clucert.errors.ModelError` when the model does not answer: a lost vote is never guessed.
         """
         turn, smoother = self.defence.prepare(query, key)
-        heard = Heard()
+        side_answers = SideAnswers()
         backends = Backends(
-            classifier=RefusalClassifier(self.model, self.defence.task(turn), heard, self.judge),
+            classifier=RefusalClassifier(self.model, self.defence.task(turn), side_answers, self.judge),
             helper=self.helper or self.model,
             encoder=self.encoder,
         )
         computation = Computation(lambda: smoother.steps(turn.text), progress)
         certified = await executor.compute(computation, backends)
-        answer, source = chosen(certified.certificate, heard, self.defence.policy)
+        answer, source = chosen(certified.certificate, side_answers, self.defence.policy)
         if answer is None:
             asked = await self.model.ask([self.model.key(turn.asked(turn.text, 0))])
             answer = asked.answers[0]
@@ -189,7 +185,7 @@ class SmoothedModel(ContextManager):
 
 def guard_config(**options: Any) -> Config:
     """The configuration of a guard: :class:`clucert.config.Config` with the defaults of guards."""
-    config = Config.of(**{**DEFAULTS, **options})
+    config = Config.of(**{**GUARD, **options})
     asked = [name for name in ("task", "labels", "prompt") if getattr(config, name) is not None]
     if asked:
         raise UsageError(f"a guard has no {asked[0]}: it asks the model what the user asks, and votes on refusals")
@@ -203,10 +199,11 @@ def open_guard(
 ) -> SmoothedModel:
     """A guard that owns its models: ``open_guard(model="vllm/NAME", base_url=…, method="ranmask", samples=20)``.
 
-    ``options`` are the fields of :class:`clucert.config.Config`; those of ``DEFAULTS`` differ: 10 samples choose the
-    side, 40 fresh ones certify it, and no answer is kept unless ``cache`` names where. Refusals are told by a packaged
-    list of phrases, by ``detector``, or by the model that ``judge`` names. The noise is drawn from a secret key, so
-    that nobody can look for a prompt that it happens to spare; ``seed``, for studies only, makes it public.
+    ``options`` are the fields of :class:`clucert.config.Config`; the defaults in :data:`clucert.config.GUARD` differ:
+    10 samples choose the side, 40 fresh ones certify it, and no answer is kept unless ``cache`` names where. Refusals
+    are told by a packaged list of phrases, by ``detector``, or by the model that ``judge`` names. The noise is drawn
+    from a secret key, so that nobody can search for a prompt that it happens to leave intact; ``seed``, for studies
+    only, makes it public.
     """
     config = guard_config(**options)
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What a guard hands out, and why."""
+"""The answers of a guard, and why they were chosen."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from clucert import certificate_json as document
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Sample
 from clucert.core.smoothing import Certified
-from clucert.guard.classifier import Heard
+from clucert.guard.classifier import SideAnswers
 from clucert.types import Answer, Cost
 
 Source = Literal["majority", "policy", "undefended"]
 
 REFUSAL = "I can't help with that."
-"""What is said where the vote gives no answer and the policy is to refuse."""
+"""The answer on an abstention when the policy is to refuse."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is handed out when the vote is too close to certify either side (an abstention)."""
+    """What is answered when the vote is too close to certify either side (an abstention)."""
 
     on_abstain: Literal["refuse", "pass"] = "refuse"
-    """``pass`` hands out the model's answer to the prompt as it came: nothing is certified about that answer."""
+    """``pass`` returns the model's answer to the original prompt: nothing is certified about that answer."""
     refusal: str = REFUSAL
 
 
@@ -65,10 +65,10 @@ class Guarded:
         return {"source": self.source, **made, "settings": {**full["settings"], "base": base}}
 
 
-def chosen(certificate: Certificate, heard: Heard, policy: Policy) -> tuple[Answer | None, Source]:
+def chosen(certificate: Certificate, side_answers: SideAnswers, policy: Policy) -> tuple[Answer | None, Source]:
     """The answer to hand out; None where the model is still to be asked the prompt as it came."""
     if certificate.prediction is not None:
-        return heard.first[certificate.prediction], "majority"
+        return side_answers.first[certificate.prediction], "majority"
     if policy.on_abstain == "refuse":
         return Answer(policy.refusal, finish_reason="stop"), "policy"
     return None, "undefended"

@@ -4,62 +4,45 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from clucert.config import MethodOptions
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
 from clucert.errors import InputError, UnknownNameError, UsageError
-from clucert.methods.exact import ExactMethod, validate
+from clucert.methods.exact import ExactMethod
+from clucert.section import checked
+
+CHARACTERS = ("perturbation", "q")
+"""Options of the recovery ``characters`` (SmoothLLM), which masks nothing: ``mask_rate`` is 0 there."""
 
 
-class Method(BaseModel):
+class Method(MethodOptions):
     """One method. The fields of ``tasks`` override the others for the task of that name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     description: str = ""
-    recovery: Literal["synonym", "mask", "llm", "characters", "ellipsis", "deletion"] = "synonym"
     lexicon: str = "default"
-    mask_rate: str = "0.7"
-    clustering: str = "agglomerative"
-    threshold: float | None = Field(default=None, ge=-1, le=1)
-    """τ: least cosine similarity of a noised text to the original; None keeps all."""
-    recoveries: int = Field(default=1, ge=1)
-    """k > 1: recover each masked text k times and ask about the medoid of the largest cluster (keeps the proof)."""
-    retained_kernel: Literal["keep", "redraw", "canonical"] = "keep"
-    """What happens to retained words; with `lexicon: classes`, redraw and canonical certify any number of swaps."""
-    perturbation: Literal["swap", "patch", "insert"] | None = None
-    """Of `recovery: characters` (SmoothLLM), which masks nothing: `mask_rate` is 0 there."""
-    q: str | None = None
-    """Percent of the characters that it changes."""
-    keep: int | Literal["each"] | None = None
-    """What a sample keeps. None: ⌊(1 − m)·n⌋ of the words. Of deletion and ellipsis, ``each``: every token on its own,
-    with probability 1 − m. Of deletion, a number: so many tokens, and m is not read."""
-    encoder: str = "minilm"
-    refine: Literal["off", "llm", "embedding"] = "off"
-    refine_length: int | None = Field(default=None, ge=1)
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     tuned: dict[str, Any] | None = None
     """What the values were chosen on, as `clucert tune` writes it; None once one of them is changed."""
 
-    @field_validator("mask_rate", mode="before")
+    @field_validator("mask_rate")
     @classmethod
-    def _exact(cls, value: object) -> str:
-        if str(value) != "0":
-            parse_mask_rate(str(value))
-        return str(value)
+    def _exact(cls, value: str) -> str:
+        if value != "0":
+            parse_mask_rate(value)
+        return value
 
-    @field_validator("q", mode="before")
+    @field_validator("q")
     @classmethod
-    def _percent(cls, value: object) -> str | None:
-        if value is None:
-            return None
-        parse_q(str(value))
-        return str(value)
+    def _percent(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_q(value)
+        return value
 
     @model_validator(mode="after")
     def _closed(self) -> Self:
@@ -70,12 +53,14 @@ class Method(BaseModel):
     @model_validator(mode="after")
     def _characters(self) -> Self:
         if self.recovery != "characters":
-            if self.perturbation is not None or self.q is not None:
-                raise ValueError("perturbation and q go with  recovery: characters  (method smoothllm)")
+            if any(getattr(self, name) is not None for name in CHARACTERS):
+                raise ValueError(f"{' and '.join(CHARACTERS)} go with  recovery: characters  (method smoothllm)")
             if self.mask_rate == "0":
                 raise ValueError("mask_rate 0 masks nothing: give a number above 0 and below 1")
-        elif self.perturbation is None or self.q is None or self.mask_rate != "0":
-            raise ValueError('recovery: characters needs perturbation, q and mask_rate: "0"; start from smoothllm')
+        elif any(getattr(self, name) is None for name in CHARACTERS) or self.mask_rate != "0":
+            raise ValueError(
+                f'recovery: characters needs {", ".join(CHARACTERS)} and mask_rate: "0"; start from smoothllm'
+            )
         elif self.retained_kernel == "redraw" or self.recoveries > 1:
             raise ValueError("recovery: characters has no masked words to redraw or to recover more than once")
         return self
@@ -105,7 +90,7 @@ class Method(BaseModel):
         given = {name: value for name, value in overrides.items() if value is not None}
         if any(getattr(self, name) != value for name, value in given.items()):
             given["tuned"] = None
-        return _validate({**self.model_dump(), **self.tasks.get(task, {}), **given}, f"method {self.name!r}")
+        return checked(type(self), {**self.model_dump(), **self.tasks.get(task, {}), **given}, f"method {self.name!r}")
 
 
 def method_names() -> tuple[str, ...]:
@@ -126,7 +111,7 @@ def load_method(name_or_path: str) -> Method:
             f"{name_or_path} asks a fixed family of sub-texts: it certifies single texts (clucert certify --method, "
             "SmoothedClassifier.prove), and is in no study yet"
         )
-    return _validate({"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    return checked(Method, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
 
 
 def load_exact(name_or_path: str) -> ExactMethod | None:
@@ -134,7 +119,7 @@ def load_exact(name_or_path: str) -> ExactMethod | None:
     fields = _fields(name_or_path)
     if "family" not in fields:
         return None
-    return validate({"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    return checked(ExactMethod, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
 
 
 def _fields(name_or_path: str) -> dict[str, Any]:
@@ -158,12 +143,3 @@ def _parse(source: str, origin: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InputError(f"method file {origin} must hold fields such as `recovery: synonym`")
     return fields
-
-
-def _validate(fields: dict[str, Any], origin: str) -> Method:
-    try:
-        return Method.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "value"
-        raise InputError(f"{origin}: {where}: {first['msg'].removeprefix('Value error, ')}") from None

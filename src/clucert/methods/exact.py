@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from clucert.core.exact import Flag, Noise, Unit
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
+from clucert.core.settings import Base
 from clucert.errors import InputError
+from clucert.section import Section, changes_of, checked, option
 
 Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
+
+
+class LabelBias(BaseModel):
+    """The bias of each label, for sub-texts of at most ``words`` words; None: of any length."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    words: int | None = Field(default=None, ge=1)
+    of: dict[str, float]
 
 
 class ExactMethod(BaseModel):
@@ -22,35 +34,48 @@ class ExactMethod(BaseModel):
     name: str
     description: str = ""
     family: Family
-    unit: Unit = "word"
-    """What is kept, dropped and counted: word (tokens, punctuation among them), sentence, passage, turn."""
-    count: int = Field(default=5, ge=1, le=500)
-    """K: groups of `blocks` and `groups`."""
+    count: int = option(5, "Groups of words (K), of blocks and groups.", ge=1, le=500)
     kept: int = Field(default=1, ge=1)
     """s: groups that a sub-text shows."""
     interleaved: bool = False
     """Of `blocks`: every K-th token instead of consecutive ones."""
-    hashes: int = Field(default=1, ge=1, le=100)
-    """q: partitions by different hashes, of `groups` and `chunks`."""
+    hashes: int = option(1, "Ways to group by hashes (q), of groups and chunks.", ge=1, le=100)
     key: str = "clucert"
     """Of the hash; fixed before any text is seen, and may be public."""
-    every: int | None = Field(default=None, ge=1)
-    """B: a chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
-    size: int = Field(default=10, ge=1)
-    """Units in a window."""
-    suffix: int = Field(default=20, ge=1, le=1000)
-    """d: the longest appended text, in units, of `erase`."""
-    scores: Literal["auto", "soft", "hard"] = "auto"
-    """Add up label probabilities (auto: where the model gives them) or votes."""
+    every: int | None = option(None, "About so many words in a chunk (B).", ge=1)
+    """A chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
+    size: int = option(10, "Words in a window.", ge=1)
+    suffix: int = option(20, "Longest appended text of erase-and-check, in words (d).", ge=1, le=1000)
+    unit: Unit = option("word", "What is kept, dropped and counted.")
+    """A word is a token, and punctuation is among them."""
+    scores: Literal["auto", "soft", "hard"] = option(
+        "auto", "Add up label probabilities (auto: where the model gives them) or votes."
+    )
     sharpness: float = Field(default=8.0, gt=0, le=100)
     """Of soft scores: p^sharpness, normalised. Probabilities that are only averaged prove little (1)."""
-    bias: dict[str, float] = Field(default_factory=dict)
-    """Taken off the log-probability of each label; chosen on validation texts that are cut in the same way."""
-    flag: tuple[str, ...] = ()
-    """Labels that flag a text."""
-    at_least: int = Field(default=1, ge=1)
-    """How many sub-texts must get one of them."""
+    bias: tuple[LabelBias, ...] = ()
+    """Taken off the log-probability of each label, by length of the sub-text; fitted to validation texts that are cut
+    in the same way (:func:`clucert.core.calibration.fit`). A mapping of labels alone is for every length."""
+    flag: tuple[str, ...] = option(
+        (), "Labels that flag a text, comma-separated; for windows and erase-and-check.", commas=True
+    )
+    at_least: int = option(1, "Flagged sub-texts that flag the text.", ge=1)
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    models: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    """By model and task, what was tuned for that model; comes before ``tasks``."""
+
+    @field_validator("bias", mode="before")
+    @classmethod
+    def _for_every_length(cls, given: Any) -> Any:
+        return [{"of": given}] if isinstance(given, dict) and given else given or ()
+
+    @field_validator("bias")
+    @classmethod
+    def _in_order(cls, given: tuple[LabelBias, ...]) -> tuple[LabelBias, ...]:
+        words = [math.inf if bias.words is None else bias.words for bias in given]
+        if words and (words != sorted(set(words)) or words[-1] < math.inf):
+            raise ValueError("lengths must grow, and the last one has no `words`: it is for all that are longer")
+        return given
 
     @model_validator(mode="after")
     def _flags(self) -> Self:
@@ -74,13 +99,15 @@ class ExactMethod(BaseModel):
             case "erase":
                 return EraseAndCheck(self.suffix)
 
-    def for_task(self, task: str, **overrides: Any) -> ExactMethod:
-        """The method with what was chosen for ``task``, then with ``overrides`` that are not None.
+    def for_base(self, base: Base, **overrides: Any) -> ExactMethod:
+        """The method with what was chosen for the task and the model of ``base``, then ``overrides`` that are not None.
 
         Raises :class:`InputError` for a field that is wrong.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
-        return validate({**self.model_dump(), **self.tasks.get(task, {}), **given}, f"method {self.name!r}")
+        tuned = self.models.get(base.models[0], {}).get(base.task, {}) if len(base.models) == 1 else {}
+        chosen = {**self.model_dump(), **self.tasks.get(base.task, {}), **tuned, **given}
+        return checked(type(self), chosen, f"method {self.name!r}")
 
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
@@ -93,11 +120,6 @@ class ExactMethod(BaseModel):
         return Flag(self.flag, self.at_least)
 
 
-def validate(fields: dict[str, Any], origin: str) -> ExactMethod:
-    """The method of these fields. Raises :class:`InputError`, one line."""
-    try:
-        return ExactMethod.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "value"
-        raise InputError(f"{origin}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+@changes_of(ExactMethod)
+class ExactSection(Section, title="Exact methods"):
+    """The options of an exact method; None takes the method's value."""

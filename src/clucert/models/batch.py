@@ -1,8 +1,8 @@
-"""A model behind a provider's batch API: half the price, and answers within a day instead of a second.
+"""A model behind a provider's batch API: half the price, and answers within a day.
 
-All requests of a stage are uploaded as files of JSON lines; each file becomes a batch that the provider works on while
-nobody waits. What was begun is written down first (:class:`clucert.models.batchledger.BatchLedger`), so that a process
-that was killed finds its batches again instead of paying for them twice.
+All requests of a stage are uploaded as files of JSON lines; each file becomes a batch that the provider works on in
+the background. Each batch is recorded before it is created (:class:`clucert.models.batchledger.BatchLedger`), so that
+a process that was killed finds its batches again instead of paying for them twice.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from clucert.errors import BadAnswerError, ModelError, ModelUnavailableError, UsageError
-from clucert.models.batchfile import ENDPOINT, BatchLimits, Line, joined, read_lines, request_line, split_lines
-from clucert.models.batchledger import BatchLedger, Job
-from clucert.models.openai import NotThereError, OpenAIModel
+from clucert.models.batchfile import ENDPOINT, BatchLimits, RequestResult, joined, read_lines, request_line, split_lines
+from clucert.models.batchledger import BatchLedger, BatchRecord
+from clucert.models.official_client import NotThereError
+from clucert.models.openai import OpenAIModel
 from clucert.protocols import LanguageModel
 from clucert.types import Answer, Query
 
 GATHERED = 100_000
-"""Requests that are held in memory at once, at most; more of them wait for the next round."""
+"""Most requests that are held in memory at once; the others wait for the next round."""
 FIRST_POLL, LONGEST_POLL = 0.2, 30.0
 _TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 _TOKEN = "clucert"  # noqa: S105 - the name of a field
@@ -35,15 +36,15 @@ Done = Callable[[int, "Answer | ModelError"], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """One request: its place in what was gathered, and the query."""
+class _Request:
+    """One request: its index among the queries, and the query."""
 
     index: int
     query: Query
 
 
 class BatchedModel:
-    """``model`` through its provider's batch API; a :class:`clucert.runtime.model_queue.GatheringModel`.
+    """``model`` through its provider's batch API; a :class:`clucert.runtime.queued_models.GatheringModel`.
 
     The first request of a run that begins a batch is asked in the ordinary way: a wrong key, a wrong name or a field
     that the server refuses shows now and not tomorrow. Requests that failed for a passing reason, and those of a batch
@@ -54,16 +55,16 @@ class BatchedModel:
     def __init__(self, model: OpenAIModel, ledger: BatchLedger, limits: BatchLimits | None = None) -> None:
         self.model, self._ledger, self._limits = model, ledger, limits or BatchLimits()
         self.name, self.deterministic = model.name, model.deterministic
-        self.base_url, self.whose = model.base_url, model.whose
+        self.base_url, self.server_identity = model.base_url, model.server_identity
         self.gather_size = GATHERED
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer each query in the ordinary way, at the ordinary price."""
         return self.model.answer(queries)
 
-    async def introduce(self, query: Query) -> Answer:
-        """Answer one query in the ordinary way, so that it is known who answers here."""
-        return await self.model.introduce(query)
+    async def identify(self, query: Query) -> Answer:
+        """Answer one query in the ordinary way: the reply says which model answers."""
+        return await self.model.identify(query)
 
     def release(self) -> None:
         """Close the connections that the running event loop has opened."""
@@ -80,40 +81,40 @@ class BatchedModel:
         :class:`clucert.models.batchledger.LedgerError`. What was begun then, or when this is cancelled, is found again
         by the next call with these queries.
         """
-        await self.model.know_list()
-        left = {_identity(query, key, i): _Asked(i, query) for i, (query, key) in enumerate(batch)}
-        jobs = await self._known(left)
-        new = set(left).difference(*(job.ids for job in jobs))
+        await self.model.check_model_list()
+        left = {_identity(query, key, i): _Request(i, query) for i, (query, key) in enumerate(batch)}
+        records = await self._known(left)
+        new = set(left).difference(*(record.ids for record in records))
         retries = self.model.max_retries
         errors: dict[str, str] = {}
         for attempt in range(retries + 1):
             await self._probe(left, new, done)
-            jobs += await self._create([(identity, left[identity].query) for identity in left if identity in new])
+            records += await self._create([(identity, left[identity].query) for identity in left if identity in new])
             new = set()
-            for failed in await _all(self._collect(job, left, done) for job in jobs):
+            for failed in await _all(self._collect(record, left, done) for record in records):
                 errors |= failed
                 new |= set(failed)
             if not new or attempt == retries:
                 break
-            jobs = []
+            records = []
         for identity in new:
             done(left.pop(identity).index, ModelUnavailableError(f"{self.base_url}: {errors[identity]}"))
 
-    async def _known(self, left: dict[str, _Asked]) -> list[Job]:
-        """Batches that an earlier process has begun for some of these requests."""
+    async def _known(self, left: dict[str, _Request]) -> list[BatchRecord]:
+        """Batches that an earlier process began for some of these requests."""
         found = []
-        for job in self._ledger.jobs.values():
-            if job.ids.isdisjoint(left):
+        for record in self._ledger.records.values():
+            if record.ids.isdisjoint(left):
                 continue
-            if job.batch is None:
-                await self._find(job)
-            if job.batch is not None:
-                found.append(job)
+            if record.batch is None:
+                await self._find(record)
+            if record.batch is not None:
+                found.append(record)
             else:
-                self._ledger.settled(job, job.ids)
+                self._ledger.settled(record, record.ids)
         return found
 
-    async def _probe(self, left: dict[str, _Asked], new: set[str], done: Done) -> None:
+    async def _probe(self, left: dict[str, _Request], new: set[str], done: Done) -> None:
         first = next((identity for identity in left if identity in new), None)
         if first is None or self.model.has_answered:
             return
@@ -126,71 +127,59 @@ class BatchedModel:
         del left[first]
         done(asked.index, came)
 
-    async def _create(self, queries: Sequence[tuple[str, Query]]) -> list[Job]:
+    async def _create(self, queries: Sequence[tuple[str, Query]]) -> list[BatchRecord]:
         lines = ((identity, request_line(identity, self.model.request(query))) for identity, query in queries)
         return [await self._begin(part) for part in split_lines(lines, self._limits)]
 
-    async def _begin(self, part: Sequence[tuple[str, bytes]]) -> Job:
+    async def _begin(self, part: Sequence[tuple[str, bytes]]) -> BatchRecord:
         """Upload ``part`` and create its batch, exactly once."""
         token, content = uuid.uuid4().hex, joined(part)
-        job = self._ledger.intend(token, [identity for identity, _ in part])
+        record = self._ledger.intend(token, [identity for identity, _ in part])
         file = await self._call(
             lambda api: api.files.create(file=(f"{token}.jsonl", content), purpose="batch", timeout=_TRANSFER)
         )
         tries = 0
-        while job.batch is None:
-            try:
-                batch = await self.model.with_client(
-                    lambda api: api.batches.create(
-                        input_file_id=file.id,
-                        endpoint=ENDPOINT,
-                        completion_window="24h",
-                        metadata={_TOKEN: token},
-                    ),
-                    repeat=False,
-                )
-            except ModelUnavailableError:
-                # Nobody knows whether it was created: a lost reply must not be paid for.
-                await self._find(job)
-                tries += 1
-                if job.batch is None and tries > self.model.max_retries:
-                    raise
-                await asyncio.sleep(min(2.0**tries * FIRST_POLL, LONGEST_POLL))
-            else:
-                self._ledger.created(job, batch.id)
-        return job
 
-    async def _find(self, job: Job) -> None:
-        """Look for the batch of ``job`` at the provider; one that is not there was never created."""
-
-        async def look(api: Any) -> str | None:
-            seen = 0
-            async for batch in api.batches.list(limit=100):
-                if (batch.metadata or {}).get(_TOKEN) == job.token:
-                    return str(batch.id)
-                seen += 1
-                if seen >= _LISTED:
-                    break
-            return None
+        async def create(api: Any) -> str:
+            nonlocal tries
+            tries += 1
+            # The reply to an earlier try may have been lost: its batch must not be paid for twice.
+            found = await _marked(api, record.token) if tries > 1 else None
+            if found is not None:
+                return found
+            batch = await api.batches.create(
+                input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={_TOKEN: token}
+            )
+            return str(batch.id)
 
         try:
-            found = await self._call(look)
-        except NotThereError:
-            found = None
+            self._ledger.created(record, await self._call(create))
+        except ModelUnavailableError:
+            # So may be the reply to the last try.
+            await self._find(record)
+            if record.batch is None:
+                raise
+        return record
+
+    async def _find(self, record: BatchRecord) -> None:
+        """Look for the batch of ``record`` at the provider; one that is not there was never created."""
+        found = await self._call(lambda api: _marked(api, record.token))
         if found is not None:
-            self._ledger.created(job, found)
+            self._ledger.created(record, found)
 
-    async def _collect(self, job: Job, left: dict[str, _Asked], done: Done) -> dict[str, str]:
-        """Wait for ``job`` and hand its answers over; returns why the requests failed that may be asked again."""
-        mine = [identity for identity in left if identity in job.ids]
+    async def _collect(self, record: BatchRecord, left: dict[str, _Request], done: Done) -> dict[str, str]:
+        """Wait for ``record`` and deliver its answers; returns why requests failed that may be asked again."""
+        mine = [identity for identity in left if identity in record.ids]
         try:
-            batch = await self._ended(job)
-            lines = [line for name in (batch.output_file_id, batch.error_file_id) for line in await self._fetch(name)]
+            batch = await self._ended(record)
+            results = [
+                result for name in (batch.output_file_id, batch.error_file_id) for result in await self._fetch(name)
+            ]
         except NotThereError:
             # Providers delete old batches and their files.
-            self._ledger.settled(job, mine)
+            self._ledger.settled(record, mine)
             return dict.fromkeys(mine, "the batch is not there any more")
-        came = {line.id: line for line in lines}
+        came = {result.id: result for result in results}
         why, over = _ending(batch)
         again: dict[str, str] = {}
         lost: set[str] = set()
@@ -198,47 +187,47 @@ class BatchedModel:
         failed: list[tuple[int, ModelError]] = []
         for identity in mine:
             asked = left[identity]
-            line = came.get(identity) or Line(identity, message=why, transient=not over)
-            result = self._result(line, asked.query)
-            if isinstance(result, str):
-                again[identity] = result
+            result = came.get(identity) or RequestResult(identity, message=why, transient=not over)
+            outcome = self._result(result, asked.query)
+            if isinstance(outcome, str):
+                again[identity] = outcome
                 continue
             del left[identity]
-            if isinstance(result, Answer):
-                answered.append((asked.index, result))
+            if isinstance(outcome, Answer):
+                answered.append((asked.index, outcome))
             else:
                 lost.add(identity)
-                failed.append((asked.index, result))
-        self._ledger.settled(job, lost.union(again))
+                failed.append((asked.index, outcome))
+        self._ledger.settled(record, lost.union(again))
         for index, answer in answered:
             done(index, answer)
         for index, error in failed:
             done(index, error)
         return again
 
-    def _result(self, line: Line, query: Query) -> Answer | ModelError | str:
-        """The answer, why there is none, or (a string) why there is none yet."""
-        if line.message is None:
+    def _result(self, result: RequestResult, query: Query) -> Answer | ModelError | str:
+        """The answer, an error that is final, or (a string) why the request is to be asked again."""
+        if result.message is None:
             try:
-                return self.model.read(line.body, query)
+                return self.model.read(result.body, query)
             except BadAnswerError as error:
                 return error
-        said = self.model.scrub(line.message)
-        if line.transient or (line.status in (400, 422) and self.model.learn(line.message, query)):
+        said = self.model.scrub(result.message)
+        if result.transient or (result.status in (400, 422) and self.model.drop_refused(result.message, query)):
             return said
-        status = f" answered {line.status}" if line.status else ""
+        status = f" answered {result.status}" if result.status else ""
         return ModelUnavailableError(f"{self.base_url}{status}: {said}")
 
-    async def _ended(self, job: Job) -> Any:
+    async def _ended(self, record: BatchRecord) -> Any:
         pause = FIRST_POLL
         while True:
-            batch = await self._call(lambda api: api.batches.retrieve(job.batch))
+            batch = await self._call(lambda api: api.batches.retrieve(record.batch))
             if batch.status in _TERMINAL:
                 return batch
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, LONGEST_POLL)
 
-    async def _fetch(self, file: str | None) -> list[Line]:
+    async def _fetch(self, file: str | None) -> list[RequestResult]:
         if file is None:
             return []
 
@@ -256,6 +245,23 @@ def batched(model: LanguageModel, ledger: BatchLedger) -> BatchedModel:
     if not isinstance(model, OpenAIModel):
         raise UsageError(f"--batch: {model.name} has no batch API: ask it without --batch")
     return BatchedModel(model, ledger)
+
+
+async def _marked(api: Any, token: str) -> str | None:
+    """The id of the batch that was created with ``token``, among the newest; None where none is listed."""
+    from openai import NotFoundError
+
+    seen = 0
+    try:
+        async for batch in api.batches.list(limit=100):
+            if (batch.metadata or {}).get(_TOKEN) == token:
+                return str(batch.id)
+            seen += 1
+            if seen >= _LISTED:
+                break
+    except NotFoundError:
+        pass
+    return None
 
 
 def _ending(batch: Any) -> tuple[str, bool]:

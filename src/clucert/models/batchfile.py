@@ -37,15 +37,15 @@ class _Error(_Lenient):
     message: str | None = None
 
 
-class _Line(_Lenient):
+class _OutputLine(_Lenient):
     custom_id: str
     response: _Response | None = None
     error: _Error | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What came of one request: the body of a completion, or why there is none."""
+class RequestResult:
+    """The result of one request: the body of a completion, or why there is none."""
 
     id: str
     body: Any = None
@@ -64,7 +64,7 @@ def request_line(identity: str, body: dict[str, Any]) -> bytes:
 
 
 def split_lines(lines: Iterable[tuple[str, bytes]], limits: BatchLimits) -> Iterator[list[tuple[str, bytes]]]:
-    """``(id, line)`` pairs in as few parts as ``limits`` allow, in order. A line that is too long has a part alone."""
+    """``(id, line)`` pairs in as few parts as ``limits`` allow, in order. A line that is too long is a part alone."""
     part: list[tuple[str, bytes]] = []
     size = 0
     for identity, line in lines:
@@ -77,28 +77,30 @@ def split_lines(lines: Iterable[tuple[str, bytes]], limits: BatchLimits) -> Iter
         yield part
 
 
-def read_lines(content: bytes) -> list[Line]:
-    """The lines of an output or error file; what cannot be read is left out, as if it had not come."""
+def read_lines(content: bytes) -> list[RequestResult]:
+    """The lines of an output or error file; lines that cannot be read are left out, as if they were missing."""
     found = []
     for raw in content.splitlines():
         try:
-            line = _Line.model_validate_json(raw)
+            line = _OutputLine.model_validate_json(raw)
         except ValidationError:
             continue
         found.append(_read(line))
     return found
 
 
-def _read(line: _Line) -> Line:
+def _read(line: _OutputLine) -> RequestResult:
     if line.response is not None and line.response.status_code == 200:
-        return Line(line.custom_id, line.response.body)
+        return RequestResult(line.custom_id, line.response.body)
     if line.response is not None:
         status = line.response.status_code
         transient = status in _TRANSIENT or status >= 500
-        return Line(line.custom_id, None, status, _message(line.response.body) or f"status {status}", transient)
+        return RequestResult(
+            line.custom_id, None, status, _message(line.response.body) or f"status {status}", transient
+        )
     error = line.error or _Error()
     transient = error.code in _TRANSIENT_CODES
-    return Line(line.custom_id, None, None, error.message or error.code or "no answer and no error", transient)
+    return RequestResult(line.custom_id, None, None, error.message or error.code or "no answer and no error", transient)
 
 
 def _message(body: Any) -> str | None:

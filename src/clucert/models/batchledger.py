@@ -1,4 +1,4 @@
-"""Which batches were begun, on the disk before anybody waits for them, so that a kill does not pay for them twice."""
+"""The batches that a run has begun, recorded on disk first, so that a killed run does not pay for them twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Event(BaseModel):
 
 
 @dataclass(slots=True)
-class Job:
+class BatchRecord:
     """One batch. ``token`` is written before it is created, and into its metadata, so that it can be found again."""
 
     token: str
@@ -45,12 +45,12 @@ class BatchLedger:
     """The batches of a run, in ``batches.jsonl``. Belongs to the process that has the run's lock."""
 
     path: Path
-    jobs: dict[str, Job] = field(default_factory=dict)
+    records: dict[str, BatchRecord] = field(default_factory=dict)
     _size: int = 0
 
     @classmethod
     def open(cls, path: Path) -> BatchLedger:
-        """The ledger at ``path``, which need not exist. A line that a kill tore is cut off."""
+        """The ledger at ``path``, which need not exist. The incomplete last line of a killed process is removed."""
         ledger = cls(path)
         try:
             content = path.read_bytes()
@@ -65,26 +65,26 @@ class BatchLedger:
         ledger._size = sum(len(line) + 1 for line in lines)
         return ledger
 
-    def intend(self, token: str, ids: Sequence[str]) -> Job:
-        """About to create a batch. Raises :class:`LedgerError`."""
+    def intend(self, token: str, ids: Sequence[str]) -> BatchRecord:
+        """Record that a batch is about to be created. Raises :class:`LedgerError`."""
         self._append(_Event(event="intended", token=token, ids=list(ids)))
-        return self.jobs[token]
+        return self.records[token]
 
-    def created(self, job: Job, batch: str) -> None:
-        """The provider has begun ``job``."""
-        self._append(_Event(event="created", token=job.token, batch=batch))
+    def created(self, record: BatchRecord, batch: str) -> None:
+        """Record the provider's id of a batch."""
+        self._append(_Event(event="created", token=record.token, batch=batch))
 
-    def settled(self, job: Job, again: Iterable[str]) -> None:
-        """``job`` has ended; ``again`` are the requests that it does not answer."""
-        self._append(_Event(event="settled", token=job.token, ids=sorted(again)))
+    def settled(self, record: BatchRecord, again: Iterable[str]) -> None:
+        """Record that a batch has ended; ``again`` are the requests that it does not answer."""
+        self._append(_Event(event="settled", token=record.token, ids=sorted(again)))
 
     def _apply(self, event: _Event) -> None:
         if event.event == "intended":
-            self.jobs[event.token] = Job(event.token, frozenset(event.ids))
-        elif (job := self.jobs.get(event.token)) is not None:
-            job.batch = event.batch or job.batch
+            self.records[event.token] = BatchRecord(event.token, frozenset(event.ids))
+        elif (record := self.records.get(event.token)) is not None:
+            record.batch = event.batch or record.batch
             if event.event == "settled":
-                job.ids -= frozenset(event.ids)
+                record.ids -= frozenset(event.ids)
 
     def _append(self, event: _Event) -> None:
         line = event.model_dump_json(exclude_defaults=True).encode() + b"\n"

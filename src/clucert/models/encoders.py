@@ -135,7 +135,7 @@ class SentenceTransformerEncoder:
 
 
 def _minilm_path() -> Path:
-    """Where the weights lie; the package is looked up and never imported."""
+    """The file of the weights; the package is located and never imported."""
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / "model.onnx"
@@ -166,7 +166,7 @@ def _session(model: bytes, threads: int) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # A waiting thread that spins takes its core from whoever else works, such as a local language model.
+    # A waiting thread that spins takes its core from other work, such as a local language model.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -2,8 +2,7 @@
 
 A study makes a million small requests to one address. The official client spends milliseconds of processor time on
 each; with hundreds of connections that, not the server, is what limits a run. Here asyncio moves the bytes and
-``httptools`` (the parser of Node.js) reads them; everything that is seldom (proxies, redirects) is left to the
-official client.
+``httptools`` (the parser of Node.js) reads them; what is rare (proxies, redirects) is left to the official client.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ class Reply:
 
     status: int
     fields: Sequence[tuple[bytes, bytes]]
-    """The headers as they came."""
+    """The headers as received."""
     body: bytes
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers, their names in lower case; read when asked for, since only refusals are."""
+        """The headers, their names in lower case; decoded when asked for: only those of error responses are."""
         return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.fields}
 
 
@@ -125,7 +124,7 @@ class KeepAlive:
             raise ConnectionResetError("the server closed the connection") from None
 
     def close(self) -> None:
-        """Close every connection; calling it twice is harmless. Who asks all the same gets a connection for once."""
+        """Close every connection; calling it twice is harmless. A later ``post`` opens a connection for itself."""
         self._closed = True
         if self._watch is not None:
             self._watch.cancel()
@@ -145,7 +144,7 @@ class KeepAlive:
         return connection
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End what takes too long, now and then: a timer for each request would take as long as reading its answer."""
+        """Time out overdue requests at intervals: a timer for each request would cost as much as reading its answer."""
         now = loop.time()
         for connection in self._open:
             connection.give_up(now)
@@ -156,7 +155,7 @@ class KeepAlive:
         try:
             reply = await connection.ask(request, self._timeout)
         finally:
-            # Whatever ended the wait early, bytes of the old answer may still come: not on this connection again.
+            # The wait ended early: bytes of the old answer may still come, so the connection is not used again.
             if reply is None or self._closed or not connection.usable:
                 connection.close()
                 self._open.discard(connection)
@@ -213,7 +212,7 @@ class _Connection(asyncio.Protocol):
             self._fail(TimeoutError())
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.usable = False
         if self._transport is not None:
             self._transport.abort()
@@ -239,7 +238,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
         if self._answer is None:
-            # Nobody asked: whatever this is, the next answer must not be taken from it.
+            # Unrequested bytes: the next answer must not be read from this connection.
             self.close()
             return
         self._silent = False
@@ -269,7 +268,7 @@ class _Connection(asyncio.Protocol):
             self._answer.set_result(Reply(status, self._fields, b"".join(self._body)))
 
     def _parser_until_close(self) -> bool:
-        """Whether the answer says nothing about its length, so that the end of the connection is its end."""
+        """Whether the answer has no length, so that it ends where the connection ends."""
         names = {name.lower() for name, _ in self._fields}
         return bool(names) and not names & {b"content-length", b"transfer-encoding"}
 

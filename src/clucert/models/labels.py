@@ -2,7 +2,7 @@
 
 The score of a label is the log-probability of the shortest run of its tokens that no other label starts with. When all
 first tokens differ, which is usual, that is one next-token distribution; labels that share tokens cost one more
-look at the model for each branching, and for each shared token. A label that is the start of another one is told apart
+call of the model for each branching, and for each shared token. A label that is the start of another one is told apart
 by the line break that ends it.
 """
 

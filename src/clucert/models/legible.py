@@ -9,7 +9,7 @@ from clucert.errors import UnreadableError
 from clucert.types import KEPT, Answer, Unread, Vote
 
 FIRST = 20
-"""Answers that a run is judged by."""
+"""Number of first answers that are checked."""
 LENGTH = 500
 """Characters of an example."""
 SHOWN, SHOWN_LENGTH = 2, 80
@@ -29,10 +29,10 @@ class FirstAnswers:
         return max(0, FIRST - self._seen)
 
     def check(self, answers: Sequence[Answer], votes: Sequence[Vote]) -> None:
-        """Count answers with their votes; what comes behind the first ones changes nothing.
+        """Count answers with their votes; answers after the first ones are not counted.
 
-        Raises :class:`clucert.errors.UnreadableError` when more than half of the first were no votes. Whoever asks
-        again is judged by the next ones.
+        Raises :class:`clucert.errors.UnreadableError` when more than half of the first were no votes. The next
+        answers are then checked anew.
         """
         taken = self.left
         if not taken:

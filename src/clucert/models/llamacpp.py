@@ -1,8 +1,8 @@
 """Local GGUF models on llama.cpp: the embedded SmolLM2-135M-Instruct, or any other file.
 
-Deterministic: the same query gets the same answer to the bit, whatever came before and on however many workers. Each
-worker is a server with one slot; a prompt's shared prefix is computed once, saved, and restored before every query that
-has it (:mod:`clucert.models.llamaserver` says why).
+Deterministic: the same query gets the same answer to the bit, whatever was asked before and with any number of workers.
+Each worker is a server with one slot; a prompt's shared prefix is computed once, saved, and restored before every query
+that has it (:mod:`clucert.models.llamaserver` says why).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CONTEXT = 4096
 TOP_TOKENS = 300
-"""Next tokens asked for at once; a label's token below them costs one more look."""
+"""Most likely next tokens that are asked for; a label's token that is not among them costs one more call."""
 SAVED_PREFIXES = 16
 _FORCE = 1e4
 _SENTINEL = "\x02{}\x02"
@@ -54,7 +54,7 @@ class _Prefix:
 
 @dataclass(slots=True)
 class _Cost:
-    """Tokens of one query, summed over the looks at the model that it takes."""
+    """Tokens of one query, summed over the calls of the server that it takes."""
 
     input: int = 0
     output: int = 0
@@ -70,7 +70,7 @@ class _Cost:
 
 @dataclass(slots=True)
 class _Shared:
-    """What the workers have in common, guarded by a lock."""
+    """State that the workers share, guarded by a lock."""
 
     lock: Lock = field(default_factory=Lock)
     prefixes: OrderedDict[str, _Prefix] = field(default_factory=OrderedDict)
@@ -89,7 +89,7 @@ class LlamaCppModel:
 
     deterministic = True
     calibrate = True
-    """Its label bias is to be measured and taken off."""
+    """Its label bias is to be measured and corrected."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""One in-process llama.cpp server with a single slot, spoken to in tokens.
+"""One in-process llama.cpp server with a single slot, prompted with token ids.
 
 A single slot is deliberate: llama.cpp's arithmetic depends on what else is in the batch and on how much of the prompt
 happened to be cached (log-probabilities move by up to 0.2). Alone in its slot and started from the same saved prefix,
@@ -32,7 +32,7 @@ class ServerOptions:
     """Longest prompt plus answer, in tokens."""
     threads: int
     slot_dir: Path
-    """Where saved prefixes lie."""
+    """The folder of saved prefixes."""
 
 
 class LlamaServer:
@@ -86,7 +86,7 @@ class LlamaServer:
             try:
                 status, content = self._exchange(path, body)
             except (ConnectionError, http.client.HTTPException):
-                # The server hangs up on a connection that was idle for seconds; these requests may be repeated.
+                # The server closes connections that are idle for seconds; these requests may be repeated.
                 self._http.close()
                 status, content = self._exchange(path, body)
             reply: dict[str, Any] = json.loads(content)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -13,10 +11,9 @@ from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
-from clucert.cache.authors import Whose, entry_of
+from clucert.cache.server_identity import ServerIdentity, entry_of
 from clucert.errors import (
     AuthenticationError,
     InputError,
@@ -26,8 +23,10 @@ from clucert.errors import (
     ModelTimeoutError,
     ModelUnavailableError,
 )
-from clucert.models.chat_api import Dialect, answer_in, answer_of, request_of, without_refused
-from clucert.models.http_pool import FunctionTransport, Handler, KeepAlive, Reply, Transport, behind_proxy
+from clucert.models.chat_api import AcceptedFields, answer_in, answer_of, body_bytes, request_of, without_refused
+from clucert.models.http_pool import FunctionTransport, Handler, KeepAlive, Transport, behind_proxy
+from clucert.models.official_client import NotThereError, error_types, message_of, official_client, official_error
+from clucert.models.retries import RetryPolicy, out_of_quota, retry_after, was_refused
 from clucert.models.server_address import Endpoint, local_endpoint, openai_endpoint
 from clucert.types import Answer, Query
 
@@ -38,12 +37,7 @@ _LIST_SECONDS = 5.0
 """How long an answer waits for the server's model list at most."""
 MAX_WAIT = 30.0
 """Longest wait between two tries, in seconds, whatever ``Retry-After`` says."""
-_RETRIED = frozenset({408, 409, 429})
 _T = TypeVar("_T")
-
-
-class NotThereError(ModelUnavailableError):
-    """The server knows no such file, batch or address."""
 
 
 class OpenAIModel:
@@ -70,19 +64,18 @@ class OpenAIModel:
         self.name = name
         self.base_url = endpoint.base_url
         self.deterministic = options.deterministic and options.temperature == 0
-        self._model, self._endpoint, self._options, self._max_wait = model, endpoint, options, max_wait
+        self._model, self._endpoint, self._options = model, endpoint, options
         self._server = server
-        self._dialect = Dialect()
-        self.whose = Whose(endpoint.base_url, accept=options.accept_model_change)
-        self._listing: Future[None] | None = None
-        self._answered = False
-        self._jitter = np.random.default_rng()
+        self._accepted = AcceptedFields()
+        self.server_identity = ServerIdentity(endpoint.base_url, accept=options.accept_model_change)
+        self._model_list: Future[None] | None = None
+        self._retries = RetryPolicy(options.max_retries, max_wait)
         self._loop = asyncio.new_event_loop()
-        self._client = _client(endpoint, options, server)
-        self._refusals, self._failures = _kinds()
-        self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
+        self._client = official_client(endpoint, options, server)
+        self._refusals, self._failures = error_types()
+        self._connections: dict[asyncio.AbstractEventLoop, _Connections] = {}
         self._closing = Lock()
-        self._under_way: set[Future[Any]] = set()
+        self._pending: set[Future[Any]] = set()
         self._thread = Thread(target=self._loop.run_forever, name="clucert-openai", daemon=True)
         self._thread.start()
 
@@ -128,14 +121,14 @@ class OpenAIModel:
         """
         if self._loop.is_closed():
             raise InputError(f"{self.name} is closed: load it again")
-        line = self._line()
-        if line.fast is not None:
-            return await self._ask(query, line)
+        connections = self._connections_here()
+        if connections.transport is not None:
+            return await self._ask(query, connections)
         # The official client belongs to one loop.
         return await asyncio.wrap_future(self._submit(self._ask(query)))
 
-    async def introduce(self, query: Query) -> Answer:
-        """Answer one query, so that it is known who answers here."""
+    async def identify(self, query: Query) -> Answer:
+        """Answer one query: the reply says which model answers."""
         return await self.answer_async(query)
 
     async def reach(self, timeout: float) -> None:
@@ -158,60 +151,54 @@ class OpenAIModel:
     @property
     def max_retries(self) -> int:
         """Tries after the first before a call counts as failed."""
-        return self._options.max_retries
+        return self._retries.max_retries
 
     @property
     def has_answered(self) -> bool:
         """Whether the server has answered a query: the key, the model and every field were accepted."""
-        return self._answered
+        return self._retries.server_answered
 
     def request(self, query: Query) -> dict[str, Any]:
-        """The body that ``query`` is sent as, in the dialect that the server is known to speak."""
-        return request_of(self._model, query, self._dialect)
+        """The body that ``query`` is sent as."""
+        return request_of(self._model, query, self._accepted)
 
     def read(self, body: object, query: Query) -> Answer:
         """Read a completion. Raises :class:`BadAnswerError` when it is none, and :class:`ModelChangedError`."""
-        return self.whose.heard(answer_of(body, query))
+        return self.server_identity.attribute(answer_of(body, query))
 
-    def learn(self, refusal: str, query: Query) -> bool:
-        """Whether ``query`` reads differently now that the server has said ``refusal`` to it."""
-        dialect = without_refused(self._dialect, refusal.casefold(), self.request(query))
-        self._dialect = dialect or self._dialect
-        return dialect is not None
+    def drop_refused(self, refusal: str, query: Query) -> bool:
+        """Leave out the field that the message ``refusal`` complains about from now on; whether ``query`` had it."""
+        accepted = without_refused(self._accepted, refusal.casefold(), self.request(query))
+        self._accepted = accepted or self._accepted
+        return accepted is not None
 
     def scrub(self, message: str) -> str:
         """``message`` on one line, without the key."""
         return self._endpoint.scrub(message)
 
-    async def with_client(self, work: Callable[[Any], Awaitable[_T]], *, repeat: bool = True) -> _T:
-        """``await work(client)`` with the official client, from any event loop; repeated like a query, unless not to.
+    async def with_client(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
+        """``await work(client)`` with the official client, from any event loop; repeated as a query is.
 
         Raises :class:`ModelError`; :class:`NotThereError` for what the server does not know.
         """
-        return await asyncio.wrap_future(self._submit(self._with_client(work, repeat)))
+        return await asyncio.wrap_future(self._submit(self._with_client(work)))
 
-    async def _with_client(self, work: Callable[[Any], Awaitable[_T]], repeat: bool) -> _T:
+    async def _with_client(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
         from openai import APIError, NotFoundError
 
-        tries = 0
-        while True:
-            try:
-                return await work(self._client)
-            except NotFoundError as error:
-                where, said = self.base_url, self.scrub(_message(error))
-                raise NotThereError(f"{where} does not know this (404: {said}): has it a batch API?") from None
-            except APIError as error:
-                wait = self._wait(error, tries) if repeat else None
-                if wait is None:
-                    raise self._error(error) from None
-            tries += 1
-            await asyncio.sleep(wait)
+        try:
+            return await self._retries.call(lambda: work(self._client))
+        except NotFoundError as error:
+            where, said = self.base_url, self.scrub(message_of(error))
+            raise NotThereError(f"{where} does not know this (404: {said}): has it a batch API?") from None
+        except APIError as error:
+            raise self._error(error) from None
 
     def release(self) -> None:
         """Close the connections that the running event loop has opened."""
-        line = self._lines.pop(asyncio.get_running_loop(), None)
-        if line is not None and line.fast is not None:
-            line.fast.close()
+        connections = self._connections.pop(asyncio.get_running_loop(), None)
+        if connections is not None and connections.transport is not None:
+            connections.transport.close()
 
     def close(self) -> None:
         """Close the connections and stop the thread; calling it twice is harmless."""
@@ -225,140 +212,122 @@ class OpenAIModel:
 
     async def _close(self) -> None:
         self.release()
-        # What was submitted here and nothing else: the tasks of the HTTP library are ended by those that began them.
-        for future in list(self._under_way):
+        # Only what was submitted here: the HTTP library ends its own tasks.
+        for future in list(self._pending):
             future.cancel()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*left, return_exceptions=True)
         await self._client.close()
 
-    def _line(self) -> _Line:
+    def _connections_here(self) -> _Connections:
         loop = asyncio.get_running_loop()
-        line = self._lines.get(loop)
-        if line is None:
-            # Loops that ended without a release take nothing along.
-            self._lines = {other: kept for other, kept in self._lines.items() if not other.is_closed()}
-            line = self._lines[loop] = _Line(
-                asyncio.Semaphore(self._options.max_connections), _fast(self._endpoint, self._options, self._server)
+        connections = self._connections.get(loop)
+        if connections is None:
+            # Drop those of loops that ended without a release.
+            self._connections = {other: kept for other, kept in self._connections.items() if not other.is_closed()}
+            connections = self._connections[loop] = _Connections(
+                asyncio.Semaphore(self._options.max_connections),
+                _open_transport(self._endpoint, self._options, self._server),
             )
-        return line
+        return connections
 
     def _submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
         if self._loop.is_closed():
             work.close()
             raise InputError(f"{self.name} is closed: load it again")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        self._under_way.add(future)
-        future.add_done_callback(self._under_way.discard)
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
         return future
 
-    async def _ask(self, query: Query, line: _Line | None = None, stop: asyncio.Event | None = None) -> Answer:
-        line = line or self._line()
-        if self._listing is None:
-            self._listing = self._submit(self._list())
-        async with line.slots:
-            tries = 0
-            while stop is None or not stop.is_set():
-                failure = await self._try(query, line.fast)
-                if isinstance(failure, Answer):
-                    self._answered = True
-                    return await self._signed(failure, again=tries > 0)
-                wait = self._wait(failure, tries)
-                if wait is None:
-                    raise self._error(failure) from None
-                tries += 1
-                await _sleep(wait, stop)
-        raise asyncio.CancelledError
+    async def _ask(
+        self, query: Query, connections: _Connections | None = None, stop: asyncio.Event | None = None
+    ) -> Answer:
+        connections = connections or self._connections_here()
+        if self._model_list is None:
+            self._model_list = self._submit(self._read_model_list())
+        tries = 0
 
-    async def _signed(self, answer: Answer, *, again: bool) -> Answer:
-        """``answer`` with its author; ``again`` where the server was away, and may be another one now."""
+        async def once() -> Answer:
+            nonlocal tries
+            tries += 1
+            return await self._try(query, connections.transport)
+
+        async with connections.slots:
+            if stop is not None and stop.is_set():
+                raise asyncio.CancelledError
+            try:
+                answer = await self._retries.call(once, stop)
+            except self._failures as failure:
+                raise self._error(failure) from None
+            self._retries.server_answered = True
+            return await self._attributed(answer, again=tries > 1)
+
+    async def _attributed(self, answer: Answer, *, again: bool) -> Answer:
+        """``answer`` with the model that gave it; after a failure (``again``) another one may have come up."""
         if again:
-            self._listing = self._submit(self._list())
-        await self.know_list()
-        return self.whose.heard(answer)
+            self._model_list = self._submit(self._read_model_list())
+        await self.check_model_list()
+        return self.server_identity.attribute(answer)
 
-    async def _list(self) -> None:
+    async def _read_model_list(self) -> None:
         """Note what the server's model list says of the model, where it has one. Raises ModelChangedError."""
         from openai import APIError
 
-        # A list that was missed by bad luck would make another author of this one: it is asked for twice.
-        patient = self._client.with_options(timeout=min(self._options.timeout, _LIST_SECONDS), max_retries=1)
+        # A list missed by chance would make this server look like another one: it is asked for twice.
+        client = self._client.with_options(timeout=min(self._options.timeout, _LIST_SECONDS), max_retries=1)
         try:
-            reply = await patient.models.with_raw_response.list()
+            reply = await client.models.with_raw_response.list()
             entry = entry_of(from_json(reply.http_response.content), self._model, time.time())
         except (APIError, ValueError):
             return
-        self.whose.listed(entry)
+        self.server_identity.note_listing(entry)
 
-    async def know_list(self) -> None:
-        """See that the model list was looked at, from any event loop. Raises :class:`ModelChangedError`."""
-        if self._listing is None:
-            self._listing = self._submit(self._list())
-        if self._listing.done() and self._listing.exception() is None:
+    async def check_model_list(self) -> None:
+        """Wait until the model list was read, from any event loop. Raises :class:`ModelChangedError`."""
+        if self._model_list is None:
+            self._model_list = self._submit(self._read_model_list())
+        if self._model_list.done() and self._model_list.exception() is None:
             return
         try:
-            # Shielded: whoever waits here may be cancelled, and others wait for it, too.
-            await asyncio.shield(asyncio.wrap_future(self._listing))
+            # Shielded: one caller may be cancelled while others wait for the same list.
+            await asyncio.shield(asyncio.wrap_future(self._model_list))
         except ModelChangedError:
-            # Said once: whoever goes on all the same goes on with the new one.
-            self._listing = None
+            # Raised once: a caller that goes on accepts the new model.
+            self._model_list = None
             raise
 
-    async def _try(self, query: Query, fast: Transport | None) -> Answer | Exception:
-        """One request, repeated at once in another dialect when the server refuses a part of it."""
+    async def _try(self, query: Query, transport: Transport | None) -> Answer:
+        """One request, repeated at once without a field that the server refuses."""
         while True:
-            body = request_of(self._model, query, self._dialect)
+            body = request_of(self._model, query, self._accepted)
             try:
-                content = await (self._post_official(body) if fast is None else self._post_fast(fast, body))
+                content = await self._post(transport, body)
                 return answer_in(content, query)
             except self._refusals as error:
-                dialect = without_refused(self._dialect, str(error).casefold(), body)
-                if dialect is None:
-                    return error
-                self._dialect = dialect
-            except self._failures as error:
-                return error
+                accepted = without_refused(self._accepted, str(error).casefold(), body)
+                if accepted is None:
+                    raise
+                self._accepted = accepted
 
-    async def _post_official(self, body: dict[str, Any]) -> bytes:
-        """The body of the reply; raises what the official client raises, as :meth:`_post_fast` does."""
-        raw = await self._client.chat.completions.with_raw_response.create(**body)
-        return bytes(raw.http_response.content)
-
-    async def _post_fast(self, fast: Transport, body: dict[str, Any]) -> bytes:
+    async def _post(self, transport: Transport | None, body: dict[str, Any]) -> bytes:
+        """The body of the reply; raises what the official client raises, whoever sends it."""
+        if transport is None:
+            return await self._post_official(body)
         try:
-            reply = await fast.post(_encode(body))
+            reply = await transport.post(body_bytes(body))
         except OSError as error:
-            raise _official_error(self._client, error) from error
+            raise official_error(self._client, error) from error
         if reply.status == 200:
             return reply.body
         if 300 <= reply.status < 400:
             # Only the official client follows redirects.
             return await asyncio.wrap_future(self._submit(self._post_official(body)))
-        raise _official_error(self._client, reply)
+        raise official_error(self._client, reply)
 
-    def _wait(self, failure: Exception, tries: int) -> float | None:
-        """Seconds until the next try, or None to give up.
-
-        A refused connection is final as long as the server has never answered: it is not there. So is an exhausted
-        quota, which a server reports like a rate limit.
-        """
-        from openai import APIConnectionError, APIStatusError, APITimeoutError
-
-        if tries >= self._options.max_retries:
-            return None
-        backoff = min(0.5 * 2.0**tries, 8.0) * float(self._jitter.uniform(0.75, 1.0))
-        match failure:
-            case APITimeoutError():
-                return min(backoff, self._max_wait)
-            case APIConnectionError():
-                refused = _refused(failure) and not self._answered
-                return None if refused else min(backoff, self._max_wait)
-            case APIStatusError(status_code=status) if status in _RETRIED or status >= 500:
-                if _out_of_quota(failure):
-                    return None
-                asked = _retry_after(failure)
-                return min(backoff if asked is None else asked, self._max_wait)
-        return None
+    async def _post_official(self, body: dict[str, Any]) -> bytes:
+        raw = await self._client.chat.completions.with_raw_response.create(**body)
+        return bytes(raw.http_response.content)
 
     def _error(self, failure: Exception) -> ModelError:
         from openai import APIStatusError, APITimeoutError
@@ -370,20 +339,20 @@ class OpenAIModel:
         where = self.base_url
         if isinstance(failure, APITimeoutError):
             return ModelTimeoutError(f"{where} did not answer within {self._options.timeout:g} s: raise --timeout")
-        why = "refused the connection" if _refused(failure) else "closed the connection"
+        why = "refused the connection" if was_refused(failure) else "closed the connection"
         return ModelUnavailableError(f"{where} {why}: is the server running, and --base-url right?")
 
     def _status_error(self, failure: Any) -> ModelError:
         status, where = failure.status_code, self.base_url
-        said = self._endpoint.scrub(_message(failure))
-        if _out_of_quota(failure):
+        said = self._endpoint.scrub(message_of(failure))
+        if out_of_quota(failure):
             return ModelStatusError(f"{where}: the account's quota is used up ({status}): top it up", status, said=said)
         if status in (401, 403):
             return AuthenticationError(f"{where} refused the key ({status}): check {_key_variable(self.name)}")
         if status == 404:
             return ModelStatusError(f"{where} has no model {self._model!r} (404): {said}", status, said=said)
         message = f"{where} answered {status}: {said}"
-        return ModelStatusError(message, status, said=said, retry_after=_retry_after(failure))
+        return ModelStatusError(message, status, said=said, retry_after=retry_after(failure))
 
 
 def load_openai(model: str, options: ModelOptions) -> OpenAIModel:
@@ -403,58 +372,16 @@ def load_ollama(model: str, options: ModelOptions) -> OpenAIModel:
     return OpenAIModel(f"ollama/{model}", model, endpoint, options)
 
 
-def _client(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> Any:
-    """The official client with retries off (ours know quotas and a cap) and a pool as large as the concurrency."""
-    import openai
-
-    pool = options.max_connections
-    limits = _http_library().Limits(max_connections=pool, max_keepalive_connections=pool)
-    timeout = openai.Timeout(options.timeout, connect=min(options.timeout, 10.0), pool=None)
-    return openai.AsyncOpenAI(
-        api_key="unused",
-        base_url=endpoint.base_url,
-        default_headers={"Authorization": endpoint.authorization},
-        max_retries=0,
-        timeout=timeout,
-        http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout, **_served_by(server)),
-    )
-
-
-def _served_by(server: Handler | None) -> dict[str, Any]:
-    """How the official client's HTTP library is told to call ``server`` in place of opening connections."""
-    if server is None:
-        return {}
-    http = _http_library()
-
-    def respond(request: Any) -> Any:
-        try:
-            reply = server(request.method, str(request.url), request.content)
-        except TimeoutError as error:
-            raise http.ReadTimeout(str(error), request=request) from error
-        except OSError as error:
-            raise http.ConnectError(str(error), request=request) from error
-        return http.Response(reply.status, headers=reply.headers, content=reply.body)
-
-    return {"transport": http.MockTransport(respond)}
-
-
-def _http_library() -> Any:
-    """The HTTP library that the official client is built on: httpx up to its version 2, httpx2 since."""
-    import openai
-
-    return importlib.import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
-
-
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """What one event loop has to itself."""
+class _Connections:
+    """What belongs to one event loop."""
 
     slots: asyncio.Semaphore
-    fast: Transport | None
+    transport: Transport | None
     """None behind a proxy, which only the official client knows how to use."""
 
 
-def _fast(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> Transport | None:
+def _open_transport(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> Transport | None:
     url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
     if server is not None:
         return FunctionTransport(server, url)
@@ -462,88 +389,6 @@ def _fast(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> 
         return None
     headers = {"Authorization": endpoint.authorization, "User-Agent": "clucert"}
     return KeepAlive(url, headers, timeout=options.timeout, connect_timeout=min(options.timeout, 10.0))
-
-
-def _encode(body: dict[str, Any]) -> bytes:
-    """``body`` as JSON; several times faster than the standard library's, which only half a character needs."""
-    try:
-        return to_json(body)
-    except ValueError:
-        # A lone surrogate is no UTF-8, but JSON can escape it.
-        return json.dumps(body).encode()
-
-
-def _official_error(client: Any, problem: OSError | Reply) -> Exception:
-    """What the official client raises about ``problem``."""
-    import openai
-
-    http = _http_library()
-    request = http.Request("POST", str(client.base_url))
-    if isinstance(problem, TimeoutError):
-        return openai.APITimeoutError(request=request)
-    if isinstance(problem, OSError):
-        return openai.APIConnectionError(request=request)
-    response = http.Response(problem.status, headers=problem.headers, content=problem.body, request=request)
-    error: Exception = client._make_status_error_from_response(response)
-    return error
-
-
-def _kinds() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
-    """Errors that say that a request was not understood, and those of all failures: imported once, not at each call."""
-    from openai import APIError, BadRequestError, UnprocessableEntityError
-
-    return (BadRequestError, UnprocessableEntityError), (APIError, ModelError)
-
-
-async def _sleep(seconds: float, stop: asyncio.Event | None) -> None:
-    """Sleep, but not on when the batch has been stopped."""
-    try:
-        await (asyncio.sleep(seconds) if stop is None else asyncio.wait_for(stop.wait(), seconds))
-    except TimeoutError:
-        return
-
-
-def _retry_after(failure: Any) -> float | None:
-    """Seconds that the server asks to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or a date)."""
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
-
-    headers = failure.response.headers
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        try:
-            seconds = float(value) * unit
-        except ValueError:
-            continue
-        if seconds >= 0:
-            return seconds
-    try:
-        date = parsedate_to_datetime(headers.get("retry-after", ""))
-        return max(0.0, (date - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
-
-
-def _out_of_quota(failure: Any) -> bool:
-    words = {str(failure.code), str(failure.type)}
-    return bool(words & {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-
-
-def _message(failure: Any) -> str:
-    body = failure.body
-    said = body.get("message") if isinstance(body, dict) else None
-    return str(said or failure.message)
-
-
-def _refused(failure: BaseException | None) -> bool:
-    """Whether a refused connection or an unknown host is at the bottom of it."""
-    import socket
-
-    while failure is not None:
-        if isinstance(failure, ConnectionRefusedError | socket.gaierror):
-            return True
-        failure = failure.__cause__ or failure.__context__
-    return False
 
 
 def _key_variable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Where an OpenAI-compatible server is and how it is unlocked, with the key kept out of everything that is shown."""
+"""The address and the key of an OpenAI-compatible server; the key is kept out of everything that is shown."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from clucert.redact import SECRET_PARAMETER, redact
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
-"""Sent where a server needs no key, because the client wants one."""
+"""Sent to servers that need no key: the client insists on one."""
 
 _VERSION = re.compile(r"/v\d+\w*(?=/|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server's base URL, without credentials, and the ``Authorization`` header that unlocks it."""
+    """A server's base URL, without credentials, and the ``Authorization`` header that it wants."""
 
     base_url: str
     authorization: str = field(repr=False)
@@ -46,7 +46,7 @@ class Endpoint:
 
 
 def openai_endpoint(base_url: str | None, env: Mapping[str, str]) -> Endpoint:
-    """``--base-url``, else ``OPENAI_BASE_URL``, else OpenAI itself, which alone insists on ``OPENAI_API_KEY``."""
+    """``--base-url``, else ``OPENAI_BASE_URL``, else OpenAI, the only one that requires ``OPENAI_API_KEY``."""
     key = env.get("OPENAI_API_KEY")
     url = base_url or env.get("OPENAI_BASE_URL") or OPENAI_URL
     endpoint = Endpoint.of(url, key)
@@ -56,7 +56,7 @@ def openai_endpoint(base_url: str | None, env: Mapping[str, str]) -> Endpoint:
 
 
 def local_endpoint(default: str, variable: str, base_url: str | None, env: Mapping[str, str]) -> Endpoint:
-    """A server of one's own. It gets the key in ``variable`` if there is one, and never OpenAI's."""
+    """A server of the user's own. It gets the key in ``variable`` if there is one, and never OpenAI's."""
     return Endpoint.of(base_url or default, env.get(variable))
 
 

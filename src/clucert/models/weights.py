@@ -1,4 +1,4 @@
-"""Where the embedded language model's weights are, checked before they are used."""
+"""The files of local models' weights; the embedded model's are verified before they are used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def smollm2_path() -> Path:
 
 
 def fast_smollm2_path(scratch: Path) -> Path:
-    """The same weights in a form that llama.cpp computes faster, made once (seconds, 145 MB), kept in the user's cache.
+    """The same weights in a format that llama.cpp computes faster, converted once (seconds, 145 MB) and kept.
 
     It is made in ``scratch`` instead where the cache cannot be written. The copy is verified by SHA-256 at every start
     (0.1 s) and made anew when it is damaged. Raises what :func:`smollm2_path` raises.
@@ -49,6 +49,11 @@ def fast_smollm2_path(scratch: Path) -> Path:
         return _convert(source, kept)
     except OSError:
         return _convert(source, scratch / kept.name)
+
+
+def copies_folder() -> Path:
+    """Where copies of GGUF files in other formats are kept."""
+    return cache_folder() / "gguf"
 
 
 def verify(path: Path, sha256: str) -> None:
@@ -70,7 +75,7 @@ def local_gguf(name: str) -> Path:
 
 
 def _convert(source: Path, target: Path) -> Path:
-    """Convert, verify and put in place at once, so that a reader never sees half a file."""
+    """Convert, verify and put in place at once, so that a reader never sees an incomplete file."""
     handle, name = tempfile.mkstemp(prefix=target.name, dir=target.parent)
     half = Path(name)
     try:

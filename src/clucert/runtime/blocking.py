@@ -16,7 +16,7 @@ from clucert.types import Cost
 T = TypeVar("T")
 
 LONGEST_END = 5.0
-"""Seconds that interrupted work has for ending what it is at."""
+"""Seconds that interrupted work has to end."""
 
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
 """By process: a fork does not inherit the thread."""
@@ -81,7 +81,7 @@ class BlockingExecutor:
         return wait(work(self._executor))
 
     def close(self) -> None:
-        """End queues and threads; calls that nobody waits for any more are given up. Twice is harmless."""
+        """Close queues and threads and cancel calls in flight; calling it twice is harmless."""
         with self._starting:
             if self._started:
                 wait(self._executor.stop(now=True))

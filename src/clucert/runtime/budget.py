@@ -1,4 +1,4 @@
-"""Caps on what a run may spend, and the meter they are read from."""
+"""Caps on what a run may spend, and what it has spent."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Budget:
 
     limits: Limits = field(default_factory=Limits)
     spent: Usage = field(default_factory=Usage)
-    """Of calls that came back. One that failed counts as a call: nobody says what it cost. Where a server does not say,
-    it is an estimate, and ``spent.estimated`` counts those calls."""
+    """Of calls that came back. One that failed counts as a call of unknown cost. Where a server reports no usage, it is
+    estimated, and ``spent.estimated`` counts those calls."""
     cost: float = 0.0
     """US dollars, of the calls whose price is known."""
     priced: bool = True
@@ -89,7 +89,7 @@ class Budget:
         self._tokens_aside -= reserved.tokens
         self._cost_aside -= reserved.cost
         if usage is not None and min(usage.document().values()) < 0:
-            usage = None  # a model of the user's own that miscounts must not lower what was spent
+            usage = None  # A user's own model that miscounts must not lower what was spent.
         self.spent += Usage(calls=1) if usage is None else usage
         cost = price(usage) if price and usage is not None else None
         if cost is None:

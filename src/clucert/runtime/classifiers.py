@@ -1,24 +1,22 @@
-"""Base classifiers: who casts the votes that the executor asks for, many inputs at a time."""
+"""Base classifiers: they cast the votes that the executor asks for, for many inputs at a time."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from operator import index
 from typing import Any, Protocol, runtime_checkable
 
-from clucert.errors import BadAnswerError, InputError, UnreadableError
+from clucert.errors import InputError, UnreadableError
 from clucert.models.legible import FirstAnswers, unread_of
-from clucert.protocols import Classifier, Task
+from clucert.protocols import Task
 from clucert.refusals.base import RefusalLabel, heads_of, votes_on
 from clucert.refusals.judge import JUDGE, exchanges, verdicts
-from clucert.runtime.model_queue import Asked, Keyed, ModelQueue
-from clucert.tasks.classification import ClosedTask, check_labels
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queue_entries import Asked
+from clucert.runtime.queued_models import Keyed
+from clucert.tasks.classification import ClosedTask
 from clucert.types import Answer, Unread, Usage, Vote
 
 Shares = Mapping[str, float]
@@ -27,7 +25,7 @@ Shares = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Voted:
-    """Votes in order; see :class:`clucert.runtime.model_queue.Asked` for what they cost."""
+    """Votes in order; see :class:`clucert.runtime.queue_entries.Asked` for what they cost."""
 
     votes: list[Vote]
     usage: Usage = field(default_factory=Usage)
@@ -40,7 +38,7 @@ class Voted:
 
 
 class _First:
-    """Asks a queue for its first answers alone, so that a run stops before it pays for more that nobody can read."""
+    """Asks a queue for its first answers alone, so that a run stops before it pays for more that cannot be read."""
 
     def __init__(self, queue: ModelQueue) -> None:
         self._queue = queue
@@ -49,9 +47,9 @@ class _First:
         self._unreadable: UnreadableError | None = None
 
     async def ask(self, queries: Sequence[Keyed], read: Callable[[Sequence[Answer]], Sequence[Vote]]) -> Asked:
-        """What the queue says; raises :class:`clucert.errors.UnreadableError` when most first answers are no votes.
+        """The answers; raises :class:`clucert.errors.UnreadableError` when most first answers are no votes.
 
-        A batch API answers a batch in hours: there all is asked at once.
+        A batch API takes hours: it is asked everything at once.
         """
         if not self._answers.left:
             return await self._queue.ask(queries)
@@ -70,7 +68,7 @@ class _First:
             try:
                 self._answers.check(first.answers, read(first.answers))
             except UnreadableError as error:
-                # Whoever waits for its turn asks nothing more.
+                # Inputs that wait for the lock ask nothing more.
                 self._unreadable = error
                 raise
         rest = await self._queue.ask(different[len(first.answers) :])
@@ -104,7 +102,7 @@ class BaseClassifier(Protocol):
 class PromptedClassifier:
     """Asks the question of ``task`` on ``queue``, and reads the label off each answer.
 
-    A model that is to be calibrated is asked about the content-free texts once, by whichever input comes first.
+    A model that is to be calibrated is asked about the content-free texts once, by the first input that needs it.
     Calibration calls are not charged to any input, so that an input costs the same in every run.
     """
 
@@ -136,7 +134,7 @@ class PromptedClassifier:
         return Voted(votes, asked.usage, asked.reused, asked.seconds, unread_of(asked.answers, votes), shares)
 
     def _read(self, answers: Sequence[Answer]) -> list[Vote]:
-        """The vote of each answer. Servers give few different ones: each is read once, as parsers take their time."""
+        """The vote of each answer. Few of them differ, and parsing is slow: each different answer is read once."""
         votes: dict[tuple[object, ...], Vote] = {}
         keys = [(answer.text, answer.label_logprobs, answer.finish_reason) for answer in answers]
         for key, answer in zip(keys, answers, strict=True):
@@ -154,7 +152,7 @@ class PromptedClassifier:
 
 
 def label_shares(task: Task, answer: Answer, vote: Vote) -> Shares:
-    """Label probabilities where the model scored the labels; all of the share for the vote otherwise."""
+    """Label probabilities where the model scored the labels; probability 1 for the vote otherwise."""
     scores = answer.label_logprobs
     if vote is None:
         return {}
@@ -274,177 +272,3 @@ def plurality(votes: Sequence[Vote]) -> Vote:
     named = [vote for vote in votes if vote is not None]
     # max keeps the first of equals, and dict.fromkeys the order in which labels were first named.
     return max(dict.fromkeys(named), key=named.count, default=None)
-
-
-class _Request:
-    """Texts that somebody waits for."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self.texts = texts
-        self.seconds = 0.0
-        self.answers: asyncio.Future[list[tuple[Vote, Shares]]] = asyncio.get_running_loop().create_future()
-
-
-class CallableClassifier:
-    """Any function of texts as a base classifier, called in a thread of its own, one request at a time.
-
-    ``classify`` gets a list of texts and returns for each, in order, a label, a label's index, None (UNPARSED), or a
-    row of label probabilities. It may be a coroutine function, which is awaited on the event loop. Anything else that
-    it returns is a :class:`BadAnswerError`, never a vote. ``deterministic`` is the caller's word that
-    equal texts always get equal answers: they are then asked about once. Without it each draw is asked about, as a
-    function that draws at random would else have one draw counted as many.
-    """
-
-    def __init__(
-        self,
-        classify: Callable[[list[str]], Any],
-        labels: Sequence[str],
-        *,
-        name: str | None = None,
-        deterministic: bool = False,
-    ) -> None:
-        check_labels(labels)
-        self.name = name or str(getattr(classify, "__name__", type(classify).__name__))
-        self.deterministic = deterministic
-        self._labels = tuple(map(str, labels))
-        self._classify = classify
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-classifier")
-        self._line: list[_Request] = []
-        self._calling: asyncio.Task[None] | None = None
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The closed label set."""
-        return self._labels
-
-    def prepare(self, texts: Sequence[str], first_draw: int) -> Sequence[str]:
-        """Nothing to do: a function does not number its draws."""
-        return texts
-
-    async def vote(self, prepared: Sequence[str]) -> Voted:
-        """Call the function, unless there is nothing to ask. Requests that come during a call share the next one."""
-        if not prepared:
-            return Voted([])
-        request = _Request(list(dict.fromkeys(prepared)) if self.deterministic else list(prepared))
-        self._line.append(request)
-        if self._calling is None:
-            self._calling = asyncio.create_task(self._call_all())
-        scored = await request.answers
-        if self.deterministic:
-            known = dict(zip(request.texts, scored, strict=True))
-            scored = [known[text] for text in prepared]
-        votes, shares = [vote for vote, _ in scored], [share for _, share in scored]
-        return Voted(votes, Usage(calls=len(request.texts)), seconds=request.seconds, shares=shares)
-
-    async def _call_all(self) -> None:
-        """One call after the other, until nobody waits."""
-        try:
-            while self._line:
-                requests, self._line = self._line, []
-                await self._answer(requests)
-        finally:
-            self._calling = None
-
-    async def _answer(self, requests: Sequence[_Request]) -> None:
-        """One call for all of ``requests``; when it fails, one for each: an error is theirs alone who meet it."""
-        texts = [text for request in requests for text in request.texts]
-        began = time.perf_counter()
-        try:
-            found = iter(self._scored(await self._call(texts), len(texts)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asked
-            if len(requests) > 1:
-                for request in requests:
-                    await self._answer([request])
-            elif not requests[0].answers.done():
-                requests[0].answers.set_exception(error)
-            return
-        each = (time.perf_counter() - began) / len(texts)
-        for request in requests:
-            request.seconds = each * len(request.texts)
-            answers = [next(found) for _ in request.texts]
-            if not request.answers.done():
-                request.answers.set_result(answers)
-
-    async def _call(self, texts: list[str]) -> Any:
-        if inspect.iscoroutinefunction(self._classify):
-            return await self._classify(texts)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._classify, texts)
-
-    def _scored(self, found: Any, wanted: int) -> list[tuple[Vote, Shares]]:
-        if isinstance(found, str) or not hasattr(found, "__len__") or len(found) != wanted:
-            what = f"{len(found)} labels" if hasattr(found, "__len__") and not isinstance(found, str) else repr(found)
-            raise BadAnswerError(f"{self.name} must return one label for each of {wanted} texts, got {what[:80]}")
-        return [self._one(answer) for answer in found]
-
-    def _one(self, answer: Any) -> tuple[Vote, Shares]:
-        if answer is None:
-            return None, {}
-        if isinstance(answer, str):
-            if answer in self._labels:
-                return str(answer), {str(answer): 1.0}
-        elif hasattr(answer, "__len__"):
-            return self._probabilities(answer)
-        elif not isinstance(answer, bool):
-            try:
-                position = index(answer)  # NumPy's integers are no int
-            except TypeError:
-                position = -1
-            if 0 <= position < len(self._labels):
-                return self._labels[position], {self._labels[position]: 1.0}
-        raise BadAnswerError(f"{self.name} returned {str(answer)[:40]!r}, which is none of {list(self._labels)}")
-
-    def _probabilities(self, row: Any) -> tuple[Vote, Shares]:
-        """The likeliest label, the first of equals. A row that is no distribution over the labels is no vote."""
-        try:
-            values = [float(value) for value in row]
-        except (TypeError, ValueError):
-            values = []
-        if len(values) != len(self._labels) or not all(0 <= value <= 1 for value in values):
-            raise BadAnswerError(
-                f"{self.name} must return {len(self._labels)} probabilities for each text, got {str(row)[:60]}"
-            )
-        best = max(range(len(values)), key=values.__getitem__)
-        return self._labels[best], dict(zip(self._labels, values, strict=True))
-
-
-class ThreadedClassifier:
-    """Any object with ``predict`` as :class:`clucert.protocols.Classifier`, called in a thread of its own, one request
-    at a time. ``deterministic`` is the user's word, which comes before its own; who says nothing samples.
-    """
-
-    def __init__(self, classifier: Any, labels: Sequence[str] | None, deterministic: bool | None = None) -> None:
-        self.name = str(getattr(classifier, "name", type(classifier).__name__))
-        said = getattr(classifier, "deterministic", False) is True
-        self.deterministic = said if deterministic is None else deterministic
-        self.labels = None if labels is None else tuple(labels)
-        self._classifier = classifier
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-classifier")
-
-    def prepare(self, texts: Sequence[str], first_draw: int) -> tuple[Sequence[str], int]:
-        """Nothing to do."""
-        return texts, first_draw
-
-    async def vote(self, prepared: tuple[Sequence[str], int]) -> Voted:
-        """Call ``predict``."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._predict, *prepared)
-
-    def _predict(self, texts: Sequence[str], first_draw: int) -> Voted:
-        began = time.perf_counter()
-        predictions = self._classifier.predict(texts, first_draw=first_draw)
-        if len(predictions.votes) != len(texts):
-            raise BadAnswerError(f"{self.name} gave {len(predictions.votes)} votes on {len(texts)} texts")
-        seconds = time.perf_counter() - began
-        return Voted(list(predictions.votes), predictions.usage, seconds=seconds, unread=predictions.unread)
-
-
-def classifier_of(classify: object, labels: Sequence[str], deterministic: bool | None) -> BaseClassifier:
-    """A callable, or whatever has ``predict``, as a base classifier. It samples unless it, or ``deterministic``, says
-    that it does not. Raises :class:`InputError` for anything else.
-    """
-    if isinstance(classify, Classifier):
-        return ThreadedClassifier(classify, classify.labels, deterministic)
-    if hasattr(classify, "predict"):
-        return ThreadedClassifier(classify, labels, deterministic)
-    if not callable(classify):
-        raise InputError(f"{type(classify).__name__} is no classifier: give a function from texts to labels")
-    return CallableClassifier(classify, labels, deterministic=bool(deterministic))

@@ -1,4 +1,4 @@
-"""One sans-I/O computation under way, and who answers its requests."""
+"""One sans-I/O computation under way, and the backends that answer its requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """Who answers the requests of a computation. The helper and the encoder are needed only by some methods.
+    """What answers the requests of a computation. The helper and the encoder are needed only by some methods.
 
     ``queues`` are all queues that ``classifier`` and ``helper`` use.
     """
@@ -38,7 +38,7 @@ class Backends:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request that is not a phase, and what was prepared for whoever answers it."""
+    """A request that is not a phase, and what was prepared for the backend that answers it."""
 
     request: Classify | Generate | Encode | SideBySide
     prepared: Any = None

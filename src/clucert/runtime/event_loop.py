@@ -1,7 +1,7 @@
 """The event loop of a study: uvloop where it is installed, which takes a third less time for each call.
 
-While it runs, Python looks for cyclic garbage less often. A study holds tens of thousands of queries at a time and
-makes next to no cycles; going through all of them again and again took a fifth of the time of a call.
+While it runs, the cyclic garbage collector runs less often. A study holds tens of thousands of queries at a time and
+makes next to no cycles; scanning them again and again took a fifth of the time of a call.
 """
 
 from __future__ import annotations

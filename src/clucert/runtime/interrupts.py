@@ -1,4 +1,4 @@
-"""Ctrl-C once finishes what is in flight, twice stops."""
+"""Ctrl-C once finishes the calls in flight, twice stops at once."""
 
 from __future__ import annotations
 

@@ -1,105 +1,41 @@
-"""All that a run asks one language model: asked once each, as many at a time as the model takes, stored as answered.
+"""The queue of queries to one language model: each is asked once, many at a time, and stored when it is answered.
 
-A queue serves many inputs at once. The queries of all of them wait in one line, in the order they came; a model with
-``answer_async`` is sent up to ``connections`` of them at a time, any other is handed full batches in a thread of its
-own. An answer is in the cache before anybody counts it.
+A queue serves many inputs at once. Their queries wait in the order in which they came; a model with
+``answer_async`` is sent up to ``connections`` of them at a time, any other gets full batches in a thread of its own.
+An answer is in the cache before it is returned.
 
 Where a model's arithmetic depends on the batch that a query is in (half precision, some GPU kernels), the same query
-may be answered differently in another batch. The cache keeps such a run from changing under its owner's hands: what
-was answered once is read, never computed again.
+may be answered differently in another batch. The cache keeps such a run reproducible: what was answered once is read,
+never computed again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import replace
 
-from clucert.cache.authors import ACCEPT, NEVER_KEPT, AuthoredCache, Whose, introduction
 from clucert.cache.base import AnswerCache
 from clucert.cache.keys import ModelIdentity, answer_key
+from clucert.cache.server_identity import ACCEPT_FLAG, OneModelCache, identifying_query
 from clucert.errors import BadAnswerError, FatalModelError, ModelError, ModelUnavailableError
 from clucert.protocols import LanguageModel, Task
 from clucert.redact import clean_base_url
-from clucert.runtime.budget import Budget, Price, Reservation
-from clucert.runtime.queue_entries import Entry, Group, SharedClock
+from clucert.runtime.answer_store import AnswerStore
+from clucert.runtime.budget import Budget, Reservation
+from clucert.runtime.queue_entries import AskCall, Asked, QueuedQuery, SharedClock
+from clucert.runtime.queued_models import AsyncModel, GatheringModel, Keyed, QueueOptions
 from clucert.types import Answer, Query, Usage
 
-Keyed = tuple[Query, str | None]
-"""A query and its key in the cache; queries without a key are never taken for each other."""
-
-SETTLING = 0.02
-"""Seconds between two looks at whether everybody waits."""
-
-
-@runtime_checkable
-class AsyncModel(Protocol):
-    """A language model behind a server: many calls at a time, each on its own."""
-
-    name: str
-    deterministic: bool
-
-    async def answer_async(self, query: Query) -> Answer:
-        """Answer one query. Raises :class:`ModelError` when it fails for good, retries included."""
-        ...
-
-
-@runtime_checkable
-class GatheringModel(Protocol):
-    """A language model that is handed all there is to ask at once and takes its time: a provider's batch API."""
-
-    name: str
-    deterministic: bool
-    gather_size: int
-    """Queries that are handed over at once, at most."""
-
-    async def answer_gathered(self, batch: Sequence[Keyed], done: Callable[[int, Answer | ModelError], None]) -> None:
-        """Answer each query of ``batch``; ``done(index, answer or error)`` is called on this event loop, in any order.
-
-        Raises :class:`ModelError` when none of those that are not done can be answered.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class QueueOptions:
-    """How a model is asked, and what it is called in the cache."""
-
-    connections: int = 32
-    """Calls in flight at most, for an :class:`AsyncModel`."""
-    batch_size: int = 32
-    """Queries in a batch at most, for any other; a ``batch_size`` of the model's own comes first. A kill loses one."""
-    base_url: str = ""
-    identity: str = ""
-    """What else tells two models of one name apart, such as a digest of the weights."""
-    price: Price | None = None
-    abandon: bool = False
-    """Hang up on an :class:`AsyncModel` once nobody waits for its answer any more. A study would rather keep it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Answers in order, and what they cost whoever asked.
-
-    ``usage`` counts every distinct query, wherever its answer came from, so that it depends on nothing but the queries
-    and answers. ``reused`` is the part of it that was not paid for now: answers from the cache, and answers that
-    another input had asked for already. ``seconds`` is a share of the time that the model was busy, which at each
-    moment is divided equally among the calls in flight: over all inputs the shares sum to the time it was busy.
-    """
-
-    answers: list[Answer]
-    usage: Usage
-    reused: Usage
-    seconds: float
+SETTLE_SECONDS = 0.02
+"""Seconds between two checks whether all inputs wait."""
 
 
 class ModelQueue:
-    """The line of queries to one model. Belongs to one event loop: ``start`` first, ``stop`` at the end."""
+    """The queue of queries to one model. Belongs to one event loop: ``start`` first, ``stop`` at the end."""
 
     def __init__(
         self,
@@ -118,21 +54,18 @@ class ModelQueue:
         self.identity = ModelIdentity(
             model.name, clean_base_url(self.options.base_url), self.options.identity, model.deterministic
         )
-        whose: Whose | None = getattr(model, "whose", None)
-        self._cache = None if cache is None else AuthoredCache(cache, whose)
-        self._introducing = asyncio.Lock()
-        self._open: dict[str, Entry] = {}
-        self._line: deque[Entry] = deque()
+        own_cache = None if cache is None else OneModelCache(cache, getattr(model, "server_identity", None))
+        self._store = AnswerStore(own_cache, model.name, stored=self._deliver, failed=self._fail)
+        self._identifying = asyncio.Lock()
+        self._open: dict[str, QueuedQuery] = {}
+        self._waiting: deque[QueuedQuery] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._clock = SharedClock()
         self._workers: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._unstored: list[tuple[Entry, Answer]] = []
-        self._storing: asyncio.Task[None] | None = None
-        self._unwritten = 0
-        self._looking = 0
         self.settled: Callable[[], bool] = lambda: True
-        """Whether nothing more comes before what is in the line is answered; a :class:`GatheringModel` waits for it."""
+        """Whether no more queries come before those that wait are answered; a :class:`GatheringModel` waits for that.
+        """
 
     @property
     def capacity(self) -> int:
@@ -144,9 +77,9 @@ class ModelQueue:
         return int(getattr(self.model, "batch_size", self.options.batch_size))
 
     @property
-    def must_greet(self) -> bool:
+    def must_identify(self) -> bool:
         """Whether the model has to be asked a short question, to identify it, before cached answers may be used."""
-        return self._cache is not None and self._cache.must_ask and hasattr(self.model, "introduce")
+        return self._store.must_identify and hasattr(self.model, "identify")
 
     @property
     def gathers(self) -> bool:
@@ -156,7 +89,7 @@ class ModelQueue:
     @property
     def busy(self) -> bool:
         """Whether something is looked up, asked or stored; for a :class:`GatheringModel`, not asked."""
-        return bool(self._looking or self._unwritten or (self._open and not self.gathers))
+        return self._store.busy or bool(self._open and not self.gathers)
 
     def key(self, query: Query, draw: int | None = None) -> Keyed:
         """``query`` with its key, as a draw of its own where the model may not repeat itself. Safe from any thread."""
@@ -172,12 +105,12 @@ class ModelQueue:
         """Answer each query, in order.
 
         Raises what the model raises for one of them (the others are then not asked any more, unless somebody else
-        waits for them), :class:`CacheError`, and :class:`BudgetExceededError` when a query was in the line at the
-        moment the budget was spent.
+        waits for them), :class:`CacheError`, and :class:`BudgetExceededError` when a query was waiting when the
+        budget was spent.
         """
         if not batch:
             return Asked([], Usage(), Usage(), 0.0)
-        group = Group(len(batch))
+        group = AskCall(len(batch))
         if self._watch:
             self._watch(0, len(batch))
         fresh = self._join(group, batch)
@@ -187,18 +120,17 @@ class ModelQueue:
         finally:
             group.alive = False
             if group.done.done() and not group.done.cancelled():
-                # Whoever was cancelled while it still looked things up has not heard of the failure: nobody has to.
+                # A caller that was cancelled during the look-up never retrieves the failure: mark it as retrieved.
                 group.done.exception()
             if self.options.abandon and group.missing:
                 self._abandon(group)
-        answers = [answer for answer in group.answers if answer is not None]
-        return Asked(answers, Usage.total(group.charged), Usage.total(group.reused), group.seconds)
+        return group.asked()
 
     def start(self) -> None:
         """Begin to ask; a queue that was stopped may begin anew, on any event loop."""
         self._stopping = False
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-model")
-        self._cache_thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-cache")
+        self._store.open()
         self.budget.freed.append(self._wake)
         if isinstance(self.model, AsyncModel):
             work = [self._connection(self.model) for _ in range(self.options.connections)]
@@ -214,36 +146,34 @@ class ModelQueue:
         A batch of a local model cannot be given up half-way: it is always waited for, and stored.
         """
         self._stopping = True
-        self._line.clear()
+        self._waiting.clear()
         for worker in self._workers:
             if now and isinstance(self.model, AsyncModel | GatheringModel):
                 worker.cancel()
         self._wake()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        while self._storing is not None:
-            await self._storing
+        await self._store.close()
         # A model behind a server keeps connections on this loop.
         if (release := getattr(self.model, "release", None)) is not None:
             release()
         self._model_thread.shutdown()
-        self._cache_thread.shutdown()
 
-    def _join(self, group: Group, batch: Sequence[Keyed]) -> list[Entry]:
+    def _join(self, group: AskCall, batch: Sequence[Keyed]) -> list[QueuedQuery]:
         """Have ``group`` wait for each query; returns those that nobody has asked for yet."""
         fresh = []
         for place, (query, key) in enumerate(batch):
             entry = None if key is None else self._open.get(key)
             if entry is None:
-                entry = Entry(query, key)
+                entry = QueuedQuery(query, key)
                 fresh.append(entry)
                 if key is not None:
-                    # Before the look-up: whoever comes next must wait for it instead of asking, too.
+                    # Before the look-up: the next caller must wait for this query instead of asking it again.
                     self._open[key] = entry
             entry.waiting.append((group, place))
             group.entries.append(entry)
         return fresh
 
-    def _abandon(self, group: Group) -> None:
+    def _abandon(self, group: AskCall) -> None:
         """Cancel the queries that only ``group`` waited for. Those that were not sent yet are skipped later."""
         for entry in group.entries:
             if not entry.wanted:
@@ -252,80 +182,71 @@ class ModelQueue:
                     entry.abandoned = True
                     entry.call.cancel()
 
-    async def _look_up(self, fresh: list[Entry]) -> None:
-        """Deliver what the cache knows; put the rest into the line."""
-        known: dict[str, Answer] = {}
+    async def _look_up(self, fresh: list[QueuedQuery]) -> None:
+        """Deliver what the cache has; queue the rest."""
         keys = [entry.key for entry in fresh if entry.key is not None]
-        if self._cache is not None and keys:
-            loop = asyncio.get_running_loop()
-            self._looking += 1
-            try:
-                found = await loop.run_in_executor(self._cache_thread, self._cache.cache.get_many, keys)
-                if found:
-                    await self._introduce(self._cache, next(e.query for e in fresh if e.key in found))
-                    known = await loop.run_in_executor(self._cache_thread, self._cache.own, found)
-            except BaseException as error:
-                for entry in fresh:
-                    self._fail(entry, error)
-                if not isinstance(error, Exception):
-                    raise
-                return
-            finally:
-                self._looking -= 1
+        try:
+            known = await self._store.find(keys, lambda: self._identify(fresh[0].query)) if keys else {}
+        except BaseException as error:
+            for entry in fresh:
+                self._fail(entry, error)
+            if not isinstance(error, Exception):
+                raise
+            return
         unknown = [entry for entry in fresh if entry.key not in known]
         for entry in fresh:
             if entry.key in known:
                 self._deliver(entry, known[entry.key], cached=True)
-        self._line.extend(unknown)
+        self._waiting.extend(unknown)
         self._wake()
 
-    async def _introduce(self, cache: AuthoredCache, query: Query) -> None:
+    async def _identify(self, query: Query) -> None:
         """Identify the model before its cached answers are used: one short question in each run that uses the cache."""
-        introduce = getattr(self.model, "introduce", None)
-        async with self._introducing:
-            if introduce is None or not cache.must_ask:
+        identify = getattr(self.model, "identify", None)
+        async with self._identifying:
+            if identify is None or not self._store.must_identify:
                 return
-            query = introduction(query)
+            query = identifying_query(query)
             verdict, aside = self.budget.reserve(query, self.options.price)
             while verdict == "wait":
-                await asyncio.sleep(SETTLING)
+                await asyncio.sleep(SETTLE_SECONDS)
                 verdict, aside = self.budget.reserve(query, self.options.price)
             if verdict != "go":
                 raise self.budget.exceeded()
             usage: Usage | None = None
             try:
-                usage = (await introduce(query)).usage
+                usage = (await identify(query)).usage
             except ModelUnavailableError as error:
                 raise ModelUnavailableError(
-                    f"{error} (to use the cache without asking who answers: {ACCEPT})"
+                    f"{error} (to use the cache without asking which model answers: {ACCEPT_FLAG})"
                 ) from None
             finally:
                 self.budget.settle(aside, usage, self.options.price)
 
     def _wake(self) -> None:
-        for _ in range(len(self._idle) if self._stopping else min(len(self._line), len(self._idle))):
+        for _ in range(len(self._idle) if self._stopping else min(len(self._waiting), len(self._idle))):
             idle = self._idle.pop()
             if not idle.done():
                 idle.set_result(None)
 
-    def _reserved(self) -> tuple[Entry, Reservation] | None:
+    def _reserved(self) -> tuple[QueuedQuery, Reservation] | None:
         """The next query that somebody still waits for and the budget allows; None when there is none now."""
-        while self._line:
-            entry = self._line[0]
+        while self._waiting:
+            entry = self._waiting[0]
             if not entry.wanted:
-                self._close(self._line.popleft())
+                self._close(self._waiting.popleft())
                 continue
             verdict, aside = self.budget.reserve(entry.query, self.options.price)
             if verdict == "go":
-                return self._line.popleft(), aside
+                return self._waiting.popleft(), aside
             if verdict == "wait":
                 return None
             error = self.budget.exceeded()
-            while self._line:
-                self._fail(self._line.popleft(), error)
+            while self._waiting:
+                self._fail(self._waiting.popleft(), error)
         return None
 
-    async def _next(self) -> tuple[Entry, Reservation] | None:
+    async def _next(self) -> tuple[QueuedQuery, Reservation] | None:
         """Wait for something to ask; None when the queue stops."""
         while not self._stopping:
             found = self._reserved()
@@ -352,14 +273,14 @@ class ModelQueue:
             else:
                 entry.share = self._clock.leave(began)
                 usage = answer.usage
-                self._answered(entry, answer)
+                self._store.put(entry, answer)
             finally:
                 self.budget.settle(aside, usage, self.options.price)
-            # A slow disk holds the questions back: what a kill can lose stays small.
-            while self._storing is not None and self._unwritten >= self.options.connections:
-                await asyncio.shield(self._storing)
+            # A slow disk slows the calls down, so that a kill can lose only a few answers.
+            if self._store.unwritten >= self.options.connections:
+                await self._store.written(self.options.connections)
 
-    async def _call(self, model: AsyncModel, entry: Entry) -> Answer:
+    async def _call(self, model: AsyncModel, entry: QueuedQuery) -> Answer:
         if not self.options.abandon:
             return await model.answer_async(entry.query)
         entry.call = asyncio.ensure_future(model.answer_async(entry.query))
@@ -371,21 +292,20 @@ class ModelQueue:
             await self._answer_batch(model, [found, *self._more(found[0].query.prefix, self.capacity - 1)])
 
     async def _gathered(self, model: GatheringModel) -> None:
-        """All there is to ask, once all inputs in flight wait for it, until the queue stops."""
+        """All queries at once, as soon as all inputs in flight wait for answers, until the queue stops."""
         while found := await self._next():
             settled = False
             while not settled:
-                # Whoever was answered a moment ago may be about to ask the next question.
-                await asyncio.sleep(SETTLING)
+                # An input that was answered a moment ago may be about to ask its next query.
+                await asyncio.sleep(SETTLE_SECONDS)
                 settled = self.settled()
             batch = [found]
             while len(batch) < model.gather_size and (found := self._reserved()):
                 batch.append(found)
             await self._answer_gathered(model, batch)
-            while self._storing is not None:
-                await asyncio.shield(self._storing)
+            await self._store.written()
 
-    async def _answer_gathered(self, model: GatheringModel, batch: Sequence[tuple[Entry, Reservation]]) -> None:
+    async def _answer_gathered(self, model: GatheringModel, batch: Sequence[tuple[QueuedQuery, Reservation]]) -> None:
         left = dict(enumerate(batch))
         began = time.perf_counter()
 
@@ -393,7 +313,7 @@ class ModelQueue:
             entry, aside = left.pop(index)
             if isinstance(came, Answer):
                 entry.share = (time.perf_counter() - began) / len(batch)
-                self._answered(entry, came)
+                self._store.put(entry, came)
             else:
                 self._fail(entry, came)
             self.budget.settle(aside, came.usage if isinstance(came, Answer) else None, self.options.price)
@@ -408,29 +328,29 @@ class ModelQueue:
             if not isinstance(error, Exception):
                 raise
 
-    def _more(self, prefix: str, size: int) -> list[tuple[Entry, Reservation]]:
-        """Up to ``size`` more queries of the same prefix; the others keep their places in the line."""
-        batch: list[tuple[Entry, Reservation]] = []
-        passed: list[Entry] = []
-        while self._line and len(batch) < size:
-            if self._line[0].query.prefix != prefix:
-                passed.append(self._line.popleft())
+    def _more(self, prefix: str, size: int) -> list[tuple[QueuedQuery, Reservation]]:
+        """Up to ``size`` more queries of the same prefix; the others keep their places."""
+        batch: list[tuple[QueuedQuery, Reservation]] = []
+        passed: list[QueuedQuery] = []
+        while self._waiting and len(batch) < size:
+            if self._waiting[0].query.prefix != prefix:
+                passed.append(self._waiting.popleft())
             elif found := self._reserved():
                 batch.append(found)
             else:
                 break
-        self._line.extendleft(reversed(passed))
+        self._waiting.extendleft(reversed(passed))
         return batch
 
-    async def _answer_batch(self, model: LanguageModel, batch: Sequence[tuple[Entry, Reservation]]) -> None:
-        """Answer ``batch``; when it fails, its halves, so that one bad query fails alone."""
+    async def _answer_batch(self, model: LanguageModel, batch: Sequence[tuple[QueuedQuery, Reservation]]) -> None:
+        """Answer ``batch``; when that fails, each half of it, so that one bad query fails alone."""
         queries = [entry.query for entry, _ in batch]
         began = time.perf_counter()
         try:
             answers = await asyncio.get_running_loop().run_in_executor(self._model_thread, model.answer, queries)
             if len(answers) != len(batch):
                 raise BadAnswerError(f"{model.name} gave {len(answers)} answers to {len(batch)} queries")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asked
+        except Exception as error:  # noqa: BLE001 - raised to whoever asked
             if len(batch) > 1 and isinstance(error, ModelError) and not isinstance(error, FatalModelError):
                 half = len(batch) // 2
                 await self._answer_batch(model, batch[:half])
@@ -443,43 +363,14 @@ class ModelQueue:
         share = (time.perf_counter() - began) / len(batch)
         for (entry, aside), answer in zip(batch, answers, strict=True):
             entry.share = share
-            self._answered(entry, answer)
+            self._store.put(entry, answer)
             self.budget.settle(aside, answer.usage, self.options.price)
 
-    def _answered(self, entry: Entry, answer: Answer) -> None:
-        if self._cache is None or entry.key is None or answer.finish_reason in NEVER_KEPT:
-            self._deliver(entry, answer)
-            return
-        self._unwritten += 1
-        self._unstored.append((entry, answer))
-        if self._storing is None:
-            self._storing = asyncio.create_task(self._store(self._cache))
-
-    async def _store(self, cache: AuthoredCache) -> None:
-        """Store what has been answered, all that came during one transaction in the next, and only then deliver it."""
-        loop = asyncio.get_running_loop()
-        try:
-            while self._unstored:
-                part, self._unstored = self._unstored, []
-                rows = {entry.key: answer for entry, answer in part if entry.key is not None}
-                put = functools.partial(cache.put_many, rows, model=self.identity.name)
-                try:
-                    await loop.run_in_executor(self._cache_thread, put)
-                except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
-                    for entry, _ in part:
-                        self._fail(entry, error)
-                else:
-                    for entry, answer in part:
-                        self._deliver(entry, answer)
-                self._unwritten -= len(part)
-        finally:
-            self._storing = None
-
-    def _deliver(self, entry: Entry, answer: Answer, *, cached: bool = False) -> None:
+    def _deliver(self, entry: QueuedQuery, answer: Answer, *, cached: bool = False) -> None:
         self._close(entry)
         owner = entry.waiting[0][0]
         owner.seconds += entry.share
-        charged: set[Group] = set()
+        charged: set[AskCall] = set()
         for group, place in entry.waiting:
             group.answers[place] = answer
             group.missing -= 1
@@ -493,7 +384,7 @@ class ModelQueue:
             if not group.missing and not group.done.done():
                 group.done.set_result(None)
 
-    def _fail(self, entry: Entry, error: BaseException) -> None:
+    def _fail(self, entry: QueuedQuery, error: BaseException) -> None:
         self._close(entry)
         for group, _ in entry.waiting:
             if not group.alive or group.done.done():
@@ -504,6 +395,6 @@ class ModelQueue:
             else:
                 group.done.set_exception(error)
 
-    def _close(self, entry: Entry) -> None:
+    def _close(self, entry: QueuedQuery) -> None:
         if entry.key is not None and self._open.get(entry.key) is entry:
             del self._open[entry.key]

@@ -1,4 +1,4 @@
-"""What a run costs in US dollars, by published list prices or by the user's own; None where nobody knows."""
+"""What a run costs in US dollars, by published list prices or the user's own; None where the price is unknown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clucert.redact import clean_base_url
 from clucert.types import Usage
 
 _BATCH = {"processing": "batch"}
-"""How the package is told of a batch API."""
+"""Selects the price of a batch API in ``genai-prices``."""
 _MILLION = Decimal(1_000_000)
 _LOCAL_PROVIDERS = frozenset({"callable", "hf", "llamacpp", "local", "ollama", "python", "smollm2", "vllm"})
 """Providers that run on the user's machines: no list has a price for them."""
@@ -51,7 +51,7 @@ class ListPrice:
 
     model: str
     where: Mapping[str, str]
-    """How the package is told who sells the model."""
+    """The provider, as ``genai-prices`` names it."""
     source: str
     """Where the price comes from, for the manifest and the report."""
     context: Mapping[str, str] | None = None

@@ -22,16 +22,18 @@ from clucert.models.encoders import load_encoder
 from clucert.models.load import ModelOptions, load_model
 from clucert.protocols import Classifier, Encoder, LanguageModel, Task
 from clucert.runtime.budget import Budget, Limits, check_price
+from clucert.runtime.callable_classifiers import classifier_of
 from clucert.runtime.classifiers import (
     BaseClassifier,
     Ensemble,
     JudgedClassifier,
     PromptedClassifier,
-    classifier_of,
 )
 from clucert.runtime.computation import Backends
-from clucert.runtime.model_queue import ModelQueue, QueueOptions
+from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.prices import find_price
+from clucert.runtime.queued_models import QueueOptions
+from clucert.section import shared
 from clucert.tasks.classification import check_labels
 from clucert.types import Answers
 
@@ -65,7 +67,7 @@ class Resources:
         batches: Path | None = None,
         watch: Callable[[int, int], None] | None = None,
     ) -> Backends:
-        """Who answers the requests of ``smoother``; queues are made anew each time.
+        """The backends for the requests of ``smoother``, with new queues.
 
         ``batches`` is the folder that keeps the list of batches: models are then asked through their providers' batch
         APIs. ``watch(answered, wanted)`` is told of the answers to each group of questions as they arrive.
@@ -88,7 +90,7 @@ class Resources:
         )
 
     def model_names(self, config: Config) -> list[str]:
-        """What the base classifiers call themselves."""
+        """The names of the base classifiers."""
         return [self.models[name].name for name in config.model]
 
     def encoder(self, smoother: Smoother) -> Encoder | None:
@@ -142,8 +144,8 @@ def _asked(
 ) -> Smoother:
     """``smoother`` with how votes on equal texts are to come about, and enumerating where that is wanted and exact.
 
-    Asked once of what is known or said to repeat itself, on trial of a model that has no reason to draw, and anew for
-    every sample of all else. Enumerating needs a vote, a fill included, that repeats itself.
+    Equal texts share one vote where the classifier is deterministic or declared so, on trial where the model should be
+    but is not bound to, and otherwise each sample is asked anew. Enumerating needs deterministic votes, fills included.
     """
     if deterministic:
         answers = Answers("declared" if config.deterministic else "deterministic")
@@ -166,7 +168,7 @@ def _draws(task: Task) -> bool:
 def backends_of_callable(
     config: Config, classify: Callable[[list[str]], Any] | Classifier, labels: tuple[str, ...], stack: ExitStack
 ) -> tuple[Smoother, Backends]:
-    """A smoother around a Python callable, or around a classifier that is one already, and who answers it."""
+    """A smoother around a Python callable, or around a classifier that is one already, and its backends."""
     check_labels(labels)
     classifier = classifier_of(classify, labels, config.deterministic)
     base = Base((classifier.name,), config.task or "")
@@ -187,7 +189,7 @@ def backends_of_callable(
 
 
 def inputs_in_flight(config: Config, backends: Backends) -> int:
-    """How many inputs keep the models busy while others are between two questions: at least 4, at most 64."""
+    """How many inputs keep the models busy while others are between two queries: at least 4, at most 64."""
     wanted: int | None = getattr(config, "in_flight", None)
     if wanted is not None:
         return wanted
@@ -206,15 +208,7 @@ def embeds(smoother: Smoother) -> bool:
 
 def options_of(config: Config) -> ModelOptions:
     """How to reach the models."""
-    return ModelOptions(
-        base_url=config.base_url,
-        timeout=config.timeout,
-        max_retries=config.max_retries,
-        max_connections=config.max_connections,
-        temperature=config.temperature,
-        deterministic=bool(config.deterministic),
-        accept_model_change=config.accept_model_change,
-    )
+    return ModelOptions(**shared(ModelOptions, config) | {"deterministic": bool(config.deterministic)})
 
 
 def _ready_encoder(name: str) -> Encoder:

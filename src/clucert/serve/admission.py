@@ -1,4 +1,4 @@
-"""How many requests are let in."""
+"""Admission control: how many requests are worked on and wait at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_WAIT = 60.0
 """Seconds that a client is told to wait at most."""
 
 
-class Gate:
+class AdmissionControl:
     """At most ``in_flight`` requests are worked on and ``queue`` wait, first come, first served; others are refused.
 
     Belongs to one event loop.
@@ -23,17 +23,17 @@ class Gate:
         self.in_flight = self.waiting = 0
         self._most, self._queue = in_flight, queue
         self._slots = asyncio.Semaphore(in_flight)
-        self._usual = 1.0
-        """Seconds that a request takes, smoothed."""
+        self._mean_seconds = 1.0
+        """Exponential moving average of the seconds that a request takes."""
 
     def check(self) -> None:
         """Raise :class:`clucert.serve.http_errors.Fault` (503) when a request that came now would be refused."""
         if self._slots.locked() and self.waiting >= self._queue:
-            raise overloaded(min(LONGEST_WAIT, self._usual * (1 + self.waiting / self._most)))
+            raise overloaded(min(LONGEST_WAIT, self._mean_seconds * (1 + self.waiting / self._most)))
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Wait for a place and hold it. Raises like :meth:`check`."""
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a slot and hold it. Raises like :meth:`check`."""
         self.check()
         self.waiting += 1
         try:
@@ -45,6 +45,6 @@ class Gate:
         try:
             yield
         finally:
-            self._usual += 0.2 * (time.monotonic() - began - self._usual)
+            self._mean_seconds += 0.2 * (time.monotonic() - began - self._mean_seconds)
             self.in_flight -= 1
             self._slots.release()

@@ -24,8 +24,8 @@ from starlette.routing import Route
 from clucert.errors import CluCertError, ModelStatusError
 from clucert.guard.result import Guarded
 from clucert.serve import schemas as wire
-from clucert.serve.admission import Gate
-from clucert.serve.engine import Engine
+from clucert.serve.admission import AdmissionControl
+from clucert.serve.engine import GuardService
 from clucert.serve.http_errors import Fault, fault_of, invalid, late
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import ServeOptions
@@ -33,16 +33,16 @@ from clucert.serve.options import ServeOptions
 log = logging.getLogger("clucert.serve")
 
 CLIENT_GONE = 499
-"""Not answered, as nobody was there: the status that proxies write down for it."""
+"""The client hung up before the response: the status that proxies log for it."""
 DRAIN = 8 << 20
-"""Bytes of a body too large that are read and thrown away, so that the client lives to read the answer."""
+"""Bytes of a body too large that are read and thrown away, so that the client can still read the response."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(engine: Engine, options: ServeOptions, metrics: Metrics) -> Starlette:
+def make_app(engine: GuardService, options: ServeOptions, metrics: Metrics) -> Starlette:
     """The ASGI application."""
-    endpoint = Endpoint(engine, options, metrics)
+    routes = Routes(engine, options, metrics)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -56,27 +56,27 @@ def make_app(engine: Engine, options: ServeOptions, metrics: Metrics) -> Starlet
 
     return Starlette(
         routes=[
-            Route("/v1/chat/completions", endpoint.chat, methods=["POST"]),
-            Route("/v1/models", endpoint.models),
-            Route("/v1/models/{name:path}", endpoint.model),
-            Route("/health", endpoint.health),
-            Route("/health/live", endpoint.live),
-            Route("/metrics", endpoint.metrics),
+            Route("/v1/chat/completions", routes.chat, methods=["POST"]),
+            Route("/v1/models", routes.models),
+            Route("/v1/models/{name:path}", routes.model),
+            Route("/health", routes.health),
+            Route("/health/live", routes.live),
+            Route("/metrics", routes.metrics),
         ],
         exception_handlers={HTTPException: _http_error, Fault: _fault_response},
         lifespan=lifespan,
     )
 
 
-class Endpoint:
-    """What each route does."""
+class Routes:
+    """The handlers of the routes."""
 
-    def __init__(self, engine: Engine, options: ServeOptions, metrics: Metrics) -> None:
+    def __init__(self, engine: GuardService, options: ServeOptions, metrics: Metrics) -> None:
         self._engine, self._options, self._metrics = engine, options, metrics
         self._keys = tuple(_digest(key) for key in options.keys)
-        self._gate = Gate(options.max_in_flight, options.max_queue)
+        self._admission = AdmissionControl(options.max_in_flight, options.max_queue)
         self._started = int(time.time())
-        metrics.watch(self._gate)
+        metrics.watch(self._admission)
 
     async def chat(self, request: Request) -> Response:
         """``POST /v1/chat/completions``, counted and logged whatever becomes of it."""
@@ -101,14 +101,14 @@ class Endpoint:
     async def _answer(self, request: Request, identifier: str) -> Response:
         """The response. Raises :class:`Fault` for whatever goes wrong, and ClientDisconnect."""
         self._authorize(request)
-        self._gate.check()
+        self._admission.check()
         try:
             async with asyncio.timeout(self._options.request_timeout):
                 return await self._respond(request, identifier)
         except TimeoutError:
             raise late(self._options.request_timeout) from None
         except CluCertError as error:
-            raise _told(error, identifier) from None
+            raise _logged_fault(error, identifier) from None
         except (Fault, ClientDisconnect):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets its answer
@@ -117,24 +117,24 @@ class Endpoint:
 
     async def _respond(self, request: Request, identifier: str) -> Response:
         options = self._options
-        wanted = wire.read_request(
+        parsed = wire.read_request(
             await _body(request, options.max_body),
             model=options.model,
             max_tokens=options.max_tokens,
             temperature=options.temperature,
         )
-        found = await _while_connected(request, self._guarded(wanted))
+        found = await _while_connected(request, self._guarded(parsed))
         envelope = wire.Envelope(f"chatcmpl-{identifier}", int(time.time()), options.model)
-        response = _response(found, wanted, envelope)
+        response = _response(found, parsed, envelope)
         self._metrics.answered(found)
         if options.log_prompts:
             said = {"prompt": found.certificate.subject.text, "answer": found.text}
             log.info("%s %s", identifier, json.dumps(said))
         return response
 
-    async def _guarded(self, wanted: wire.Wanted) -> Guarded:
-        async with self._gate.place():
-            return await self._engine.respond(wanted.query)
+    async def _guarded(self, parsed: wire.ParsedRequest) -> Guarded:
+        async with self._admission.slot():
+            return await self._engine.respond(parsed.query)
 
     async def models(self, request: Request) -> Response:
         """``GET /v1/models``: the one that is defended."""
@@ -209,7 +209,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, Guarded])
     finally:
         for task in (working, leaving):
             task.cancel()
-        # What it holds (a place at the gate, calls to the upstream) is given back before anything else happens.
+        # What it holds (its slot, calls to the upstream) is given back before anything else happens.
         await asyncio.wait((working, leaving))
 
 
@@ -218,8 +218,8 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _told(error: CluCertError, identifier: str) -> Fault:
-    """The fault of ``error``, after a line in the log for whoever can mend it; prompts may be in a server's words."""
+def _logged_fault(error: CluCertError, identifier: str) -> Fault:
+    """The fault of ``error``, which is logged for the operator; a server's message may repeat a prompt."""
     fault = fault_of(error)
     if fault.status >= 429:
         said = f"answered {error.status}" if isinstance(error, ModelStatusError) else str(error)
@@ -233,12 +233,12 @@ def _log_unexpected(error: Exception, identifier: str, *, said: bool) -> None:
     log.error("%s unexpected %s%s\n%s", identifier, type(error).__name__, f": {error}" if said else "", frames)
 
 
-def _response(found: Guarded, wanted: wire.Wanted, envelope: wire.Envelope) -> Response:
+def _response(found: Guarded, parsed: wire.ParsedRequest, envelope: wire.Envelope) -> Response:
     summary = found.summary()
     headers = wire.certificate_headers(found, summary)
-    if not wanted.stream:
+    if not parsed.stream:
         return _json(wire.completion(found, summary, envelope), headers=headers)
-    events = wire.events(found, summary, envelope, include_usage=wanted.include_usage)
+    events = wire.events(found, summary, envelope, include_usage=parsed.include_usage)
     return StreamingResponse(events, headers=headers | {"cache-control": "no-cache"}, media_type="text/event-stream")
 
 

@@ -1,34 +1,46 @@
-"""The guard on an event loop: the noised prompts of many requests wait in one line for the upstream's connections."""
+"""The guard on an event loop: the noised prompts of many requests wait in one queue for the upstream's connections."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 from clucert.config import Config
 from clucert.errors import ModelError
 from clucert.guard.model import Guard, NoiseKey, load_guard
-from clucert.guard.result import Guarded
+from clucert.guard.result import Guarded, Policy
 from clucert.protocols import LanguageModel
+from clucert.refusals import PhraseDetector, RefusalDetector
 from clucert.runtime.classifiers import Judge
 from clucert.runtime.computation import Backends
 from clucert.runtime.executor import Executor
-from clucert.runtime.model_queue import AsyncModel, ModelQueue, QueueOptions
+from clucert.runtime.model_queue import ModelQueue
+from clucert.runtime.queued_models import AsyncModel, QueueOptions
 from clucert.serve.metrics import MeteredModel, Metrics
-from clucert.serve.options import GuardOptions
 from clucert.types import Query
 
 READY_SECONDS = 2.0
-"""How long what is known of the upstream is taken for true."""
+"""How long the result of a health check of the upstream is reused."""
 
 
-class Engine:
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """What the guard does with a vote."""
+
+    policy: Policy = field(default_factory=Policy)
+    detector: RefusalDetector = field(default_factory=PhraseDetector)
+    seed: int | None = None
+    """Fixes the noise and shows its seed, for studies; None draws a secret key: nobody can foresee it then."""
+
+
+class GuardService:
     """Answers of :class:`clucert.guard.SmoothedModel`, many at a time. ``start`` and ``stop`` it on its event loop.
 
     The noise of a request is seeded by a keyed digest of its messages. The key is secret unless ``options.seed``
-    fixes it, for studies: nobody can foresee the noise and look for a prompt that it happens to spare, and asking
-    the same again gives the same noise, so that patience does not buy a better draw.
+    fixes it, for studies: nobody can predict the noise and search for a prompt that it happens to leave intact; asking
+    the same again gives the same noise, so that repeating a request does not give a better draw.
     """
 
     def __init__(self, config: Config, options: GuardOptions, metrics: Metrics, stack: ExitStack) -> None:

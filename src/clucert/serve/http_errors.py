@@ -1,4 +1,4 @@
-"""What went wrong with a request, in the shape that OpenAI's clients read."""
+"""Errors of requests, in the format that OpenAI's clients read."""
 
 from __future__ import annotations
 
@@ -49,23 +49,23 @@ class Fault(Exception):  # noqa: N818 - it is what is answered, not only what is
 
 
 def invalid(message: str, code: str = "invalid_request", param: str | None = None, status: int = 400) -> Fault:
-    """The client's mistake."""
+    """An error in the request itself."""
     return Fault(status, "invalid_request_error", code, message, param)
 
 
 def overloaded(retry_after: float) -> Fault:
-    """No place in flight and none in the queue."""
+    """All slots and the queue are full."""
     message = "this endpoint is at its limits: try again later"
     return Fault(503, "server_error", "overloaded", message, retry_after=retry_after)
 
 
 def late(seconds: float) -> Fault:
-    """The request's time is up."""
+    """The request took too long."""
     return Fault(504, "server_error", "timeout", f"no answer within {seconds:g} s: the request was given up")
 
 
 def fault_of(error: CluCertError) -> Fault:
-    """What a client is told about ``error``: what it can do about it, and nothing about the network behind."""
+    """What a client is told about ``error``: what it can do about it, and nothing about the upstream's network."""
     match error:
         case InputError():
             return invalid(str(error))

@@ -1,4 +1,4 @@
-"""What is counted, for Prometheus. Nothing here is labelled by anything that a client wrote."""
+"""Prometheus metrics. No label is taken from what a client sent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clucert.errors import ModelError
 from clucert.guard.result import Guarded
-from clucert.runtime.model_queue import AsyncModel
-from clucert.serve.admission import Gate
+from clucert.runtime.queued_models import AsyncModel
+from clucert.serve.admission import AdmissionControl
 from clucert.serve.http_errors import fault_of
 from clucert.types import Answer, Query
 
@@ -19,7 +19,7 @@ _WORDS = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 50)
 
 
 class Metrics:
-    """One registry a server."""
+    """The metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -53,13 +53,13 @@ class Metrics:
         self.in_flight = Gauge("clucert_in_flight", "Requests worked on.", registry=registry)
         self.waiting = Gauge("clucert_waiting", "Requests in the queue.", registry=registry)
 
-    def watch(self, gate: Gate) -> None:
-        """Show what ``gate`` lets in."""
-        self.in_flight.set_function(lambda: gate.in_flight)
-        self.waiting.set_function(lambda: gate.waiting)
+    def watch(self, admission: AdmissionControl) -> None:
+        """Export the numbers of requests in ``admission``."""
+        self.in_flight.set_function(lambda: admission.in_flight)
+        self.waiting.set_function(lambda: admission.waiting)
 
     def answered(self, found: Guarded) -> None:
-        """A vote was taken and an answer handed out."""
+        """Count a vote and the answer that was returned."""
         certificate = found.certificate
         self.decisions.labels(found.prediction or "abstained", found.source).inc()
         radii = {"published": certificate.radius, **{f"proved_{k}": radius for k, radius in certificate.proved.items()}}
@@ -71,7 +71,7 @@ class Metrics:
 
 
 class MeteredModel:
-    """``model``, counted."""
+    """``model``, whose calls are counted in ``metrics``."""
 
     def __init__(self, model: AsyncModel, metrics: Metrics) -> None:
         self.name, self.deterministic = model.name, model.deterministic

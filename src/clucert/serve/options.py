@@ -1,56 +1,38 @@
-"""How an endpoint is run."""
+"""Options of the endpoint."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import Field
+
 from clucert.errors import InputError, UsageError
-from clucert.guard.result import Policy
-from clucert.refusals import PhraseDetector, RefusalDetector
+from clucert.section import Section, option
 
 KEY_VARIABLE = "CLUCERT_API_KEY"
 EXTRA_COMMAND = "pip install 'clucert[serve]'"
 
 
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
+class ServeOptions(Section, title="Endpoint"):
     """Everything about the endpoint that is not about the defence."""
 
     model: str
     """The upstream's name of the model, and the only one that clients may ask for."""
-    host: str = "127.0.0.1"
-    port: int = 8080
-    keys: tuple[str, ...] = field(default=(), repr=False)
+    keys: tuple[str, ...] = Field(default=(), repr=False)
     """Any of them opens ``/v1``; none leaves it open."""
-    max_in_flight: int = 8
-    """Requests that are worked on at a time."""
-    max_queue: int = 64
-    """Requests that wait at a time; the next one gets 503."""
-    max_body: int = 1 << 20
-    """Bytes of a request."""
-    max_tokens: int = 1024
-    """Longest answer: what a request gets that asks for more, or does not say."""
-    temperature: float = 1.0
-    """Where a request names none; 1 is OpenAI's."""
-    request_timeout: float = 300.0
-    """Seconds for a request, its wait in the queue included."""
-    shutdown_timeout: float = 60.0
-    """Seconds that requests in flight have once the server is told to stop."""
-    log_prompts: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class GuardOptions:
-    """What the guard does with a vote."""
-
-    policy: Policy = field(default_factory=Policy)
-    detector: RefusalDetector = field(default_factory=PhraseDetector)
-    seed: int | None = None
-    """Fixes the noise and shows its seed, for studies; None draws a secret key: nobody can foresee it then."""
+    host: str = option("127.0.0.1", "Address to listen on.")
+    port: int = option(8080, "0 takes a free one.", ge=0, le=65535)
+    max_in_flight: int = option(8, "Requests that are worked on at a time.", ge=1)
+    max_queue: int = option(64, "Requests that may wait; the next one gets 503.", ge=0)
+    max_body: int = option(1 << 20, "Bytes of a request.", ge=1)
+    max_tokens: int = option(1024, "Longest answer, also where a request does not say.", ge=1)
+    temperature: float = option(1.0, "Where a request names none. At 0 equal noised prompts share a call.", ge=0, le=2)
+    request_timeout: float = option(300.0, "Seconds for a request, its wait in the queue included.", gt=0)
+    shutdown_timeout: float = option(60.0, "Seconds that requests in flight have after SIGTERM.", gt=0)
+    log_prompts: bool = option(False, "Write prompts and answers to the log.")
 
 
 def read_keys(file: Path | None, env: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -76,7 +58,7 @@ def read_keys(file: Path | None, env: Mapping[str, str] = os.environ) -> tuple[s
 
 
 def check_exposure(host: str, keys: tuple[str, ...], *, allowed: bool) -> None:
-    """Raise :class:`UsageError` where everybody on the network could spend the upstream's tokens by oversight."""
+    """Raise :class:`UsageError` where anybody on the network could spend the upstream's tokens."""
     if keys or allowed or _loopback(host):
         return
     raise UsageError(f"--host {host} opens the endpoint to others: set {KEY_VARIABLE}, or say --no-api-key")

@@ -77,7 +77,7 @@ class ChatRequest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ParsedRequest:
     """A request that was understood."""
 
     query: Query
@@ -86,7 +86,7 @@ class Wanted:
     include_usage: bool
 
 
-def read_request(body: bytes, *, model: str, max_tokens: int, temperature: float) -> Wanted:
+def read_request(body: bytes, *, model: str, max_tokens: int, temperature: float) -> ParsedRequest:
     """The request in ``body``. Raises :class:`Fault` (400, 404) for one that cannot be served, saying what and why.
 
     ``max_tokens`` is the longest answer, ``temperature`` what a request gets that names none.
@@ -112,7 +112,7 @@ def read_request(body: bytes, *, model: str, max_tokens: int, temperature: float
         extra=tuple((name, to_json(value).decode()) for name, value in extra.items() if name not in UNSUPPORTED),
     )
     options = request.stream_options
-    return Wanted(query, bool(request.stream), bool(options and options.include_usage))
+    return ParsedRequest(query, bool(request.stream), bool(options and options.include_usage))
 
 
 def _parsed(body: bytes) -> ChatRequest:
@@ -135,7 +135,7 @@ def _message(message: _ChatMessage, where: str) -> Message:
     if content is None and message.role != "assistant":
         raise invalid("a message needs content", param=f"{where}.content")
     if isinstance(content, list):
-        # Servers join text parts by line breaks.
+        # Servers join text parts with line breaks.
         content = "\n".join(_text(part, f"{where}.content.{i}") for i, part in enumerate(content))
     return Message(message.role, content or "")
 
@@ -151,7 +151,7 @@ def _text(part: _Part, where: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What goes around an answer."""
+    """The fields around an answer."""
 
     identifier: str
     created: int
@@ -215,7 +215,7 @@ def usage_of(found: Guarded) -> dict[str, Any]:
 
 
 def certificate_headers(found: Guarded, summary: dict[str, Any]) -> dict[str, str]:
-    """The certificate for whoever does not read the body."""
+    """The certificate as response headers, for clients that do not read the body."""
     derived = summary["derived"]
     votes = (summary["readings"] or [summary["selection"]])[-1]
     compact = {

@@ -14,9 +14,9 @@ import uvicorn
 from clucert.config import Config
 from clucert.errors import UsageError
 from clucert.serve.app import make_app
-from clucert.serve.engine import Engine
+from clucert.serve.engine import GuardOptions, GuardService
 from clucert.serve.metrics import Metrics
-from clucert.serve.options import GuardOptions, ServeOptions
+from clucert.serve.options import ServeOptions
 
 
 def serve(config: Config, guard: GuardOptions, options: ServeOptions, listening: Callable[[str], None]) -> None:
@@ -26,7 +26,7 @@ def serve(config: Config, guard: GuardOptions, options: ServeOptions, listening:
     """
     with ExitStack() as stack:
         metrics = Metrics()
-        engine = Engine(config, guard, metrics, stack)
+        engine = GuardService(config, guard, metrics, stack)
         bound = stack.enter_context(_bind(options.host, options.port))
         _log_to_stderr()
         server = uvicorn.Server(
@@ -58,7 +58,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _leave_quietly() -> None:
-    """After its orderly end uvicorn raises the signal that ended it once more: nothing is left to do then."""
+    """After its shutdown uvicorn raises the signal that ended it again: ignore it, nothing is left to do."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)

@@ -13,7 +13,6 @@ from clucert.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from clucert.models.hf.model import HFModel
-    from clucert.models.load import ModelOptions
 
 HF_COMMAND = "pip install 'clucert[hf]'"
 
@@ -34,8 +33,8 @@ class HFOptions:
     """CPU threads of this process's torch. None: torch's own choice."""
 
 
-def load_hf(model: str, options: ModelOptions) -> HFModel:
-    """The loader of the provider ``hf``; what suits this machine is chosen by :func:`load`."""
+def load_hf(model: str, options: object) -> HFModel:
+    """The loader of the provider ``hf``. ``options`` are for servers; :func:`load` chooses what suits this machine."""
     return load(model)
 
 
@@ -45,7 +44,7 @@ def load(name: str, options: HFOptions | None = None) -> HFModel:
     Raises :class:`MissingExtraError` without the extra, :class:`clucert.errors.InputError` when nothing loadable is
     there, :class:`clucert.errors.ModelUnavailableError` when the hub does not answer.
     """
-    # Read once, when torch loads its OpenMP: threads that spin at barriers starve whoever shares the cores.
+    # Read once, when torch loads its OpenMP: threads that spin at barriers take the cores from other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from clucert.models.hf.model import load_model

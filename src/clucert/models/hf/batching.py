@@ -1,4 +1,4 @@
-"""Which queries are computed together, and what happens when they do not fit."""
+"""Which queries are computed together, and what happens when a batch does not fit into memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ and is not shared."""
 
 
 @dataclass(slots=True)
-class Limits:
+class LargestBatch:
     """The largest batch. ``rows`` only ever shrinks: what did not fit once is not tried again."""
 
     rows: int
@@ -29,7 +29,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Schedule:
     """The order in which queries are computed."""
 
     order: Sequence[int]
@@ -37,52 +37,52 @@ class Line:
     """Of each in ``order``, those that the one before it has not computed, or what its attention counts for if more."""
 
 
-def by_length(lengths: Sequence[int]) -> Line:
+def by_length(lengths: Sequence[int]) -> Schedule:
     """Shorter queries first; each computes all of its tokens."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    return Line(order, [lengths[i] for i in order])
+    return Schedule(order, [lengths[i] for i in order])
 
 
-def by_beginning(lengths: Sequence[int], prompts: Sequence[Tokens]) -> Line:
-    """Queries of one padded length together, and among them those that begin alike, which is computed once."""
+def by_beginning(lengths: Sequence[int], prompts: Sequence[Tokens]) -> Schedule:
+    """Queries of one padded length together, those with a common prefix next to each other: it is computed once."""
     order = sorted(range(len(lengths)), key=lambda i: (padded_length(lengths[i]), prompts[i], i))
     tokens = [lengths[i] for i in order]
     for at, (before, after) in enumerate(pairwise(order), start=1):
         if padded_length(lengths[before]) == padded_length(lengths[after]):
             own = tokens[at] - _common(prompts[before], prompts[after])
             tokens[at] = max(own, padded_length(lengths[after]) ** 2 // PAIRS_PER_TOKEN)
-    return Line(order, tokens)
+    return Schedule(order, tokens)
 
 
 def _common(a: Tokens, b: Tokens) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def next_batch(line: Line, limits: Limits) -> Sequence[int]:
-    """The longest start of ``line`` within ``limits``, at least one query."""
+def next_batch(schedule: Schedule, limits: LargestBatch) -> Sequence[int]:
+    """The longest prefix of ``schedule`` within ``limits``, at least one query."""
     total = 0
-    for taken, added in enumerate(line.tokens):
+    for taken, added in enumerate(schedule.tokens):
         total += added
         if taken and (taken >= limits.rows or total > limits.tokens):
-            return line.order[:taken]
-    return line.order
+            return schedule.order[:taken]
+    return schedule.order
 
 
 def in_batches(
-    line: Line,
+    schedule: Schedule,
     work: Callable[[Sequence[int]], Sequence[_R]],
-    limits: Limits,
+    limits: LargestBatch,
     out_of_memory: Callable[[Exception], bool],
 ) -> list[_R]:
-    """``work`` on every query of ``line``, in batches along it; the results by index.
+    """``work`` on every query of ``schedule``, in batches in that order; the results by index.
 
     A batch that does not fit into memory is tried again at half the size, and ``limits.rows`` stays there.
 
     Raises :class:`ModelError` when one query alone does not fit.
     """
     results: dict[int, _R] = {}
-    while line.order:
-        batch = next_batch(line, limits)
+    while schedule.order:
+        batch = next_batch(schedule, limits)
         try:
             done = work(batch)
         except (MemoryError, RuntimeError) as error:
@@ -93,5 +93,5 @@ def in_batches(
             limits.rows = len(batch) // 2
             continue
         results.update(zip(batch, done, strict=True))
-        line = Line(line.order[len(batch) :], line.tokens[len(batch) :])
+        schedule = Schedule(schedule.order[len(batch) :], schedule.tokens[len(batch) :])
     return [results[i] for i in range(len(results))]

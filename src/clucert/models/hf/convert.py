@@ -1,4 +1,4 @@
-"""GGUF files, converted once to safetensors and kept."""
+"""GGUF files, converted to safetensors once; the copies are kept."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from clucert.cache.outbox import cache_folder
 from clucert.errors import InputError
+from clucert.models.weights import copies_folder
 
 _FORMAT = 1
 """Raised when what is kept changes, so that older copies are not used."""
@@ -41,11 +41,6 @@ def converted_gguf(path: Path, dtype: torch.dtype) -> Path:
     return folder
 
 
-def copies_folder() -> Path:
-    """Where the copies are kept."""
-    return cache_folder() / "gguf"
-
-
 def identity(folder: Path) -> str:
     """A digest of what a local model computes with: weights, configuration and tokenizer. 0.7 s a gigabyte."""
     digest = hashlib.sha256()
@@ -58,7 +53,7 @@ def identity(folder: Path) -> str:
 def _put_in_place(scratch: Path, folder: Path) -> None:
     if folder.exists() and not all((folder / name).is_file() for name in _NEEDED):
         shutil.rmtree(folder)
-    # Another process may have been faster: its copy is as good.
+    # Another process may have put its copy there first: it is equal.
     with suppress(OSError):
         scratch.rename(folder)
     if not folder.is_dir():

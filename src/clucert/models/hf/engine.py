@@ -14,15 +14,15 @@ from clucert.models.hf.packed import (
     ATTENTION,
     READ_MULTIPLE,
     TOKEN_MULTIPLE,
-    Group,
     KeysValues,
     Layout,
+    LengthGroup,
     UnsupportedAttentionError,
     additive,
     pack,
     padded,
 )
-from clucert.models.hf.rows import Row, grow, padded_length
+from clucert.models.hf.rows import TokenTree, grow, padded_length
 from clucert.models.labels import Tokens
 
 KEPT_PREFIXES = 4
@@ -43,14 +43,14 @@ class Growing(Protocol):
         ...
 
 
-class Engine(Protocol):
+class InferenceEngine(Protocol):
     """What a backend needs of a model."""
 
     def known(self, prefix: Tokens) -> bool:
         """Whether the prefix has been computed already."""
         ...
 
-    def read(self, prefix: Tokens, rows: Sequence[Row], exact: Sequence[int] = ()) -> Tensor:
+    def read(self, prefix: Tokens, rows: Sequence[TokenTree], exact: Sequence[int] = ()) -> Tensor:
         """Logits at every read of every row, in order: (reads, vocabulary), float32.
 
         Those of the tokens ``exact`` are not rounded to the model's precision: bfloat16 would tie labels that differ.
@@ -90,15 +90,15 @@ class PackedEngine:
         self._prefixes.move_to_end(tokens)
         return self._prefixes[tokens]
 
-    def read(self, prefix: Tokens, rows: Sequence[Row], exact: Sequence[int] = ()) -> Tensor:
-        """See :class:`Engine`."""
+    def read(self, prefix: Tokens, rows: Sequence[TokenTree], exact: Sequence[int] = ()) -> Tensor:
+        """See :class:`InferenceEngine`."""
         packing = pack(rows, self.prefix(prefix), self.like)
         wanted = sum(len(row.reads) for row in rows)
         with unrounded(self.model, exact):
             return self.forward(packing.ids, packing.positions, packing.reads, packing.layout)[:wanted]
 
     def grow(self, prefix: Tokens, texts: Sequence[Tokens], room: int) -> PackedGrowing:
-        """See :class:`Engine`."""
+        """See :class:`InferenceEngine`."""
         return PackedGrowing(self, prefix, texts, room)
 
     def forward(self, ids: Tensor, positions: Tensor, reads: Tensor, layout: Layout) -> Tensor:
@@ -151,7 +151,7 @@ class PackedGrowing:
             self._seen[i] = torch.cat([self._seen[i], new], 1)
             gather = torch.arange(offset, offset + rows, device=device)
             mask = additive(self._seen[i], self._engine.like).unsqueeze(1)
-            groups.append(Group(gather, mask, group.capacity, start, keep=True, held=group.held))
+            groups.append(LengthGroup(gather, mask, group.capacity, start, keep=True, held=group.held))
             offset += rows
         self._groups = groups
         scatter = padded(range(offset), TOKEN_MULTIPLE, device)
@@ -188,7 +188,7 @@ class PackedGrowing:
 
 
 class PlainEngine:
-    """One text at a time, all of it, by the model's own attention: for models that cannot be packed, and to check."""
+    """One whole text at a time, by the model's own attention: for models that cannot be packed, and for comparison."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -198,13 +198,13 @@ class PlainEngine:
         """Nothing is kept."""
         return False
 
-    def read(self, prefix: Tokens, rows: Sequence[Row], exact: Sequence[int] = ()) -> Tensor:
-        """See :class:`Engine`."""
+    def read(self, prefix: Tokens, rows: Sequence[TokenTree], exact: Sequence[int] = ()) -> Tensor:
+        """See :class:`InferenceEngine`."""
         with unrounded(self.model, exact):
             return torch.cat([self.next((*prefix, *row.path(read))) for row in rows for read in row.reads])
 
     def grow(self, prefix: Tokens, texts: Sequence[Tokens], room: int) -> PlainGrowing:
-        """See :class:`Engine`."""
+        """See :class:`InferenceEngine`."""
         return PlainGrowing(self, [(*prefix, *text) for text in texts])
 
     def next(self, tokens: Tokens) -> Tensor:
@@ -278,12 +278,12 @@ def packed_engine(model: Any) -> PackedEngine | None:
         model.set_attn_implementation(ATTENTION)
         engine = PackedEngine(model)
         found = engine.read(prefix, rows)
-        # A model that keeps its own attention may come near on a few rows, all the same.
+        # A model that ignores the attention function may still come close on a few rows.
         called = len(engine.prefix(prefix)) == model.config.get_text_config().num_hidden_layers
     except (UnsupportedAttentionError, TypeError, ValueError, AttributeError, IndexError, KeyError):
         model.set_attn_implementation(own)
         return None
-    # Half precision wanders by a few percent; a wrong mask or position is off by the size of the logits themselves.
+    # Half precision deviates by a few percent; a wrong mask or position by as much as the logits themselves.
     tolerance = 1e-3 if engine.like.dtype == torch.float32 else 0.1
     spread = (expected - expected.mean(1, keepdim=True)).norm()
     if called and found.shape == expected.shape and (found - expected).norm() <= tolerance * spread:
@@ -301,7 +301,7 @@ def batch_invariant(engine: PackedEngine) -> bool:
     return bool(torch.equal(together, alone))
 
 
-def _probe(model: Any) -> tuple[list[Row], Tokens]:
+def _probe(model: Any) -> tuple[list[TokenTree], Tokens]:
     generator = torch.Generator().manual_seed(0)
     vocabulary: int = model.config.get_text_config().vocab_size
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clucert.models.hf.engine import Engine
+from clucert.models.hf.engine import InferenceEngine
 from clucert.models.labels import Tokens
 
 
@@ -37,7 +37,11 @@ def generator(prefix: Tokens, prompt: Tokens, seed: int) -> np.random.Generator:
 
 
 def generate(
-    engine: Engine, prefix: Tokens, texts: Sequence[Text], ends: frozenset[int], decode: Callable[[Tokens], str]
+    engine: InferenceEngine,
+    prefix: Tokens,
+    texts: Sequence[Text],
+    ends: frozenset[int],
+    decode: Callable[[Tokens], str],
 ) -> None:
     """Fill ``output`` and ``text`` of each: up to ``max_tokens``, an end token, or the first of its stop strings."""
     live = [text for text in texts if text.max_tokens > 0]

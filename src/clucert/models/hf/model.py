@@ -14,9 +14,9 @@ import transformers
 
 from clucert.errors import InputError, ModelUnavailableError
 from clucert.models.hf import HFOptions
-from clucert.models.hf.batching import Limits, Line, by_beginning, by_length, in_batches
+from clucert.models.hf.batching import LargestBatch, Schedule, by_beginning, by_length, in_batches
 from clucert.models.hf.convert import converted_gguf, identity
-from clucert.models.hf.engine import Engine, PlainEngine, batch_invariant, packed_engine
+from clucert.models.hf.engine import InferenceEngine, PlainEngine, batch_invariant, packed_engine
 from clucert.models.hf.generate import Text, generate, generator
 from clucert.models.hf.packed import register
 from clucert.models.hf.rows import grow
@@ -25,21 +25,21 @@ from clucert.models.labels import Tokens, distinguishing, score
 from clucert.models.weights import local_gguf, smollm2_path
 from clucert.types import Answer, Query, Usage
 
-CPU_LIMITS = Limits(rows=256, tokens=2048)
-CUDA_LIMITS = Limits(rows=512, tokens=32768)
+CPU_LIMITS = LargestBatch(rows=256, tokens=2048)
+CUDA_LIMITS = LargestBatch(rows=512, tokens=32768)
 HELD_BYTES = 2 << 30
 """Most memory for the keys and values of texts that grow together."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _TokenQuery:
     """A query in tokens."""
 
     query: Query
     prefix: Tokens
     prompt: Tokens
     labels: tuple[Tokens, ...]
-    """The part of each label that tells it from the others; empty when text is wanted."""
+    """The prefix of each label that distinguishes it from the others; empty when text is to be generated."""
     nodes: tuple[Tokens, ...]
     """Starts of the labels after which they branch, the empty one first."""
 
@@ -50,7 +50,7 @@ class _Job:
 
     @property
     def span(self) -> int:
-        """Positions that the model must be able to tell apart."""
+        """Positions that the model must support."""
         deepest = max(map(len, self.nodes)) if self.labels else self.query.max_tokens
         return len(self.prefix) + len(self.prompt) + deepest
 
@@ -68,7 +68,7 @@ class HFModel:
     """
 
     calibrate = True
-    """Its label bias is to be measured and taken off."""
+    """Its label bias is to be measured and corrected."""
 
     def __init__(self, name: str, model: Any, tokenizer: Any, options: HFOptions, *, identity: str = "") -> None:
         self.name = name
@@ -81,7 +81,7 @@ class HFModel:
         self._window = _attention_window(model.config.get_text_config())
         self._model = model
         packed = packed_engine(model)
-        self._engine: Engine | None = packed or PlainEngine(model)
+        self._engine: InferenceEngine | None = packed or PlainEngine(model)
         self.packed = packed is not None
         """Whether batches are packed; otherwise queries are computed one by one, from their first token on."""
         self.batch_invariant = packed is None or batch_invariant(packed)
@@ -90,10 +90,10 @@ class HFModel:
         base = CPU_LIMITS if next(model.parameters()).device.type == "cpu" else CUDA_LIMITS
         rows = options.batch_size or base.rows
         alone = options.deterministic is True and not self.batch_invariant
-        self.limits = Limits(1 if alone else rows, base.tokens)
+        self.limits = LargestBatch(1 if alone else rows, base.tokens)
         """The batch size in force; it shrinks when memory runs out."""
         # A step of generation costs nearly the same for one text as for a hundred, so what counts is what must be held.
-        self._growing = Limits(self.limits.rows, HELD_BYTES // _bytes_per_place(model))
+        self._growing = LargestBatch(self.limits.rows, HELD_BYTES // _bytes_per_place(model))
         self._labels: dict[tuple[str, ...], tuple[Tokens, ...]] = {}
 
     @property
@@ -114,7 +114,7 @@ class HFModel:
                 chosen = [jobs[i] for i in members]
                 work = partial(self._score if scored else self._generate, engine, chosen)
                 limits = self.limits if scored else self._growing
-                found = in_batches(_line(chosen, scored), work, limits, _out_of_memory)
+                found = in_batches(_schedule(chosen, scored), work, limits, _out_of_memory)
                 answers.update(zip(members, found, strict=True))
             return [answers[i] for i in range(len(jobs))]
 
@@ -124,7 +124,7 @@ class HFModel:
             self._engine = None
             self._model = None
 
-    def _job(self, query: Query) -> _Job:
+    def _job(self, query: Query) -> _TokenQuery:
         if query.suffix:
             prefix = self._tokenizer.text(query.prefix, first=True) if query.prefix else ()
             prompt = self._tokenizer.text(query.suffix, first=not query.prefix)
@@ -134,11 +134,11 @@ class HFModel:
             raise InputError("a query without a text: give it a suffix or messages")
         labels = self._label_tokens(query) if query.labels and query.suffix else ()
         inner = {label[:i] for label in labels for i in range(len(label))}
-        job = _Job(query, prefix, prompt, labels, tuple(sorted(inner, key=lambda node: (len(node), node))))
+        job = _TokenQuery(query, prefix, prompt, labels, tuple(sorted(inner, key=lambda node: (len(node), node))))
         self._check(job)
         return job
 
-    def _check(self, job: _Job) -> None:
+    def _check(self, job: _TokenQuery) -> None:
         if job.span > self._context:
             raise InputError(
                 f"a query of {job.span} tokens, its answer included, does not fit the model's context of "
@@ -157,7 +157,7 @@ class HFModel:
             self._labels[texts] = distinguishing([self._tokenizer.text(f"{text}\n") for text in texts])
         return self._labels[texts]
 
-    def _score(self, engine: Engine, jobs: Sequence[_Job], batch: Sequence[int]) -> list[Answer]:
+    def _score(self, engine: InferenceEngine, jobs: Sequence[_TokenQuery], batch: Sequence[int]) -> list[Answer]:
         chosen = [jobs[i] for i in batch]
         known = engine.known(chosen[0].prefix)
         rows = [grow(job.prompt, job.nodes) for job in chosen]
@@ -176,7 +176,7 @@ class HFModel:
             known = self.packed
         return answers
 
-    def _generate(self, engine: Engine, jobs: Sequence[_Job], batch: Sequence[int]) -> list[Answer]:
+    def _generate(self, engine: InferenceEngine, jobs: Sequence[_TokenQuery], batch: Sequence[int]) -> list[Answer]:
         chosen = [jobs[i] for i in batch]
         known = engine.known(chosen[0].prefix)
         texts = [
@@ -198,11 +198,11 @@ class HFModel:
         return answers
 
     @staticmethod
-    def _usage(job: _Job, output: int, known: bool) -> Usage:
+    def _usage(job: _TokenQuery, output: int, known: bool) -> Usage:
         return Usage(1, len(job.prefix) + job.length, output, len(job.prefix) if known else 0)
 
 
-def _line(jobs: Sequence[_Job], scored: bool) -> Line:
+def _schedule(jobs: Sequence[_TokenQuery], scored: bool) -> Schedule:
     if scored:
         return by_beginning([job.length for job in jobs], [job.prompt for job in jobs])
     # What texts that grow together must hold counts, and each holds its own.
@@ -214,7 +214,7 @@ def _children(labels: Sequence[Tokens], node: Tokens) -> list[int]:
     return sorted({label[depth] for label in labels if len(label) > depth and label[:depth] == node})
 
 
-def _label_answer(job: _Job, logprobs: dict[tuple[Tokens, int], float], usage: Usage) -> Answer:
+def _label_answer(job: _TokenQuery, logprobs: dict[tuple[Tokens, int], float], usage: Usage) -> Answer:
     def next_tokens(node: Tokens, candidates: tuple[int, ...]) -> list[float]:
         return [logprobs[node, token] for token in candidates]
 
@@ -229,7 +229,7 @@ def load_model(name: str, options: HFOptions) -> HFModel:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = _dtype(options.dtype, device)
-    # Bars of a library are noise on the user's terminal.
+    # A library's progress bars do not belong on the user's terminal.
     progress: Any = transformers.utils.logging
     progress.disable_progress_bar()
     register()
@@ -283,7 +283,7 @@ def _bytes_per_place(model: Any) -> int:
 
 
 def _attention_window(config: Any) -> int:
-    """Tokens behind which some layer forgets."""
+    """The length of the shortest attention window of any layer, in tokens."""
     windows = [getattr(config, "attention_chunk_size", None)]
     if getattr(config, "use_sliding_window", True):
         windows.append(getattr(config, "sliding_window", None))

@@ -1,11 +1,11 @@
 """Attention over packed rows that share a prefix, as an attention function of transformers.
 
 A batch is one sequence of tokens without padding, so that every matrix product works on real tokens only, and what
-rows begin with alike is in it once (noised copies of one text do). Only in attention do the rows come apart, and only
-to look at themselves: what a token takes from the prefix, whose keys and values were computed once, is computed for all
+rows have as a common prefix is in it once (noised copies of one text have). Only attention treats rows separately:
+what a token takes from the prefix, whose keys and values were computed once, is computed for all
 tokens together, and the two parts are joined by their softmax normalisers.
 
-**Batch invariance.** A row's numbers must not depend on the rows beside it. On CPUs the matrix kernels of torch give a
+**Batch invariance.** The results of a row must not depend on the other rows. On CPUs the matrix kernels of torch give a
 row the same bits whatever surrounds it, once there are a few rows; hence token counts are rounded up to
 :data:`TOKEN_MULTIPLE` and read positions to :data:`READ_MULTIPLE`. Fused attention depends on the padded length, hence
 each row is padded to a length that is its own (:func:`clucert.models.hf.rows.padded_length`), rows of one length form a
@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from clucert.models.hf.rows import Row, merge, padded_length, round_up
+from clucert.models.hf.rows import TokenTree, merge, padded_length, round_up
 
 ATTENTION = "clucert_packed"
 TOKEN_MULTIPLE = 64
@@ -35,11 +35,11 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 class UnsupportedAttentionError(RuntimeError):
-    """The model's attention is more than softmax over keys: it has to be computed row by row."""
+    """The model's attention is not plain softmax attention: it has to be computed row by row."""
 
 
 @dataclass(slots=True)
-class Group:
+class LengthGroup:
     """Rows of one padded length, and the keys and values that they hold."""
 
     gather: Tensor
@@ -77,7 +77,7 @@ class Group:
 class Layout:
     """One step: how the packed tokens fall into groups."""
 
-    groups: list[Group]
+    groups: list[LengthGroup]
     scatter: Tensor
     """(packed tokens,): where each finds its result among the groups' places, concatenated."""
     prefix: Sequence[KeysValues] = ()
@@ -131,7 +131,7 @@ def _prefix_attention(query: Tensor, prefix: KeysValues, scaling: float | None) 
 
 
 def _own_attention(
-    group: Group, layer: int, projected: tuple[Tensor, Tensor, Tensor], scaling: float | None
+    group: LengthGroup, layer: int, projected: tuple[Tensor, Tensor, Tensor], scaling: float | None
 ) -> tuple[Tensor, Tensor]:
     """What each place of the group takes from its row: (rows · length, heads, head dim), and normalisers."""
     query, key, value = (x[0].index_select(1, group.gather) for x in projected)
@@ -200,7 +200,7 @@ class Packing:
     layout: Layout
 
 
-def pack(rows: Sequence[Row], prefix: Sequence[KeysValues], like: Tensor, *, room: int | None = None) -> Packing:
+def pack(rows: Sequence[TokenTree], prefix: Sequence[KeysValues], like: Tensor, *, room: int | None = None) -> Packing:
     """Pack ``rows`` behind ``prefix`` on the device and in the dtype of ``like``.
 
     With ``room``, the keys and values are held, with that many more places for generated tokens.
@@ -212,22 +212,22 @@ def pack(rows: Sequence[Row], prefix: Sequence[KeysValues], like: Tensor, *, roo
     ids, positions, scatter = (np.zeros(total, dtype=np.int64) for _ in range(3))
     ids[: len(merged.tokens)] = merged.tokens
     positions[: len(merged.tokens)] = np.asarray(merged.depths) + shared
-    groups: list[Group] = []
+    groups: list[LengthGroup] = []
     offset = 0
     for length, members in _by_padded_length(rows).items():
         gather = np.zeros((len(members), length), dtype=np.int64)
         seen = np.zeros((len(members), length, length), dtype=np.bool_)
-        # Padding looks at itself, so that its softmax is not empty.
+        # Padding attends to itself, so that its softmax is not empty.
         seen[:] = np.eye(length, dtype=np.bool_)
         for slot, member in enumerate(members):
             row, places = rows[member], merged.places[member]
             n = len(row)
-            # Rows that share a token find the same bits there; which of them says so does not matter.
+            # Rows that share a token have the same bits there, so any of them may supply the result.
             scatter[list(places)] = offset + slot * length + np.arange(n)
             gather[slot, :n] = places
             seen[slot, :n, :n] = row.visible()
         groups.append(
-            Group(
+            LengthGroup(
                 torch.from_numpy(gather.ravel()).to(device),
                 additive(torch.from_numpy(seen).to(device), like),
                 length + (room or 0),
@@ -256,7 +256,7 @@ def padded(indices: Sequence[int], multiple: int, device: torch.device) -> Tenso
     return torch.tensor([*indices, *[0] * fill], dtype=torch.int64, device=device)
 
 
-def _by_padded_length(rows: Sequence[Row]) -> dict[int, list[int]]:
+def _by_padded_length(rows: Sequence[TokenTree]) -> dict[int, list[int]]:
     groups: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
         groups.setdefault(padded_length(len(row)), []).append(index)

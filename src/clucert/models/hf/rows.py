@@ -14,10 +14,10 @@ LENGTH_MULTIPLE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenTree:
     """A tree of tokens behind a prefix. Token i follows token ``parents[i]``, which is before it; -1 is the prefix.
 
-    The trunk is the query's text; the branches are the starts of labels, each blind to the others.
+    The trunk is the query's text; the branches are prefixes of labels, none of which attends to another.
     """
 
     tokens: Tokens
@@ -50,7 +50,7 @@ class Row:
         return tuple(reversed(reverse))
 
 
-def grow(trunk: Tokens, nodes: Sequence[Tokens] = ((),)) -> Row:
+def grow(trunk: Tokens, nodes: Sequence[Tokens] = ((),)) -> TokenTree:
     """The row that reads the distribution after ``trunk + node`` for each of ``nodes``.
 
     ``nodes`` start with the empty one and hold every start of each of theirs, shorter ones first.
@@ -64,7 +64,7 @@ def grow(trunk: Tokens, nodes: Sequence[Tokens] = ((),)) -> Row:
         parents.append(place[node[:-1]])
         depths.append(len(trunk) + len(node) - 1)
         reads.append(place[node])
-    return Row(tuple(tokens), tuple(parents), tuple(depths), tuple(reads))
+    return TokenTree(tuple(tokens), tuple(parents), tuple(depths), tuple(reads))
 
 
 def round_up(number: int, multiple: int) -> int:
@@ -87,8 +87,8 @@ class Merged:
     """For each row, where its tokens are in ``tokens``."""
 
 
-def merge(rows: Sequence[Row]) -> Merged:
-    """Hold every beginning that rows of one padded length share only once.
+def merge(rows: Sequence[TokenTree]) -> Merged:
+    """Store every common prefix of rows of one padded length once.
 
     What a model computes at a token depends on the tokens before it, to the last bit also on where they lie in the row
     and on the padded length. Tokens are held as one only where all of these agree, so a row's numbers are the same

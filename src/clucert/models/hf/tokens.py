@@ -1,4 +1,4 @@
-"""Text to token ids, without ever reading a control token out of a text."""
+"""Text to token ids; text is never read as a control token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SENTINEL = "\x02{}\x02"
 
 
 class TextTokenizer:
-    """A transformers tokenizer, made safe for hostile texts.
+    """A transformers tokenizer that is safe for hostile texts.
 
     Prefix and suffix of a query are tokenised apart, as the llama.cpp backend does: the tokens of a prefix do not
     depend on what follows it. ``<|im_end|>`` in a text is just characters; only a chat template writes control tokens.

@@ -1,0 +1,191 @@
+"""A certificate on one screen: the answer, what is proved, what is published, and the price of each.
+
+Texts and labels are hostile: they are escaped, and control characters shown. ``-v`` prints :mod:`clucert.render`'s
+account of votes, bounds and assumptions instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clucert.core.certificate import Certificate
+from clucert.core.exact import ExactCertificate
+from clucert.core.exact_words import better_counting, missing_in_words, threats_in_words
+from clucert.core.explanation import gap, proved_in_words, radius_words
+from clucert.core.words import split
+from clucert.render import safe, unread_lines
+from clucert.types import Cost
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: a name, what is said, and what it rests on or took."""
+
+    name: str
+    said: str
+    price: str = ""
+    style: str = ""
+
+
+def print_summary(
+    console: Console,
+    certificate: Certificate | None,
+    exact: Sequence[ExactCertificate],
+    cost: Cost,
+    *,
+    unread: int = 0,
+) -> None:
+    """Print what holds for one text: a sampled certificate, exact ones, or both. ``cost`` is that of all together."""
+    for line in _text(certificate, exact):
+        console.print(line)
+    lines = [*_answers(certificate, exact), *_proofs(certificate, exact), *_published(certificate)]
+    lines += _reasons(certificate, exact)
+    for text in _aligned([*lines, *_cost(cost, certificate)], console.width if console.is_terminal else 120):
+        console.print(text)
+    for text in unread_lines(cost.unread, max(unread, 1)):
+        console.print(text)
+
+
+def _text(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Text]:
+    from rich.text import Text
+
+    if certificate is None:
+        yield Text.assemble((f"{'text':<12}", "dim"), safe(exact[0].text))
+        return
+    subject = certificate.subject
+    yield Text.assemble(
+        (f"{'text':<12}", "dim"), safe(subject.text) if subject.domain == "refined" else _marked(certificate)
+    )
+    if subject.domain == "refined":
+        yield Text.assemble((f"{'refined to':<12}", "dim"), _marked(certificate))
+
+
+def _marked(certificate: Certificate) -> Text:
+    """The text that was noised, with the words underlined that the noise can change."""
+    from rich.text import Text
+
+    subject = certificate.subject
+    parts, marked = split(subject.noised_text), Text()
+    if parts.words != subject.words or len(subject.noised_text) > 300:
+        return safe(subject.noised_text)
+    for gap_before, word, attackable in zip(parts.gaps, parts.words, subject.attackable, strict=False):
+        shown = safe(word)
+        if attackable and not all(subject.attackable):
+            shown.stylize("underline")
+        marked.append_text(safe(gap_before)).append_text(shown)
+    return marked.append_text(safe(parts.gaps[-1]))
+
+
+def _answers(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Line]:
+    """One line for each answer, with the methods that give it where they differ."""
+    answers: dict[str | None, list[str]] = {}
+    if certificate is not None:
+        answers.setdefault(certificate.prediction, []).append(certificate.settings.method)
+    for each in exact:
+        answers.setdefault(each.prediction, []).append(each.settings.method)
+    name = "answer"
+    for answer, methods in answers.items():
+        who = f"of {' and '.join(methods)}" if len(answers) > 1 else ""
+        yield Line(
+            name,
+            _none(certificate, methods) if answer is None else answer,
+            who,
+            "bold green" if answer else "bold yellow",
+        )
+        name = ""
+    if len(answers) > 1:
+        yield Line("", "each line below is about the classifier that it names, and its answer", style="yellow")
+
+
+def _none(certificate: Certificate | None, methods: Sequence[str]) -> str:
+    if certificate is None or certificate.settings.method not in methods:
+        return "none: no sub-text got a label"
+    if certificate.unreadable:
+        return f"none: {certificate.unreadable}"
+    return f"abstained: {certificate.abstained}"
+
+
+def _proofs(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Line]:
+    said = [Line("", line, price, "bold") for line, price in (*_exact(exact), *_sampled(certificate))]
+    for i, line in enumerate(said or [Line("", "nothing", "see below")]):
+        yield Line("" if i else "proved", line.said, line.price, line.style)
+
+
+def _exact(exact: Iterable[ExactCertificate]) -> Iterator[tuple[str, str]]:
+    for each in exact:
+        questions = f"{each.questions} question{'s' if each.questions != 1 else ''}"
+        for said in threats_in_words(each):
+            yield said, f"{each.settings.method}, {questions}, exact"
+
+
+def _sampled(certificate: Certificate | None) -> Iterator[tuple[str, str]]:
+    if certificate is None or certificate.prediction is None:
+        return
+    for threat, radius in certificate.proved.items():
+        if radius is not None and not radius.nothing_to_attack and (radius.words or radius.everything):
+            count, change = proved_in_words(certificate, threat, radius)
+            yield f"{count} {change}", _sampled_price(certificate)
+
+
+def _sampled_price(certificate: Certificate) -> str:
+    settings = certificate.settings
+    drawn = certificate.selection.drawn + certificate.estimation.drawn
+    samples = "every sample" if certificate.exhaustive else f"{drawn:,} samples, {100 * (1 - settings.alpha):g} %"
+    return f"{settings.method}, {samples}"
+
+
+def _published(certificate: Certificate | None) -> Iterator[Line]:
+    """The paper's radius, and what it assumes."""
+    if certificate is None or certificate.prediction is None or certificate.settings.noise is not None:
+        return
+    radius, subject = certificate.radius, certificate.subject
+    names = ", ".join(certificate.assumptions)
+    said = radius_words(radius, sum(subject.attackable), certificate.n, subject.domain)
+    change = "" if radius is None or radius.nothing_to_attack else " may change"
+    yield Line("published", f"{said}{change}", f"{_sampled_price(certificate)}{f'; assumes {names}' if names else ''}")
+
+
+def _reasons(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Line]:
+    """For each method that proves nothing, what was missing."""
+    for each in exact:
+        if not any(threats_in_words(each)):
+            yield Line("why", f"{each.settings.method} proves nothing: {missing_in_words(each)}")
+            if advice := better_counting(each):
+                yield Line("try", advice)
+    if certificate is not None and certificate.prediction is not None and (why := gap(certificate)):
+        yield Line("why", why)
+
+
+def _cost(cost: Cost, certificate: Certificate | None) -> Iterator[Line]:
+    total, reused = cost.total, cost.reused.calls
+    known = f" ({reused:,} of them paid for before)" if reused else ""
+    seconds = sum(cost.seconds.values())
+    seed = (
+        ""
+        if certificate is None
+        else (
+            ", noise from a secret key" if certificate.settings.seed is None else f", seed {certificate.settings.seed}"
+        )
+    )
+    yield Line("cost", f"{total.calls:,} calls{known}, {total.input:,} tokens in, {seconds:.1f} s{seed}  (-v for all)")
+
+
+def _aligned(lines: Sequence[Line], width: int) -> Iterator[Text]:
+    """Prices in a column of their own where they fit; behind what they are the price of, otherwise."""
+    from rich.text import Text
+
+    priced = [line for line in lines if line.price]
+    column = max((len(line.said) for line in priced), default=0)
+    fits = 12 + column + 2 + max((len(line.price) for line in priced), default=0) <= width
+    for line in lines:
+        space = " " * (column - len(line.said)) if fits else ""
+        price = (
+            (f"{space}  {safe(line.price).plain}" if fits else f"  ({safe(line.price).plain})") if line.price else ""
+        )
+        yield Text.assemble((f"{line.name:<12}", "dim"), (safe(line.said, 600).plain, line.style), (price, "dim"))

@@ -1,0 +1,219 @@
+"""An option is written once; its flag, help, YAML key, printed value, manifest entry and marks derive from it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import clucert
+from clucert.cli import COMMANDS, cli, main
+from clucert.config import Config
+from clucert.errors import UsageError
+from clucert.evaluate.run_directory import NOT_COMPARED
+from clucert.evaluate.runconfig import StudyConfig, load_config, print_config
+from clucert.section import flag, options_of, sections
+
+GOLDEN = Path(__file__).parents[1] / "golden/config.yaml"
+GROUPS = ["Task", "Model", "Cache", "Method", "Changes of the method", "Samples", "Certificate"]
+EXPECTED = {
+    "certify": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods"],
+    "evaluate": ["Options", *GROUPS, "Shown samples", "Spending", "Data", "Run", "Results"],
+    "tune": ["Options", *GROUPS, "Shown samples", "Spending", "Data", "Run"],
+    "attack": ["Options", "Data", "Attacks in the data", "Run", *GROUPS, "Spending"],
+    "serve": ["Options", "Endpoint", "Model", "Method", "Changes of the method", "Samples", "Certificate"],
+    "audit": ["Options", "Cache"],
+    "compare": ["Options", "Results"],
+    "report": ["Options", "Results"],
+    "cache": ["Options", "Commands"],
+}
+
+
+def help_of(command: str) -> list[str]:
+    result = CliRunner().invoke(cli, [command, "--help"], terminal_width=80)
+    assert result.exit_code == 0, result.output
+    return result.output.splitlines()
+
+
+def command_of(name: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
+
+
+def flags_of(name: str) -> list[click.Option]:
+    return [param for param in command_of(name).params if isinstance(param, click.Option)]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(str(left.value.code)), *capsys.readouterr()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_is_in_groups_and_fits_a_terminal(command: str) -> None:
+    lines = help_of(command)
+    titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == EXPECTED[command]
+    body = lines[lines.index(f"{titles[0]}:") :]
+    assert max(map(len, body)) <= 80
+    shown = [line.split()[0].rstrip(",") for line in body if line.startswith("  -")]
+    assert sorted(shown) == sorted([*(option.opts[0] for option in flags_of(command)), "-h"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_help_waits_for_what_it_does_not_show(command: str) -> None:
+    code = "import sys\nfrom clucert.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code, command, "--help"], capture_output=True, text=True, check=True)
+    assert not {"scipy", "sklearn", "onnxruntime", "openai", "rich", "jinja2"} & set(done.stderr.split())
+
+
+def test_every_option_of_a_study_has_a_flag_with_a_help_of_its_own() -> None:
+    known = {option.name: option for option in flags_of("evaluate")}
+    names = [name for section in sections(StudyConfig) for name in options_of(section)]
+    assert set(names) == set(StudyConfig.model_fields)
+    assert set(names) - set(known) == {"attack_column"}
+    for name in set(names) & set(known):
+        assert flag(name) in known[name].opts
+        assert known[name].help
+
+
+CLOSED = [
+    (command, option.opts[0])
+    for command in COMMANDS
+    if command != "cache"
+    for option in flags_of(command)
+    if isinstance(option.type, click.Choice)
+]
+
+
+def test_closed_sets_are_choices() -> None:
+    closed = {"--recovery", "--refine", "--retained-kernel", "--perturbation", "--sampling"}
+    for command in ("certify", "evaluate", "tune", "attack", "serve"):
+        assert closed <= {flag for name, flag in CLOSED if name == command}
+    more = [("evaluate", "--format"), ("certify", "--unit"), ("certify", "--scores"), ("report", "--plot-format")]
+    assert set(CLOSED) >= {*more, ("report", "--table-format"), ("compare", "--radius"), ("serve", "--on-abstain")}
+
+
+@pytest.mark.parametrize(("command", "written"), CLOSED)
+def test_a_closed_flag_refuses_a_wrong_value_and_names_the_right_ones(
+    command: str, written: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (option,) = (option for option in flags_of(command) if written in option.opts)
+    assert isinstance(option.type, click.Choice)
+    right = list(option.type.choices)
+    code, out, error = run(monkeypatch, capsys, command, written, f"{right[-1]}x")
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert error.startswith(f"clucert: {written}: unknown value '{right[-1]}x': did you mean ")
+    assert f"'{right[-1]}'" in error
+    assert error.rstrip().endswith(f"known: {', '.join(sorted(right))}")
+    for value in right:
+        assert option.type.convert(value, option, None) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("sampling: stagged", "config.yaml:2: sampling: unknown value 'stagged': did you mean 'staged'? known: auto"),
+        ("samplng: staged", "config.yaml:2: unknown key 'samplng': did you mean sampling"),
+        ("alpha: 2", "config.yaml:2: alpha: Input should be less than 1 (got 2)"),
+    ],
+)
+def test_a_file_says_where_it_is_wrong(line: str, told: str, tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "config.yaml").write_text(f"task: sst2\n{line}\n")
+    code, out, error = run(monkeypatch, capsys, "evaluate", "--config", str(tmp_path / "config.yaml"), "--print-config")
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert told in error
+
+
+def test_the_printed_configuration_is_golden_and_read_back(monkeypatch, capsys, tmp_path) -> None:
+    code, out, _ = run(monkeypatch, capsys, "evaluate", "--print-config")
+    assert (code, out) == (0, GOLDEN.read_text())
+    assert print_config(load_config(GOLDEN, {})) == out
+    flags = ["--labels", "ham, spam", "--label-map", "0=ham,1=spam", "--no-cache", "--sampled", "--model", "a/b"]
+    more = ["--model", "c/d", "--no-quoted", "--fail-fast", "--mask-rate", "0.70", "--keep", "each", "--protect", "x"]
+    _, out, _ = run(monkeypatch, capsys, "evaluate", *flags, *more, "--print-config")
+    (tmp_path / "config.yaml").write_text(out)
+    config = load_config(tmp_path / "config.yaml", {})
+    assert (config.labels, config.label_map) == (["ham", "spam"], {"0": "ham", "1": "spam"})
+    assert (config.cache, config.deterministic, config.quoted, config.fail_fast) == (False, False, False, True)
+    assert (config.model, config.protect) == (["a/b", "c/d"], ["x"])
+    assert config.method_overrides["mask_rate"] == "0.70"
+    assert config.method_overrides["keep"] == "each"
+
+
+def test_an_option_that_does_not_exist_is_met_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown option 'certify_sample': did you mean certify_samples"):
+        Config.of(certify_sample=5)
+
+
+def test_what_two_runs_may_differ_in() -> None:
+    compared = set(StudyConfig.model_fields) - NOT_COMPARED
+    assert compared == {
+        *("judge", "system_prompt", "answer_tokens", "helper_model", "base_url", "temperature", "deterministic"),
+        *("protect", "samples", "certify_samples", "sampling", "target_radius", "alpha", "gamma", "seed"),
+        "show_samples",
+    }
+
+
+NEW = """    novelty: Literal["low", "high"] = option("low", "How new it is.")
+    noted: list[int] = option([], "What is noted.", may_differ=True)
+    whose: str | None = option(None, "Whose it is.", unset="nobody's", users_own=True)
+"""
+SEEN = """
+import json, sys
+from pathlib import Path
+from clucert.evaluate.plan import make_plan
+from clucert.evaluate.read_certificates import read_run
+from clucert.evaluate.run_directory import difference, open_run
+from clucert.evaluate.runconfig import load_config
+
+def manifest(**given):
+    plan = make_plan(load_config(None, {"task": "sst2", "data": sys.argv[1], "model": "openai/m", **given}))
+    return plan.manifest
+
+low, high, noted = manifest(), manifest(novelty="high"), manifest(noted=[3])
+with open_run(Path(sys.argv[2]), manifest(novelty="high", whose="mine"), {}):
+    pass
+again, _ = read_run(Path(sys.argv[2]), None, None)
+print(json.dumps([high.config["novelty"], difference(low, high), difference(low, noted), again.novelty, again.whose]))
+"""
+
+
+def test_one_line_is_a_flag_a_help_a_key_a_manifest_entry_and_a_comparison(tmp_path: Path) -> None:
+    source, package = Path(clucert.__file__).parent, tmp_path / "clucert"
+    package.mkdir()
+    for entry in source.iterdir():
+        if entry.name != "config.py":
+            (package / entry.name).symlink_to(entry)
+    before, alpha, after = (source / "config.py").read_text().partition("    alpha: float = option(")
+    (package / "config.py").write_text(before + NEW + alpha + after)
+
+    def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        )
+
+    for command in ("certify", "evaluate", "tune", "attack", "serve"):
+        shown = " ".join(python("-m", "clucert", command, "--help").stdout.split())
+        assert (
+            "--novelty [low|high] How new it is. [low] --noted TEXT What is noted. --whose TEXT Whose it is." in shown
+        )
+        assert "Whose it is. [nobody's] --alpha FLOAT" in shown
+    (tmp_path / "config.yaml").write_text("novelty: high\nnoted: [1, 2]\n")
+    printed = python("-m", "clucert", "evaluate", "--config", "config.yaml", "--whose", "mine", "--print-config").stdout
+    assert "\nnovelty: high\nnoted:\n- 1\n- 2\nwhose: mine\nalpha: 0.05\n" in printed
+    wrong = python("-m", "clucert", "evaluate", "--novelty", "hihg")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "did you mean 'high'" in wrong.stderr
+    (tmp_path / "rows.jsonl").write_text('{"text": "a fine film", "label": "positive"}\n')
+    seen = python("-c", SEEN, "rows.jsonl", "run")
+    assert seen.returncode == 0, seen.stderr
+    assert json.loads(seen.stdout) == ["high", 'novelty was "low" and is now "high"', None, "high", None]
