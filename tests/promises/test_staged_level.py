@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from itertools import product
 from math import factorial, prod
@@ -16,6 +17,7 @@ import pytest
 from scipy.stats import binom
 
 from clucert import certificate_json
+from clucert.core.bounds import class_bounds
 from clucert.core.certificate import Certificate
 from clucert.core.group_sequential import Path, boundaries
 from clucert.core.settings import Look
@@ -188,3 +190,19 @@ def test_counts_by_look_keep_all_that_a_certificate_says(labels):
     assert certificate_json.write(read) == document
     chosen = replace(made, selection=Votes({"a": 3}))
     assert any("selection: has 3 votes" in problem for problem in certificate_json.problems(chosen))
+
+
+def test_a_stored_certificate_of_four_labels_says_no_less_than_when_its_looks_shared_alpha_by_a_union_bound():
+    looks = (Look(20, Fraction(1, 5)), Look(80, Fraction(3, 10)), Look(200, Fraction(1, 2)))
+    rng = np.random.default_rng(0)
+    for p in ((1.0, 0.0, 0.0, 0.0), (0.9, 0.05, 0.03, 0.02), (0.5, 0.3, 0.1, 0.1)):
+        drawn = np.cumsum([rng.multinomial(more, p) for more in (20, 60, 120)], axis=0)
+        readings = tuple(Votes(dict(zip("abcd", counts.tolist(), strict=True))) for counts in drawn)
+        made = make(Votes({"a": 100}), readings[-1], labels=tuple("abcd"))
+        made = replace(made, settings=replace(made.settings, looks=looks), readings=readings)
+        before = [
+            class_bounds(votes, "a", made.labels, float(Fraction("0.05") * look.share)).margin
+            for votes, look in zip(readings, looks, strict=True)
+        ]
+        assert made.bounds.margin >= max(before) - 2e-4
+        assert certificate_json.read(certificate_json.write(Certified(made)))[0].certificate.radius == made.radius

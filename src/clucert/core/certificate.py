@@ -29,7 +29,7 @@ from clucert.types import Answers, Votes
 NO_LABEL = "no noised text was kept and given a label: see dropped and unparsed"
 
 RIVAL_SHARE = 0.3
-"""What of α goes to the bound of a rival where votes are read at several looks; the rest goes to that of ĉ."""
+"""What of α goes to the bound of a rival where votes read at several looks decide alone; the rest goes to that of ĉ."""
 
 BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
 
@@ -219,7 +219,8 @@ class Certificate:
         spent = self.spent[: len(trials)]
         if not self.one_bound:
             # A margin is too large only if the bound of ĉ is, or that of the one class nearest to it in truth.
-            spent = tuple(level * (RIVAL_SHARE if rival is not None else 1 - RIVAL_SHARE) for level in spent)
+            theirs = RIVAL_SHARE if self.settings.direct else 0.5
+            spent = tuple(level * (theirs if rival is not None else 1 - theirs) for level in spent)
         return Path(tuple(trials), tuple(counted), spent, self.chosen_by_all)
 
     @property
