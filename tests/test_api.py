@@ -22,7 +22,8 @@ def test_five_lines_give_a_certificate_object():
     assert result.prediction == "positive"
     assert isinstance(result.radius, clucert.Radius)
     assert result.cost.samples == 1100
-    assert "prediction  positive" in str(result)
+    assert "answer      positive" in str(result)
+    assert "ranmask, 1,100 samples, 95 %" in str(result)
 
 
 def test_a_smoothed_classifier_is_a_classifier():

@@ -6,9 +6,9 @@ import functools
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clucert import certificate_json, exact_json
 from clucert.config import Config
@@ -16,7 +16,6 @@ from clucert.context_manager import ContextManager
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Sample
 from clucert.core.exact import ExactCertificate
-from clucert.core.exact_words import exact_in_words
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Certified, Smoother, side_by_side
 from clucert.errors import InputError, UsageError
@@ -25,6 +24,9 @@ from clucert.protocols import Classifier, Steps
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.computation import Backends, Progress
 from clucert.types import Cost, Predictions
+
+if TYPE_CHECKING:
+    from clucert.evaluate.study import RunSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,14 @@ class Certification:
         """The published radius; see :class:`clucert.Certificate` for what it assumes."""
         return self.certificate.radius
 
+    def at(self, **changes: Any) -> Certification:
+        """The same votes read at another ``flag`` or ``threshold``: :meth:`clucert.Certificate.at`."""
+        return replace(self, certificate=self.certificate.at(**changes))
+
+    def with_groups(self, *groups: Sequence[str]) -> Certification:
+        """The same votes with the labels of each group as one: :meth:`clucert.Certificate.with_groups`."""
+        return replace(self, certificate=self.certificate.with_groups(*groups))
+
     def document(self) -> dict[str, Any]:
         """Everything as one JSON document (docs/json.md)."""
         document = certificate_json.write(Certified(self.certificate, self.samples), self.cost)
@@ -55,14 +65,9 @@ class Certification:
 
     def __str__(self) -> str:
         """What the command line prints."""
-        from rich.console import Console
+        from clucert.summary import summary_of
 
-        from clucert.render import print_certified
-
-        console = Console(width=120, highlight=False, color_system=None, soft_wrap=True)
-        with console.capture() as captured:
-            print_certified(console, self.certificate, self.cost)
-        return captured.get().rstrip()
+        return summary_of(self.certificate, [], self.cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +88,35 @@ class ExactCertification:
         """By threat, how many operations may be done and the answer stays."""
         return self.certificate.proved
 
+    def at(self, **changes: Any) -> ExactCertification:
+        """The same answers read at another ``flag``, ``threshold`` or ``at_least``."""
+        return self._read_as(self.certificate.at(**changes))
+
+    def with_groups(self, *groups: Sequence[str]) -> ExactCertification:
+        """The same answers with the labels of each group as one."""
+        return self._read_as(self.certificate.with_groups(*groups))
+
+    def _read_as(self, certificate: ExactCertificate) -> ExactCertification:
+        flag = certificate.settings.flag
+        fields: dict[str, Any] = {"flag": [], "at_least": 1, "flag_threshold": None}
+        if flag is not None:
+            share = None if flag.share is None else str(flag.share)
+            fields = {"flag": list(flag.labels), "at_least": flag.at_least, "flag_threshold": share}
+        method = self.method.model_copy(update={**fields, "group": list(certificate.settings.groups)})
+        return replace(self, certificate=certificate, method=method)
+
     def document(self) -> dict[str, Any]:
         """Everything as one JSON document (docs/json.md)."""
-        return exact_json.write(self.certificate, self.method, self.cost)
+        document = exact_json.write(self.certificate, self.method, self.cost)
+        # Not in the records of runs, which are the same whatever a cache knew.
+        document["cost"]["reused"] = self.cost.reused.document()
+        return document
 
     def __str__(self) -> str:
-        """What is proved, in sentences."""
-        return "\n".join((f"answer      {self.prediction}", *exact_in_words(self.certificate)))
+        """What the command line prints."""
+        from clucert.summary import summary_of
+
+        return summary_of(None, [self.certificate], self.cost)
 
 
 class SmoothedClassifier(ContextManager):
@@ -116,8 +143,8 @@ class SmoothedClassifier(ContextManager):
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """The closed label set, or None when answers are open."""
-        return self.smoother.labels
+        """What it answers: the labels, those of a group as one, or flagged and passed; None when answers are open."""
+        return self.smoother.classes
 
     def certify(self, text: str, *, example: str = "", progress: Progress | None = None) -> Certification:
         """Certify one text (paper, Algorithm 1). ``example`` gives it noise of its own under the same seed.
@@ -166,13 +193,10 @@ class SmoothedClassifier(ContextManager):
         """
         from clucert.build import exact_smoother
         from clucert.methods import load_exact
+        from clucert.runtime.resources import check_exact
 
         base = self.backends.classifier
-        if base is None or not base.deterministic:
-            raise UsageError(
-                "exact certificates need equal answers to equal texts: vouch for them (--deterministic, "
-                "deterministic=True), or sample (method deletion)"
-            )
+        check_exact(deterministic=base is not None and base.deterministic)
         found = []
         for name in methods:
             method = load_exact(name)
@@ -180,7 +204,7 @@ class SmoothedClassifier(ContextManager):
                 raise UsageError(f"{name} samples: use certify")
             settings = self.smoother.settings
             fitted = method.for_base(settings.base, **parameters)
-            smoother = exact_smoother(fitted, settings.base, self.labels)
+            smoother = exact_smoother(fitted, settings.base, self.smoother.labels)
             certificate, cost = self.run(functools.partial(smoother.steps, text, example), progress)
             found.append(ExactCertification(certificate, fitted, cost))
         return found
@@ -204,8 +228,10 @@ class Session(SmoothedClassifier):
 
     def __init__(self, config: Config, watch: Callable[[int, int], None] | None = None) -> None:
         from clucert.build import task_of
+        from clucert.methods import load_method
         from clucert.runtime.resources import open_resources
 
+        load_method(config.method)  # Before any model loads: what draws no samples is refused.
         self.config = config
         with ExitStack() as stack:
             resources = open_resources(config, stack)
@@ -237,6 +263,21 @@ def certify_callable(
     """
     with smooth(classify, labels, **options) as smoothed:
         return smoothed.certify(text)
+
+
+def evaluate_callable(
+    classify: object, labels: Sequence[str], data: str | Path, run_dir: str | Path, **options: Any
+) -> RunSummary:
+    """Certify every row of a data set for a function of texts, or a fitted scikit-learn classifier or pipeline.
+
+    ``options`` are the fields of :class:`clucert.evaluate.runconfig.StudyConfig`, such as ``method="groups"``. The same
+    call goes on with a run that was interrupted; ``clucert report`` and ``compare`` read the run directory.
+    """
+    from clucert.evaluate.runconfig import StudyConfig
+    from clucert.evaluate.study import evaluate_callable as evaluate
+
+    config = StudyConfig.of(data=str(data), run_dir=run_dir, **options)
+    return evaluate(classify, labels, config)
 
 
 def smooth(

@@ -7,7 +7,7 @@ from dataclasses import is_dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from clucert.config import Config
+from clucert.config import Config, FlagSection
 from clucert.core.calibration import Bias
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSettings, ExactSmoother
@@ -19,11 +19,11 @@ from clucert.core.smoothing import Smoother
 from clucert.core.stopping import fixed_plan, plans
 from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
-from clucert.methods import Method, load_method
-from clucert.methods.exact import ExactMethod
+from clucert.methods import Method, load_any, load_method
+from clucert.methods.exact import ExactMethod, ExactSection
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
-from clucert.section import shared
+from clucert.section import flag, options_of, shared
 from clucert.tasks import custom_task, load_task
 from clucert.tasks.open_ended import OpenTask
 
@@ -57,16 +57,54 @@ def _answer_fields(config: Config, task: Task) -> dict[str, Any]:
 
 
 def method_of(config: Config, task: str) -> Method:
-    """The method with the values chosen for the task and the configuration's own on top."""
+    """The method with the values chosen for the task and the configuration's own on top.
+
+    Raises :class:`UsageError` for a method that asks a fixed family of sub-texts, and for options of such methods.
+    """
+    _check_options(_exact_options(config), "--method blocks, groups, chunks, windows or erase-and-check")
     return load_method(config.method).for_task(task, **config.method_overrides)
+
+
+def any_method_of(config: Config, base: Base) -> Method | ExactMethod:
+    """The same for a method of either kind, with what was chosen for the task and the models of ``base``."""
+    method = load_any(config.method)
+    if isinstance(method, Method):
+        return method_of(config, base.task)
+    changes = config.method_overrides
+    flags = {name: changes.pop(name) for name in options_of(FlagSection)}
+    _check_options(changes, f"methods that sample, which {method.name} does not")
+    return method.for_base(base, **_exact_options(config), **flags)
+
+
+def _exact_options(config: Config) -> dict[str, Any]:
+    """Of a configuration that has them, as that of a study does."""
+    return {name: getattr(config, name, None) for name in options_of(ExactSection)}
+
+
+def _check_options(given: dict[str, Any], belongs: str) -> None:
+    if wrong := next((name for name, value in given.items() if value is not None), None):
+        raise UsageError(f"{flag(wrong)} goes with {belongs}")
 
 
 def smoother_of(config: Config, task: Task) -> Smoother:
     """Noise, filter and parameters. Loads the lexicon, no model."""
+    return make_smoother(config, method_of(config, task.name), task.labels, base_of(config, task), task)
+
+
+def certifier_of(config: Config, task: Task) -> Smoother | ExactSmoother:
+    """What certifies by the method of ``config``, whether that samples or asks a fixed family of sub-texts."""
+    base = base_of(config, task)
+    method = any_method_of(config, base)
+    if isinstance(method, Method):
+        return smoother_of(config, task)
+    return exact_smoother(method, base, task.labels)
+
+
+def base_of(config: Config, task: Task) -> Base:
+    """Who is asked, and what."""
     url = config.base_url and clean_base_url(config.base_url)
     reader = f"judge:{config.judge}" if config.judge else getattr(task, "read_by", None)
-    base = Base(tuple(config.model), task.name, _question(task), url, config.temperature, reader)
-    return make_smoother(config, method_of(config, task.name), task.labels, base, task)
+    return Base(tuple(config.model), task.name, _question(task), url, config.temperature, reader)
 
 
 def _question(task: Task) -> str:
@@ -89,13 +127,16 @@ def make_smoother(
         "predict_samples": config.samples,
         "looks": fixed_plan(config.certify_samples),
         "lexicon": method.lexicon + entries,
+        "flag": method.flags(labels),
+        "groups": tuple(method.group),
         "perturbation": Perturbation(method.perturbation, parse_q(method.q))
         if method.perturbation and method.q
         else None,
     }
     settings = Settings(**shared(Settings, config, method) | computed)
-    if config.target_radius is not None and settings.noise is not None:
-        raise UsageError(f"--target-radius is a published radius, which {method.name} has not: leave it out")
+    if config.target_radius is not None and not settings.published:
+        said = "a flag" if settings.flag else method.name
+        raise UsageError(f"--target-radius is a published radius, which {said} has not: leave it out")
     return Smoother(
         settings=plans(config.sampling, settings, config.certify_samples),
         labels=labels,
@@ -126,5 +167,6 @@ def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | No
         sharpness=method.sharpness,
         bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels)) for b in method.bias),
         flag=method.flags(labels),
+        groups=method.label_groups(labels),
     )
     return ExactSmoother(settings, labels)

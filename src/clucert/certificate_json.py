@@ -24,10 +24,11 @@ from clucert.core import vote_records
 from clucert.core.bounds import ClassBounds, is_reserved
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
-from clucert.core.explanation import fixed, gap, proved_in_words
+from clucert.core.explanation import decision, fixed, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
 from clucert.core.settings import Settings, Subject
 from clucert.core.smoothing import Certified
+from clucert.core.thresholds import Flag
 from clucert.errors import InputError
 from clucert.types import Answers, Cost, Unread, Votes
 
@@ -38,13 +39,10 @@ SCHEMA_VERSION = 1
 
 Json = dict[str, Any]
 
-NEWER: Json = {"keep": None, "direct": False}
-"""Settings that are left out of a document where they are what they always were."""
-
 
 def write(certified: Certified, cost: Cost | None = None) -> Json:
     """The document of one certificate, its shown samples and its cost. See docs/json.md for every field."""
-    certificate = certified.certificate
+    certificate, plain = certified.certificate, certified.certificate.unmerged
     settings = certificate.settings
     return {
         "schema_version": SCHEMA_VERSION,
@@ -54,21 +52,24 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
         "settings": {
             name: value
             for name, value in _plain(dataclasses.asdict(settings)).items()
-            if name not in NEWER or value != NEWER[name]
+            if value or name not in _OPTIONAL
         },
-        "labels": certificate.labels and list(certificate.labels),
-        "selection": _votes(certificate.selection),
-        "readings": [_votes(votes) for votes in certificate.readings],
+        "labels": plain.labels and list(plain.labels),
+        "selection": _votes(plain.selection),
+        "readings": [_votes(votes) for votes in plain.readings],
         "exhaustive": certificate.exhaustive,
         "overlaps": {threat: _overlap(overlap) for threat, overlap in certificate.overlaps.items()},
         "notes": list(certificate.notes),
-        "ballots": _vote_records(certificate),
+        "ballots": _vote_records(plain),
         "answers": certificate.answers and dataclasses.asdict(certificate.answers),
         "derived": derived(certificate),
         "samples": [dataclasses.asdict(sample) for sample in certified.samples],
         "cost": cost and cost_document(cost),
         "unread": [dataclasses.asdict(answer) for answer in cost.unread] if cost else [],
     }
+
+
+_OPTIONAL = ("keep", "direct", "flag", "groups")
 
 
 def derived(certificate: Certificate) -> Json:
@@ -99,6 +100,7 @@ def derived(certificate: Certificate) -> Json:
             for threat in proved
         },
         "gap": gap(certificate),
+        **({"decision": decision(certificate)} if certificate.settings.flag else {}),
         "unfiltered_bounds": _bounds(certificate.unfiltered),
     }
 
@@ -128,7 +130,7 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
         stored = _validated(document)
         certificate = Certificate(
             subject=stored["subject"],
-            settings=stored["settings"],
+            settings=dataclasses.replace(stored["settings"], flag=None, groups=()),
             labels=stored["labels"],
             selection=stored["selection"],
             readings=stored["readings"],
@@ -138,10 +140,10 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
             answers=stored.get("answers"),
         )
         cost = stored.get("cost")
-        wrong = next(problems(certificate), None) or _wrong_total(document, certificate) or _wrong_cost(cost)
+        wrong = next(problems(certificate), None) or _wrong_total(document, certificate) or wrong_cost(cost)
         if wrong:
             raise _refusal(wrong)
-        certificate = _with_vote_records(certificate, document.get("ballots"))
+        certificate = _read_by(_with_vote_records(certificate, document.get("ballots")), stored["settings"])
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _refusal(f"{type(error).__name__} {error}") from None
     if cost is not None:
@@ -278,6 +280,17 @@ def _wrong_settings(settings: Settings) -> Iterator[str]:
             yield f"settings.{name}: shares of alpha must be above 0 and sum to 1 at most"
 
 
+def _read_by(certificate: Certificate, settings: Settings) -> Certificate:
+    """The certificate with the flag or the groups of ``settings``."""
+    flag, groups = settings.flag, settings.groups
+    if flag is not None and (flag.share is None or groups):
+        raise _refusal("settings.flag: needs a share, and goes without groups")
+    try:
+        return certificate.merged(flag and Flag.of(flag.labels, certificate.labels, share=flag.share), groups)
+    except InputError as error:
+        raise _refusal(f"settings: {error}") from None
+
+
 def _wrong_subject(certificate: Certificate) -> Iterator[str]:
     subject, n = certificate.subject, certificate.n
     if not 1 <= subject.retained <= n:
@@ -329,11 +342,14 @@ def _wrong_totals(certificate: Certificate) -> Iterator[str]:
             yield "readings: are cumulative, and a count has shrunk"
 
 
-def _wrong_cost(cost: Cost | None) -> str | None:
+def wrong_cost(cost: Cost | None) -> str | None:
+    """What is wrong about a cost that was read, if anything."""
     if cost is None:
         return None
     numbers = [cost.samples, *cost.seconds.values()]
-    numbers += [number for usage in (cost.classify, cost.generate) for number in dataclasses.astuple(usage)]
+    numbers += [
+        number for usage in (cost.classify, cost.generate, cost.reused) for number in dataclasses.astuple(usage)
+    ]
     return "cost: a number is below 0" if min(numbers) < 0 else None
 
 

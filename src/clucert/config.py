@@ -36,6 +36,17 @@ LEXICONS = ("default", "classes")
 Names = Annotated[list[str], BeforeValidator(_as_list)]
 
 
+def _as_groups(value: object) -> object:
+    """``harmful,unsafe`` as a group of labels, and one group as a list of it."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        return given
+    return [[part.strip() for part in each.split(",")] if isinstance(each, str) else each for each in given]
+
+
+LabelGroups = Annotated[list[tuple[str, ...]], BeforeValidator(_as_groups)]
+
+
 class TaskSection(Section, title="Task"):
     """What is asked."""
 
@@ -110,7 +121,9 @@ class MethodOptions(BaseModel):
     """What a sample keeps. None: ⌊(1 − m)·n⌋ of the words. Of deletion and ellipsis, ``each``: every token on its own,
     with probability 1 − m. Of deletion, a number: so many tokens, and m is not read."""
     clustering: str = option("agglomerative", "agglomerative, kmeans (or kmeans:3), hdbscan, threshold or none.")
-    threshold: float | None = option(None, "τ: least cosine similarity of a noised text to the original.", ge=-1, le=1)
+    threshold: float | None = option(
+        None, "τ: least cosine similarity of a noised text to the original.", also="--similarity", ge=-1, le=1
+    )
     """None keeps all."""
     encoder: str = option("minilm", "minilm, or sbert/NAME with the extra clucert[sbert].")
     refine: Literal["off", "llm", "embedding"] = option("off", "Who chooses the words that matter before the noise.")
@@ -126,6 +139,22 @@ class MethodOptions(BaseModel):
 @changes_of(MethodOptions)
 class ChangeSection(Section, title="Changes of the method", may_differ=True):
     """The options of :class:`MethodOptions`; None takes the method's value, which may depend on the task."""
+
+
+class FlagOptions(BaseModel):
+    """What a method of either kind says of its answers, in place of the label with the most votes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    flag: Names = option([], "Labels that flag a text, comma-separated; unparsed: what names none.", commas=True)
+    """Merged before anything is compared: what is certified is whether a text is flagged."""
+    flag_threshold: Text | None = option(None, "η: least share of votes that flags. Beside --flag also --threshold.")
+    group: LabelGroups = option([], "Labels that are one class, such as harmful,unsafe. Repeatable.")
+
+
+@changes_of(FlagOptions)
+class FlagSection(Section, title="Flags and groups", may_differ=True):
+    """The options of :class:`FlagOptions`; None takes the method's value."""
 
 
 class SamplingSection(Section, title="Samples"):
@@ -167,8 +196,8 @@ class SpendingSection(Section, title="Spending", may_differ=True):
 
 
 class Config(  # the fields of the last section come first
-    SpendingSection, ExamplesSection, CertificateSection, SamplingSection, ChangeSection, MethodSection, CacheSection,
-    ModelSection, TaskSection,
+    SpendingSection, ExamplesSection, CertificateSection, SamplingSection, FlagSection, ChangeSection, MethodSection,
+    CacheSection, ModelSection, TaskSection,
 ):  # fmt: skip
     """What to certify with."""
 
@@ -191,7 +220,9 @@ class Config(  # the fields of the last section come first
     def method_overrides(self) -> dict[str, Any]:
         """The fields that change the method."""
         packaged = [name for name in self.lexicon if name in LEXICONS]
-        changes = {name: getattr(self, name) for name in options_of(ChangeSection)}
+        changes = {
+            name: getattr(self, name) for section in (ChangeSection, FlagSection) for name in options_of(section)
+        }
         return changes | {"lexicon": packaged[-1] if packaged else None}
 
 

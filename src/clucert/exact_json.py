@@ -3,66 +3,76 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clucert.build import exact_smoother
+from clucert.certificate_json import cost_document, wrong_cost
 from clucert.core.bounds import is_reserved
 from clucert.core.exact import ExactCertificate, Shown
 from clucert.core.exact_words import exact_in_words
 from clucert.core.settings import Base
 from clucert.errors import CluCertError, InputError
 from clucert.methods.exact import ExactMethod
-from clucert.types import Cost
+from clucert.types import Cost, Unread
+
+SCHEMA_VERSION = 1
 
 Json = dict[str, Any]
 
 
-class _Answer(BaseModel):
+class _Stored(BaseModel):
+    """What is read of a document: ``derived`` is not."""
+
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    text: str = Field(min_length=1)
-    vote: str | None
-    shares: list[float] | None = None
-
-
-class _Stored(BaseModel):
-    """What is read of a document: ``derived`` and ``cost`` are not."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
-
-    schema_version: Literal[1]
+    schema_version: int = Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
     kind: Literal["exact"]
     text: str
     example: str = ""
-    labels: list[str] = Field(min_length=2)
+    labels: tuple[str, ...] = Field(min_length=2)
     base: Base
     method: ExactMethod
-    answers: list[_Answer]
+    answers: tuple[Shown, ...]
+    cost: Cost | None = None
+    unread: tuple[Unread, ...] = ()
+
+
+_NEW = ("flag_threshold", "group", "tuned")
+"""Left out where they are not set, so that documents stay what they were."""
 
 
 def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None = None) -> Json:
-    """The document of one certificate, made by ``method``."""
+    """The document of one certificate, made by ``method``. See docs/json.md for every field."""
     document: Json = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "kind": "exact",
         "clucert_version": version("clucert"),
         "text": certificate.text,
         "example": certificate.example,
         "labels": list(certificate.labels),
         "base": {**dataclasses.asdict(certificate.settings.base), "models": list(certificate.settings.base.models)},
-        "method": method.model_dump(mode="json", exclude={"tasks", "models"}),
-        "answers": [dataclasses.asdict(shown) for shown in certificate.answers],
+        "method": method.model_dump(
+            mode="json", exclude={"tasks", "models"} | {n for n in _NEW if not getattr(method, n)}
+        ),
+        "answers": [
+            {"text": shown.text, "vote": shown.vote, "shares": None if shown.shares is None else list(shown.shares)}
+            for shown in certificate.answers
+        ],
         "derived": derived(certificate),
     }
     if cost is not None:
-        from clucert.certificate_json import cost_document
-
-        document["cost"] = cost_document(cost) | {"reused": cost.reused.document()}
+        document |= {"cost": cost_document(cost), "unread": [dataclasses.asdict(answer) for answer in cost.unread]}
     return document
+
+
+def is_exact(document: Mapping[str, Any]) -> bool:
+    """Whether a stored certificate is to be read here, and not by :func:`clucert.certificate_json.read`."""
+    return document.get("kind") == "exact"
 
 
 def derived(certificate: ExactCertificate) -> Json:
@@ -74,6 +84,7 @@ def derived(certificate: ExactCertificate) -> Json:
         "units": certificate.n,
         "votes": dict(certificate.counts),
         "unparsed": certificate.unparsed,
+        **_flag(certificate),
         "proved": {
             threat: None if radius is None else {"count": radius.words, "everything": radius.everything}
             for threat, radius in certificate.proved.items()
@@ -82,37 +93,73 @@ def derived(certificate: ExactCertificate) -> Json:
     }
 
 
-def read(document: Any) -> tuple[ExactCertificate, ExactMethod, Cost]:
-    """The certificate of a document that :func:`write` made, its method, and a cost of nothing.
+def _flag(certificate: ExactCertificate) -> Json:
+    flag = certificate.settings.flag
+    if flag is None:
+        return {}
+    share = float(certificate.flag_share)
+    return {
+        "decision": "flagged" if certificate.is_flagged else "passed",
+        "flagged": certificate.flagged,
+        "share": share,
+    }
 
-    The text is cut anew, and the answers must be those to its sub-texts. Raises :class:`InputError`, one line.
+
+def read(document: Any) -> tuple[ExactCertificate, ExactMethod, Cost]:
+    """The certificate of a document that :func:`write` made, its method, and what it cost, nothing if it does not say.
+
+    Every field is checked, by itself and against the others; the text is cut anew, and the answers must be those to its
+    sub-texts. Raises :class:`InputError`, one line that names the field, and for a newer schema.
     """
     if not isinstance(document, Mapping):
         raise _refusal("it is not an object of JSON")
+    newer = document.get("schema_version")
+    if type(newer) is int and newer > SCHEMA_VERSION:
+        raise InputError(f"the certificate has schema {newer}, newer than {SCHEMA_VERSION}: upgrade")
+    fields = {name: document[name] for name in _Stored.model_fields if name in document}
     try:
-        stored = _Stored.model_validate(dict(document))
-        smoother = exact_smoother(stored.method, stored.base, tuple(stored.labels))
+        # As JSON: there, a tuple is a list, and a string is never a number.
+        stored = _Stored.model_validate_json(json.dumps(fields), strict=True)
+        if wrong := next(_problems(stored), None):
+            raise _refusal(wrong)
+        smoother = exact_smoother(stored.method, stored.base, stored.labels)
         cut = smoother.cut(stored.text)
     except ValidationError as error:
         first = error.errors()[0]
-        raise _refusal(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise _refusal(f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _refusal(f"{type(error).__name__} {error}") from None
     except CluCertError as error:
-        raise _refusal(str(error)) from None
-    labels = stored.labels
-    if len(set(labels)) < len(labels) or any(map(is_reserved, labels)):
-        raise _refusal("labels: must be different, and none the name of what is no label")
+        raise (error if str(error).startswith(_REFUSED) else _refusal(str(error))) from None
     if [answer.text for answer in stored.answers] != list(cut.asked):
         raise _refusal("answers: they are not those to the sub-texts of this text")
+    cost = stored.cost or Cost()
+    cost.show(stored.unread)
+    return smoother.certificate(stored.text, cut, stored.answers, stored.example), stored.method, cost
+
+
+def _problems(stored: _Stored) -> Iterator[str]:
+    """What no certification could have written, as ``field: what is wrong``."""
+    labels, base = stored.labels, stored.base
+    if len(set(labels)) < len(labels) or any(map(is_reserved, labels)):
+        yield "labels: must be different, and none the name of what is no label"
+    if not base.models:
+        yield "base.models: must name a model"
+    if base.temperature < 0:
+        yield f"base.temperature: must be 0 or more, not {base.temperature}"
     for i, answer in enumerate(stored.answers):
         if answer.vote is not None and answer.vote not in labels:
-            raise _refusal(f"answers.{i}.vote: {answer.vote[:40]!r} is none of the labels")
+            yield f"answers.{i}.vote: {answer.vote[:40]!r} is none of the labels"
         if answer.shares is not None and (
-            len(answer.shares) != len(labels) or not all(0 <= share <= 1 for share in answer.shares)
+            answer.vote is None or len(answer.shares) != len(labels) or not all(0 <= p <= 1 for p in answer.shares)
         ):
-            raise _refusal(f"answers.{i}.shares: must be a probability for each label")
-    shown = [Shown(a.text, a.vote, None if a.shares is None else tuple(a.shares)) for a in stored.answers]
-    return smoother.certificate(stored.text, cut, shown, stored.example), stored.method, Cost()
+            yield f"answers.{i}.shares: must be a probability for each label, of an answer that names one"
+    if wrong := wrong_cost(stored.cost):
+        yield wrong
+
+
+_REFUSED = "this is not an exact CluCERT certificate"
 
 
 def _refusal(why: str) -> InputError:
-    return InputError(f"this is not an exact CluCERT certificate: {' '.join(why.split())[:300]}")
+    return InputError(f"{_REFUSED}: {' '.join(why.split())[:300]}")

@@ -10,8 +10,17 @@ from clucert.core.bounds import UNPARSED
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
 from clucert.core.exact import ExactCertificate
-from clucert.core.exact_words import exact_in_words
-from clucert.core.explanation import OPERATIONS, THREATS, fixed, gap, no_assumption, proved_in_words, radius_words
+from clucert.core.exact_words import exact_in_words, flag_in_words
+from clucert.core.explanation import (
+    OPERATIONS,
+    THREATS,
+    decision,
+    fixed,
+    gap,
+    no_assumption,
+    proved_in_words,
+    radius_words,
+)
 from clucert.core.radius import Radius
 from clucert.models.legible import shown
 from clucert.types import Cost, Unread, Usage
@@ -19,6 +28,8 @@ from clucert.types import Cost, Unread, Usage
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+    from clucert.evaluate.roc import Point
 
 
 def print_certified(
@@ -75,6 +86,20 @@ def rows_table(rows: Sequence[Mapping[str, object]]) -> str:
     return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right)
 
 
+def roc_text(points: Sequence[Point], at: Point | None, *, counts: bool) -> str:
+    """The certified ROC as tables; of the threshold ``at`` the recall under each threat."""
+    from clucert.evaluate.roc import CONSTANT, curve_rows, threat_rows
+
+    curve = rows_table(curve_rows(points, counts=counts))
+    threats = rows_table(threat_rows(at)) if at else ""
+    shown = (
+        f"\n\nrecall that survives, by threat and number of changes, at {float(at.threshold):g}:\n{threats}"
+        if at
+        else ""
+    )
+    return f"{curve}{shown}\n\n{CONSTANT}"
+
+
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -117,7 +142,11 @@ def _headline(certificate: Certificate) -> Iterable[Text]:
     yield _row("prediction", prediction)
     radius, attackable = certificate.radius, sum(subject.attackable)
     confidence = f"({_percent(1 - certificate.settings.alpha)} confidence)"
-    if certificate.settings.noise is not None:
+    if why := decision(certificate):
+        yield _row("", safe(why))
+        if certificate.unreadable:
+            yield _row("note", (safe(certificate.unreadable).plain, "yellow"))
+    if not certificate.settings.published:
         yield _row("radius", "none published, see the proved ones", f" {confidence}")
         yield from _proved(certificate)
         return
@@ -220,7 +249,8 @@ def _estimated(total: Usage) -> str:
 
 def _sampler(certificate: Certificate) -> Iterable[Text]:
     """The proof is about g; what is deployed is a sample of it."""
-    name = "sampler"
+    name, flag = "sampler", certificate.settings.flag
+    otherwise = "mostly abstains" if flag is None else "lets it pass" if certificate.flagged else "flags it"
     for threat, radius in certificate.proved.items():
         here = certificate.agreement(threat, 0)
         if radius is not None and here is not None:
@@ -230,7 +260,7 @@ def _sampler(certificate: Certificate) -> Iterable[Text]:
             yield _row(
                 name,
                 f"predict answers so with probability ≥ {at} on this text, ≥ {far} at the edge of the proved radius "
-                f"({radius.words}, {_change(certificate, threat)}); else it mostly abstains",
+                f"({radius.words}, {_change(certificate, threat)}); else it {otherwise}",
             )
             name = ""
 
@@ -252,6 +282,9 @@ def print_exact(
             f"another answer than {beside[:80]}, above: each certificate is about its own classifier, not the other's"
         )
         console.print(_row("note", (safe(note).plain, "yellow")))
+    if certificate.settings.flag is not None:
+        state = "flagged" if certificate.is_flagged else "passed"
+        console.print(_row(state, safe(flag_in_words(certificate))))
     for line in exact_in_words(certificate):
         console.print(_row(line[:12].strip(), (safe(line[12:]).plain, "bold")))
     counts = ", ".join(f"{safe(label, 40).plain} {count}" for label, count in certificate.counts.items())

@@ -49,6 +49,8 @@ class Hint:
 
     unset: str = ""
     """What the help shows as the default where that is None."""
+    also: str = ""
+    """Another name of the flag, which means the same whatever else is given."""
     off: str = ""
     """The flag for False, where it is not ``--no-NAME``."""
     commas: bool = False

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
-from clucert.core.exact_words import better_counting, missing_in_words, threats_in_words
-from clucert.core.explanation import gap, proved_in_words, radius_words
+from clucert.core.exact_words import better_counting, flag_in_words, missing_in_words, stays_in_words, threats_in_words
+from clucert.core.explanation import decision, gap, proved_in_words, radius_words
 from clucert.core.words import split
 from clucert.render import safe, unread_lines
 from clucert.types import Cost
@@ -31,6 +31,16 @@ class Line:
     said: str
     price: str = ""
     style: str = ""
+
+
+def summary_of(certificate: Certificate | None, exact: Sequence[ExactCertificate], cost: Cost) -> str:
+    """What :func:`print_summary` prints, as plain text for 120 columns."""
+    from rich.console import Console
+
+    console = Console(width=120, highlight=False, color_system=None, soft_wrap=True)
+    with console.capture() as captured:
+        print_summary(console, certificate, exact, cost)
+    return captured.get().rstrip()
 
 
 def print_summary(
@@ -99,8 +109,22 @@ def _answers(certificate: Certificate | None, exact: Sequence[ExactCertificate])
             "bold green" if answer else "bold yellow",
         )
         name = ""
+    yield from _decisions(certificate, exact)
     if len(answers) > 1:
         yield Line("", "each line below is about the classifier that it names, and its answer", style="yellow")
+
+
+def _decisions(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Line]:
+    """Flagged or passed, and why, where a flag is set."""
+    several = len(exact) + (certificate is not None) > 1
+    if certificate is not None and (why := decision(certificate)):
+        yield Line("", why, f"of {certificate.settings.method}" if several else "")
+        if certificate.unreadable:
+            yield Line("note", certificate.unreadable, style="yellow")
+    for each in exact:
+        if each.settings.flag is not None:
+            state = "flagged" if each.is_flagged else "passed"
+            yield Line("", f"{state}: {flag_in_words(each)}", f"of {each.settings.method}" if several else "")
 
 
 def _none(certificate: Certificate | None, methods: Sequence[str]) -> str:
@@ -120,7 +144,8 @@ def _proofs(certificate: Certificate | None, exact: Sequence[ExactCertificate]) 
 def _exact(exact: Iterable[ExactCertificate]) -> Iterator[tuple[str, str]]:
     for each in exact:
         questions = f"{each.questions} question{'s' if each.questions != 1 else ''}"
-        for said in threats_in_words(each):
+        for change in threats_in_words(each):
+            said = f"{change}: {stays_in_words(each)}" if each.settings.flag else change
             yield said, f"{each.settings.method}, {questions}, exact"
 
 
@@ -142,7 +167,7 @@ def _sampled_price(certificate: Certificate) -> str:
 
 def _published(certificate: Certificate | None) -> Iterator[Line]:
     """The paper's radius, and what it assumes."""
-    if certificate is None or certificate.prediction is None or certificate.settings.noise is not None:
+    if certificate is None or certificate.prediction is None or not certificate.settings.published:
         return
     radius, subject = certificate.radius, certificate.subject
     names = ", ".join(certificate.assumptions)

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 import clucert
 from clucert.cli import COMMANDS, cli, main
+from clucert.cli.options import given_flags
 from clucert.config import Config
 from clucert.errors import UsageError
 from clucert.evaluate.run_directory import NOT_COMPARED
@@ -20,12 +21,13 @@ from clucert.evaluate.runconfig import StudyConfig, load_config, print_config
 from clucert.section import flag, options_of, sections
 
 GOLDEN = Path(__file__).parents[1] / "golden/config.yaml"
-GROUPS = ["Task", "Model", "Cache", "Method", "Changes of the method", "Samples", "Certificate"]
+GROUPS = ["Task", "Model", "Cache", "Method", "Changes of the method", "Flags and groups", "Samples", "Certificate"]
+MAJORITY = [group for group in GROUPS if group != "Flags and groups"]
 EXPECTED = {
     "certify": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods"],
     "evaluate": ["Options", *GROUPS, "Shown samples", "Spending", "Data", "Run", "Results"],
     "tune": ["Options", *GROUPS, "Shown samples", "Spending", "Data", "Run"],
-    "attack": ["Options", "Data", "Attacks in the data", "Run", *GROUPS, "Spending"],
+    "attack": ["Options", "Data", "Attacks in the data", "Run", *MAJORITY, "Spending"],
     "serve": ["Options", "Endpoint", "Model", "Method", "Changes of the method", "Samples", "Certificate"],
     "audit": ["Options", "Cache"],
     "compare": ["Options", "Results"],
@@ -217,3 +219,21 @@ def test_one_line_is_a_flag_a_help_a_key_a_manifest_entry_and_a_comparison(tmp_p
     seen = python("-c", SEEN, "rows.jsonl", "run")
     assert seen.returncode == 0, seen.stderr
     assert json.loads(seen.stdout) == ["high", 'novelty was "low" and is now "high"', None, "high", None]
+
+
+def test_beside_a_flag_the_threshold_is_its_own_and_similarity_is_always_the_filters() -> None:
+    given = {"flag": ["harmful"], "threshold": 0.1, "similarity": 0.5, "flag_threshold": None}
+    assert given_flags(given) == {"flag": ["harmful"], "flag_threshold": 0.1, "threshold": 0.5}
+    assert given_flags({"flag": None, "threshold": 0.3}) == {"threshold": 0.3}
+    assert given_flags({"similarity": 0.3}) == {"threshold": 0.3}
+    assert given_flags({"flag": ["harmful"], "flag_threshold": "0.2"}) == {"flag": ["harmful"], "flag_threshold": "0.2"}
+    with pytest.raises(UsageError, match="--similarity"):
+        given_flags({"flag": ["harmful"], "threshold": 0.1, "flag_threshold": "0.2"})
+
+
+def test_groups_are_written_with_commas_and_a_share_is_exact() -> None:
+    config = Config.of(group=["harmful,unsafe"], flag="harmful", flag_threshold=0.1)
+    assert config.method_overrides["group"] == [("harmful", "unsafe")]
+    assert (config.method_overrides["flag"], config.method_overrides["flag_threshold"]) == (["harmful"], "0.1")
+    assert Config.of(group="a, b").method_overrides["group"] == [("a", "b")]
+    assert Config.of(group=[["a", "b"], "c,d"]).method_overrides["group"] == [("a", "b"), ("c", "d")]

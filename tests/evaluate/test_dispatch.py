@@ -25,12 +25,11 @@ from clucert.errors import (
 )
 from clucert.evaluate import study
 from clucert.evaluate.cluster import dispatch
-from clucert.evaluate.cluster.budget_leases import BudgetServer, Grant
-from clucert.evaluate.cluster.dispatch import Dispatcher, WorkerPool
-from clucert.evaluate.cluster.messages import Heartbeat, Order, Ready, Reply, Trouble, WorkerLostError
+from clucert.evaluate.cluster.dispatch import TRIES, Dispatcher, WorkerPool
+from clucert.evaluate.cluster.messages import InputReply, Order, Ready, Trouble, WorkerLostError
 from clucert.evaluate.cluster.rayengine import order_of
+from clucert.evaluate.cluster.shared_budget import Grant, Process, Report, SharedBudget, Totals
 from clucert.evaluate.cluster.worker import Worker
-from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, open_engine
 from clucert.evaluate.plan import Plan
 from clucert.evaluate.runconfig import StudyConfig
@@ -38,45 +37,71 @@ from clucert.runtime.budget import Limits
 
 
 class Near:
-    """A worker in this process; ``dies(number)`` says whether it is killed while it has that input in progress."""
+    """A worker in this process, whose calls are repeated in a new one when it dies, as Ray does it.
+
+    ``office.dies(number)`` says whether it is killed while it has that input in progress.
+    """
 
     def __init__(self, name: str, office: Office) -> None:
         self.name, self._office = name, office
-        self._worker = Worker(name)
-        self._gone = asyncio.get_running_loop().create_future()
+        self._start()
 
     async def prepare(self, order: Order) -> Ready:
         if self._office.broken:
             raise WorkerLostError("out of memory")
-        return await self._alive(self._worker.prepare(self._office.change(order), self._office.rows))
+        if not self._office.room:
+            await asyncio.sleep(3600)
+        return await self._repeated(lambda: self._worker.prepare(self._office.change(order)))
 
-    async def certify(self, number: int) -> Reply:
-        if self._office.dies(number) and not self._gone.done():
-            asyncio.get_running_loop().call_later(self._office.delay, self._die)
-        return await self._alive(self._worker.certify(number))
+    async def certify(self, order: Order, identity: str, text: str) -> InputReply:
+        def call() -> Any:
+            if self._office.dies(int(identity[1:])):
+                asyncio.get_running_loop().call_later(self._office.delay, self._die, self._gone)
+            return self._worker.certify(order, identity, text)
 
-    async def heartbeat(self, grant: Grant) -> Heartbeat:
-        return await self._alive(self._worker.heartbeat(grant))
+        return await self._repeated(call)
 
-    async def end(self, *, now: bool) -> Heartbeat:
-        heartbeat = await self._worker.end(now)
-        await self._worker.close()
-        return heartbeat
+    async def end(self, *, now: bool) -> None:
+        await _ended(self._worker, now)
 
-    def kill(self) -> None:
-        self._office.dead.append(asyncio.ensure_future(self.end(now=True)))
+    def _start(self) -> None:
+        self._worker, self._gone = Worker(self.name), asyncio.get_running_loop().create_future()
 
-    def _die(self) -> None:
-        if not self._gone.done():
-            self._gone.set_exception(WorkerLostError("killed"))
+    def _die(self, gone: asyncio.Future[None]) -> None:
+        if gone is self._gone:
+            self._office.dead.append(asyncio.ensure_future(_ended(self._worker, now=True)))
+            gone.set_result(None)
+            self._start()
 
-    async def _alive(self, call: Any) -> Any:
-        task = asyncio.ensure_future(call)
-        await asyncio.wait({task, self._gone}, return_when=asyncio.FIRST_COMPLETED)
-        if self._gone.done():
-            task.cancel()
-            self._gone.result()
-        return task.result()
+    async def _repeated(self, call: Callable[[], Any]) -> Any:
+        for _ in range(TRIES):
+            gone, task = self._gone, asyncio.ensure_future(call())
+            try:
+                await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not task.done():
+                    task.cancel()
+            if not gone.done():
+                return task.result()
+        raise WorkerLostError("killed")
+
+
+async def _ended(worker: Worker, now: bool) -> None:
+    await worker.end(now)
+    await worker.close()
+
+
+class NearBudget:
+    """The budget in this process."""
+
+    def __init__(self, caps: Limits) -> None:
+        self.shared = SharedBudget(caps)
+
+    async def account(self, process: Process, report: Report, calls: int) -> Grant:
+        return self.shared.account(process, report, calls)
+
+    async def totals(self) -> Totals:
+        return self.shared.totals()
 
 
 class Office:
@@ -85,24 +110,36 @@ class Office:
     notes = ()
 
     def __init__(self, config: StudyConfig) -> None:
-        self.meter = BudgetServer(Limits(config.max_requests, config.max_tokens, config.max_cost))
-        self.pool = WorkerPool(self._spawn, config.workers or 2, self.meter)
+        budget = NearBudget(Limits(config.max_requests, config.max_tokens, config.max_cost))
+        self.pool = WorkerPool([], budget)
+        self._count = config.workers or 2
         self.dies: Callable[[int], bool] = lambda _number: False
-        self.delay, self.broken = 0.02, False
-        self.rows: tuple[tuple[str, str], ...] = ()
-        self.dead: list[asyncio.Future[Heartbeat]] = []
+        self.delay, self.broken, self.room = 0.02, False, True
+        self.dead: list[asyncio.Future[None]] = []
         self.change: Callable[[Order], Order] = lambda order: order
-        self.names: list[str] = []
 
-    async def _spawn(self, number: int) -> Near:
-        self.names.append(f"worker {len(self.names) + 1}")
-        return Near(self.names[-1], self)
+    @property
+    def meter(self) -> Totals:
+        return self.pool.totals
 
     def runner(self, plan: Plan) -> Dispatcher:
-        def share(examples: list[Example]) -> None:
-            self.rows = tuple((e.id, e.text) for e in examples)
+        return NearDispatcher(self, order_of(plan, self.pool.budget))
 
-        return Dispatcher(self.pool, order_of(plan), share)
+
+class NearDispatcher(Dispatcher):
+    """Hires on the event loop that it runs on."""
+
+    def __init__(self, office: Office, order: Order) -> None:
+        super().__init__(office.pool, order)
+        self._office = office
+
+    async def run(self, examples: Any, done: Any) -> None:
+        office = self._office
+        office.pool.workers = office.pool.workers or [Near(f"worker {i + 1}", office) for i in range(office._count)]
+        try:
+            await super().run(examples, done)
+        finally:
+            await asyncio.gather(*office.dead)
 
 
 class Offices(list[Office]):
@@ -160,12 +197,12 @@ def test_workers_that_die_cost_what_they_had_in_hand(world: World, offices: Offi
     summary = world.run(engine="ray", workers=2, in_flight=2)
     assert (summary.done, summary.failed) == (ROWS, 0)
     assert world.records("run") == world.records("local")
-    pool = offices[0].pool
-    assert 1 <= pool.lost <= 2
-    assert len(offices[0].names) == 2 + pool.lost
+    lost = offices[0].meter.lost
+    assert 1 <= lost <= 2
+    assert len(offices[0].dead) == lost
     assert set(world.asked()) == set(asked)
     # Each that died had two inputs in progress, and what these had on the way is asked again.
-    assert len(world.asked()) <= len(asked) + pool.lost * 8 * 2
+    assert len(world.asked()) <= len(asked) + lost * 8 * 2
 
 
 def test_an_input_that_kills_its_workers_fails_and_the_others_go_on(world: World, offices: Offices):
@@ -193,7 +230,7 @@ def test_a_cluster_without_room_is_given_up_after_a_while(
     world: World, offices: Offices, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(dispatch, "PATIENCE", 0.5)
-    monkeypatch.setattr(Office, "_spawn", lambda self, number: asyncio.sleep(3600))
+    offices.settings["room"] = False
     with pytest.raises(ClusterError, match="no room for a worker"):
         world.run(engine="ray")
 
@@ -267,12 +304,12 @@ def test_a_worker_that_is_not_set_up_as_the_driver_is_refused(
 
 
 def test_models_that_differ_are_refused():
-    pool = WorkerPool(lambda number: asyncio.sleep(0), 2, BudgetServer(Limits()))
-    pool.register("worker 1", Ready(1, 1, "a", False, models=("one",)))
-    pool.register("worker 2", Ready(1, 1, "b", True, models=("one",)))
+    pool = WorkerPool([], NearBudget(Limits()))
+    pool.register("worker 1", Ready(1, "a", False, models=("one",)))
+    pool.register("worker 2", Ready(1, "b", True, models=("one",)))
     assert (pool.machines, pool.file_caches) == ({"a", "b"}, True)
     with pytest.raises(UsageError, match="worker 3 on c has other models"):
-        pool.register("worker 3", Ready(1, 1, "c", False, models=("two",)))
+        pool.register("worker 3", Ready(1, "c", False, models=("two",)))
 
 
 @pytest.mark.parametrize(
@@ -294,7 +331,7 @@ def test_the_order_shows_no_key_and_no_other_variable(world: World):
     from clucert.evaluate.plan import make_plan
 
     env = {"OPENAI_API_KEY": "sk-very-secret", "HOME": "/root", "MY_PROXY": "http://me:pw@p"}
-    order = order_of(make_plan(world.study()), ["MY_PROXY", "ABSENT"], env)
+    order = order_of(make_plan(world.study()), NearBudget(Limits()), ["MY_PROXY", "ABSENT"], env)
     assert order.environment == {"OPENAI_API_KEY": "sk-very-secret", "MY_PROXY": "http://me:pw@p"}
     assert "secret" not in repr(order)
     assert "pw" not in repr(order)

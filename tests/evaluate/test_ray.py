@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -71,6 +72,26 @@ def test_what_is_killed_costs_its_work_in_flight_only(world: World, cluster: Ray
     assert set(world.asked()) == set(asked)
     # Of each: what was in the air, and what was on its way into the cache.
     assert len(world.asked()) <= asked.total() + 2 * 2 * CONNECTIONS
+
+
+def test_an_input_that_kills_every_worker_fails_alone(world: World, cluster: RayCluster):
+    rows = [json.loads(line) for line in (world.folder / "data.jsonl").read_text().splitlines()]
+    rows[2]["text"] = " ".join(["poison"] * 8)
+    (world.folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    process = world.start(**on(cluster, workers=1, in_flight=1, max_connections=1))
+    asked, killed = 0, set()
+    while process.poll() is None and len(killed) < 3:
+        time.sleep(0.002)
+        now = sum("poison" in prompt for prompt in world.asked())
+        pids = {pid for node in cluster.workers() for pid in node} - killed if now > asked else set()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+        asked = now
+    summary = world.finish(process, code=1)
+    assert (summary["done"], summary["failed"]) == (ROWS - 1, 1)
+    assert summary["errors"] == {"r2": "3 workers died while they were working on this input"}
+    assert summary["notes"][0].startswith("3 workers died")
 
 
 def test_a_driver_that_is_killed_goes_on_where_it_was(world: World, cluster: RayCluster):

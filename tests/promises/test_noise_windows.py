@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 
@@ -108,6 +108,23 @@ def test_erase_and_check_flags_what_the_filter_flags_under_any_suffix(suffix):
             assert len(asked) <= suffix + 1
         longer = (*x, *["z"] * (suffix + 1))
         assert Units(x).keep(range(len(x))) not in [Units(longer).keep(p) for p in noise.members(longer)]
+
+
+@pytest.mark.parametrize("at_least", [1, 2, 3])
+@pytest.mark.parametrize("suffix", [1, 2, 4])
+def test_a_flagged_text_stays_flagged_behind_a_suffix_of_its_radius_and_not_of_one_more(suffix, at_least):
+    """Every way to flag the prefixes of a text, against suffixes that bring no flag; two flags needed are fewer."""
+    noise, x = EraseAndCheck(suffix), ("a", "b", "c", "d")
+    lengths = range(1, len(x) + 1)
+    for flagged in (set(chosen) for k in range(len(x) + 1) for chosen in combinations(lengths, k)):
+        votes = [len(places) in flagged for places in noise.members(x)]
+        radius = noise.flag_radius(votes, at_least)
+        if sum(votes) < at_least:
+            assert radius is None
+            continue
+        for r in range(suffix + 2):
+            longer = noise.members((*x, *["z"] * r))
+            assert (sum(len(places) in flagged for places in longer) >= at_least) == (r <= radius.words)
 
 
 def test_refusals():

@@ -47,10 +47,12 @@ class Empirical:
 
     def __str__(self) -> str:
         """The table as text."""
-        title = ("recipe", "words may become", "proved", "certified", "empirical", "never flipped", "broken", "exceeds")
+        title = ("recipe", "change", "proved", "certified", "empirical", "never flipped", "broken", "exceeds")
         table = text_table([title, *(_cells(recipe, found) for recipe, found in self.comparisons)])
-        domains = sorted({duel.claim.domain for _, found in self.comparisons for duel in found.duels})
-        return f"{table}\nRadii count words of {' or '.join(f'the {domain} text' for domain in domains)}."
+        claims = [duel.claim for _, found in self.comparisons for duel in found.duels]
+        domains = sorted({claim.domain for claim in claims})
+        counted = "words" if all(claim.ball is None for claim in claims) else "operations on the pieces"
+        return f"{table}\nRadii count {counted} of {' or '.join(f'the {domain} text' for domain in domains)}."
 
 
 def attack_run(
@@ -103,7 +105,7 @@ def _cells(recipe: str, found: Comparison) -> tuple[str, ...]:
     flipped = [duel.empirical for duel in duels if duel.empirical is not None]
     return (
         recipe,
-        "any words" if found.threat == "word" else "synonyms",
+        duels[0].claim.said if duels else found.threat,
         f"{len(duels)} / {len(duels) + found.uncertified}",
         _median([duel.claim.radius for duel in duels]),
         _median(flipped),

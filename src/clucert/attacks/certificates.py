@@ -13,7 +13,7 @@ from clucert.attacks.base import AttackResult
 from clucert.attacks.constraints import WithinPools, WordSubstitution
 from clucert.attacks.search import GreedyWordSwap
 from clucert.attacks.steps import SIDE_BY_SIDE, LazyEncoder, attack_steps
-from clucert.attacks.victims import SmoothedVictim, scored_votes
+from clucert.attacks.victims import SmoothedVictim, Victim, scored_votes
 from clucert.audit.claims import Claim, Threat
 from clucert.audit.steps import classifier_of, loses
 from clucert.core.certificate import Certificate
@@ -50,8 +50,9 @@ class Duel:
 class Comparison:
     """Certified against empirical radii, over the inputs on which a radius is proved."""
 
-    threat: Threat
+    threat: str
     alpha: float
+    """0 where the certificates are exact: then none may be broken."""
     duels: tuple[Duel, ...]
     uncertified: int
     """Inputs without a proved radius, which nothing is claimed about."""
@@ -147,7 +148,7 @@ def attack_certificates(
         if claim is not None
     ]
     encoder = Backends(encoder=match.encoder or LazyEncoder())
-    found = smoothed.run(partial(_in_turns, steps, encoder))[0]
+    found = smoothed.run(partial(in_turns, steps, encoder))[0]
     duels = {duel.id: duel for duel in found}
     ordered = tuple(duels[identity] for identity in claims if identity in duels)
     return Comparison(match.threat, smoothed.smoother.settings.alpha, ordered, len(claims) - len(ordered))
@@ -161,7 +162,7 @@ def proved_claim(certificate: Certificate, threat: Threat) -> Claim | None:
     return Claim("proved", threat, radius.words, tuple(range(certificate.n)), answer, certificate.subject.domain)
 
 
-def _in_turns(steps: Sequence[Callable[[], Steps]], backends: Backends) -> Steps:
+def in_turns(steps: Sequence[Callable[[], Steps]], backends: Backends) -> Steps:
     """The results of ``steps``, a bounded number at a time."""
     results: list[Any] = []
     for start in range(0, len(steps), SIDE_BY_SIDE):
@@ -193,7 +194,7 @@ def _duel(
     if result.status == "failure":
         return Duel(identity, claim, result, None)
     text = split(result.text)
-    words = yield from _shrunk(victim, text, result)
+    words = yield from shrunk(victim, text, result)
     (again,) = yield from fresh.steps([text.join(words)])
     return Duel(identity, claim, result, _changes(text, words) if again.answer != claim.answer else None)
 
@@ -233,7 +234,7 @@ class Doubtful:
         return scored if flipped else replace(scored, answer=self.answer)
 
 
-def _shrunk(victim: Doubtful, text: WordedText, result: AttackResult) -> Generator[Request, Any, Sequence[str]]:
+def shrunk(victim: Victim, text: WordedText, result: AttackResult) -> Generator[Request, Any, Sequence[str]]:
     """The flipping words with every change taken back that is not needed, one after the other."""
     now = {i: new for i, _, new in result.changes}
     for i in list(now):

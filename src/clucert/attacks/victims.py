@@ -79,6 +79,9 @@ class SmoothedVictim:
     """N, the votes of one query; those that ``predict`` takes when None."""
     stream: str = "attack"
 
+    def __post_init__(self) -> None:
+        self.smoother.settings.need_majority("an attack")
+
     @property
     def name(self) -> str:
         """The method and the base classifier."""

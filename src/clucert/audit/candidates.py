@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, zip_longest
 from math import log
 
 import numpy as np
@@ -28,6 +29,8 @@ class Arsenal:
     antonyms: Callable[[str], Sequence[str]] = field(default=lambda _word: ())
     everyday: Words = ()
     """Any words, for changes at random."""
+    texts: Mapping[str, Words] = field(default_factory=dict)
+    """Per label, some whole texts with *another* answer."""
 
     def against(self, answer: str, word: str) -> Words:
         """Replacements of ``word`` that speak against ``answer``, antonyms first."""
@@ -45,14 +48,30 @@ def build_arsenal(
             seen[answer].update({word.lower() for word in split(text).words if len(word) > 2})
     total = sum(seen.values(), Counter[str]())
     return Arsenal(
-        label_words={label: tuple(w for w in label.replace("/", " ").split() if is_word(w)) for label in labels},
+        label_words={label: label_words(label) for label in labels},
         hostile={label: _typical(total - seen[label], seen[label]) for label in labels},
         antonyms=antonyms,
         everyday=tuple(sorted(total)),
+        texts={label: _others(answers, label) for label in labels},
     )
 
 
-def _typical(other: Counter[str], own: Counter[str], limit: int = 12) -> Words:
+def label_words(label: str) -> Words:
+    """The words of a label's name."""
+    return tuple(word for word in label.replace("/", " ").split() if is_word(word))
+
+
+def _others(answers: Sequence[tuple[str, str | None]], label: str, limit: int = 12) -> Words:
+    """Texts with another answer, one of each answer in turn."""
+    by_answer: dict[str, list[str]] = {}
+    for text, answer in answers:
+        if answer not in (None, label):
+            by_answer.setdefault(str(answer), []).append(text)
+    in_turn = (text for texts in zip_longest(*by_answer.values()) for text in texts if text is not None)
+    return tuple(islice(in_turn, limit))
+
+
+def _typical(other: Counter[str], own: Counter[str], limit: int = 24) -> Words:
     """Words with the largest smoothed log-odds of the other answers."""
     many, few = other.total() + 1, own.total() + 1
     ranked = sorted(other, key=lambda w: (-log((other[w] + 0.5) / many) + log((own[w] + 0.5) / few), w))

@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from clucert.audit.run import Audit
-from clucert.core.explanation import THREATS
 from clucert.render import safe, text_table
 
 if TYPE_CHECKING:
@@ -26,13 +25,16 @@ def print_audit(console: Console, result: Audit) -> None:
     """The table of broken and tried claims, then some of the texts that broke one."""
     from rich.text import Text
 
-    lines = [("radius", "words may become", "claims", "broken", "share", "95 % interval", "texts tried")]
+    lines = [("radius", "change", "claims", "broken", "share", "95 % interval", "one past", "texts tried")]
     for row in result.rows():
         figures = (str(row["tried"]), str(row["broken"]), f"{row['share']:.3f}")
         span = f"{row['low']:.3f} – {row['high']:.3f}"
-        lines.append((row["radius"], THREATS[row["threat"]], *figures, span, str(row["texts"])))
-    console.print(Text(text_table(lines, right=range(2, 7))), soft_wrap=True)
+        past = f"{row['past']} of {row['past_tried']}" if row["past_tried"] else "–"
+        lines.append((row["radius"], row["change"], *figures, span, past, str(row["texts"])))
+    console.print(Text(text_table(lines, right=range(2, 8))), soft_wrap=True)
     console.print(f"{result.certified} certificates; claims of radius 0 cannot be broken. alpha = {result.alpha:g}.")
+    if any(row["past_tried"] for row in result.rows()):
+        console.print("One past: claims that a text one operation past the radius was found to break.")
     if by_answer := claims_by_answer(result):
         console.print(safe(f"claims broken, by answer: {by_answer}"))
     if any(attempt.claim.domain == "refined" for _, attempt in result.attempts):
@@ -41,12 +43,14 @@ def print_audit(console: Console, result: Audit) -> None:
         )
     broken = [(tag, attempt) for tag, attempt in result.attempts if attempt.broken]
     for tag, attempt in broken[:SHOWN]:
-        changes = ", ".join(f"{old} → {new}" for old, new in attempt.changed)
+        changes = ", ".join(f"{old or '–'} → {new or '–'}" for old, new in attempt.changed)
         claim = tag.claim
+        counted = f"words of the {claim.domain} text" if claim.ball is None else claim.said
+        sure = "" if claim.kind == "exact" else f", p = {attempt.p_value:.1g}"
         console.print(
             safe(
-                f"{claim.kind} radius {claim.radius} (words of the {claim.domain} text) of input {tag.id} broken "
-                f"({attempt.idea}): {claim.answer} became {attempt.answer}, p = {attempt.p_value:.1g}: {changes}"
+                f"{claim.kind} radius {claim.radius} ({counted}) of input {tag.id} broken "
+                f"({attempt.idea}): {claim.answer} became {attempt.answer}{sure}: {changes}"
             )
         )
         console.print(safe(f"  {attempt.text}"))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clucert.audit import FILE, SCHEMA_VERSION
+from clucert.audit.claims import Kind
+from clucert.core.explanation import THREATS
 from clucert.errors import InputError
 
-Kind = Literal["published", "proved"]
-Threat = Literal["word", "synonym"]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -24,13 +24,23 @@ class Row(_Stored):
     """The claims of one radius under one threat model."""
 
     radius: Kind
-    threat: Threat
+    threat: str
     tried: Count
     broken: Count
     share: Share
     low: Share | None
     high: Share | None
     texts: Count
+    change: str | None = None
+    """What may happen to what the radius counts, in words; None in audits of earlier versions."""
+    past: Count = 0
+    past_tried: Count = 0
+    """Claims whose answer a text one operation past the radius breaks, of those where one was tried."""
+
+    @property
+    def said(self) -> str:
+        """``change``, also of earlier versions."""
+        return self.change or THREATS.get(self.threat, self.threat)
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -43,9 +53,11 @@ class Claim(_Stored):
     """What was attacked."""
 
     kind: Kind
-    threat: Threat
+    threat: str
     radius: Count
     answer: str
+    ball: dict[str, str] | None = None
+    """Of claims about pieces inserted, deleted, replaced or moved."""
     domain: str | None = None
     """``refined`` where the radius counts words of the refined text; None in audits of earlier versions."""
 

@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clucert.api import SmoothedClassifier
 from clucert.audit import FILE, SCHEMA_VERSION
 from clucert.audit.antonyms import antonyms
 from clucert.audit.candidates import Arsenal, build_arsenal
-from clucert.audit.claims import Claim, claims_of
-from clucert.audit.steps import Attempt, Effort, attack_steps
+from clucert.audit.claims import Claim, claims_of, exact_claims, token_claims
+from clucert.audit.exact_steps import armed, exact_steps
+from clucert.audit.steps import Attempt, Effort, attack_steps, token_steps
 from clucert.build import task_of
 from clucert.core.certificate import Certificate
+from clucert.core.exact import ExactCertificate
 from clucert.core.smoothing import Smoother
 from clucert.core.threats import word_pools
 from clucert.core.words import WordedText, split
@@ -51,6 +54,10 @@ class Audit:
     certified: int = 0
     """Inputs with a prediction; those of radius 0 make no claim that could be broken."""
     spent: Usage = field(default_factory=Usage)
+
+    def sort(self) -> None:
+        """Bring the attempts into an order that does not depend on which ended first."""
+        self.attempts.sort(key=lambda pair: (pair[0].id, pair[0].claim.kind, pair[0].claim.threat))
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each radius and threat model: claims tried, how many broke, their share with an interval."""
@@ -95,6 +102,7 @@ def audit(
         resources = open_resources(config, stack)
         task = task_of(config)
         smoother = resources.smoother(config, task)
+        smoother.settings.need_majority("the audit")
         backends = resources.backends(config, task, smoother)
         result = Audit(str(run_dir), config.alpha, effort or Effort())
         result.certified = sum(c.prediction is not None for c in certificates.values())
@@ -102,8 +110,40 @@ def audit(
         executor = Executor(backends, in_flight=max(4, inputs_in_flight(config, backends)))
         event_loop.run(executor.run(jobs, _collector(result, len(jobs), progress)))
         result.spent = resources.budget.spent
-    result.attempts.sort(key=lambda pair: (pair[0].id, pair[0].claim.kind, pair[0].claim.threat))
+    result.sort()
     return result
+
+
+def audit_exact(
+    smoothed: SmoothedClassifier,
+    certificates: Mapping[str, ExactCertificate],
+    *,
+    effort: Effort | None = None,
+    texts: Iterable[tuple[str, str | None]] = (),
+) -> Audit:
+    """Attack every claim of exact certificates, by id, asking the base classifier of ``smoothed``.
+
+    ``texts`` (text, answer) arm the search beside those of the certificates. Raises what the model raises.
+    """
+    result = Audit("", 0.0, effort or Effort())
+    result.certified = sum(c.prediction is not None for c in certificates.values())
+    for job in exact_jobs(certificates, result.effort, texts):
+        found, cost = smoothed.run(job.steps)
+        result.attempts += [(Tag(job.tag.id, attempt.claim), attempt) for attempt in found]
+        result.spent += cost.total
+    result.sort()
+    return result
+
+
+def exact_jobs(
+    certificates: Mapping[str, ExactCertificate], effort: Effort, texts: Iterable[tuple[str, str | None]] = ()
+) -> Iterable[Job[Tag]]:
+    """One job for each certificate that claims something: the balls of one text share most questions."""
+    arsenal = armed(list(certificates.values()), texts)
+    for identity, certificate in certificates.items():
+        if claims := exact_claims(certificate):
+            steps = functools.partial(exact_steps, certificate, arsenal, identity, effort)
+            yield Job(Tag(identity, claims[0]), steps)
 
 
 def save(result: Audit, run_dir: Path) -> Path:
@@ -121,6 +161,11 @@ def _jobs(certificates: Mapping[str, Certificate], smoother: Smoother, effort: E
         antonyms,
     )
     for identity, certificate in certificates.items():
+        if certificate.settings.noise is not None:
+            for claim in token_claims(certificate):
+                steps = functools.partial(token_steps, smoother, certificate, claim, arsenal, identity, effort)
+                yield Job(Tag(identity, claim), steps)
+            continue
         text = split(certificate.subject.noised_text)
         pools = word_pools(text.words, smoother.lexicon, smoother.protect)
         for claim in claims_of(certificate, [len(pool) > 1 for pool in pools]):
@@ -140,9 +185,11 @@ def _job(
 
 def _collector(result: Audit, total: int, progress: Callable[[int, int, int], None] | None) -> Any:
     async def collect(outcome: Outcome[Tag]) -> None:
-        tag = outcome.tag
+        tag, found = outcome.tag, outcome.result
         if outcome.error is None:
-            result.attempts.append((tag, outcome.result))
+            # The claims of one exact certificate share questions, and say which were their own.
+            each = found if isinstance(found, list) else [dataclasses.replace(found, asked=outcome.cost.total.calls)]
+            result.attempts += [(Tag(tag.id, attempt.claim), attempt) for attempt in each]
         else:
             result.failed[f"{tag.id}/{tag.claim.kind}-{tag.claim.threat}"] = str(outcome.error)
         if progress:
@@ -164,6 +211,10 @@ def _row(kind: str, threat: str, group: Sequence[Attempt]) -> dict[str, Any]:
         "low": share.low,
         "high": share.high,
         "texts": sum(attempt.tried for attempt in group),
+        "change": group[0].claim.said,
+        "past": sum(attempt.past is True for attempt in group),
+        "past_tried": sum(attempt.past is not None for attempt in group),
+        "asked": sum(attempt.asked for attempt in group),
     }
 
 
@@ -179,4 +230,6 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "votes": {**votes.counts, "UNPARSED": votes.unparsed, "dropped": votes.dropped},
         "answer": attempt.answer,
         "p_value": attempt.p_value,
+        "past": attempt.past,
+        "asked": attempt.asked,
     }

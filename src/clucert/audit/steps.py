@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Sequence
+import functools
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clucert.audit.balls import Pieces, changes
 from clucert.audit.candidates import Arsenal, Candidate, candidates, dependence
 from clucert.audit.claims import Claim
+from clucert.audit.guided import Found, Search
+from clucert.audit.proposals import material
+from clucert.core.certificate import Certificate
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.noise.retention import rng_for
+from clucert.core.noise.tokens import tokenize, tokens_apart
 from clucert.core.refine import NoRefiner
 from clucert.core.smoothing import Smoother
 from clucert.core.words import WordedText, same_shape
-from clucert.types import Request, Votes
+from clucert.types import Request, SideBySide, Votes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,10 @@ class Effort:
     """Candidates that are confirmed at most."""
     greedy_positions: int = 4
     greedy_width: int = 3
+    texts: int = 120
+    """Texts that are tried inside each ball of an exact certificate, and one operation past it."""
+    token_texts: int = 24
+    """The same of a certificate by samples, where each costs ``screen`` questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,12 @@ class Attempt:
     answer: str | None = None
     p_value: float = 1.0
     """One-sided exact binomial test, times the finalists and rivals that might have been found to win (Bonferroni)."""
+    past: bool | None = None
+    """Whether a text one operation *past* the radius breaks the answer, where that was looked for: a search that
+    finds none there would say little about the radius.
+    """
+    asked: int = 0
+    """Questions to the base classifier, where they were counted."""
 
 
 def classifier_of(claim: Claim, smoother: Smoother) -> Smoother:
@@ -92,6 +108,68 @@ def attack_steps(
     return (yield from _confirm(target, text, claim, screened, name, effort))
 
 
+def token_steps(
+    smoother: Smoother, certificate: Certificate, claim: Claim, arsenal: Arsenal, example: str, effort: Effort
+) -> Generator[Request, Any, Attempt]:
+    """Attack a ``claim`` about tokens inserted, deleted, replaced or moved: a guided search, then fresh samples.
+
+    One text past the radius is put to fresh samples, too; it is no part of the claim, and takes none of its level.
+    """
+    if claim.ball is None:
+        raise ValueError(f"the claim {claim} is about words in their places")
+    target = classifier_of(claim, smoother)
+    name = f"{example}/audit/{claim.kind}-{claim.threat}"
+    text = tokens_apart(certificate.subject.noised_text)
+    votes_on: dict[Pieces, Votes] = {}
+
+    def margins(texts: Sequence[Pieces]) -> Generator[Request, Any, Sequence[float]]:
+        first = len(votes_on)
+        steps = [
+            functools.partial(_votes, target, text, Candidate(each, ""), effort.screen, f"{name}/{first + k}")
+            for k, each in enumerate(texts)
+        ]
+        votes_on.update(zip(texts, (yield SideBySide(steps)), strict=True))
+        return [2 * _share(votes_on[each], claim) - 1 for each in texts]
+
+    rng = rng_for(smoother.settings.seed or 0, name, "search")
+    given = material(arsenal, claim.answer, tokenize, words=True)
+    search = Search(text.words, claim.ball, claim.radius, given, margins, rng, effort.token_texts)
+    yield from search.run(lambda best: best.margin <= -0.5)
+    inside = [found for found in search.inside if _within(claim, text, found.pieces, claim.radius)]
+    screened = [
+        Screened(_share(votes_on[found.pieces], claim), votes_on[found.pieces], Candidate(found.pieces, found.idea))
+        for found in {found.pieces: found for found in inside}.values()
+    ]
+    screened.sort(key=lambda found: found.share)
+    attempt = yield from _confirm(target, text, claim, screened, name, effort)
+    past = yield from _past(target, text, claim, search.past, votes_on, name, effort)
+    return dataclasses.replace(attempt, tried=search.tried, past=past)
+
+
+def _within(claim: Claim, text: WordedText, pieces: Pieces, most: int) -> bool:
+    """Whether the text of ``pieces``, cut anew, is in the ball."""
+    return claim.ball is not None and claim.ball.distance(text.words, tokenize(" ".join(pieces)), most) is not None
+
+
+def _past(
+    target: Smoother,
+    text: WordedText,
+    claim: Claim,
+    found: Found | None,
+    screening: Mapping[Pieces, Votes],
+    name: str,
+    effort: Effort,
+) -> Generator[Request, Any, bool | None]:
+    """Whether the worst text one operation past the radius has another answer on fresh samples."""
+    if found is None:
+        return None
+    if found.margin > 0.2 or not _within(claim, text, found.pieces, claim.radius + 1):
+        return False
+    votes = yield from _votes(target, text, Candidate(found.pieces, ""), effort.confirm, f"{name}/past")
+    rivals = _rivals(target.labels, screening[found.pieces], claim.answer)
+    return loses(votes, claim.answer, rivals)[1] <= effort.level
+
+
 @dataclass(frozen=True, slots=True)
 class Screened:
     """A candidate and its screening votes, of which ``share`` still go to the certified answer."""
@@ -104,9 +182,20 @@ class Screened:
 def _votes(
     target: Smoother, text: WordedText, candidate: Candidate, samples: int, name: str
 ) -> Generator[Request, Any, Votes]:
-    changed = text.join(candidate.words)
+    changed = _text_of(text, candidate)
     _, votes = yield from target.trusted(changed, name, lambda channel: channel.sample(samples, "certify"))
     return votes
+
+
+def _text_of(text: WordedText, candidate: Candidate) -> str:
+    """What was written: the words in the places of ``text``, or with spaces between them where their number changed."""
+    return text.join(candidate.words) if len(candidate.words) == len(text) else " ".join(candidate.words)
+
+
+def _changed(before: Pieces, after: Pieces) -> tuple[tuple[str, str], ...]:
+    if len(before) != len(after):
+        return changes(before, after)
+    return tuple((a, b) for a, b in zip(before, after, strict=True) if a != b)
 
 
 def _share(votes: Votes, claim: Claim) -> float:
@@ -167,9 +256,9 @@ def _confirm(
             claim,
             len(screened),
             broken=p_value <= effort.level,
-            text=text.join(candidate.words),
+            text=_text_of(text, candidate),
             idea=candidate.idea,
-            changed=tuple((a, b) for a, b in zip(text.words, candidate.words, strict=True) if a != b),
+            changed=_changed(text.words, candidate.words),
             votes=votes,
             answer=rival,
             p_value=p_value,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli.options import Choice, Command, config_options, given_flags, options
-from clucert.config import Config, ExamplesSection
+from clucert.config import Config, ExamplesSection, FlagSection
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import DataSection, RunSection, SuffixSection, load_config
 from clucert.section import flag
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @options(DataSection)
 @options(SuffixSection)
 @options(RunSection, "run_dir")
-@config_options(Config, without=(ExamplesSection,))
+@config_options(Config, without=(ExamplesSection, FlagSection))
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def attack(
     recipe: str,

@@ -20,35 +20,38 @@ from clucert.config import CacheSection
 @click.option(
     "--level", type=float, default=0.001, show_default=True, help="Probability of calling a sound claim broken."
 )
+@click.option(
+    "--texts", type=int, default=120, show_default=True, help="Texts tried for a claim of an exact certificate."
+)
 @options(CacheSection)
 @click.option("--base-url", help="The run's server, which is asked only where you name it here, or another one.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, the texts included.")
 def audit(
     run: Path,
     limit: int | None,
-    screen: int,
-    confirm: int,
-    level: float,
     base_url: str | None,
     as_json: bool,
-    **cache: Any,
+    **given: Any,
 ) -> None:
     """Search the certified ball of every input of RUN for a text that flips the smoothed classifier.
 
     Random changes, synonyms, antonyms, label words and words of the other answers, at the positions the votes depend on
-    most. A break is called only on fresh samples. The proved radius should show none; the published one may.
+    most; tokens inserted, deleted and moved, blocks and suffixes where certificates speak of them. A break is called
+    only on fresh samples, or, of an exact certificate, on a text that is asked about anew. The proved radius should
+    show none; the published one may.
     """
     from clucert.audit.run import audit as attack_run
     from clucert.audit.run import save
     from clucert.audit.steps import Effort
     from clucert.cli.progress import audit_bar
 
+    effort = Effort(**{name: given.pop(name) for name in ("screen", "confirm", "level", "texts")})
     with audit_bar() as bar:
         result = attack_run(
             run,
             limit=limit,
-            overrides=given_flags({"base_url": base_url, **cache}),
-            effort=Effort(screen=screen, confirm=confirm, level=level),
+            overrides=given_flags({"base_url": base_url, **given}),
+            effort=effort,
             progress=bar,
         )
     written = save(result, run)

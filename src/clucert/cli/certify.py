@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from clucert.cli.options import Command, config_options, given_flags, options
-from clucert.config import Config
+from clucert.config import Config, FlagSection
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
 from clucert.methods.exact import ExactSection
-from clucert.section import flag
+from clucert.section import flag, options_of
 
 
 @click.command(cls=Command, short_help="Certify one text.")
@@ -30,13 +30,16 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
     clucert certify "a thoughtful and quick response" --task sst2
     echo "Stocks fell" | clucert certify - --task agnews --json
     clucert certify "…" --task sst2 --method groups             # exact, few questions; also blocks, chunks
-    clucert certify "…" --task jailbreak --method windows --flag harmful
+    clucert certify "…" --task jailbreak --method windows --flag harmful --at-least 1
+    clucert certify "…" --task jailbreak --method deletion --flag harmful --threshold 0.1
     """  # noqa: D301  (\b is click's mark for a block that is not rewrapped)
     exact = given_flags({name: flags.pop(name) for name in ExactSection.model_fields})
     method, default = flags.get("method"), flags.get("method") is None
     if method is not None and load_exact(method) is not None:
+        given = given_flags({**flags, "method": "ranmask"})
+        exact |= {name: given.pop(name) for name in options_of(FlagSection) if name in given}
         # The models alone are wanted: any method that samples loads them.
-        _prove(text, Config.of(**given_flags({**flags, "method": "ranmask"})), method, exact, as_json, verbose)
+        _prove(text, Config.of(**given), method, exact, as_json, verbose)
         return
     if exact:
         raise UsageError(
@@ -51,7 +54,9 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
     with vote_bar() as bar, Session(config, watch=bar.answered) as session:
         certification = session.certify(text, progress=bar)
         base = session.backends.classifier
-        also = session.prove(text) if default and session.labels and base and base.deterministic else []
+        known = default and session.labels is not None and base is not None and base.deterministic
+        said: dict[str, Any] = {name: getattr(config, name) for name in options_of(FlagSection)}
+        also = session.prove(text, **said) if known else []
     if as_json:
         document = certification.document()
         if default:

@@ -9,6 +9,7 @@ import click
 
 from clucert.cli.options import Choice, Command, options
 from clucert.cli.report import RUNS
+from clucert.core.radius import KINDS
 from clucert.evaluate.runconfig import ResultSection
 
 
@@ -18,10 +19,8 @@ from clucert.evaluate.runconfig import ResultSection
 @click.option(
     "--radius",
     "kind",
-    type=Choice(["published", "word", "synonym"]),
-    default="published",
-    show_default=True,
-    help="Which radius: the published one, or the one proved for a threat model.",
+    type=Choice([*KINDS, "replace"]),
+    help="Which radius: the published one, or the one proved for a threat.  [published, or the first that all have]",
 )
 @click.option("--common-only", is_flag=True, help="Compare the rows that all runs have.")
 @options(ResultSection, "leave_out_failed")
@@ -29,7 +28,7 @@ from clucert.evaluate.runconfig import ResultSection
 def compare(
     runs: tuple[Path, ...],
     delta: tuple[int, ...],
-    kind: str,
+    kind: str | None,
     common_only: bool,
     leave_out_failed: bool | None,
     as_json: bool,
@@ -44,7 +43,7 @@ def compare(
     comparison = compare_runs(
         runs,
         delta,
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         common_only=common_only,
         leave_out_failed=bool(leave_out_failed),
     )

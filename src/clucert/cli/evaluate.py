@@ -89,7 +89,7 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     from clucert.report import check_gates, write_junit
     from clucert.report.population import sentences
     from clucert.report.summary import read_summaries
-    from clucert.report.tables import summary_rows
+    from clucert.report.tables import radius_rows, summary_rows
 
     runs, leave_out = [summary.run_dir], config.leave_out_failed
     results = check_gates(runs, config.fail_under, leave_out_failed=leave_out)
@@ -101,14 +101,15 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
         gates = [{"gate": str(r.gate), "value": r.value, "passed": r.passed} for r in results]
         labels = [dataclasses.asdict(label) for label in figures.standing.labels]
         said = {"summary": row, "labels": labels, "warnings": list(figures.warnings), "gates": gates}
-        said["population"] = [kept.document() for kept in figures.population]
+        said |= {"radii": radius_rows(figures), "population": [kept.document() for kept in figures.population]}
         click.echo(json.dumps({"schema_version": 1, "run_dir": str(summary.run_dir), **said}))
     else:
-        from clucert.render import key_value_table
+        from clucert.render import key_value_table, rows_table
 
         for sentence in sentences(figures.population):
             click.echo(sentence)
         click.echo(key_value_table(_condensed(row)))
+        click.echo(rows_table(radius_rows(figures)))
         for result in results:
             click.echo(str(result))
     for warning in figures.warnings:
@@ -146,7 +147,7 @@ def _condensed(row: Mapping[str, object]) -> dict[str, object]:
         low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
         unreached = "@" in name and not value and not name.endswith("@1")
         unneeded = name in _SAID_ELSEWHERE or (name in _ONLY_WHERE_ANY and not value)
-        if name.endswith(("_low", "_high")) or unreached or unneeded:
+        if name.endswith(("_low", "_high", "_mean", "_median")) or unreached or unneeded:
             continue
         shown[name] = value if low is None or high is None else f"{value:.3f}  [{low:.3f}, {high:.3f}]"
     return shown

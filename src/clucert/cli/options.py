@@ -109,6 +109,8 @@ def _flags(section: Kind, name: str, field: FieldInfo, hint: Hint, default: Any)
         more["type"] = click.Path(path_type=Path)
     else:
         more["type"] = kinds[0] if kinds in ([int], [float]) else str
+    if hint.also:
+        yield click.option(hint.also, **{**more, "help": f"The same as {written}, whatever else is given."})
     if kinds == [dict]:
         more["callback"] = lambda _ctx, _param, pairs: pairs_of(written, pairs) if pairs else None
     yield click.option(written, **more)
@@ -135,8 +137,17 @@ def _shown(default: Any) -> str:
 
 
 def given_flags(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given, as fields of the configuration."""
+    """The flags that were given, as fields of the configuration.
+
+    Beside ``--flag``, ``--threshold`` is η; τ is ``--similarity`` then.
+    """
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    if "flag" in given and "threshold" in given:
+        if "flag_threshold" in given:
+            raise UsageError("--threshold is --flag-threshold beside --flag: give one of them (τ is --similarity)")
+        given["flag_threshold"] = given.pop("threshold")
+    if "similarity" in given:
+        given["threshold"] = given.pop("similarity")
     for name in [name for name in given if name.startswith("no_")]:
         if given.pop(name):
             given[name.removeprefix("no_")] = False

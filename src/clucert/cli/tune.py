@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Whose mean to make large: the published radius, or the one proved for a threat model.",
 )
+@click.option("--fpr", help="Choose the threshold of --flag instead: the false-positive rate that it may have.")
+@click.option("--confidence", default="0.95", show_default=True, help="Of that rate: 1 − δ, over all thresholds tried.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the best setting as a method file.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def tune(
@@ -53,13 +55,22 @@ def tune(
     \b
     clucert tune --task sst2 --data validation.csv --method ranmask --radius word --run-dir runs/tune -o mine.yaml
     clucert evaluate --task sst2 --data test.csv --method mine.yaml --run-dir runs/a
+
+    With --fpr the threshold of a guard is chosen: the smallest whose false-positive rate is shown to be no higher.
+
+    \b
+    clucert tune --fpr 0.01 --task jailbreak --flag harmful --data validation.jsonl --method deletion -o guard.yaml
     """  # noqa: D301
     from clucert.cli.progress import study_bar
     from clucert.evaluate.tune import grid_of
     from clucert.evaluate.tune import tune as search
     from clucert.render import rows_table
 
+    fpr, confidence = flags.pop("fpr"), flags.pop("confidence")
     config = load_config(config_file, given_flags(flags))
+    if fpr is not None:
+        _tune_flag(config, fpr, confidence, out, as_json=as_json)
+        return
     if config.run_dir is None:
         raise UsageError("say where to keep the settings' runs: --run-dir runs/tune")
     try:
@@ -86,6 +97,30 @@ def tune(
         click.echo(f"clucert: note: {note}", err=True)
     if tuned.stopped:
         click.echo(f"clucert: {tuned.stopped}", err=True)
+
+
+def _tune_flag(config: StudyConfig, fpr: str, confidence: str, out: Path | None, *, as_json: bool) -> None:
+    from clucert.cli.progress import study_bar
+    from clucert.core.thresholds import exact
+    from clucert.evaluate.roc import roc_document
+    from clucert.evaluate.tune_flag import tune_flag
+    from clucert.render import roc_text
+
+    with study_bar() as bar:
+        tuned = tune_flag(config, exact(fpr, "--fpr"), exact(confidence, "--confidence"), bar)
+    if out:
+        out.write_text(tuned.method, encoding="utf-8")
+        click.echo(f"wrote {out}: use it as --method {out}", err=True)
+    if as_json:
+        more = {"chosen": tuned.chosen.document(), "method": tuned.method, "notes": list(tuned.notes)}
+        click.echo(
+            json.dumps({"schema_version": 1, **roc_document(tuned.points, counts=tuned.counts), **more}, indent=2)
+        )
+    else:
+        click.echo(roc_text(tuned.points, tuned.chosen.point, counts=tuned.counts))
+        click.echo(f"\n{tuned.chosen.in_words(counts=tuned.counts)}\n\nas a method file:\n{tuned.method}")
+    for note in tuned.notes:
+        click.echo(f"clucert: note: {note}", err=True)
 
 
 def _parts(written: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -12,6 +12,7 @@ from itertools import accumulate
 from clucert.core.bounds import (
     UNPARSED,
     ClassBounds,
+    Number,
     abstention_p_value,
     agreement,
     class_bounds,
@@ -20,10 +21,13 @@ from clucert.core.bounds import (
     one_bound,
     unfiltered_bounds,
 )
+from clucert.core.flagged import Counted, Decision, Kept
 from clucert.core.group_sequential import Path
 from clucert.core.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
 from clucert.core.settings import Look, Settings, Subject, selection_level
+from clucert.core.thresholds import Flag, Groups
 from clucert.core.vote_records import VoteRecord
+from clucert.errors import InputError
 from clucert.types import Answers, Votes
 
 NO_LABEL = "no noised text was kept and given a label: see dropped and unparsed"
@@ -57,7 +61,14 @@ class Certificate:
     (paper, Algorithm 1). ``proved[threat]`` needs none of the assumptions: it holds for every base classifier and
     every change that the threat model allows, counted over ``subject.domain`` (docs/guarantees.md).
 
-    Radii are derived from the stored counts, so :meth:`replace` with another α or γ costs no model call.
+    With a flag (``settings.flag``) the two answers are *flagged* and *passed*. Passed is what the N selecting votes
+    show to have p_harm < η at level α, and everything else is flagged: that is what :meth:`Smoother.predict_steps`
+    does, so a text with p_harm ≥ η passes with probability at most α, whatever it is. ``proved[threat]`` then says how
+    many changes leave p_harm ≥ η (flagged) or p_harm < η (passed); None where N′ fresh votes do not show it of the
+    text.
+
+    Radii are derived from the stored counts, so another α, γ, threshold or group costs no model call (:meth:`replace`,
+    :meth:`at`, :meth:`with_groups`).
     """
 
     subject: Subject
@@ -79,6 +90,47 @@ class Certificate:
     """The single votes behind the counts, in the order of stages and parts; none in records of earlier versions."""
     answers: Answers | None = None
     """How equal noised texts came by their votes; None in records of earlier versions."""
+    raw: Counted | None = None
+    """What was counted before labels were merged, for a flag or for groups; None where they were not."""
+
+    @property
+    def unmerged(self) -> Certificate:
+        """The same votes with every label by itself, and the answer by majority."""
+        return self if self.raw is None else self._counted(self.raw, None, (), None)
+
+    def at(self, *, flag: Sequence[str] = (), threshold: Number | str | None = None) -> Certificate:
+        """The same votes read by a guard that flags at p ≥ ``threshold``; ``flag`` names its labels, unless they stay.
+
+        Raises :class:`InputError` for labels that there are not, or a threshold that is missing or no share.
+        """
+        old, every = self.settings.flag, self.unmerged.labels
+        labels = tuple(flag) or (old.labels if old else ())
+        share = threshold if threshold is not None else old.share if old else None
+        if share is None or not labels:
+            raise InputError("a flag of sampled votes needs labels and a share: at(flag=['harmful'], threshold=0.1)")
+        return self.merged(Flag.of(labels, every, share=share))
+
+    def with_groups(self, *groups: Sequence[str]) -> Certificate:
+        """The same votes read by the classifier that names the group instead of the label, by majority.
+
+        Raises :class:`InputError` for groups that the labels cannot have; see :func:`merged_labels`.
+        """
+        return self.merged(None, tuple(map(tuple, groups)))
+
+    def merged(self, flag: Flag | None, groups: Groups = ()) -> Certificate:
+        """The same votes, of classes instead of labels. Raises :class:`InputError` for open answers."""
+        plain = self.unmerged
+        if flag is None and not groups:
+            return plain
+        if plain.labels is None:
+            raise InputError("flags and groups are of labels, and this task has open answers")
+        raw = Counted(plain.labels, plain.selection, plain.readings, plain.vote_records)
+        return plain._counted(raw.merged(flag, groups), flag, groups, raw)
+
+    def _counted(self, by: Counted, flag: Flag | None, groups: Groups, raw: Counted | None) -> Certificate:
+        settings = dataclasses.replace(self.settings, flag=flag, groups=groups)
+        fields = {name: getattr(by, name) for name in Counted.__slots__}
+        return dataclasses.replace(self, settings=settings, raw=raw, **fields)
 
     def replace(self, *, alpha: float | None = None, gamma: float | None = None) -> Certificate:
         """The same votes read at another α or γ."""
@@ -101,13 +153,34 @@ class Certificate:
 
     @property
     def candidate(self) -> str | None:
-        """ĉ, certified or not: the label that won the selection votes, or, where none were drawn, the others."""
+        """ĉ, certified or not: the label that won the selection votes, or, where none were drawn, the others; with a
+        flag, whether the selection votes let the text pass.
+        """
+        if self.decision is not None and self.labels:
+            return self.labels[0 if self.flagged else 1]
         return leader(self.estimation if self.chosen_by_all else self.selection)
 
     @property
     def chosen_by_all(self) -> bool:
         """Whether ĉ is chosen by the votes that certify it, which are then tested in either direction."""
         return self.settings.direct and self.one_bound
+
+    @property
+    def decision(self) -> Decision | None:
+        """What the selecting votes say of the flag; None where none is set."""
+        flag, alpha = self.settings.flag, self.settings.alpha
+        return None if flag is None else Decision(flag, self.selection, alpha, self.exhaustive)
+
+    @property
+    def flagged(self) -> bool:
+        """Whether a flag is set, and the selecting votes do not let the text pass."""
+        return self.decision is not None and self.decision.flagged
+
+    @property
+    def kept(self) -> Kept:
+        """How far the decision stays."""
+        theta = self.decision.theta if self.decision else Fraction(1, 2)
+        return Kept(self.settings.noise, self.vote_overlaps, self.n, self.s, theta)
 
     @property
     def estimation(self) -> Votes:
@@ -127,6 +200,8 @@ class Certificate:
 
         Such a certificate says nothing about the text: neither that its answer is robust nor that it is not.
         """
+        if self.settings.flag is not None and self.raw is not None:
+            return self.unmerged.unreadable
         for votes, drawn in ((self.selection, "selecting"), (self.estimation, "certifying")):
             if votes.unparsed and votes.unparsed >= max(votes.counts.values(), default=0):
                 if self.settings.noise is not None and self.n < FEW_TOKENS:
@@ -142,7 +217,9 @@ class Certificate:
 
     @property
     def p_value(self) -> float:
-        """Of the abstention test on the selection votes; 0 or 1 when they are exact."""
+        """Of the abstention test on the selection votes, or of the test that lets a text pass; 0 or 1 when exact."""
+        if self.decision is not None:
+            return self.decision.p_value
         if self.exhaustive and self.candidate is not None:
             return 0.0 if exact_bounds(self.selection, self.candidate).margin > 0 else 1.0
         return abstention_p_value(self.selection)
@@ -150,7 +227,8 @@ class Certificate:
     @property
     def abstained_at_selection(self) -> str | None:
         """Why the selection votes alone give no answer, in one sentence; None when they give one."""
-        if self.settings.direct and not self.exhaustive and (self.one_bound or self.candidate is not None):
+        decides_later = self.settings.direct and not self.exhaustive and (self.one_bound or self.candidate is not None)
+        if self.settings.flag is not None or decides_later:
             return None
         if self.candidate is None:
             return self.unreadable or NO_LABEL
@@ -168,7 +246,7 @@ class Certificate:
     @property
     def abstained(self) -> str | None:
         """Why there is no prediction, in one sentence; None when there is one."""
-        if self.abstained_at_selection:
+        if self.abstained_at_selection or self.settings.flag is not None:
             return self.abstained_at_selection
         if self.candidate is None:
             return self.unreadable or NO_LABEL
@@ -262,7 +340,7 @@ class Certificate:
 
     @property
     def _published(self) -> Radius | None:
-        if self.candidate is None or self.settings.noise is not None:
+        if self.candidate is None or not self.settings.published:
             return None
         exceeds = self._exceeds(filtered=True)
         if self.settings.votes_only:
@@ -307,10 +385,15 @@ class Certificate:
         noise = self.settings.noise
         if self.abstained:
             return dict.fromkeys(self.overlaps if noise is None else noise.threats)
-        exceeds = self._exceeds(filtered=False)
-        if noise is not None:
-            return {threat: noise.radius(exceeds, threat, self.n) for threat in noise.threats}
-        found = {t: self._proved_radius(exceeds, overlap) for t, overlap in self.vote_overlaps.items()}
+        if self.decision is not None:
+            exactly = self.decision.exactly(self.candidate or "") if self.exhaustive else None
+            path = self.path(filtered=False)
+            found = self.kept.radii(exactly or (lambda errors: path.below(float(errors))))
+        else:
+            exceeds = self._exceeds(filtered=False)
+            if noise is not None:
+                return {threat: noise.radius(exceeds, threat, self.n) for threat in noise.threats}
+            found = {t: self._proved_radius(exceeds, overlap) for t, overlap in self.vote_overlaps.items()}
         word, synonym = found.get("word"), found.get("synonym")
         if word is not None and synonym is not None:
             swaps = as_swaps(word, len(self.overlaps["synonym"].masked))
@@ -345,13 +428,18 @@ class Certificate:
         if radius is None or bounds is None or not 0 <= changes <= radius.words:
             return None
         if (noise := self.settings.noise) is not None:
-            low = float(noise.floor(threat, self.n, changes, bounds.low))
-            return agreement(low, self.settings.predict_samples, self.settings.alpha)
+            return self._answers_so(float(noise.floor(threat, self.n, changes, bounds.low)))
         # A swap of synonyms is a replaced word: both bounds hold.
         overlaps = [self.vote_overlaps[name] for name in dict.fromkeys((threat, "word")) if name in self.overlaps]
         low = float(
             max(bounds.low if each.sealed else each.floor(self.n, self.s, changes, bounds.low) for each in overlaps)
         )
+        return self._answers_so(low)
+
+    def _answers_so(self, low: float) -> float:
+        """How likely N votes answer ĉ where p(ĉ) ≥ ``low``, at least."""
+        if self.decision is not None:
+            return self.decision.agreement(self.settings.predict_samples, low)
         return agreement(low, self.settings.predict_samples, self.settings.alpha)
 
 

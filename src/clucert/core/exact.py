@@ -11,18 +11,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
 
+from clucert.core.bounds import UNPARSED, Number
 from clucert.core.calibration import Bias, bias_of
 from clucert.core.noise import votes
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
+from clucert.core.noise.overlap import largest
 from clucert.core.noise.tokens import Units, passages, sentences, turns, words
 from clucert.core.noise.votes import Scores
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Radius
 from clucert.core.settings import Base
+from clucert.core.thresholds import Flag, class_of, classes_of, merged_labels
+from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError
 from clucert.types import Classify, Phase, Request, Scored, Vote
 
@@ -31,14 +36,6 @@ Unit = Literal["word", "sentence", "passage", "turn"]
 
 PLACES = 6
 """Decimal places of the label probabilities that are counted and stored: what is certified is what can be read back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """Flag a text when at least ``at_least`` of its sub-texts get one of ``labels``; "still flagged" is certified."""
-
-    labels: tuple[str, ...]
-    at_least: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +53,35 @@ class ExactSettings:
     bias: tuple[Bias, ...] = ()
     """By length of the sub-text, taken off the log-probability of each label before anything is counted."""
     flag: Flag | None = None
+    """Flag a text by a share of its sub-texts or a number of them, instead of taking the largest total."""
+    groups: LabelGroups = ()
+    """Labels that are one class."""
+
+    def __post_init__(self) -> None:
+        if self.flag is None:
+            return
+        if self.groups:
+            raise InputError("the labels of --flag are one class already: leave out --group")
+        if self.flag.share is not None and isinstance(self.noise, EraseAndCheck):
+            raise InputError(f"{self.method} counts the flagged prefixes: give --at-least, not --threshold")
+        most = self.noise.sub_texts if isinstance(self.noise, Blocks | Groups) else self.flag.at_least
+        if self.flag.at_least > most:
+            raise InputError(
+                f"--at-least {self.flag.at_least}: {self.method} has {most} sub-texts and would flag nothing"
+            )
+
+    @property
+    def merging(self) -> LabelGroups:
+        """The labels whose scores are added up before anything is compared."""
+        if self.flag is None:
+            return self.groups
+        named = tuple(label for label in self.flag.labels if label != UNPARSED)
+        return (named,) if len(named) > 1 else ()
 
     @property
     def threats(self) -> tuple[str, ...]:
         """What the noise speaks of."""
-        return ("suffix",) if isinstance(self.noise, EraseAndCheck) else self.noise.threats
+        return self.noise.threats
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +101,8 @@ class ExactCertificate:
     the deployed classifier answer anything but ``prediction``. Nothing is assumed about the base classifier otherwise,
     and there is no probability of error. A radius counts units (tokens, sentences, …) of the text.
 
-    Radii are derived from the stored answers.
+    With a flag the two answers are *flagged* and *passed*, and each has its radii. Radii are derived from the stored
+    answers, so another flag, threshold or group costs no model call (:meth:`at`, :meth:`with_groups`).
     """
 
     text: str
@@ -119,18 +141,31 @@ class ExactCertificate:
 
     @cached_property
     def _adjusted(self) -> Sequence[Mapping[str, float] | None]:
-        """The label probabilities of each answer with the bias taken off; None where there are none."""
+        """Of each answer the probability of each class, the bias taken off; None where there are none."""
         return [None if shown.shares is None else self._unbiased(shown.text, shown.shares) for shown in self.answers]
 
     def _unbiased(self, text: str, shares: Sequence[float]) -> Mapping[str, float]:
         bias = bias_of(self.settings.bias, text) or (0.0,) * len(self.labels)
-        return {label: p * math.exp(-b) for label, p, b in zip(self.labels, shares, bias, strict=True)}
+        return self._summed([p * math.exp(-b) for p, b in zip(shares, bias, strict=True)])
+
+    def _summed(self, shares: Sequence[float]) -> Mapping[str, float]:
+        found = dict.fromkeys(self.classes, 0.0)
+        for label, share in zip(self.labels, shares, strict=True):
+            found[class_of(label, self.settings.merging) or label] += share
+        return found
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels, those of a group as one."""
+        return classes_of(self.labels, self.settings.merging)
 
     @cached_property
     def votes(self) -> Sequence[Vote]:
-        """The vote of each answer: the likeliest label once the bias is off, the first of equals."""
+        """The vote of each answer: the likeliest class once the bias is off, the first of equals."""
         return [
-            shown.vote if adjusted is None or not any(adjusted.values()) else max(adjusted, key=adjusted.__getitem__)
+            class_of(shown.vote, self.settings.merging)
+            if adjusted is None or not any(adjusted.values())
+            else max(adjusted, key=adjusted.__getitem__)
             for shown, adjusted in zip(self.answers, self._adjusted, strict=True)
         ]
 
@@ -138,15 +173,39 @@ class ExactCertificate:
     def flagged(self) -> int:
         """Sub-texts that got a label of the flag."""
         flag = self.settings.flag
+        return 0 if flag is None else sum(i >= 0 and self._named(flag, i) for part in self.partitions for i in part)
+
+    def _named(self, flag: Flag, i: int) -> bool:
+        vote = self.votes[i]
+        return UNPARSED in flag.labels if vote is None else vote in self._flag_classes(flag)
+
+    def _flag_classes(self, flag: Flag) -> set[str]:
+        return {class_of(label, self.settings.merging) or label for label in flag.labels}
+
+    @property
+    def flag_share(self) -> Fraction:
+        """The mean score of the flag's labels over all sub-texts; an empty one has 0."""
+        weights = [weight for part in self.weights for weight in part]
+        return sum(weights, Fraction(0)) / max(len(weights), 1)
+
+    @cached_property
+    def weights(self) -> Sequence[Sequence[Fraction]]:
+        """What each sub-text of each partition adds to the flag, from 0 to 1: its vote, or its score for a share."""
+        flag = self.settings.flag
         if flag is None:
-            return 0
-        named = [vote in flag.labels for vote in self.votes]
-        return sum(i >= 0 and named[i] for part in self.partitions for i in part)
+            return [[Fraction(0)] * len(part) for part in self.partitions]
+        if flag.share is None:
+            each = [Fraction(self._named(flag, i)) for i in range(len(self.answers))]
+        else:
+            named = self._flag_classes(flag)
+            scored = (self._scores(i) for i in range(len(self.answers)))
+            each = [sum((score for label, score in s.items() if label in named), Fraction(0)) for s in scored]
+        return [[each[i] if i >= 0 else Fraction(0) for i in part] for part in self.partitions]
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Votes of the sub-texts, by label; the empty ones and the unparsed are left out."""
-        found = dict.fromkeys(self.labels, 0)
+        """Votes of the sub-texts, by class; the empty ones and the unparsed are left out."""
+        found = dict.fromkeys(self.classes, 0)
         for part in self.partitions:
             for i in part:
                 if i >= 0 and (vote := self.votes[i]) is not None:
@@ -158,21 +217,50 @@ class ExactCertificate:
         """Sub-texts whose answer named no label."""
         return sum(i >= 0 and self.votes[i] is None for part in self.partitions for i in part)
 
+    @property
+    def is_flagged(self) -> bool:
+        """Whether a flag is set, and enough sub-texts get its labels."""
+        flag = self.settings.flag
+        if flag is None:
+            return False
+        return self.flagged >= flag.at_least if flag.share is None else self.flag_share >= flag.share
+
     @cached_property
     def prediction(self) -> str | None:
         """The answer of the deployed classifier; None when no sub-text named a label."""
         flag = self.settings.flag
         if flag is None:
             return votes.answer(self.family)
-        if self.flagged >= flag.at_least:
-            return max(flag.labels, key=lambda label: self.counts.get(label, 0))
-        others = [label for label in self.labels if label not in flag.labels]
-        return max(others, key=lambda label: self.counts.get(label, 0), default=None)
+        return flag.names(self.labels)[0 if self.is_flagged else 1]
 
     @cached_property
     def proved(self) -> Mapping[str, Radius | None]:
         """By threat, how many operations may be done (inclusive); None where nothing is proved, not even for 0."""
         return {threat: self._radius(threat) for threat in self.settings.threats}
+
+    def at(
+        self, *, flag: Sequence[str] = (), threshold: Number | str | None = None, at_least: int | None = None
+    ) -> ExactCertificate:
+        """The same answers read by a guard that flags at a share of ``threshold`` of the sub-texts, or ``at_least`` so
+        many; ``flag`` names its labels, unless they stay.
+
+        Raises :class:`InputError` for labels that there are not, or a number that is none.
+        """
+        old = self.settings.flag
+        labels = tuple(flag) or (old.labels if old else ())
+        if threshold is None and at_least is None and old:
+            threshold, at_least = old.share, old.at_least
+        found = Flag.of(labels, self.labels, at_least or 1, threshold)
+        return replace(self, settings=replace(self.settings, flag=found, groups=()))
+
+    def with_groups(self, *groups: Sequence[str]) -> ExactCertificate:
+        """The same answers read by the classifier that adds up the scores of each group, and then compares.
+
+        Raises :class:`InputError` for groups that the labels cannot have; see :func:`merged_labels`.
+        """
+        merging = tuple(map(tuple, groups))
+        merged_labels(self.labels, merging)
+        return replace(self, settings=replace(self.settings, flag=None, groups=merging))
 
     def _radius(self, threat: str) -> Radius | None:
         noise, flag = self.settings.noise, self.settings.flag
@@ -182,22 +270,33 @@ class ExactCertificate:
             return self._flag_radius(threat, flag)
         if isinstance(noise, Windows | EraseAndCheck):
             raise InputError(f"{self.settings.method} flags texts: say which label with --flag")
-        return noise.radius(self.family, self.prediction, threat, self.n, self.labels)
+        return noise.radius(self.family, self.prediction, threat, self.n, self.classes)
 
-    def _flag_radius(self, threat: str, flag: Flag) -> Radius | None:
+    def _flag_radius(self, threat: str, flag: Flag) -> Radius:
+        """The largest r under which the flag stays as it is.
+
+        Each sub-text adds its weight w in [0, 1], less η where the share counts, to what must be at least τ (or 0) for
+        the text to be flagged; one that an attacker turns or adds has the worst weight there is. A text that passes is
+        the same with all signs turned, and "less than" for "at least".
+        """
         noise = self.settings.noise
-        if self.flagged < flag.at_least:
-            return None
         if isinstance(noise, EraseAndCheck):
-            # What is flagged as it stands stays so behind any suffix that is not longer than the erased ones.
-            whole = self.partitions[0][0]
-            return Radius(noise.suffix if whole >= 0 and self.votes[whole] in flag.labels else 0)
-        if isinstance(noise, Windows):
-            return noise.flag_radius(self.flagged, flag.at_least, threat, self.n)
-        r = 0
-        while r < self.n and self.flagged - noise.flags_lost(threat, r + 1) >= flag.at_least:
-            r += 1
-        return Radius(r)
+            named = [bool(weight) for weight in self.weights[0]]
+            # A text that passes may be flagged by whatever is appended.
+            return noise.flag_radius(named, flag.at_least) or Radius(0)
+        bound, each = (flag.at_least, Fraction(0)) if flag.share is None else (0, flag.share)
+        sign = 1 if self.is_flagged else -1
+        lead = [[sign * (weight - each) for weight in part] for part in self.weights]
+        worst = -each if self.is_flagged else each - 1
+        spare = sum(map(sum, lead), Fraction(0)) - sign * bound
+
+        def holds(r: int) -> bool:
+            lost = noise.loss(lead, threat, r, worst, self.n)
+            return lost is not None and (spare >= lost if self.is_flagged else spare > lost)
+
+        if noise.loss(lead, threat, 1, worst, self.n) == 0:
+            return Radius(0, everything=True)
+        return largest(holds, self.n if threat in ("replace", "delete") else None) or Radius(0)
 
 
 MOST_QUESTIONS = 20_000
@@ -229,12 +328,15 @@ class ExactSmoother:
         cut = self.cut(text)
         answers: Sequence[Scored] = yield Classify(cut.asked, "certify", scored=True)
         yield Phase("certificate")
-        shown = [self._shown(text, answer) for text, answer in zip(cut.asked, answers, strict=True)]
+        shown = [self.shown(text, answer) for text, answer in zip(cut.asked, answers, strict=True)]
         return self.certificate(text, cut, shown, example)
 
     def cut(self, text: str) -> Cut:
         """The sub-texts of ``text``. Raises InputError for a text without a unit, or with too many questions."""
-        units = self._units(text)
+        return self.cut_units(self._units(text))
+
+    def cut_units(self, units: Units) -> Cut:
+        """The same of a text that is cut into ``units`` already."""
         if not units.pieces:
             raise InputError("the text has no words: give a text with at least one word to certify")
         shown = tuple(tuple(units.keep(places) for places in part) for part in self._members(units.pieces))
@@ -278,7 +380,24 @@ class ExactSmoother:
             case "turn":
                 return turns(listed(text))
 
-    def _shown(self, text: str, answer: Scored) -> Shown:
+    def units_of(self, pieces: Sequence[str]) -> Units:
+        """``pieces`` as the units of a text."""
+        match self.settings.unit:
+            case "passage":
+                return passages(pieces)
+            case "turn":
+                return turns(pieces)
+            case _:
+                return Units(tuple(pieces))
+
+    def written(self, pieces: Sequence[str]) -> str:
+        """A text of ``pieces``; it may be cut into others where a piece is none by itself."""
+        if self.settings.unit in ("passage", "turn"):
+            return json.dumps(list(pieces), ensure_ascii=False)
+        return " ".join(pieces)
+
+    def shown(self, text: str, answer: Scored) -> Shown:
+        """``answer`` as it is counted and stored."""
         shares = None
         if answer.answer is not None and set(answer.shares) == set(self.labels):
             shares = tuple(round(answer.shares[label], PLACES) for label in self.labels)

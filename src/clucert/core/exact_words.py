@@ -30,10 +30,17 @@ def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
     """One line for each threat about which something is proved; why nothing is, otherwise."""
     price = f"{certificate.questions} question{'s' if certificate.questions != 1 else ''}, exact"
     said = list(threats_in_words(certificate))
+    stays = stays_in_words(certificate)
     for i, change in enumerate(said):
-        yield f"{'proved' if not i else '':<12}{change}: the answer stays" + (f"  ({price})" if not i else "")
+        yield f"{'proved' if not i else '':<12}{change}: {stays}" + (f"  ({price})" if not i else "")
     if not said:
         yield f"{'proved':<12}nothing  ({price}): {missing_in_words(certificate)}"
+
+
+def stays_in_words(certificate: ExactCertificate) -> str:
+    """What is as it was."""
+    flag = certificate.settings.flag
+    return "the answer stays" if flag is None else f"still {'flagged' if certificate.is_flagged else 'passed'}"
 
 
 def threats_in_words(certificate: ExactCertificate) -> Iterator[str]:
@@ -53,16 +60,30 @@ def threats_in_words(certificate: ExactCertificate) -> Iterator[str]:
 
 
 def better_counting(certificate: ExactCertificate) -> str | None:
-    """The other way to count the same answers, where it proves what this way does not; no question more is asked."""
+    """The other way to count the same answers, where it proves something and this one nothing: no question more."""
     settings = certificate.settings
-    if settings.flag is not None or not any(shown.shares for shown in certificate.answers):
+    if (
+        any(threats_in_words(certificate))
+        or settings.flag is not None
+        or not any(shown.shares for shown in certificate.answers)
+    ):
         return None
     other = replace(certificate, settings=replace(settings, soft=not settings.soft))
-    if not any(threats_in_words(other)):
+    if other.prediction != certificate.prediction or not any(threats_in_words(other)):
         return None
     flag = "hard" if settings.soft else "soft"
     proved = next(threats_in_words(other))
     return f"--method {settings.method} --scores {flag}: the same answers, counted so, prove {proved}"
+
+
+def flag_in_words(certificate: ExactCertificate) -> str:
+    """How much of the text is flagged, and how much flags it; nothing where no flag is set."""
+    flag, total = certificate.settings.flag, sum(map(len, certificate.partitions))
+    if flag is None:
+        return ""
+    if flag.share is None:
+        return f"{certificate.flagged} of {total} sub-texts are {flag.name}, {flag.at_least} flag a text"
+    return f"the share of {flag.name} is {float(certificate.flag_share):.3g}, {float(flag.share):g} flags a text"
 
 
 def _count(radius: Radius, unit: str, change: str) -> str:
@@ -77,13 +98,12 @@ def missing_in_words(certificate: ExactCertificate) -> str:
     """Which lead was missing, and by how much."""
     settings, answer = certificate.settings, certificate.prediction
     if settings.flag is not None:
-        flagged, needed = certificate.flagged, settings.flag.at_least
-        return f"{flagged} sub-texts are flagged, and {needed} must be left after a change"
+        return f"{flag_in_words(certificate)}, and one {settings.unit} can turn that"
     if answer is None or isinstance(settings.noise, Windows | EraseAndCheck):
         return "no sub-text got a label"
     threat = settings.threats[0]
     short = []
-    for rival in rivals(certificate.family, answer, certificate.labels):
+    for rival in rivals(certificate.family, answer, certificate.classes):
         ahead = leads(certificate.family, answer, rival)
         lead = sum(map(sum, ahead), Fraction(0))
         short.append((lead - settings.noise.loss(ahead, threat, 1), lead, rival))

@@ -53,9 +53,10 @@ def radius_words(radius: Radius | None, attackable: int, total: int, domain: Dom
 def proved_in_words(certificate: Certificate, threat: str, radius: Radius | None) -> tuple[str, str]:
     """What ``radius``, proved for ``threat``, says: how many words, and of what change to them."""
     if certificate.settings.noise is not None:
-        return _operations_in_words(threat, radius)
+        return _operations_in_words(threat, radius, _kept(certificate))
     domain, size = certificate.subject.domain, len(certificate.overlaps[threat].masked)
     count, change = radius_words(radius, size, certificate.n, domain), f"swapped for {THREATS[threat]}"
+    change += _kept(certificate)
     if radius is None:
         return count, f"is proved about words of the {domain} text {change}"
     if radius.nothing_to_attack:
@@ -70,8 +71,28 @@ def no_assumption(certificate: Certificate) -> str:
     return f"no assumption{certificate.answers.taken if certificate.answers else ''}"
 
 
-def _operations_in_words(threat: str, radius: Radius | None) -> tuple[str, str]:
-    change = OPERATIONS[threat]
+def decision(certificate: Certificate) -> str | None:
+    """Flagged or passed, and why, in one sentence; None where the answer is a majority's."""
+    flag = certificate.settings.flag
+    if flag is None or flag.share is None:
+        return None
+    drawn, alpha, below = certificate.selection.drawn, certificate.settings.alpha, f"< {float(flag.share):g}"
+    if certificate.exhaustive:
+        return f"{'flagged: not' if certificate.flagged else 'passed:'} p({flag.name}) {below}"
+    shown = f"shown by {drawn} votes to have p({flag.name}) {below} at level {alpha:g}"
+    return f"flagged: not {shown}" if certificate.flagged else f"passed: {shown}"
+
+
+def _kept(certificate: Certificate) -> str:
+    """What is left as it was, where it is not an answer but a flag."""
+    flag = certificate.settings.flag
+    if flag is None or flag.share is None:
+        return ""
+    return f": still p({flag.name}) {'≥' if certificate.flagged else '<'} {float(flag.share):g}"
+
+
+def _operations_in_words(threat: str, radius: Radius | None, kept: str) -> tuple[str, str]:
+    change = OPERATIONS[threat] + kept
     if radius is None:
         return "nothing", f"is proved about tokens {change}"
     if radius.everything:

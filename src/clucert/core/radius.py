@@ -30,6 +30,11 @@ class Radius:
         """Whether no votes could make it larger: it is all there is to change."""
         return self.everything or self.nothing_to_attack
 
+    @property
+    def endless(self) -> bool:
+        """Whether any number of changes is certified, however many words the text has."""
+        return self.everything and not self.words
+
     def reaches(self, delta: int) -> bool:
         """Whether it certifies δ changed words: ``everything`` does so for every δ, since no text has more to change.
 
@@ -38,12 +43,22 @@ class Radius:
         return self.words >= delta or self.everything
 
 
+Kind = str
+"""Which radius: ``published``, or the threat that one is proved for. ``word``: units replaced, one for one."""
+SAMPLED: tuple[Kind, ...] = ("published", "word", "synonym")
+"""Those of a noise that keeps the number of words."""
+KINDS: tuple[Kind, ...] = (*SAMPLED, "insert", "delete", "move", "edit", "append", "suffix", "ends", "block")
+"""All, in the order in which they are shown."""
+
+
 def delta(n: int, s: int, t: int) -> Fraction:
     """Δ_t = 1 − C(n−t, s) / C(n, s): the probability that one of t changed words is retained (paper, Theorem 1)."""
     if not 1 <= s <= n or not 0 <= t <= n:
         raise ValueError(f"needs 1 ≤ s ≤ n and 0 ≤ t ≤ n, got n={n} s={s} t={t}")
     return 1 - Fraction(comb(n - t, s), comb(n, s))
 
+
+HALF = Fraction(1, 2)
 
 Exceeds = Callable[[Fraction], bool]
 """Whether p(ĉ) − p(j) is shown to be more than this for every j ≠ ĉ."""
@@ -133,13 +148,16 @@ class Overlap:
         hidden, growth = self._open(n, s, d)
         return max(plain, hidden - (1 - Fraction(low)) * growth)
 
-    def errors(self, n: int, s: int, d: int) -> Fraction:
-        """The answer stays the majority after ``d`` changes where all other votes have a probability below this."""
-        plain = (1 - self.slack(n, s, d)) / 2
+    def errors(self, n: int, s: int, d: int, theta: Fraction = HALF) -> Fraction:
+        """The answer keeps a probability of more than θ after ``d`` changes where all other votes have less than this.
+
+        At θ = ½ it stays the majority.
+        """
+        plain = self.omega(n, s, d) - theta
         if not self.shared or self.retained:
             return plain
         hidden, growth = self._open(n, s, d)
-        return max(plain, (hidden - Fraction(1, 2)) / growth)
+        return max(plain, (hidden - theta) / growth)
 
     def _open(self, n: int, s: int, d: int) -> tuple[Fraction, Fraction]:
         """ρ·Π shared and Π growth, each at its worst over the choice of d positions."""
@@ -166,6 +184,16 @@ def proved_radius(
     if not overlap.shared or errs_below is None:
         return _largest(lambda d: exceeds(overlap.slack(n, s, d)), limit)
     return _largest(lambda d: exceeds(overlap.slack(n, s, d)) or errs_below(overlap.errors(n, s, d)), limit)
+
+
+def kept_radius(
+    errs_below: Callable[[Fraction], bool], n: int, s: int, overlap: Overlap, theta: Fraction
+) -> Radius | None:
+    """The largest d such that a class keeps a probability of θ (:meth:`Overlap.errors`); None when not for d = 0."""
+    limit = len(overlap.masked)
+    if overlap.sealed:
+        return _of(limit, limit) if errs_below(1 - theta) else None
+    return _largest(lambda d: errs_below(overlap.errors(n, s, d, theta)), limit)
 
 
 def _largest(holds: Callable[[int], bool], limit: int) -> Radius | None:

@@ -9,6 +9,7 @@ from typing import Literal
 from clucert.core.noise.deletion import Deletion, KeepSome
 from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.noise.overlap import SampledNoise
+from clucert.core.thresholds import Flag, Groups
 from clucert.errors import InputError
 from clucert.types import PerturbationKind, RetainedKernel, Votes
 
@@ -81,6 +82,11 @@ class Settings:
     direct: bool = False
     """Whether the certifying votes decide alone, without an abstention test before them: where one bound decides no
     other votes are drawn, and else those that are only name ĉ."""
+    flag: Flag | None = None
+    """Flag a text where at least this share of the noised ones get one of its labels, instead of taking the majority.
+    """
+    groups: Groups = ()
+    """Labels that are one class."""
 
     @property
     def noise(self) -> SampledNoise | None:
@@ -96,6 +102,16 @@ class Settings:
         if self.recovery == "ellipsis" and self.keep == "each":
             return CollapsedMask(self.mask_rate)
         raise InputError(f"keep {self.keep} does not go with recovery {self.recovery}")
+
+    @property
+    def published(self) -> bool:
+        """Whether the paper's certificate is about this: a majority under its noise."""
+        return self.noise is None and self.flag is None
+
+    def need_majority(self, what: str) -> None:
+        """Raise :class:`InputError` where labels are flagged or merged, with ``what`` cannot work on that."""
+        if self.flag is not None or self.groups:
+            raise InputError(f"{what} goes by the majority among the labels: leave out --flag and --group")
 
     @property
     def votes_only(self) -> bool:

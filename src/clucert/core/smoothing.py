@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from math import comb
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from clucert.core.repeats import Repeats, UnsteadyError
 from clucert.core.settings import Look, Settings, Subject
 from clucert.core.stopping import decided, named, selected
 from clucert.core.threats import attackable, canonical_text, overlaps, word_pools
+from clucert.core.thresholds import merged_labels, merged_votes, most_to_pass, questions_to_pass
 from clucert.core.words import WordedText, split
 from clucert.errors import InputError
 from clucert.protocols import Lexicon, Refiner, Steps
@@ -39,7 +41,9 @@ FIRST_DRAWS = 2**30
 VOTES_ONLY = "random characters hide no changed word: this is a vote (SmoothLLM), and no change is certified"
 
 
-NOT_PUBLISHED = "this noise is not the paper's: it has no published radius, and what is proved is all that is certified"
+NOT_PUBLISHED = (
+    "this is not the paper's certificate: it has no published radius, and what is proved is all that is certified"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,22 @@ class Smoother:
         for label in self.labels or ():
             if is_reserved(label):
                 raise InputError(f"the label {label!r} is the name of what is no label: give it another")
+        self._check_flag()
+
+    def _check_flag(self) -> None:
+        settings, flag = self.settings, self.settings.flag
+        if self.classes is None or flag is None:
+            return
+        if flag.share is None:
+            raise InputError("sampled votes are flagged by their share: give --threshold, such as 0.1, not --at-least")
+        if settings.groups:
+            raise InputError("the labels of --flag are one class already: leave out --group")
+        if most_to_pass(settings.predict_samples, flag.share, settings.alpha) < 0:
+            needed = questions_to_pass(flag.share, Fraction(str(settings.alpha)))
+            raise InputError(
+                f"{settings.predict_samples} votes can show no text to be below {float(flag.share):g} at alpha = "
+                f"{settings.alpha:g}: {needed} can (--samples {needed})"
+            )
 
     def steps(self, text: str, example: str = "") -> Generator[Request, Any, Certified]:
         """Certify ``text`` (paper, Algorithm 1). ``example`` names it in the seed: each text gets noise of its own.
@@ -86,11 +106,14 @@ class Smoother:
         return Certified(replace(certificate, answers=channel.answers), tuple(channel.shown))
 
     def predict_steps(self, text: str, example: str = "") -> Generator[Request, Any, Vote]:
-        """The smoothed answer alone: N samples at most and the abstention test, no radius."""
+        """The smoothed answer alone: N samples at most and the abstention test, no radius.
+
+        With a flag: passed where they show p_harm < η at level α, flagged otherwise, and never None.
+        """
         channel, selection = yield from self.trusted(text, example, self._select)
         # Whether certifying votes would decide alone or not: here there are none.
         certificate = self._certificate(channel, selection)
-        certificate = replace(certificate, settings=replace(self.settings, direct=False))
+        certificate = replace(certificate, settings=replace(certificate.settings, direct=False))
         return None if certificate.abstained_at_selection else certificate.candidate
 
     def trusted(
@@ -136,7 +159,7 @@ class Smoother:
         """The votes that choose ĉ; none where those that certify it do."""
         if not self.settings.direct:
             return (yield from self._select(channel))
-        if one_bound(self.labels):
+        if one_bound(self.classes):
             return Votes({})
         return (yield from self._select(channel, named))
 
@@ -147,7 +170,7 @@ class Smoother:
         drawn = Votes({})
         for part, look in enumerate(self.settings.selection_looks or (Look(self.settings.predict_samples),)):
             drawn += yield from channel.sample(look.samples - drawn.drawn, "predict", part)
-            if enough(drawn, self.settings):
+            if enough(merged_votes(drawn, self.settings.groups), self.settings):
                 break
         return drawn
 
@@ -167,6 +190,8 @@ class Smoother:
     def _enumerable(self, channel: Channel) -> bool:
         sets = comb(len(channel.text), channel.subject.retained)
         plain = channel.recoveries == 1 and not channel.denoiser.needs_embeddings
+        # What is flagged is what the deployed sampler flags.
+        plain = plain and self.settings.flag is None
         return plain and channel.noise is None and channel.recovery.deterministic and sets <= self.enumerate_up_to
 
     def open(self, text: str, example: str) -> Generator[Request, Any, Channel]:
@@ -226,9 +251,10 @@ class Smoother:
     def _certificate(
         self, channel: Channel, selection: Votes, readings: tuple[Votes, ...] = (), *, exhaustive: bool = False
     ) -> Certificate:
-        return Certificate(
+        settings = replace(self.settings, flag=None, groups=())
+        plain = Certificate(
             subject=channel.subject,
-            settings=self.settings,
+            settings=settings,
             labels=self.labels,
             selection=selection,
             readings=readings,
@@ -238,10 +264,25 @@ class Smoother:
             example=channel.example,
             vote_records=tuple(channel.vote_records),
         )
+        return plain.merged(self.settings.flag, self.settings.groups)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """What it answers: its labels, once they are merged, or flagged and passed; None where answers are open."""
+        return classes_of(self.labels, self.settings)
+
+
+def classes_of(labels: tuple[str, ...] | None, settings: Settings) -> tuple[str, ...] | None:
+    """The classes that votes for ``labels`` are counted as. Raises :class:`InputError` where there cannot be such."""
+    if labels is None:
+        if settings.flag or settings.groups:
+            raise InputError("flags and groups are of labels, and this task has open answers")
+        return None
+    return merged_labels(labels, settings.groups) if settings.flag is None else settings.flag.names(labels)
 
 
 def _notes(settings: Settings, fallback: str | None) -> list[str]:
-    own = VOTES_ONLY if settings.votes_only else None if settings.noise is None else NOT_PUBLISHED
+    own = VOTES_ONLY if settings.votes_only else None if settings.published else NOT_PUBLISHED
     return [note for note in (fallback, own) if note]
 
 

@@ -93,11 +93,12 @@ def plans(sampling: str, settings: Settings, certify: int) -> Settings:
     """
     if sampling == "fixed":
         return dataclasses.replace(settings, looks=fixed_plan(certify), selection_looks=())
+    # What a guard lets pass is read once, on votes of its own: there is no answer to tell from the next.
     return dataclasses.replace(
         settings,
         looks=staged_plan(certify, filtered=settings.clustering != "none"),
-        selection_looks=staged_selection(settings.predict_samples),
-        direct=True,
+        selection_looks=() if settings.flag else staged_selection(settings.predict_samples),
+        direct=settings.flag is None,
     )
 
 
@@ -171,7 +172,7 @@ class _Goal:
 
 def _goals(certificate: Certificate, target: int | None) -> Iterator[_Goal]:
     """What a larger radius needs: the next one, and where there is no answer yet the answer and the first word."""
-    if certificate.settings.noise is None:
+    if certificate.settings.published:
         yield from _published_goals(certificate, target)
     if target is None:
         for threat, radius in certificate.proved.items():
@@ -205,6 +206,8 @@ def _ahead(filtered: bool, radius: Radius | None, errors: Callable[[int], float 
 
 def _errors(certificate: Certificate, threat: str, words: int) -> float | None:
     n, noise = certificate.n, certificate.settings.noise
+    if certificate.settings.flag is not None:
+        return float(certificate.kept.errors(threat, words))
     if noise is not None:
         return float((1 - noise.slack(threat, n, words)) / 2)
     if words > certificate.attackable_by(threat):

@@ -1,14 +1,157 @@
-"""Guards: flag when p_harm ≥ η. How η is chosen, and how a text is shown to be below it."""
+"""Guards: flag when p_harm ≥ η. Groups of labels, how η is chosen, and how a text is shown to be below it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from math import comb
 
-from clucert.core.bounds import Number
+from clucert.core.bounds import UNPARSED, Number, is_reserved
 from clucert.errors import InputError
+from clucert.types import Vote, Votes
+
+Groups = tuple[tuple[str, ...], ...]
+"""Labels that are one class, group by group; a label of no group stays by itself."""
+
+
+def group_name(labels: Iterable[str]) -> str:
+    """The name of the class that ``labels`` make together."""
+    return "+".join(labels)
+
+
+def merged_labels(labels: Sequence[str], groups: Groups) -> tuple[str, ...]:
+    """``labels`` with each group as one class, where the first of its labels stood.
+
+    Raises:
+        InputError: a group has a label that is none, or is in another group; one of fewer than two; a name that a label
+            has; or nothing is left to tell apart.
+
+    """
+    named = [label for group in groups for label in group]
+    if unknown := [label for label in named if label not in labels]:
+        raise InputError(f"--group: {unknown[0]!r} is none of the labels {', '.join(labels)}")
+    if len(set(named)) < len(named) or any(len(group) < 2 for group in groups):
+        raise InputError("--group: name two or more labels in each group, and none twice")
+    found = classes_of(labels, groups)
+    if len(found) < 2:
+        raise InputError("--group: all labels are one class: leave one out")
+    if taken := next((group_name(group) for group in groups if group_name(group) in labels), None):
+        raise InputError(f"--group: {taken!r} is the name of a label: the group cannot be called so")
+    return found
+
+
+def classes_of(labels: Sequence[str], groups: Groups) -> tuple[str, ...]:
+    """``labels`` with each group as one class."""
+    return tuple(dict.fromkeys(class_of(label, groups) or label for label in labels))
+
+
+def class_of(vote: Vote, groups: Groups) -> Vote:
+    """The class of a vote; no label stays no label."""
+    return next((group_name(group) for group in groups if vote in group), vote)
+
+
+def merged_votes(votes: Votes, groups: Groups) -> Votes:
+    """The votes of the classifier that names the group instead of the label."""
+    counts: dict[str, int] = {}
+    for label, count in votes.counts.items():
+        name = class_of(label, groups) or label
+        counts[name] = counts.get(name, 0) + count
+    return replace(votes, counts=counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Flag a text, or let it pass: when at least ``at_least`` of its sub-texts get one of ``labels``, or, with
+    ``share``, when at least the share η of them do (of the noised texts, for a noise that samples).
+
+    Labels are merged first: what is certified is the decision, not which of ``labels`` it is. UNPARSED among them flags
+    what names no label.
+
+    Raises:
+        InputError: no label, or a label twice; a count below 1; a share that is not above 0 and below 1; or both.
+
+    """
+
+    labels: tuple[str, ...]
+    at_least: int = 1
+    share: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        if not any(not is_reserved(label) for label in self.labels) or len(set(self.labels)) < len(self.labels):
+            raise InputError("--flag: name the labels that flag a text, each once")
+        if self.at_least < 1:
+            raise InputError(f"--at-least {self.at_least} would flag every text: give 1 or more")
+        if self.share is not None and not 0 < self.share < 1:
+            raise InputError(f"threshold {float(self.share):g} is out of range: give a number above 0 and below 1")
+        if self.share is not None and self.at_least > 1:
+            raise InputError(
+                "a flag counts sub-texts (--at-least) or takes their share (--threshold): give one of them"
+            )
+
+    @classmethod
+    def of(
+        cls, labels: Iterable[str], every: Sequence[str] | None, at_least: int = 1, share: Number | str | None = None
+    ) -> Flag:
+        """The flag of these labels, of a task with the labels ``every``; "unparsed" stands for what names none.
+
+        A share is read exactly, as the decimal that it prints as. Raises :class:`InputError` for labels that the task
+        does not have, or when all of them flag.
+        """
+        found = tuple(UNPARSED if is_reserved(label) else label for label in labels)
+        if unknown := [label for label in found if label not in (every or ()) and label != UNPARSED]:
+            raise InputError(f"--flag {unknown[0]}: it is none of the labels {', '.join(every or ())}")
+        flag = cls(found, at_least, None if share is None else exact(share, "threshold"))
+        flag.names(every or ())
+        return flag
+
+    @property
+    def name(self) -> str:
+        """What a flagged text is called."""
+        return group_name(self.labels)
+
+    def names(self, every: Sequence[str]) -> tuple[str, str]:
+        """What a flagged text and one that passes are called: by the label, where there is just one.
+
+        Raises :class:`InputError` where all labels flag, or a name is that of another label.
+        """
+        others = [label for label in every if label not in self.labels]
+        if not others:
+            raise InputError(f"--flag: all labels ({', '.join(every)}) flag a text: leave one out")
+        passed = others[0] if len(others) == 1 else f"not {self.name}"
+        if (len(self.labels) > 1 and self.name in every) or (len(others) > 1 and passed in every):
+            raise InputError(f"--flag: {self.name!r} or {passed!r} is the name of a label: give that another")
+        return self.name, passed
+
+    def merged(self, votes: Votes, every: Sequence[str]) -> Votes:
+        """The votes for and against: what names no label is against, unless it flags."""
+        flagged, passed = self.names(every)
+        unparsed = UNPARSED in self.labels
+        count = sum(votes.counts.get(label, 0) for label in self.labels) + (votes.unparsed if unparsed else 0)
+        return Votes({flagged: count, passed: votes.kept - count}, 0, votes.dropped)
+
+    def vote(self, vote: Vote, every: Sequence[str]) -> str:
+        """One vote, for or against."""
+        flagged, passed = self.names(every)
+        return flagged if (UNPARSED if vote is None else vote) in self.labels else passed
+
+
+@lru_cache(maxsize=4096)
+def most_to_pass(samples: int, eta: Fraction, alpha: float) -> int:
+    """The most harmful votes among ``samples`` that show p_harm < η at level α; −1 where not even none does.
+
+    "Pass what is shown to be below η, else flag" lets a text with p_harm ≥ η pass with probability at most α, whatever
+    it is: see :func:`questions_to_pass`.
+    """
+    hit, missed = eta.numerator, eta.denominator - eta.numerator
+    most, ways, enough = -1, 0, Fraction(alpha) * eta.denominator**samples
+    while most < samples - 1:
+        ways += comb(samples, most + 1) * hit ** (most + 1) * missed ** (samples - most - 1)
+        if ways > enough:
+            break
+        most += 1
+    return most
 
 
 def binomial_tail(k: int, n: int, p: Fraction) -> Fraction:
@@ -91,8 +234,15 @@ def rows_needed(fpr: Number, confidence: Number = Fraction(95, 100)) -> int:
 
 
 def _rate(value: Number, name: str) -> Fraction:
-    """Exactly; a float means the decimal it prints as."""
-    number = value if isinstance(value, Fraction) else Fraction(str(value))
+    number = exact(value, name)
     if not 0 < number < 1:
         raise InputError(f"{name} {value} is out of range: give a number above 0 and below 1")
     return number
+
+
+def exact(value: Number | str, name: str) -> Fraction:
+    """The number as it is written: a float means the decimal it prints as. Raises InputError for what is no number."""
+    try:
+        return value if isinstance(value, Fraction) else Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"{name} {str(value)[:40]!r} is not a number: give a decimal such as 0.1") from None

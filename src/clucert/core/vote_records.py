@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,13 @@ class VoteRecord:
         """The retention sets of a text of ``n`` words: shape (samples, n), True where the word was retained."""
         packed = np.frombuffer(self.retained, np.uint8).reshape(len(self.votes), (n + 7) // 8)
         return np.unpackbits(packed, axis=1, count=n).astype(np.bool_)
+
+    def renamed(self, name: Callable[[Vote], Vote]) -> VoteRecord:
+        """The same samples with ``name(vote)`` for each vote; one that was dropped unseen stays none."""
+        found = {vote: name(vote) for vote in set(self.votes)}
+        return replace(
+            self, votes=tuple(found[vote] if kept else None for vote, kept in zip(self.votes, self.kept, strict=True))
+        )
 
     def against(self, winner: str) -> NDArray[np.bool_]:
         """Which samples were not votes for ``winner``: for another, for none, or dropped unseen. Shape (samples,)."""

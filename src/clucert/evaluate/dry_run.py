@@ -18,7 +18,9 @@ from functools import partial
 
 from clucert.cache.server_identity import identifying_query
 from clucert.core.denoise import Denoiser, load_clusterer
+from clucert.core.exact import ExactSmoother
 from clucert.core.noise.retention import MASK
+from clucert.core.smoothing import Smoother
 from clucert.evaluate.data import Example
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.run_directory import read_records
@@ -100,14 +102,8 @@ def dry_run(config: StudyConfig, rows: int | None = ROWS) -> DryRun:
 
 def _count(plan: Plan, left: Sequence[Example], seen: Sequence[Example], resources: Resources) -> DryRun:
     config = plan.config
-    smoother = resources.smoother(config.model_copy(update={"sampling": "fixed"}), plan.task)
-    # One look at the end, nothing filtered: the dearest computation. Recoveries and embeddings cost no question.
-    dearest = replace(
-        smoother,
-        settings=replace(smoother.settings, recoveries=1),
-        denoiser=Denoiser(load_clusterer("none")),
-    )
-    real = resources.backends(config, plan.task, resources.smoother(config, plan.task))
+    dearest = _dearest(resources.certifier(config.model_copy(update={"sampling": "fixed"}), plan.task))
+    real = resources.backends(config, plan.task, resources.certifier(config, plan.task))
     counts = {queue.model.name: _Count(queue, resources) for queue in real.queues}
     asked = [counts[name] for name in resources.model_names(config)]
     judge = counts[resources.models[config.judge].name] if config.judge else None
@@ -122,6 +118,14 @@ def _count(plan: Plan, left: Sequence[Example], seen: Sequence[Example], resourc
         executor.close()
     scale = len(left) / len(seen) if seen else 0.0
     return DryRun(len(left), len(seen), {name: count.scaled(scale) for name, count in counts.items()})
+
+
+def _dearest(smoother: Smoother | ExactSmoother) -> Smoother | ExactSmoother:
+    """One look at the end, nothing filtered: the dearest computation. Recoveries and embeddings cost no question."""
+    if isinstance(smoother, ExactSmoother):
+        return smoother
+    settings = replace(smoother.settings, recoveries=1)
+    return replace(smoother, settings=settings, denoiser=Denoiser(load_clusterer("none")))
 
 
 class _DearestClassifier:

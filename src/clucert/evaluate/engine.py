@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
+from clucert.core.exact import ExactSmoother
 from clucert.errors import UsageError
 from clucert.registry import Registry
+from clucert.runtime.budget import Budget, Limits
 from clucert.runtime.executor import Activity, Executor, Job, Outcome
-from clucert.runtime.resources import Resources, inputs_in_flight, open_resources
+from clucert.runtime.resources import Resources, function_backends, inputs_in_flight, open_resources
 from clucert.types import Usage
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from clucert.evaluate.data import Example
     from clucert.evaluate.plan import Plan
     from clucert.evaluate.runconfig import StudyConfig
+    from clucert.runtime.classifiers import BaseClassifier
 
 Done = Callable[[Outcome["Example"]], Awaitable[None]]
 """Awaited with each outcome as it comes, in no particular order."""
@@ -122,15 +125,37 @@ class LocalEngine:
 
     def runner(self, plan: Plan) -> Runner:
         """An executor with queues of its own."""
-        smoother = self._resources.smoother(plan.config, plan.task)
+        smoother = self._resources.certifier(plan.config, plan.task)
         backends = self._resources.backends(
             plan.config, plan.task, smoother, batches=plan.run_dir if plan.config.batch else None
         )
-        return _LocalRunner(Executor(backends, in_flight=inputs_in_flight(plan.config, backends)), smoother)
+        exact = isinstance(smoother, ExactSmoother)
+        return _LocalRunner(
+            Executor(backends, in_flight=inputs_in_flight(plan.config, backends, exact=exact)), smoother
+        )
+
+
+class FunctionEngine:
+    """One executor in this process around a classifier of the user's own, which costs nothing that is counted."""
+
+    notes: Sequence[str] = ()
+
+    def __init__(self, classifier: BaseClassifier, stack: ExitStack) -> None:
+        self._classifier, self._stack = classifier, stack
+        self.meter: Meter = Budget(Limits())
+
+    def runner(self, plan: Plan) -> Runner:
+        """An executor; many inputs are in flight, whose texts go to the function together."""
+        smoother, backends = function_backends(plan.config, plan.task, self._classifier, self._stack)
+        return _LocalRunner(Executor(backends, in_flight=plan.config.in_flight or TOGETHER), smoother)
+
+
+TOGETHER = 64
+"""Inputs of which a function is asked at a time."""
 
 
 class _LocalRunner:
-    def __init__(self, executor: Executor, smoother: Smoother) -> None:
+    def __init__(self, executor: Executor, smoother: Smoother | ExactSmoother) -> None:
         self._executor, self._smoother = executor, smoother
         self.activity = executor.activity
         models = [queue.model for queue in executor.backends.queues]

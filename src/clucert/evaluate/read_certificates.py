@@ -8,14 +8,25 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from clucert import certificate_json as document
+from clucert import certificate_json, exact_json
 from clucert.core.certificate import Certificate
+from clucert.core.exact import ExactCertificate
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.plan import server_of
-from clucert.evaluate.run_directory import MANIFEST, RECORDS, Record, by_id, read_manifest, read_records
+from clucert.evaluate.run_directory import (
+    MANIFEST,
+    RECORDS,
+    Manifest,
+    Record,
+    by_id,
+    input_digest,
+    read_manifest,
+    read_records,
+)
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.redact import clean_base_url, redact
 from clucert.section import marked, problem
+from clucert.types import Cost
 
 _THE_USERS_OWN = marked(StudyConfig, "users_own")
 """What a manifest records and never decides: where keys go, what is written, on which machines."""
@@ -24,6 +35,17 @@ _THE_USERS_OWN = marked(StudyConfig, "users_own")
 def read_run(
     run_dir: Path, limit: int | None, overrides: Mapping[str, Any] | None
 ) -> tuple[StudyConfig, dict[str, Certificate]]:
+    """:func:`read_any_run` of a run whose method samples. Raises :class:`UsageError` for another one."""
+    config, found = read_any_run(run_dir, limit, overrides)
+    sampled = {name: each for name, each in found.items() if isinstance(each, Certificate)}
+    if len(sampled) < len(found):
+        raise UsageError(f"{run_dir} holds exact certificates, and this is about sampled ones: name another run")
+    return config, sampled
+
+
+def read_any_run(
+    run_dir: Path, limit: int | None, overrides: Mapping[str, Any] | None
+) -> tuple[StudyConfig, dict[str, Certificate | ExactCertificate]]:
     """The configuration of a run, with ``overrides`` for how to reach its models, and its first ``limit`` certificates.
 
     A run directory may come from anybody: its manifest says what was asked, not where a key goes, what is written where
@@ -33,8 +55,9 @@ def read_run(
     first; there may be none. Raises :class:`clucert.errors.InputError` when the folder is no run.
     """
     config = _config(run_dir, dict(overrides or {}))
+    manifest = read_manifest(run_dir)
     done = [record for record in by_id(read_records(run_dir)[0]) if record.document is not None][:limit]
-    return config, {record.id: _certificate(record, run_dir) for record in done}
+    return config, {record.id: _certificate(record, manifest, run_dir) for record in done}
 
 
 def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
@@ -55,8 +78,30 @@ def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
     return config
 
 
-def _certificate(record: Record, run_dir: Path) -> Certificate:
+def exact_of(record: Record, manifest: Manifest) -> tuple[ExactCertificate, Cost]:
+    """The exact certificate of ``record``, and what it cost.
+
+    It must be of the run's method and labels, and of the text, id and gold label whose digest the record has. Raises
+    :class:`InputError`, one line that names the field.
+    """
+    certificate, method, cost = exact_json.read(record.document)
+    own, given = method.model_dump(mode="json"), manifest.parameters
+    if other := next((name for name in given if name in own and given[name] != own[name]), None):
+        raise InputError(f"method.{other} is {own[other]!r}, and the run's is {given[other]!r}")
+    if list(certificate.labels) != manifest.labels:
+        raise InputError(f"labels are {', '.join(certificate.labels)[:80]}, and not the run's")
+    if certificate.example != record.id:
+        raise InputError(f"example is {certificate.example[:40]!r}, and not the input's id")
+    if record.input != input_digest(record.id, certificate.text, record.gold):
+        raise InputError("input is not the digest of this text and gold label")
+    return certificate, cost
+
+
+def _certificate(record: Record, manifest: Manifest, run_dir: Path) -> Certificate | ExactCertificate:
+    document = record.document or {}
     try:
-        return document.read(record.document or {})[0].certificate
+        if exact_json.is_exact(document):
+            return exact_of(record, manifest)[0]
+        return certificate_json.read(document)[0].certificate
     except InputError as error:
         raise InputError(f"{run_dir / RECORDS}, input {record.id!r}: {error}") from None

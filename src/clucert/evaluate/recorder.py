@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from clucert import certificate_json as document
+from clucert import certificate_json, exact_json
 from clucert.cache.server_identity import ServerIdentity
 from clucert.errors import CluCertError
 from clucert.evaluate.data import Example
-from clucert.evaluate.run_directory import Record, RunWriter, input_digest
+from clucert.evaluate.run_directory import Json, Record, RunWriter, input_digest
+from clucert.methods import Method
+from clucert.methods.exact import ExactMethod
 from clucert.redact import redact
 from clucert.runtime.executor import Outcome
 
@@ -22,10 +24,15 @@ class Recorder:
     """
 
     def __init__(
-        self, run: RunWriter, *, fail_fast: bool = False, identities: Mapping[str, ServerIdentity] | None = None
+        self,
+        run: RunWriter,
+        method: Method | ExactMethod,
+        *,
+        fail_fast: bool = False,
+        identities: Mapping[str, ServerIdentity] | None = None,
     ) -> None:
         """``identities`` says who answers, by the model's name: kept in the manifest before any record of theirs."""
-        self._run, self._fail_fast = run, fail_fast
+        self._run, self._method, self._fail_fast = run, method, fail_fast
         self._identities = identities or {}
         self.failed_fast: CluCertError | None = None
         """The error that was raised because of ``fail_fast``."""
@@ -51,21 +58,27 @@ class Recorder:
 
     def _write(self, group: list[Outcome[Example]]) -> None:
         self._run.identify({name: one.answered_by for name, one in self._identities.items() if one.answered_by})
-        self._run.append([record_of(outcome) for outcome in group])
+        self._run.append([record_of(outcome, self._method) for outcome in group])
 
 
-def record_of(outcome: Outcome[Example]) -> Record:
-    """What is kept of an outcome. The error's message holds no secret."""
+def record_of(outcome: Outcome[Example], method: Method | ExactMethod) -> Record:
+    """What is kept of an outcome of ``method``. The error's message holds no secret."""
     example, error = outcome.tag, outcome.error
     return Record(
         id=example.id,
         gold=example.label,
         status="done" if error is None else "failed",
         error=None if error is None else reason_of(error),
-        document=None if error is not None else document.write(outcome.result, outcome.cost),
+        document=None if error is not None else _document(outcome, method),
         reused=outcome.reused.document(),
         input=input_digest(example.id, example.text, example.label),
     )
+
+
+def _document(outcome: Outcome[Example], method: Method | ExactMethod) -> Json:
+    if isinstance(method, ExactMethod):
+        return exact_json.write(outcome.result, method, outcome.cost)
+    return certificate_json.write(outcome.result, outcome.cost)
 
 
 def reason_of(error: CluCertError) -> str:

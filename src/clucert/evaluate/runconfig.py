@@ -14,6 +14,7 @@ from clucert.config import Config, Text
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import DataSource
 from clucert.evaluate.readers import Format
+from clucert.methods.exact import ExactSection
 from clucert.section import Section, flag, nearest, option, problem, shared
 
 
@@ -76,7 +77,7 @@ class ResultSection(Section, title="Results", may_differ=True):
     junit: Path | None = option(None, "Write JUnit XML about inputs and gates.", users_own=True)
 
 
-class StudyConfig(ResultSection, RunSection, SuffixSection, DataSection, Config):
+class StudyConfig(ResultSection, RunSection, SuffixSection, DataSection, ExactSection, Config):
     """What to evaluate, with what, where to write it, and what it may cost."""
 
     @property

@@ -6,7 +6,7 @@ So no table shows a certified accuracy without these beside it, and what makes o
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
@@ -14,6 +14,7 @@ from statistics import fmean, median
 import numpy as np
 
 from clucert.core.certificate import Certificate
+from clucert.core.exact import ExactCertificate
 from clucert.evaluate.gold import written_map
 from clucert.evaluate.metrics import Outcome
 
@@ -71,7 +72,7 @@ class Standing:
 
 def standing_of(
     outcomes: Sequence[Outcome],
-    certificates: Iterable[Certificate],
+    certificates: Iterable[Certificate | ExactCertificate],
     labels: Sequence[str] | None,
     label_map: Mapping[str, str] | None = None,
 ) -> Standing:
@@ -79,14 +80,14 @@ def standing_of(
 
     ``labels`` is None where answers are open; ``label_map`` is what gold labels were read by.
     """
-    held = list(certificates)
+    everything = list(certificates)
+    held = [c for c in everything if isinstance(c, Certificate)]
     scored = [o for o in outcomes if o.scored]
     figures = tuple(_figures(label, scored) for label in labels or () if any(o.gold == label for o in scored))
     gold = Counter(o.gold for o in scored)
     votes: Counter[str] = Counter()
-    for certificate in held:
-        votes.update(certificate.selection.counts)
-        votes.update(certificate.estimation.counts)
+    for certificate in everything:
+        votes.update(_votes_of(certificate))
     constant, leading = gold.most_common(1), votes.most_common(1)
     caps = [(c.radius, sum(c.subject.attackable)) for c in held]
     capped = [radius.words >= cap for radius, cap in caps if radius is not None and cap]
@@ -107,6 +108,21 @@ def standing_of(
     return _with_warnings(found, scored, labels, label_map or {}, unpublished)
 
 
+def balanced_at(outcomes: Iterable[Outcome], delta: int) -> float | None:
+    """Mean over the gold labels of the share that is right and certified at ``delta``; None without a label."""
+    held: defaultdict[str, list[bool]] = defaultdict(list)
+    for o in outcomes:
+        if o.gold is not None:
+            held[o.gold].append(o.certified_at(delta))
+    return fmean(map(fmean, held.values())) if held else None
+
+
+def _votes_of(certificate: Certificate | ExactCertificate) -> Counter[str]:
+    if isinstance(certificate, ExactCertificate):
+        return Counter(certificate.counts)
+    return Counter(certificate.selection.counts) + Counter(certificate.estimation.counts)
+
+
 def _figures(label: str, scored: Sequence[Outcome]) -> LabelFigures:
     mine = [o for o in scored if o.gold == label]
     reached = [o.certified_radius for o in mine]
@@ -114,7 +130,7 @@ def _figures(label: str, scored: Sequence[Outcome]) -> LabelFigures:
         label=label,
         inputs=len(mine),
         clean_accuracy=fmean(o.correct for o in mine),
-        certified=fmean(r is not None and r >= DELTA for r in reached),
+        certified=fmean(o.certified_at(DELTA) for o in mine),
         r_avg=fmean(r or 0 for r in reached),
     )
 
@@ -128,7 +144,7 @@ def _with_warnings(
 ) -> Standing:
     said: list[str] = []
     if unpublished:
-        said.append(f"{unpublished[0]} has no published radius: those figures are 0, and the proved ones are its own")
+        said.append(f"{unpublished[0]} has no published radius: figures without a threat are about replaced words")
     if labels is not None and any(not o.failed for o in scored):
         said += [*_one_sided(found, scored), *_below_constant(found, scored), *_below_chance(scored, labels, label_map)]
     values = {name: getattr(found, name) for name in Standing.__slots__ if name != "warnings"}

@@ -9,18 +9,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from clucert.build import task_of
 from clucert.cache.server_identity import ServerIdentity
-from clucert.errors import CluCertError
+from clucert.errors import CluCertError, UsageError
 from clucert.evaluate.data import Example
-from clucert.evaluate.engine import Engine, open_engine
+from clucert.evaluate.engine import Engine, FunctionEngine, open_engine
 from clucert.evaluate.gold import written_map
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.recorder import Recorder, reason_of
 from clucert.evaluate.run_directory import RunWriter, open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.shards import read_shards, shard_of, take_shards
+from clucert.protocols import Task
 from clucert.runtime import event_loop as loops
+from clucert.runtime.callable_classifiers import classifier_of
 from clucert.runtime.interrupts import two_step_interrupt
+from clucert.tasks.classification import ClosedTask
 from clucert.types import Usage
 
 TICK = 0.25
@@ -97,15 +101,41 @@ def evaluate(
     hold are taken from them. Raises :class:`clucert.errors.CluCertError` for what makes going on useless: a wrong
     configuration, a refused key, a full disk, another process in the same run directory.
     """
-    plan = make_plan(config, command)
-    if config.shard:
+    return _evaluate(make_plan(config, command), lambda plan, stack: open_engine(plan.config, stack), progress)
+
+
+def evaluate_callable(
+    classify: object, labels: Sequence[str], config: StudyConfig, progress: ProgressCallback | None = None
+) -> RunSummary:
+    """The same for a function of texts, a fitted scikit-learn classifier, or a classifier of one's own.
+
+    Where ``config`` names a task, it says what the gold labels mean, and must have the same labels. Its models are not
+    asked. With an exact method the function must be vouched for (``deterministic``). Raises :class:`UsageError`
+    besides for caps, which nothing here counts towards.
+    """
+    given = [name for name in ("max_requests", "max_tokens", "max_cost", "shard", "batch") if getattr(config, name)]
+    if given:
+        raise UsageError(f"{given[0]} is about models that are asked one by one, and this is a function: leave it out")
+    classifier = classifier_of(classify, labels, config.deterministic)
+    task: Task = task_of(config) if config.task else ClosedTask(classifier.name, tuple(labels), "")
+    if sorted(task.labels or ()) != sorted(labels):
+        raise UsageError(f"the labels of {task.name} are {', '.join(task.labels or ())}, not {', '.join(labels)}")
+    named = config.model_copy(update={"model": [classifier.name], "cache": False})
+    plan = make_plan(named, ["evaluate_callable"], task)
+    return _evaluate(plan, lambda _, stack: FunctionEngine(classifier, stack), progress)
+
+
+def _evaluate(
+    plan: Plan, engine_of: Callable[[Plan, ExitStack], Engine], progress: ProgressCallback | None
+) -> RunSummary:
+    if plan.config.shard:
         plan = shard_of(plan)
     # Before anything is written: a refused shard leaves no run behind.
     shards = read_shards(plan)
     with open_run(plan.run_dir, plan.manifest, plan.inputs) as run, ExitStack() as stack:
         notes = take_shards(shards, plan, run)
         left = left_to_do(plan, run)
-        engine = open_engine(plan.config, stack) if left else None
+        engine = engine_of(plan, stack) if left else None
         summary = run_inputs(plan, run, left, engine, progress) if engine else summary_of(plan, run)
         return replace(summary, notes=(*summary.notes, *notes))
 
@@ -120,13 +150,12 @@ def run_inputs(
     plan: Plan, run: RunWriter, examples: Sequence[Example], engine: Engine, progress: ProgressCallback | None
 ) -> RunSummary:
     """Certify ``examples`` on ``engine`` and record them in ``run``."""
-    meter = engine.meter
     runner = engine.runner(plan)
     # Only a runner in this process hears the servers itself.
     identities: Mapping[str, ServerIdentity] = getattr(runner, "server_identities", {})
     for name, one in identities.items():
         one.expect(run.manifest.answered_by.get(name))
-    recorder = Recorder(run, fail_fast=plan.config.fail_fast, identities=identities)
+    recorder = Recorder(run, plan.method, fail_fast=plan.config.fail_fast, identities=identities)
 
     def snapshot() -> Snapshot:
         activity, (done, failed) = runner.activity, _counts(run)
@@ -136,9 +165,9 @@ def run_inputs(
             failed=failed,
             in_flight=activity.in_flight,
             votes=activity.votes,
-            spent=meter.spent,
-            cost=meter.dollars,
-            stopping=activity.draining and meter.reached is None,
+            spent=engine.meter.spent,
+            cost=engine.meter.dollars,
+            stopping=activity.draining and engine.meter.reached is None,
             workers=activity.workers,
         )
 
@@ -160,7 +189,7 @@ def run_inputs(
                     ticker.cancel()
         if interrupts.count:
             return "interrupted", "interrupted: run the same command again to go on"
-        return ("budget", str(meter.exceeded())) if meter.reached else (None, None)
+        return ("budget", str(engine.meter.exceeded())) if engine.meter.reached else (None, None)
 
     try:
         stopped, reason = loops.run(main())

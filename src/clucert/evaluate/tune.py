@@ -28,6 +28,7 @@ from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.standing import standing_of
 from clucert.evaluate.study import RunSummary, Snapshot, data_notes, left_to_do, run_inputs, summary_of
 from clucert.methods import Method
+from clucert.methods.exact import ExactMethod
 
 MAX_DROP = 0.02
 """Clean accuracy that a setting may lack of the best one's, to be chosen for its radius."""
@@ -117,6 +118,8 @@ def tune(
     rows: list[Row] = []
     stopped = None
     base = make_plan(config)
+    if isinstance(base.method, ExactMethod):
+        raise UsageError(f"{base.method.name} asks a fixed family of sub-texts: it is not tuned here yet")
     if radius == "published" and base.method.keep is not None:
         raise UsageError(f"{base.method.name} has no published radius to make large: give --radius word")
     points = _distinct(base.method, grid)

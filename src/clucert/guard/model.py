@@ -48,6 +48,9 @@ class Defence:
     detector: RefusalDetector = field(default_factory=PhraseDetector)
     policy: Policy = field(default_factory=Policy)
 
+    def __post_init__(self) -> None:
+        self.smoother.settings.need_majority("an answer of the guard")
+
     def task(self, turn: Turn) -> GuardTask:
         """The question whose answer the votes are read from."""
         return GuardTask(turn, self.detector)

@@ -9,9 +9,10 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from clucert.config import MethodOptions
+from clucert.config import FlagOptions, MethodOptions
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
+from clucert.core.thresholds import Flag
 from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.methods.exact import ExactMethod
 from clucert.section import checked
@@ -20,7 +21,7 @@ CHARACTERS = ("perturbation", "q")
 """Options of the recovery ``characters`` (SmoothLLM), which masks nothing: ``mask_rate`` is 0 there."""
 
 
-class Method(MethodOptions):
+class Method(MethodOptions, FlagOptions):
     """One method. The fields of ``tasks`` override the others for the task of that name."""
 
     name: str
@@ -85,6 +86,14 @@ class Method(MethodOptions):
             )
         return self
 
+    def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
+        """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
+        if not self.flag:
+            if self.flag_threshold is not None:
+                raise InputError("a flag threshold needs the labels that flag a text, for example  --flag harmful")
+            return None
+        return Flag.of(self.flag, labels, share=self.flag_threshold)
+
     def for_task(self, task: str, **overrides: Any) -> Method:
         """The method with what was chosen for ``task``, then with ``overrides`` that are not None."""
         given = {name: value for name, value in overrides.items() if value is not None}
@@ -108,8 +117,8 @@ def load_method(name_or_path: str) -> Method:
     fields = _fields(name_or_path)
     if "family" in fields:
         raise UsageError(
-            f"{name_or_path} asks a fixed family of sub-texts: it certifies single texts (clucert certify --method, "
-            "SmoothedClassifier.prove), and is in no study yet"
+            f"{name_or_path} asks a fixed family of sub-texts and draws no samples: it certifies texts (clucert "
+            "certify, SmoothedClassifier.prove) and data sets (clucert evaluate), and nothing else takes it"
         )
     return checked(Method, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
 
@@ -120,6 +129,11 @@ def load_exact(name_or_path: str) -> ExactMethod | None:
     if "family" not in fields:
         return None
     return checked(ExactMethod, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+
+
+def load_any(name_or_path: str) -> Method | ExactMethod:
+    """The method, of whichever kind. Raises like :func:`load_method`, but for no kind of method."""
+    return load_exact(name_or_path) or load_method(name_or_path)
 
 
 def _fields(name_or_path: str) -> dict[str, Any]:

@@ -7,10 +7,13 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from clucert.core.exact import Flag, Noise, Unit
+from clucert.config import FlagOptions
+from clucert.core.exact import Noise, Unit
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.settings import Base
+from clucert.core.thresholds import Flag, merged_labels
+from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError
 from clucert.section import Section, changes_of, checked, option
 
@@ -20,28 +23,17 @@ Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
 class LabelBias(BaseModel):
     """The bias of each label, for sub-texts of at most ``words`` words; None: of any length."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     words: int | None = Field(default=None, ge=1)
     of: dict[str, float]
 
 
-class ExactMethod(BaseModel):
-    """One such method. The fields of ``tasks`` override the others for the task of that name."""
+class ExactOptions(BaseModel):
+    """What such a method, and nothing else, is asked for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    description: str = ""
-    family: Family
     count: int = option(5, "Groups of words (K), of blocks and groups.", ge=1, le=500)
-    kept: int = Field(default=1, ge=1)
-    """s: groups that a sub-text shows."""
-    interleaved: bool = False
-    """Of `blocks`: every K-th token instead of consecutive ones."""
     hashes: int = option(1, "Ways to group by hashes (q), of groups and chunks.", ge=1, le=100)
-    key: str = "clucert"
-    """Of the hash; fixed before any text is seen, and may be public."""
     every: int | None = option(None, "About so many words in a chunk (B).", ge=1)
     """A chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
     size: int = option(10, "Words in a window.", ge=1)
@@ -51,23 +43,40 @@ class ExactMethod(BaseModel):
     scores: Literal["auto", "soft", "hard"] = option(
         "auto", "Add up label probabilities (auto: where the model gives them) or votes."
     )
+    at_least: int = option(1, "Flagged sub-texts that flag the text, where no share is given.", ge=1)
+
+
+class ExactMethod(ExactOptions, FlagOptions):
+    """One such method. The fields of ``tasks`` override the others for the task of that name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str
+    description: str = ""
+    family: Family
+    kept: int = Field(default=1, ge=1)
+    """s: groups that a sub-text shows."""
+    interleaved: bool = False
+    """Of `blocks`: every K-th token instead of consecutive ones."""
+    key: str = "clucert"
+    """Of the hash; fixed before any text is seen, and may be public."""
     sharpness: float = Field(default=8.0, gt=0, le=100)
     """Of soft scores: p^sharpness, normalised. Probabilities that are only averaged prove little (1)."""
     bias: tuple[LabelBias, ...] = ()
     """Taken off the log-probability of each label, by length of the sub-text; fitted to validation texts that are cut
     in the same way (:func:`clucert.core.calibration.fit`). A mapping of labels alone is for every length."""
-    flag: tuple[str, ...] = option(
-        (), "Labels that flag a text, comma-separated; for windows and erase-and-check.", commas=True
-    )
-    at_least: int = option(1, "Flagged sub-texts that flag the text.", ge=1)
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     models: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     """By model and task, what was tuned for that model; comes before ``tasks``."""
+    tuned: dict[str, Any] | None = None
+    """What the values were chosen on, as `clucert tune` writes it; None once one of them is changed."""
 
     @field_validator("bias", mode="before")
     @classmethod
     def _for_every_length(cls, given: Any) -> Any:
-        return [{"of": given}] if isinstance(given, dict) and given else given or ()
+        if isinstance(given, dict):
+            given = [{"of": given}] if given else []
+        return tuple(given) if isinstance(given, list) else given  # A strict reader takes no list for a tuple.
 
     @field_validator("bias")
     @classmethod
@@ -105,6 +114,8 @@ class ExactMethod(BaseModel):
         Raises :class:`InputError` for a field that is wrong.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
+        if any(getattr(self, name, None) != value for name, value in given.items()):
+            given["tuned"] = None
         tuned = self.models.get(base.models[0], {}).get(base.task, {}) if len(base.models) == 1 else {}
         chosen = {**self.model_dump(), **self.tasks.get(base.task, {}), **tuned, **given}
         return checked(type(self), chosen, f"method {self.name!r}")
@@ -115,11 +126,15 @@ class ExactMethod(BaseModel):
             if self.family in ("windows", "erase"):
                 raise InputError(f"{self.name} flags texts: say which label, for example  --flag harmful")
             return None
-        if unknown := [label for label in self.flag if label not in (labels or ())]:
-            raise InputError(f"--flag {unknown[0]}: it is none of the labels {', '.join(labels or ())}")
-        return Flag(self.flag, self.at_least)
+        return Flag.of(self.flag, labels, self.at_least, self.flag_threshold)
+
+    def label_groups(self, labels: tuple[str, ...]) -> LabelGroups:
+        """The labels that are one class. Raises :class:`InputError` for groups that the task cannot have."""
+        if self.group:
+            merged_labels(labels, tuple(self.group))
+        return tuple(self.group)
 
 
-@changes_of(ExactMethod)
-class ExactSection(Section, title="Exact methods"):
+@changes_of(ExactOptions)
+class ExactSection(Section, title="Exact methods", may_differ=True):
     """The options of an exact method; None takes the method's value."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clucert.core.radius import Kind
     from clucert.report.comparison import RunComparison
     from clucert.report.gates import Gate, GateResult
-    from clucert.report.runs import Kind
 
 __all__ = ["check_gates", "compare_runs", "parse_gate", "write_junit", "write_plots", "write_report", "write_tables"]
 
@@ -98,7 +98,7 @@ def compare_runs(
     runs: Sequence[Path],
     deltas: Sequence[int] = (0, 1, 2, 3),
     *,
-    kind: Kind = "published",
+    kind: Kind | None = None,
     common_only: bool = False,
     leave_out_failed: bool = False,
 ) -> RunComparison:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from clucert.audit.result import Attempt, Audited
-from clucert.core.explanation import THREATS
 from clucert.report.format import Cell, percent
 
 SHOWN = 5
@@ -13,7 +12,7 @@ SHOWN = 5
 def verdict(audit: Audited) -> str:
     """One sentence for each radius that was attacked."""
     sentences = []
-    for kind in ("published", "proved"):
+    for kind in ("published", "proved", "exact"):
         found = [row for row in audit.rows if row.radius == kind]
         tried, broke = sum(row.tried for row in found), sum(row.broken for row in found)
         if tried:
@@ -23,7 +22,7 @@ def verdict(audit: Audited) -> str:
     return " ".join(sentences) or "No certificate claims a radius of 1 or more, so there was nothing to break."
 
 
-COLUMNS = ("Radius", "Words may become", "Claims tried", "Broken", "Share", "95% interval", "Texts tried")
+COLUMNS = ("Radius", "Change", "Claims tried", "Broken", "Share", "95% interval", "One past", "Texts tried")
 
 
 def rows(audit: Audited) -> list[list[str | Cell]]:
@@ -31,11 +30,12 @@ def rows(audit: Audited) -> list[list[str | Cell]]:
     return [
         [
             row.radius,
-            THREATS[row.threat],
+            row.said,
             f"{row.tried:,}",
             Cell(f"{row.broken:,}", kind="broken" if row.broken else ""),
             percent(row.share),
             "–" if row.low is None or row.high is None else f"{percent(row.low)} – {percent(row.high)}",
+            f"{row.past:,} of {row.past_tried:,}" if row.past_tried else "–",
             f"{row.texts:,}",
         ]
         for row in audit.rows
@@ -44,12 +44,15 @@ def rows(audit: Audited) -> list[list[str | Cell]]:
 
 def broken(audit: Audited) -> list[Attempt]:
     """The attempts that broke a certificate; a proved one, should there be one, is what a reader must see first."""
-    return sorted((a for a in audit.attempts if a.broken), key=lambda attempt: attempt.claim.kind != "proved")
+    return sorted((a for a in audit.attempts if a.broken), key=lambda attempt: attempt.claim.kind == "published")
 
 
 def told(attempt: Attempt) -> str:
     """Which certificate was broken, and what the answer became."""
     claim = attempt.claim
+    if claim.ball is not None:
+        counted = f"{claim.radius} ({claim.threat})"
+        return f"Input {attempt.id}, {claim.kind} radius of {counted}: {claim.answer} became {attempt.answer}."
     words = "1 word" if claim.radius == 1 else f"{claim.radius} words"
     words += " of the refined text" if claim.domain == "refined" else ""
     return f"Input {attempt.id}, {claim.kind} radius of {words}: {claim.answer} became {attempt.answer}."
@@ -57,5 +60,5 @@ def told(attempt: Attempt) -> str:
 
 def changes(attempt: Attempt) -> str:
     """Word by word what was changed."""
-    changed = ", ".join(f"{old} → {new}" for old, new in attempt.changed)
+    changed = ", ".join(f"{old or '–'} → {new or '–'}" for old, new in attempt.changed)
     return f"{changed} ({attempt.idea}; p = {attempt.p_value:.1g})"

@@ -12,10 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from clucert.core.radius import KINDS, Kind
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.compare import Comparison, compare_runs
-from clucert.report.runs import KINDS, Kind, Run
-from clucert.report.summary import Summary, outcome_of, summarise_run, words_counted
+from clucert.evaluate.radii import kind_of
+from clucert.evaluate.standing import standing_of
+from clucert.report.format import SHORT
+from clucert.report.runs import Run
+from clucert.report.summary import Summary, row_outcome, summarise_run, words_counted
 from clucert.report.tables import summary_rows
 
 SCHEMA_VERSION = 1
@@ -35,6 +39,8 @@ class Against:
     """The same for the other kinds of radius, r_avg alone: a published gain is no proved one."""
     words_of: tuple[str, str]
     """Whose words the radii of the first run and of this one count: refine moves them to the shortened text."""
+    units: tuple[str, str] = ("words", "words")
+    """What they count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class RunComparison:
                 {
                     **{"run": other.run, "different": other.different, **dataclasses.asdict(other.result)},
                     "radii_count_words_of": dict(zip(("first", "second"), other.words_of, strict=True)),
+                    "radii_count": dict(zip(("first", "second"), other.units, strict=True)),
                     "r_avg_by_radius": {
                         kind: {"first": found.first_r_avg, "second": found.second_r_avg, "p_value": found.p_value}
                         for kind, found in {self.kind: other.result, **other.beside}.items()
@@ -75,14 +82,14 @@ class RunComparison:
 
         ``p_value`` of a certified accuracy is McNemar's, ``p_holm`` the same adjusted for all δ of that run.
         """
-        return [row for other in self.others for row in _rows(self.baseline, other)]
+        return [row for other in self.others for row in _rows(self.baseline, self.kind, other)]
 
 
 def compare(
     runs: Sequence[Run],
     deltas: Sequence[int] = (0, 1, 2, 3),
     *,
-    kind: Kind = "published",
+    kind: Kind | None = None,
     common_only: bool = False,
     leave_out_failed: bool = False,
 ) -> RunComparison:
@@ -97,22 +104,53 @@ def compare(
     if len(runs) < 2:
         raise UsageError("compare needs two run directories or more, such as: clucert compare runs/a runs/b")
     first = runs[0]
+    kind = _common_kind(runs) if kind is None else kind_of(kind)
     summaries = [summarise_run(run, leave_out_failed=leave_out_failed) for run in runs]
     said = [f"{s.run.name}: {warning}" for s in summaries for warning in s.warnings]
     others = (_against(first, run, deltas, kind, common_only, leave_out_failed) for run in runs[1:])
     return RunComparison(
-        first.name, kind, tuple(others), tuple(map(_alone, summaries)), (*said, *_tuned_apart(runs, kind))
+        first.name,
+        kind,
+        tuple(others),
+        tuple(_alone(s, kind) for s in summaries),
+        (*said, *_apart(runs, kind), *_tuned_apart(runs, kind)),
     )
 
 
-def _alone(s: Summary) -> Row:
+def _alone(s: Summary, kind: Kind) -> Row:
+    """The figures of a run by itself, by the radius that is compared, whatever the run is judged by."""
     row = summary_rows([s])[0]
-    return {name: row[name] for name in _ALONE}
+    standing = standing_of(s.outcomes_by(kind), (), s.run.labels)
+    by_kind: Row = {
+        "certacc@1" if kind == "published" else f"proved_{kind}@1": s.at(kind, 1).value if s.judged else None,
+        "balanced_certacc@1": standing.balanced_certified,
+        "per_label": standing.per_label(),
+    }
+    return {name: row[name] for name in _ALONE} | by_kind
+
+
+def _common_kind(runs: Sequence[Run]) -> Kind:
+    """The published radius; the first that all runs speak of where one has none."""
+    shared = [kind for kind in KINDS if all(kind in run.kinds for run in runs)]
+    if not shared:
+        held = "; ".join(f"{run.name}: {', '.join(run.kinds)}" for run in runs)
+        raise InputError(f"the runs speak of different radii ({held}): name one with --radius")
+    return shared[0]
+
+
+def _apart(runs: Sequence[Run], kind: Kind) -> Iterator[str]:
+    """What makes the radii of the runs no two of a kind."""
+    for run in runs:
+        if kind not in run.kinds:
+            yield f"{run.name} has no such radius ({SHORT[kind]}): it counts as certified nowhere"
+    if len({run.unit for run in runs}) > 1:
+        counted = "; ".join(f"{run.name} {run.unit}" for run in runs)
+        yield f"radii count different things ({counted}): a token is a word or a punctuation mark"
 
 
 _ALONE = (
-    *("run", "mask_rate", "judged", "failed", "clean_accuracy", "constant_answer", "certacc@1", "balanced_certacc@1"),
-    *("per_label", "radii_at_cap", "attackable_words"),
+    *("run", "mask_rate", "judged", "failed", "clean_accuracy", "constant_answer", "radii_count", "radii_at_cap"),
+    "attackable_words",
 )
 
 
@@ -126,7 +164,7 @@ def _tuned_apart(runs: Sequence[Run], kind: Kind) -> Iterator[str]:
     how = [[record.get(name) for name in alike] for record in records]
     if not all(records) or any(each != how[0] for each in how):
         shown = "; ".join(
-            f"{run.name} {_mask_rate(run)}, {_tuned(record)}" for run, record in zip(runs, records, strict=True)
+            f"{run.name} {_setting(run)}, {_tuned(record)}" for run, record in zip(runs, records, strict=True)
         )
         yield f"parameters were not tuned alike: {shown}: clucert tune each on the same validation rows"
     elif how[0][2] != kind:
@@ -135,8 +173,13 @@ def _tuned_apart(runs: Sequence[Run], kind: Kind) -> Iterator[str]:
         yield "parameters were tuned on the very rows that are compared: take others to tune on"
 
 
-def _mask_rate(run: Run) -> str:
-    rate = run.manifest.parameters.get("mask_rate")
+def _setting(run: Run) -> str:
+    parameters = run.manifest.parameters
+    if "family" in parameters:
+        return " ".join(
+            f"{name} {parameters[name]}" for name in ("count", "hashes", "every", "size") if parameters[name]
+        )
+    rate = parameters.get("mask_rate")
     return "with a mask rate that is not recorded" if rate is None else f"at mask rate {rate}"
 
 
@@ -161,32 +204,31 @@ def _against(
         raise InputError(f"{first.path} and {run.path} share no input: compare runs on the same data")
 
     def by(each: Kind, compared: Sequence[int]) -> Comparison:
-        before, after = ([outcome_of(i, each) for i in r.inputs if i.id not in different] for r in (first, run))
+        before, after = ([row_outcome(i, each) for i in r.inputs if i.id not in different] for r in (first, run))
         return compare_runs(before, after, np.random.default_rng(0), deltas=compared, leave_out_failed=leave_out_failed)
 
-    beside = {other: by(other, ()) for other in KINDS if other != kind}
+    common = [other for other in KINDS if other in first.kinds and other in run.kinds]
+    beside = {other: by(other, ()) for other in common if other != kind}
     words_of = (words_counted(first), words_counted(run))
-    return Against(run.name, len(different), by(kind, deltas), beside, words_of)
+    return Against(run.name, len(different), by(kind, deltas), beside, words_of, (first.unit, run.unit))
 
 
 def _texts(run: Run) -> Mapping[str, str | None]:
     return {row.id: row.text for row in run.inputs}
 
 
-_NAMES: Mapping[Kind, str] = {"published": "published", "word": "proved, any word", "synonym": "proved, synonyms"}
-
-
-def _rows(baseline: str, other: Against) -> Iterable[Row]:
+def _rows(baseline: str, kind: Kind, other: Against) -> Iterable[Row]:
     found = other.result
     words_of = " against ".join(dict.fromkeys(reversed(other.words_of)))
-    common: Row = {"run": other.run, "against": baseline, "pairs": found.pairs, "radii_count_words_of": words_of}
+    common: Row = {"run": other.run, "against": baseline, "radius": SHORT[kind], "pairs": found.pairs}
+    common["radii_count_words_of"] = words_of
     empty: Row = dict.fromkeys(("low", "high", "first_only", "second_only", "p_value", "p_holm"))
 
     def row(figure: str, first: float, second: float, difference: float, **tested: float | None) -> Row:
         figures: Row = {"figure": figure, "first": first, "second": second, "difference": difference}
         return {**common, **figures, **empty, **tested}
 
-    for figure, means in [("r_avg", found), *((f"r_avg, {_NAMES[kind]}", c) for kind, c in other.beside.items())]:
+    for figure, means in [("r_avg", found), *((f"r_avg, {SHORT[each]}", c) for each, c in other.beside.items())]:
         gain = means.r_avg
         tested = {"low": gain.low, "high": gain.high, "p_value": means.p_value}
         yield row(figure, means.first_r_avg, means.second_r_avg, gain.value, **tested)

@@ -5,10 +5,63 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from clucert.core.certificate import ASSUMPTIONS
+from clucert.core.radius import Kind
 from clucert.report.summary import Point, Summary
 
 FILTERS = ("number", "span", "topic")
 """Functions that the page's templates call as filters."""
+
+
+TITLES: dict[Kind, str] = {
+    "published": "Published radius, under the run's assumptions",
+    "word": "Proved, any word for any other",
+    "synonym": "Proved, words for their listed synonyms",
+    "insert": "Proved, inserted anywhere",
+    "delete": "Proved, deleted",
+    "move": "Proved, moved",
+    "edit": "Proved, inserted, deleted or replaced in any mix",
+    "append": "Proved, added before and behind",
+    "suffix": "Proved, appended",
+    "ends": "Proved, any number before and behind",
+    "block": "Proved, inserted blocks of any length",
+}
+"""What a radius is about, as the title of a chart."""
+SHORT: dict[Kind, str] = {
+    "published": "published",
+    "word": "proved, any word",
+    "synonym": "proved, synonyms",
+    "insert": "proved, inserted",
+    "delete": "proved, deleted",
+    "move": "proved, moved",
+    "edit": "proved, edited",
+    "append": "proved, before and behind",
+    "suffix": "proved, appended",
+    "ends": "proved, any text around",
+    "block": "proved, blocks inserted",
+}
+_AGAINST: dict[Kind, str] = {
+    "published": "1 changed {}",
+    "word": "1 replaced {}",
+    "synonym": "1 {} swapped for a listed synonym",
+    "insert": "1 inserted {}",
+    "delete": "1 deleted {}",
+    "move": "1 moved {}",
+    "edit": "1 inserted, deleted or replaced {}",
+    "append": "1 {} added before or behind",
+    "suffix": "1 appended {}",
+    "ends": "any number of {}s before and behind",
+    "block": "1 inserted block of {}s of any length",
+}
+
+
+def against(kind: Kind, unit: str) -> str:
+    """The least change: ``1 inserted token``."""
+    return _AGAINST[kind].format(unit.removesuffix("s"))
+
+
+def titled(kind: Kind) -> str:
+    """The same as a column's heading: ``Proved, inserted``."""
+    return SHORT[kind][0].upper() + SHORT[kind][1:]
 
 
 class Cell(NamedTuple):

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from clucert.core.radius import KINDS, Kind
 from clucert.errors import UnknownNameError, UsageError
-from clucert.report.runs import Kind
+from clucert.evaluate.radii import kind_of
 from clucert.report.summary import Summary
 
 
@@ -45,7 +46,9 @@ class GateResult:
         return f"{'passed' if self.passed else 'FAILED'}  {self.gate}: {found}  ({self.run})"
 
 
-_RADII: dict[str, Kind] = {"certacc": "published", "proved": "word", "proved-synonym": "synonym"}
+_RADII: dict[str, Kind] = {"certacc": "published", "proved": "word"} | {
+    f"{said}-{threat}": kind_of(threat) for threat in ("replace", *KINDS[1:]) for said in ("proved", "certified")
+}
 _FLOORS: dict[str, Callable[[Summary], float | None]] = {
     "clean": lambda s: s.clean.value if s.judged else None,
     "ravg": lambda s: s.r_avg,
@@ -64,9 +67,11 @@ _WRITTEN = re.compile(r"\s*([a-zA-Z_-]+)\s*(?:@\s*(\d+))?\s*(>=|<=|=)\s*([0-9.eE
 def parse_gate(written: str) -> Gate:
     """Read ``METRIC[@δ]=VALUE``.
 
-    Floors (``=`` or ``>=``): ``certacc@δ`` (published radius), ``proved@δ`` (any word), ``proved-synonym@δ``,
-    ``clean``, ``kept``, ``ravg``. Ceilings (``<=``): ``abstained``, ``unparsed``, ``uncertified``, ``failed``, ``coe``.
-    Shares are written ``0.6`` or ``60%``. Raises :class:`UsageError` for anything else.
+    Floors (``=`` or ``>=``): ``certacc@δ`` (published radius), ``proved@δ`` (any word), ``proved-THREAT@δ``, also
+    written ``certified-THREAT@δ``, for ``replace``, ``synonym``, ``insert``, ``delete``, ``move``, ``edit``, … (a run
+    that proves nothing about a threat has certified nothing), ``clean``, ``kept``, ``ravg``. Ceilings (``<=``):
+    ``abstained``, ``unparsed``, ``uncertified``, ``failed``, ``coe``. Shares are written ``0.6`` or ``60%``. Raises
+    :class:`UsageError` for anything else.
     """
     match = _WRITTEN.fullmatch(written)
     if match is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from clucert.report.format import decimal, duration, money, number, percent
+from clucert.report.format import SHORT, against, decimal, duration, money, number, percent, titled
 from clucert.report.population import sentences
-from clucert.report.summary import Summary, refined_note
+from clucert.report.summary import Summary, kinds_of, refined_note
 
 WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 
@@ -34,6 +34,8 @@ def headline(summaries: Sequence[Summary]) -> str:
     judged = [s for s in summaries if s.judged]
     if not judged:
         return "No input has both a certificate and a gold label, so nothing can be said about robustness."
+    if not all("published" in s.outcomes for s in judged):
+        return _proved_headline(summaries, judged)
     published = _range(s.at("published", 1).value for s in judged)
     proved = _range(s.at("word", 1).value for s in judged)
     names = sorted({name for s in judged for name in s.assumptions})
@@ -49,6 +51,19 @@ def headline(summaries: Sequence[Summary]) -> str:
         f"{published} of inputs are answered right and certified against one changed word, if {_list(names)} "
         f"{'holds' if len(names) == 1 else 'hold'}. Proved without: {proved}{refined_note(judged)}."
     )
+
+
+def _proved_headline(summaries: Sequence[Summary], judged: Sequence[Summary]) -> str:
+    """By threat, where a run has nothing but proofs; of the others the published radius is told below."""
+    kinds = [kind for kind in kinds_of(judged) if kind != "published"]
+    shares = []
+    for kind in kinds:
+        speaking = [s for s in judged if kind in s.outcomes]
+        share = _range(s.at(kind, 1).value for s in speaking)
+        shares.append(f"{share} for {against(kind, speaking[0].run.unit)}")
+    runs = f"{_count(len(summaries))} runs. " if len(summaries) > 1 else ""
+    granted = next((s.taken for s in judged if s.taken), "")
+    return f"{runs}Inputs that are answered right and provably stay so: {'; '.join(shares)}. No assumption{granted}."
 
 
 def to_come(summaries: Sequence[Summary]) -> list[tuple[Summary, str]]:
@@ -75,8 +90,12 @@ def explanation(summaries: Sequence[Summary]) -> str:
     alphas = sorted({s.alpha for s in summaries if s.alpha is not None})
     if not alphas:
         return ""
-    confidence = f"{100 * (1 - alphas[-1]):g}%"
-    parts = [f"Each certificate is right with at least {confidence} probability over its random samples."]
+    parts = []
+    if alphas[-1]:
+        confidence = f"{100 * (1 - alphas[-1]):g}%"
+        parts.append(f"Each certificate is right with at least {confidence} probability over its random samples.")
+    if not alphas[0]:
+        parts.append("In an exact certificate every sub-text was asked, and nothing is left to chance.")
     if any(s.assumptions for s in summaries):
         parts.append("A1 to A4 are assumptions, told below in plain words.")
     parts.append("Ranges are 95% intervals over the inputs.")
@@ -93,7 +112,21 @@ def _inputs(count: int) -> str:
 
 def certified(summary: Summary) -> str:
     """The share certified at δ = 1; an en dash when nothing was judged."""
-    return percent(summary.at("published", 1).value) if summary.judged else "–"
+    return percent(summary.at(summary.run.first_kind, 1).value) if summary.judged else "–"
+
+
+def changed(summary: Summary) -> str:
+    """What it is certified against."""
+    return f"certified for {against(summary.run.first_kind, summary.run.unit)}"
+
+
+def grounds(summary: Summary) -> str:
+    """Why a run rests on no assumption."""
+    if summary.alpha == 0:
+        return "every sub-text was asked"
+    if "published" in summary.outcomes:
+        return "the published radius is proved for the original text"
+    return "every radius is proved"
 
 
 def origin(summary: Summary) -> str:
@@ -105,7 +138,11 @@ def brief(summary: Summary) -> str:
     """A run in one line: assumptions, proved share, cost."""
     under = f"rests on {', '.join(summary.assumptions)}" if summary.assumptions else f"no assumption{summary.taken}"
     cost = f"{number(summary.usage.calls)} calls, {duration(sum(summary.seconds.values()))}"
-    proved = f"proved {percent(summary.at('word', 1).value)} (words of {summary.counts_words_of})"
+    if "published" in summary.outcomes:
+        proved = f"proved {percent(summary.at('word', 1).value)} (words of {summary.counts_words_of})"
+    else:
+        shares = (f"{percent(summary.at(k, 1).value)} {SHORT[k].removeprefix('proved, ')}" for k in summary.run.kinds)
+        proved = f"proved {', '.join(shares)} ({summary.run.unit})"
     return f"{under} · {proved} · {cost}"
 
 
@@ -115,11 +152,10 @@ def robustness(summary: Summary) -> list[tuple[str, str]]:
         ("Clean accuracy", percent(summary.clean.value) if summary.judged else "–"),
         ("A constant answer", percent(summary.standing.constant_share)),
         ("Certified, balanced over labels", percent(summary.standing.balanced_certified)),
-        ("Mean radius, words", decimal(summary.r_avg)),
-        ("Proved, any word", percent(summary.at("word", 1).value)),
-        ("Proved, synonyms", percent(summary.at("synonym", 1).value)),
-        ("Nothing to attack, synonyms", percent(summary.nothing_to_attack("synonym"))),
-        ("Radii count words of", summary.counts_words_of),
+        (f"Mean radius, {summary.run.unit}", decimal(summary.r_avg)),
+        *((titled(k), percent(summary.at(k, 1).value)) for k in summary.run.kinds if k != "published"),
+        *([("Nothing to attack, synonyms", percent(share))] if (share := summary.nothing_to_attack("synonym")) else []),
+        (f"Radii count {summary.run.unit} of", summary.counts_words_of),
         ("Abstained", percent(summary.abstained)),
     ]
     return [*rows, ("Failed", _inputs(summary.failed))] if summary.failed else rows

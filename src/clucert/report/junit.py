@@ -3,8 +3,8 @@
 One suite for each run with one test case for each input, and one suite with the gates. An input is
 
 * an ``error`` when its calls failed (no certificate was made) or most answers could not be read;
-* below the mark when its answer is wrong, when g abstained, or when its published radius is under ``min_radius``:
-  a ``failure`` if ``strict``, else ``skipped`` with the same message;
+* below the mark when its answer is wrong, when g abstained, or when its radius (the published one; of a method without
+  one, its first) is under ``min_radius``: a ``failure`` if ``strict``, else ``skipped`` with the same message;
 * ``skipped`` when it has no gold label;
 * passed otherwise.
 
@@ -56,7 +56,7 @@ def _case(run: Run, row: Input, min_radius: int, below: str) -> ET.Element:
         _say(case, "error", row.error or "failed", row)
     elif state == "unreadable":
         # Nothing is known about this input: that is no failure of the model's answer.
-        _say(case, "error", (row.certificate and row.certificate.unreadable) or state, row)
+        _say(case, "error", (row.sampled and row.sampled.unreadable) or "no sub-text got a label", row)
     elif state == "unlabelled":
         _say(case, "skipped", "no gold label", row)
     elif (why := _below(row, min_radius)) is not None:
@@ -67,7 +67,7 @@ def _case(run: Run, row: Input, min_radius: int, below: str) -> ET.Element:
 def _below(row: Input, min_radius: int) -> str | None:
     """Why the input is below the mark, or None."""
     if row.answer is None:
-        return f"abstained: {row.certificate and row.certificate.abstained}"
+        return f"abstained: {row.sampled and row.sampled.abstained}"
     if row.answer != row.gold:
         return f"answered {row.answer!r}, not {row.gold!r}"
     radius = row.radius

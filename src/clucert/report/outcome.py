@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from clucert.core.exact import ExactCertificate
 from clucert.report.runs import Input
 
 State = Literal["certified", "fragile", "untested", "wrong", "abstained", "unreadable", "failed", "unlabelled"]
@@ -21,11 +22,16 @@ MEANING: dict[State, str] = {
 
 
 def state_of(row: Input) -> State:
-    """By gold label, answer and radius (:attr:`Input.radius`). Gold labels are compared with nothing but the answer."""
+    """By gold label, answer and radius (:attr:`Input.radius`). Gold labels are compared with nothing but the answer.
+
+    An exact certificate without an answer is one of sub-texts of which none got a label.
+    """
     if row.certificate is None:
         return "failed"
     if row.answer is None:
-        return "unreadable" if row.certificate.unreadable else "abstained"
+        return (
+            "unreadable" if isinstance(row.certificate, ExactCertificate) or row.certificate.unreadable else "abstained"
+        )
     if row.gold is None:
         return "unlabelled"
     return _robustness(row) if row.answer == row.gold else "wrong"
@@ -36,4 +42,4 @@ def _robustness(row: Input) -> State:
     radius = row.radius
     if radius is not None and radius.nothing_to_attack:
         return "untested"
-    return "certified" if radius is not None and radius.words >= 1 else "fragile"
+    return "certified" if radius is not None and radius.reaches(1) else "fragile"

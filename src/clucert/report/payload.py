@@ -8,15 +8,17 @@ from typing import Any
 
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Sample
+from clucert.core.exact import ExactCertificate
+from clucert.core.exact_words import exact_in_words
 from clucert.core.explanation import radius_words
-from clucert.core.radius import Radius
+from clucert.core.radius import KINDS, Radius
 from clucert.core.words import split
+from clucert.evaluate.radii import AnyCertificate, unit_of
+from clucert.report.format import titled
 from clucert.report.outcome import state_of
-from clucert.report.runs import Input, Kind, Run
+from clucert.report.runs import Input, Run
 
 Json = dict[str, Any]
-
-PROVED: tuple[Kind, ...] = ("word", "synonym")
 
 SAMPLES = 5
 """Noised texts shown of each kind (kept, dropped) per input at most."""
@@ -27,7 +29,10 @@ SAMPLE_BUDGET = 16_000_000
 def payload(runs: Sequence[Run]) -> Json:
     """What the table of inputs is drawn from."""
     budget = SAMPLE_BUDGET // len(runs)
-    return {"runs": [{"name": run.name, "inputs": list(_inputs(run, budget))} for run in runs]}
+    held = {kind for run in runs for kind in run.kinds}
+    kinds = [{"key": kind, "name": titled(kind)} for kind in KINDS if kind in held and kind != "published"]
+    rows = [{"name": run.name, "inputs": list(_inputs(run, budget))} for run in runs]
+    return {"kinds": kinds, "published": "published" in held, "runs": rows}
 
 
 def embed(value: Json) -> str:
@@ -39,7 +44,7 @@ def embed(value: Json) -> str:
 def _inputs(run: Run, budget: int) -> Iterable[Json]:
     for row in run.inputs:
         fields = _input(row)
-        samples = [] if row.certified is None else list(_samples(row.certified.samples))
+        samples = list(_samples(_samples_of(row)))
         budget -= sum(len(sample[0]) for sample in samples)
         if budget > 0:
             fields["samples"] = samples
@@ -53,20 +58,7 @@ def _input(row: Input) -> Json:
     certificate = row.certificate
     if certificate is None:
         return fields | {"error": row.error}
-    fields |= {
-        "answer": row.answer,
-        "why": certificate.abstained if row.answer is None else None,
-        "n": certificate.n,
-        "s": certificate.s,
-        "domain": certificate.subject.domain,
-        "refined": certificate.subject.noised_text if certificate.subject.domain == "refined" else None,
-        "confidence": 1.0 if certificate.exhaustive else 1 - certificate.settings.alpha,
-        "assumes": list(certificate.assumptions),
-        "notes": list(certificate.notes),
-        **marked(certificate),
-        **_radii(row, certificate),
-        **_votes(certificate),
-    }
+    fields |= _exact(row, certificate) if isinstance(certificate, ExactCertificate) else _sampled(row, certificate)
     if row.cost is not None:
         total = row.cost.total
         fields["cost"] = {
@@ -77,6 +69,67 @@ def _input(row: Input) -> Json:
             "seconds": round(sum(row.cost.seconds.values()), 3),
         }
     return fields
+
+
+def _sampled(row: Input, certificate: Certificate) -> Json:
+    return {
+        "answer": row.answer,
+        "why": certificate.abstained if row.answer is None else None,
+        "n": certificate.n,
+        "s": certificate.s,
+        "unit": unit_of(certificate),
+        "domain": certificate.subject.domain,
+        "refined": certificate.subject.noised_text if certificate.subject.domain == "refined" else None,
+        "confidence": 1.0 if certificate.exhaustive else 1 - certificate.settings.alpha,
+        "assumes": list(certificate.assumptions),
+        "notes": list(certificate.notes),
+        **marked(certificate),
+        **_radii(row, certificate),
+        **_votes(certificate),
+    }
+
+
+def _exact(row: Input, certificate: ExactCertificate) -> Json:
+    total = sum(certificate.counts.values()) + certificate.unparsed
+    votes = [[label, None, count, round(count / total, 6), "", None] for label, count in certificate.counts.items()]
+    return {
+        "answer": row.answer,
+        "why": None if row.answer is not None else "no sub-text got a label",
+        "n": certificate.n,
+        "s": None,
+        "unit": unit_of(certificate),
+        "domain": "original",
+        "refined": None,
+        "confidence": 1.0,
+        "assumes": [],
+        "notes": [" ".join(line.split()) for line in exact_in_words(certificate)],
+        "parts": [certificate.text],
+        "marks": "",
+        "reasons": {},
+        "radius": None,
+        "proved": {kind: _count(radius, certificate) for kind, radius in row.radii.items()},
+        "votes": votes if total else [],
+        "unparsed": [None, certificate.unparsed],
+        "dropped": [0, 0],
+        "drawn": [0, total],
+    }
+
+
+def _count(radius: Radius | None, certificate: AnyCertificate) -> Json | None:
+    if radius is None:
+        return None
+    unit = unit_of(certificate)
+    said = f"any number of {unit}" if radius.endless else f"{radius.words} of {certificate.n} {unit}"
+    return {"words": None if radius.endless else radius.words, "text": said}
+
+
+def _samples_of(row: Input) -> Sequence[Sample]:
+    """Noised texts that were kept for people; of an exact certificate its sub-texts."""
+    certificate = row.certificate
+    if isinstance(certificate, ExactCertificate):
+        asked = zip(certificate.answers, certificate.votes, strict=True)
+        return [Sample(shown.text, vote, True, "certify") for shown, vote in asked]
+    return row.certified.samples if row.certified else ()
 
 
 def marked(certificate: Certificate) -> Json:
@@ -99,13 +152,14 @@ def marked(certificate: Certificate) -> Json:
 
 
 def _radii(row: Input, certificate: Certificate) -> Json:
+    if certificate.settings.noise is not None:
+        return {"radius": None, "proved": {kind: _count(radius, certificate) for kind, radius in row.radii.items()}}
     attackable = sum(certificate.subject.attackable)
     return {
         "radius": _radius(row.radii["published"], attackable, certificate),
         "proved": {
-            threat: _radius(row.radii[threat], len(certificate.overlaps[threat].masked), certificate)
-            for threat in PROVED
-            if threat in certificate.overlaps
+            threat: _radius(row.radii[threat], len(overlap.masked), certificate)
+            for threat, overlap in certificate.overlaps.items()
         },
     }
 

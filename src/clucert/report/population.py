@@ -25,7 +25,10 @@ _DONE = {
     "delete": "deleted",
     "move": "moved",
     "edit": "edited",
+    "append": "added before and behind",
     "suffix": "appended",
+    "ends": "put before and behind",
+    "block": "inserted",
 }
 
 
@@ -51,7 +54,12 @@ class Kept:
 
     def __str__(self) -> str:
         plural = "s" if self.changes > 1 else ""
-        one = f"any {self.changes} {self.unit}{plural} {'are' if plural else 'is'} {_DONE[self.threat]}"
+        what = f"{self.changes} {self.unit}{plural}"
+        if self.threat == "ends":
+            what, plural = f"number of {self.unit}s", "s"
+        elif self.threat == "block":
+            what = f"{self.changes} block{plural} of any length"
+        one = f"any {what} {'are' if plural else 'is'} {_DONE[self.threat]}"
         return f"at least {self.percent} % of such prompts keep their answer when {one}"
 
     def document(self) -> dict[str, Any]:
@@ -107,7 +115,10 @@ def _threats(certificate: _AnyCertificate) -> Iterable[str]:
     """Those that the certificate speaks of, whatever was proved: how many claims there are must not depend on that."""
     if isinstance(certificate, ExactCertificate):
         return certificate.settings.threats
-    return () if certificate is None else certificate.overlaps
+    if certificate is None:
+        return ()
+    noise = certificate.settings.noise
+    return certificate.overlaps if noise is None else noise.threats
 
 
 def _alpha(certificate: _AnyCertificate) -> float:
@@ -126,7 +137,7 @@ def _holds(row: Input, threat: str, changes: int) -> bool:
     if isinstance(certificate, ExactCertificate):
         radius = certificate.proved.get(threat)
     elif certificate is not None and certificate.subject.domain == "original":
-        radius = next((found for kind, found in row.radii.items() if kind == threat), None)
+        radius = row.radii.get(threat)
     else:
         radius = None
     return radius is not None and radius.reaches(changes)

@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from clucert import certificate_json, exact_json
 from clucert.audit.result import Audited, read_audit
-from clucert.certificate_json import read
 from clucert.core.certificate import Certificate
-from clucert.core.radius import Radius
+from clucert.core.channel import Sample
+from clucert.core.exact import ExactCertificate
+from clucert.core.radius import KINDS, SAMPLED, Kind, Radius
 from clucert.core.smoothing import Certified
 from clucert.errors import InputError
+from clucert.evaluate.radii import class_of_label, first_kind, radii_of, unit_of
+from clucert.evaluate.read_certificates import exact_of
 from clucert.evaluate.run_directory import RECORDS, Manifest, Record, by_id, read_manifest, read_records
 from clucert.types import Cost, Usage
 
-Kind = Literal["published", "word", "synonym"]
-"""Which radius: the published one, or the one proved for a threat model."""
-KINDS: tuple[Kind, ...] = ("published", "word", "synonym")
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An exact certificate; of its sub-texts all are in it."""
+
+    certificate: ExactCertificate
+    samples: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +36,35 @@ class Input:
     id: str
     gold: str | None
     error: str | None = None
-    certified: Certified | None = None
+    certified: Certified | Proof | None = None
     cost: Cost | None = None
     answer: str | None = None
     """The prediction of g; None for an abstention and for a failed input."""
     radii: Mapping[Kind, Radius | None] = field(default_factory=dict)
-    """Derived once, when the run is read: exact arithmetic over 2,000 inputs takes its time."""
+    """Those that the certificate speaks of; derived once, for exact arithmetic over 2,000 inputs takes its time."""
     reused: Usage = field(default_factory=Usage)
     """The part of ``cost`` that came from the cache and was not paid for again."""
 
     @property
     def radius(self) -> Radius | None:
-        """The published radius; for a noise that has none, what is proved against any words."""
-        unpublished = self.certificate is not None and self.certificate.settings.noise is not None
-        return self.radii["word" if unpublished else "published"]
+        """Of the certificate's first kind."""
+        return self.radii.get(first_kind(self.certificate))
 
     @property
-    def certificate(self) -> Certificate | None:
+    def certificate(self) -> Certificate | ExactCertificate | None:
         """None when the input failed."""
         return None if self.certified is None else self.certified.certificate
 
     @property
+    def sampled(self) -> Certificate | None:
+        """The certificate if its votes were drawn, None if it is exact or the input failed."""
+        return self.certificate if isinstance(self.certificate, Certificate) else None
+
+    @property
     def text(self) -> str | None:
         """What was certified; None when the input failed."""
-        return None if self.certificate is None else self.certificate.subject.text
+        found = self.certificate
+        return found.text if isinstance(found, ExactCertificate) else None if found is None else found.subject.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,29 @@ class Run:
     def done(self) -> tuple[Input, ...]:
         """Inputs that have a certificate (an abstention is one)."""
         return tuple(row for row in self.inputs if row.certified is not None)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The radii that its certificates speak of."""
+        held = {kind for row in self.inputs for kind in row.radii}
+        return tuple(kind for kind in KINDS if kind in held) or SAMPLED
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The classes that its answers name: the task's labels, merged where they are flags or groups."""
+        reader = next((row.certificate for row in self.done), None)
+        labels = self.manifest.labels
+        return None if labels is None else tuple(dict.fromkeys(class_of_label(each, reader) or each for each in labels))
+
+    @property
+    def first_kind(self) -> Kind:
+        """The radius that a run is judged by where one is named."""
+        return next((first_kind(row.certificate) for row in self.done), "published")
+
+    @property
+    def unit(self) -> str:
+        """What its radii count: words, tokens (words and punctuation marks alike), sentences, …"""
+        return next((unit_of(row.certificate) for row in self.done if row.certificate is not None), "words")
 
     @property
     def failed(self) -> tuple[Input, ...]:
@@ -99,7 +135,10 @@ def load_run(path: Path) -> Run:
     A last line that a kill tore off is left out, and a later record of an id replaces an earlier one.
     """
     manifest = read_manifest(path)
-    rows = [_input(record, path) for record in by_id(read_records(path)[0])]
+    rows = [_input(record, manifest, path) for record in by_id(read_records(path)[0])]
+    # A guard's answer is compared with whether the gold label flags; one certificate says how all are read.
+    reader = next((row.certificate for row in rows if row.certificate is not None), None)
+    rows = [replace(row, gold=class_of_label(row.gold, reader)) for row in rows]
     return Run(path, manifest.method or path.name, manifest, tuple(rows), read_audit(path))
 
 
@@ -115,22 +154,23 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return next(names for names in candidates if len(set(names)) == len(names))
 
 
-def _input(record: Record, path: Path) -> Input:
+def _input(record: Record, manifest: Manifest, path: Path) -> Input:
     if record.status == "failed" or record.document is None:
         return Input(record.id, record.gold, error=record.error or "failed without a reason")
     try:
-        certified, cost = read(record.document)
+        certified, cost = _read(record, record.document, manifest)
     except InputError as error:
         raise InputError(f"{path / RECORDS}, input {record.id!r}: {error}") from None
-    certificate = certified.certificate
     reused = _usage(record.reused, path, record.id)
-    proved = certificate.proved
-    radii: dict[Kind, Radius | None] = {
-        "published": certificate.radius,
-        "word": proved.get("word"),
-        "synonym": proved.get("synonym"),
-    }
-    return Input(record.id, record.gold, None, certified, cost, certificate.prediction, radii, reused)
+    answer, radii = certified.certificate.prediction, radii_of(certified.certificate)
+    return Input(record.id, record.gold, None, certified, cost, answer, radii, reused)
+
+
+def _read(record: Record, document: Mapping[str, Any], manifest: Manifest) -> tuple[Certified | Proof, Cost | None]:
+    if not exact_json.is_exact(document):
+        return certificate_json.read(document)
+    certificate, cost = exact_of(record, manifest)
+    return Proof(certificate), cost
 
 
 def _usage(fields: Mapping[str, Any] | None, path: Path, identity: str) -> Usage:

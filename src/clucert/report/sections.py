@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from xml.etree.ElementTree import Element
 
-from clucert.core.explanation import FIXED, gap
+from clucert.core.explanation import FIXED, TOKENS, gap
+from clucert.core.radius import Kind
 from clucert.evaluate.gold import written_map
 from clucert.report import charts
-from clucert.report.format import Cell, decimal, duration, money, percent, span
-from clucert.report.runs import KINDS, Kind
-from clucert.report.summary import SHOWN_DELTAS, STAGES, Point, Summary, refined_note
+from clucert.report.format import SHORT, TITLES, Cell, decimal, duration, money, percent, span
+from clucert.report.summary import SHOWN_DELTAS, STAGES, Point, Summary, kinds_of, refined_note
 
 PLAIN: dict[str, str] = {
     "A1": "Changed words leave no trace once they are hidden. Here the word that was hidden chooses its synonyms, so a "
@@ -25,12 +25,6 @@ PLAIN: dict[str, str] = {
     "survive the refining, and that is not counted.",
 }
 """Assumptions for readers who have not read the paper; the exact words are in docs/guarantees.md."""
-
-TITLES: dict[Kind, str] = {
-    "published": "Published radius, under the run's assumptions",
-    "word": "Proved, any word for any other",
-    "synonym": "Proved, words for their listed synonyms",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +47,19 @@ def assumed(summaries: Sequence[Summary]) -> list[tuple[str, str]]:
 
 def counted(summaries: Sequence[Summary]) -> str:
     """Whose words the radii of each run count, and what nobody may change."""
-    domains = "; ".join(f"{s.run.name}: words of {s.counts_words_of}" for s in summaries)
-    return f"Every radius, the proved ones too, counts words of one text: {domains}. {FIXED[0].upper()}{FIXED[1:]}."
+    domains = "; ".join(f"{s.run.name}: {s.run.unit} of {s.counts_words_of}" for s in summaries)
+    units = {s.run.unit for s in summaries}
+    rules = [rule for unit, rule in (("words", FIXED), ("tokens", TOKENS)) if unit in units]
+    said = "".join(f" {rule[0].upper()}{rule[1:]}." for rule in rules)
+    what = next(iter(units)) if len(units) == 1 else "units"
+    return f"Every radius, the proved ones too, counts {what} of one text: {domains}.{said}"
 
 
 def gaps(summaries: Sequence[Summary]) -> list[tuple[Summary, str]]:
     """Why little of a published radius is proved, told of the first input of each run of which that is so."""
     found = []
     for s in summaries:
-        reasons = (gap(row.certificate) for row in s.run.done if row.certificate)
+        reasons = (gap(row.sampled) for row in s.run.done if row.sampled)
         if why := next(filter(None, reasons), None):
             found.append((s, f"the input with {why}"))
     return found
@@ -69,12 +67,12 @@ def gaps(summaries: Sequence[Summary]) -> list[tuple[Summary, str]]:
 
 def curves(summaries: Sequence[Summary]) -> list[Figure]:
     """The curves of the paper's Figure 3, for each kind of radius."""
-    return [_curves(summaries, kind) for kind in KINDS]
+    return [_curves(summaries, kind) for kind in kinds_of(summaries)]
 
 
 def _curves(summaries: Sequence[Summary], kind: Kind) -> Figure:
-    series = [charts.Series(s.run.name, s.index, s.curves[kind]) for s in summaries]
-    height = 320 if kind == "published" else 240
+    series = [charts.Series(s.run.name, s.index, s.curves[kind]) for s in summaries if kind in s.curves]
+    height = 320 if kind == kinds_of(summaries)[0] else 240
     draw = partial(
         charts.curves, series, title=f"Certified accuracy, {TITLES[kind]}; numbers in the table below", height=height
     )
@@ -90,7 +88,7 @@ def _cell(point: Point) -> Cell:
 
 def histograms(s: Summary) -> list[Figure]:
     """How many inputs have which radius, for each kind of radius."""
-    return [_histogram(s, kind) for kind in KINDS]
+    return [_histogram(s, kind) for kind in s.run.kinds]
 
 
 def _histogram(s: Summary, kind: Kind) -> Figure:
@@ -115,11 +113,11 @@ def times(summaries: Sequence[Summary]) -> Figure:
 
 def all_figures(summaries: Sequence[Summary]) -> list[list[str | Cell]]:
     """Every figure of every run: one row for each figure, its name first, then one cell for each run."""
-    columns = [list(_figures(s)) for s in summaries]
+    columns = [list(_figures(s, kinds_of(summaries))) for s in summaries]
     return [[line[0][0], *(value for _, value in line)] for line in zip(*columns, strict=True)]
 
 
-def _figures(s: Summary) -> Iterable[tuple[str, str | Cell]]:
+def _figures(s: Summary, kinds: Sequence[Kind]) -> Iterable[tuple[str, str | Cell]]:
     yield "Inputs", f"{len(s.run.inputs):,}"
     yield "Judged: certificate and gold label", f"{s.judged:,}"
     yield "Failed", f"{s.failed:,}, {'left out' if s.leave_out_failed else 'counted as not certified'}"
@@ -127,15 +125,20 @@ def _figures(s: Summary) -> Iterable[tuple[str, str | Cell]]:
     yield "Gold labels read as", written_map(s.run.manifest.data.label_map) or "written"
     yield from _standing(s)
     yield "Every radius counts words of", s.counts_words_of
+    yield "Every radius counts", s.run.unit
     yield "Clean accuracy", _cell(s.clean) if s.judged else "–"
     yield "Mean radius r_avg, in words", _mean(s)
     yield "Coe = std / mean", decimal(s.coe)
     yield "Not certified (radius counted as 0)", percent(s.uncertified)
-    for kind in KINDS:
+    for kind in kinds:
+        speaks = s.judged and kind in s.outcomes
         for delta in range(1, SHOWN_DELTAS + 1):
-            yield f"CertAcc@{delta}, {_SHORT[kind]}", _cell(s.at(kind, delta)) if s.judged else "–"
-        if kind != "word":
-            yield f"Nothing to attack, {_SHORT[kind]}", percent(s.nothing_to_attack(kind), 1)
+            yield f"CertAcc@{delta}, {SHORT[kind]}", _cell(s.at(kind, delta)) if speaks else "–"
+        reached = s.reached(kind)
+        yield f"Mean radius, {SHORT[kind]}", decimal(reached.mean)
+        yield f"Median radius, {SHORT[kind]}", decimal(reached.median)
+        if kind in ("published", "synonym"):
+            yield f"Nothing to attack, {SHORT[kind]}", percent(s.nothing_to_attack(kind), 1)
     yield "Abstained", percent(s.abstained, 1)
     yield "Unparsed answers", percent(s.unparsed, 1)
     yield "Kept by the clustering", percent(s.kept, 1)
@@ -152,17 +155,15 @@ def _figures(s: Summary) -> Iterable[tuple[str, str | Cell]]:
 
 def _standing(s: Summary) -> Iterable[tuple[str, str | Cell]]:
     found = s.standing
+    yield "Judged by the radius", SHORT[s.run.first_kind]
     yield "Mask rate", decimal(found.mask_rate)
     yield "A constant answer would get", percent(found.constant_share)
     yield "By label", found.per_label() or "–"
     yield "Balanced accuracy: mean over labels", percent(found.balanced_accuracy)
-    yield "Balanced CertAcc@1, published", percent(found.balanced_certified)
+    yield "Balanced CertAcc@1, by that radius", percent(found.balanced_certified)
     yield "Published radii at the number of attackable words", percent(found.at_cap)
     yield "Attackable words, median", decimal(found.attackable)
     yield "Largest share of the votes for one label", percent(found.leading_share)
-
-
-_SHORT: dict[Kind, str] = {"published": "published", "word": "proved, any word", "synonym": "proved, synonyms"}
 
 
 def _mean(s: Summary) -> str | Cell:

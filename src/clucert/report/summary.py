@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
 from clucert.core.certificate import ASSUMPTIONS
+from clucert.core.exact import ExactSettings
+from clucert.core.radius import KINDS, Kind, Radius
 from clucert.core.settings import Settings
 from clucert.errors import UsageError
 from clucert.evaluate.metrics import Estimate, Outcome, certified_accuracy, certified_curve, radii, summarise
 from clucert.evaluate.metrics import Summary as Metrics
+from clucert.evaluate.radii import outcome_of
 from clucert.evaluate.standing import Standing, standing_of
 from clucert.report.population import Kept, kept_by
-from clucert.report.runs import KINDS, Input, Kind, Run, load_runs
+from clucert.report.runs import Input, Run, load_runs
 from clucert.runtime.prices import find_price
-from clucert.types import Usage, Work
+from clucert.types import Answers, Usage, Work
 
 STAGES: tuple[Work, ...] = get_args(Work)
 SHOWN_DELTAS = 5
@@ -38,11 +41,19 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """How far radii go, in what they count; None where there is no input, or no end to a radius."""
+
+    mean: float | None = None
+    median: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Bin:
     """Inputs whose radius is ``label``: those whose answer is right (or has no gold label), and the others.
 
-    Before the radii in words come "none" (nothing is certified) and, where there are such, "no target": the inputs in
-    which no word could be attacked.
+    Before the radii in words come "none" (nothing is certified) and, where there are such, "no target", the inputs in
+    which no word could be attacked, and "no end": any number of words.
     """
 
     label: str
@@ -57,7 +68,7 @@ class Summary:
     run: Run
     index: int
     metrics: Metrics
-    """With the published radius; intervals are those of :mod:`clucert.evaluate.metrics` at 95 %."""
+    """With the radius of the run's first kind; intervals are those of :mod:`clucert.evaluate.metrics` at 95 %."""
     outcomes: Mapping[Kind, Sequence[Outcome]]
     curves: Mapping[Kind, Sequence[Point]]
     """CertAcc(δ) for δ = 0, 1, …, with a band that holds for all δ at once."""
@@ -75,6 +86,7 @@ class Summary:
     taken: str
     """What no assumption is named for and is taken for granted of the backend, as the end of "no assumption"."""
     alpha: float | None
+    """0 where every sub-text was asked."""
     settings: str
     standing: Standing
     """What the figures have to be seen beside."""
@@ -156,12 +168,30 @@ class Summary:
 
     def nothing_to_attack(self, kind: Kind) -> float | None:
         """Share of the judged inputs in which no word could change: certified at δ = 0 alone."""
-        judged = [outcome for outcome in self.outcomes[kind] if outcome.scored]
+        judged = [outcome for outcome in self.outcomes.get(kind, ()) if outcome.scored]
         return sum(outcome.nothing_to_attack for outcome in judged) / len(judged) if judged else None
 
     def at(self, kind: Kind, delta: int) -> Point:
-        """CertAcc(δ) with its own interval (Clopper-Pearson, 95 %); 0 in [0, 1] when nothing was judged."""
-        return _point(certified_accuracy(self.outcomes[kind], delta))
+        """CertAcc(δ) with its own interval (Clopper-Pearson, 95 %); 0 in [0, 1] when nothing was judged.
+
+        Of a radius that the run does not speak of nothing is certified.
+        """
+        return _point(certified_accuracy(self.outcomes_by(kind), delta))
+
+    def outcomes_by(self, kind: Kind) -> Sequence[Outcome]:
+        """``outcomes``, with no radius where the run does not speak of ``kind``."""
+        if kind in self.outcomes:
+            return self.outcomes[kind]
+        return [replace(o, radius=None, everything=False) for o in self.outcomes[self.run.first_kind]]
+
+    def reached(self, kind: Kind) -> Reached:
+        """Mean and median of the radius, 0 where the answer is wrong or nothing is proved."""
+        scored = [outcome for outcome in self.outcomes.get(kind, ()) if outcome.scored]
+        endless = any(o.correct and o.everything and not o.radius for o in scored)
+        if not self.judged or not scored or endless:
+            return Reached()
+        counted = radii(scored)
+        return Reached(float(counted.mean()), float(np.median(counted)))
 
 
 def read_summaries(paths: Sequence[Path], *, leave_out_failed: bool = False) -> list[Summary]:
@@ -172,22 +202,23 @@ def read_summaries(paths: Sequence[Path], *, leave_out_failed: bool = False) -> 
 
 def summarise_run(run: Run, index: int = 0, *, leave_out_failed: bool = False) -> Summary:
     """The figures of ``run``. The bootstrap has a seed of its own, so the same run gives the same figures."""
-    everything = {kind: [outcome_of(row, kind) for row in run.inputs] for kind in KINDS}
+    first = run.first_kind
+    everything = {kind: [row_outcome(row, kind) for row in run.inputs] for kind in run.kinds}
     by_kind = {kind: [o for o in all_ if not (leave_out_failed and o.failed)] for kind, all_ in everything.items()}
     costs = [row.cost for row in run.inputs if row.cost is not None]
     usage = Usage.total([cost.total for cost in costs])
     seconds: Counter[Work] = Counter()
     for cost in costs:
         seconds.update(cost.seconds)
-    held = {name for row in run.done if row.certificate for name in row.certificate.assumptions}
-    first = next((row.certificate for row in run.done), None)
+    held = {name for row in run.done if row.sampled for name in row.sampled.assumptions}
+    settings = next((row.certificate.settings for row in run.done if row.certificate), None)
     return Summary(
         run=run,
         index=index,
-        metrics=summarise(everything["published"], np.random.default_rng(0), leave_out_failed=leave_out_failed),
+        metrics=summarise(everything[first], np.random.default_rng(0), leave_out_failed=leave_out_failed),
         outcomes=by_kind,
-        curves={kind: _curve(by_kind[kind]) for kind in KINDS},
-        histograms={kind: _bins(run.done, kind) for kind in KINDS},
+        curves={kind: _curve(by_kind[kind]) for kind in run.kinds},
+        histograms={kind: _bins(run.done, kind) for kind in run.kinds},
         samples=sum(cost.samples for cost in costs),
         usage=usage,
         reused=Usage.total([row.reused for row in run.inputs]),
@@ -195,12 +226,12 @@ def summarise_run(run: Run, index: int = 0, *, leave_out_failed: bool = False) -
         money=_money(run, usage),
         assumptions=tuple(name for name in ASSUMPTIONS if name in held),
         taken=_taken(run),
-        alpha=None if first is None else first.settings.alpha,
-        settings="" if first is None else _settings(first.settings),
+        alpha=None if settings is None else 0.0 if isinstance(settings, ExactSettings) else settings.alpha,
+        settings="" if settings is None else _settings(run, settings),
         standing=standing_of(
-            by_kind["published"],
+            by_kind[first],
             [row.certificate for row in run.done if row.certificate],
-            run.manifest.labels,
+            run.labels,
             run.manifest.data.label_map,
         ),
         population=kept_by(run.inputs, run.manifest.data.rows),
@@ -210,14 +241,22 @@ def summarise_run(run: Run, index: int = 0, *, leave_out_failed: bool = False) -
 
 def _taken(run: Run) -> str:
     """What the certificates take for granted of the backend, by the one that was probed least."""
-    answers = [row.certificate.answers for row in run.done if row.certificate and row.certificate.answers]
+    if any(row.certificate and not row.sampled for row in run.done):
+        return Answers("declared").taken if run.manifest.config.get("deterministic") else ""
+    answers = [row.sampled.answers for row in run.done if row.sampled and row.sampled.answers]
     taking = [each for each in answers if each.taken]
     return min(taking, key=lambda each: each.probes).taken if taking else ""
 
 
+def kinds_of(summaries: Iterable[Summary]) -> tuple[Kind, ...]:
+    """The radii that any of the runs speaks of."""
+    held = {kind for s in summaries for kind in s.run.kinds}
+    return tuple(kind for kind in KINDS if kind in held)
+
+
 def words_counted(run: Run) -> str:
     """Whose words the radii of ``run`` count: "the original text", "the refined text", or how many count which."""
-    domains = Counter(row.certificate.subject.domain for row in run.done if row.certificate)
+    domains = Counter(row.sampled.subject.domain for row in run.done if row.sampled)
     if len(domains) < 2:
         return f"the {next(iter(domains), 'original')} text"
     return " or ".join(
@@ -231,24 +270,9 @@ def refined_note(summaries: Sequence[Summary]) -> str:
     return f" (words of {', '.join(counted)})" if counted else ""
 
 
-def outcome_of(row: Input, kind: Kind) -> Outcome:
+def row_outcome(row: Input, kind: Kind) -> Outcome:
     """One input as the metrics see it."""
-    certificate = row.certificate
-    if certificate is None:
-        return Outcome(row.id, row.gold, None, None, 0, 0, 0, 0, failed=True)
-    radius, votes = row.radii[kind], certificate.votes
-    return Outcome(
-        id=row.id,
-        gold=row.gold,
-        prediction=row.answer,
-        radius=None if radius is None else radius.words,
-        words=certificate.n,
-        unparsed=votes.unparsed,
-        kept=votes.kept,
-        drawn=votes.drawn,
-        everything=radius is not None and radius.everything,
-        nothing_to_attack=radius is not None and radius.nothing_to_attack,
-    )
+    return outcome_of(row.id, row.gold, row.certificate, row.radii.get(kind))
 
 
 def _curve(outcomes: Sequence[Outcome]) -> list[Point]:
@@ -273,16 +297,22 @@ def _value(estimate: Estimate | None) -> float | None:
 def _bins(rows: Sequence[Input], kind: Kind) -> list[Bin]:
     counts: Counter[tuple[int | str, bool]] = Counter()
     for row in rows:
-        radius = row.radii[kind]
+        radius = row.radii.get(kind)
         right = row.answer is not None and row.gold in (None, row.answer)
-        place = "none" if radius is None else "no target" if radius.nothing_to_attack else radius.words
-        counts[place, right] += 1
+        counts[_place(radius), right] += 1
     largest = max((words for words, _ in counts if isinstance(words, int)), default=0)
     width = -(-(largest + 1) // BINS)
-    apart = [Bin(name, counts[name, True], counts[name, False]) for name in ("none", "no target")]
-    if not apart[1].right + apart[1].wrong:
-        del apart[1]
+    apart = [Bin(name, counts[name, True], counts[name, False]) for name in ("none", "no target", "no end")]
+    apart = [column for column in apart if column.label == "none" or column.right + column.wrong]
     return [*apart, *(_bin(counts, start, width) for start in range(0, largest + 1, width))]
+
+
+def _place(radius: Radius | None) -> int | str:
+    if radius is None:
+        return "none"
+    if radius.nothing_to_attack:
+        return "no target"
+    return "no end" if radius.endless else radius.words
 
 
 def _bin(counts: Counter[tuple[int | str, bool]], start: int, width: int) -> Bin:
@@ -309,7 +339,12 @@ def _money(run: Run, usage: Usage) -> float | None:
 _PRICES = ("price_input", "price_output", "price_cached")
 
 
-def _settings(settings: Settings) -> str:
+def _settings(run: Run, settings: Settings | ExactSettings) -> str:
+    if isinstance(settings, ExactSettings):
+        shown = {name: value for name, value in run.manifest.parameters.items() if value not in (None, [], {})}
+        return "every sub-text asked; " + ", ".join(
+            f"{name} {value}" for name, value in shown.items() if name != "tuned"
+        )
     last, reads = settings.looks[-1].samples, len(settings.looks)
     looks = f"{last}" if reads == 1 else f"up to {last} (read up to {reads} times)"
     samples = f"{settings.predict_samples} samples to choose and {looks} to certify"

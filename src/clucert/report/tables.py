@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from clucert.core.certificate import Certificate
+from clucert.core.exact import ExactCertificate
+from clucert.core.radius import KINDS, Kind
 from clucert.errors import MissingExtraError, UsageError
 from clucert.evaluate.gold import written_map
+from clucert.evaluate.radii import AnyCertificate
+from clucert.evaluate.standing import balanced_at
+from clucert.report.format import SHORT
 from clucert.report.markup import text
 from clucert.report.outcome import state_of
-from clucert.report.payload import PROVED
-from clucert.report.runs import KINDS, Input, Run
-from clucert.report.summary import SHOWN_DELTAS, STAGES, Summary
+from clucert.report.runs import Input, Run
+from clucert.report.summary import SHOWN_DELTAS, STAGES, Summary, kinds_of
 from clucert.types import Cost
 
 Cell = str | int | float | None
@@ -28,10 +31,11 @@ FORMATS = ("csv", "json", "md", "parquet")
 
 def summary_rows(summaries: Sequence[Summary]) -> list[dict[str, Cell]]:
     """One row for each run. Shares are from 0 to 1, times in seconds, money in US dollars (None: unknown)."""
-    return [_summary_row(summary) for summary in summaries]
+    kinds = kinds_of(summaries)
+    return [_summary_row(summary, kinds) for summary in summaries]
 
 
-def _summary_row(s: Summary) -> dict[str, Cell]:
+def _summary_row(s: Summary, kinds: Sequence[Kind]) -> dict[str, Cell]:
     row: dict[str, Cell] = {
         "run": s.run.name,
         "directory": str(s.run.path),
@@ -53,25 +57,22 @@ def _summary_row(s: Summary) -> dict[str, Cell]:
         "attackable_words": s.standing.attackable,
         "leading_votes": s.standing.leading_share,
         "radii_count_words_of": s.counts_words_of,
+        "radii_count": s.run.unit,
+        "judged_by": s.run.first_kind,
         "clean_accuracy": s.clean.value if s.judged else None,
         "r_avg": s.r_avg,
         "coe": s.coe,
         "uncertified": s.uncertified,
     }
-    for kind in KINDS:
-        prefix = "certacc" if kind == "published" else f"proved_{kind}"
-        for delta in range(1, SHOWN_DELTAS + 1):
-            point = s.at(kind, delta) if s.judged else None
-            row[f"{prefix}@{delta}"] = None if point is None else point.value
-            row[f"{prefix}@{delta}_low"] = None if point is None else point.low
-            row[f"{prefix}@{delta}_high"] = None if point is None else point.high
-        if kind != "word":
-            row[f"{prefix}_nothing_to_attack"] = s.nothing_to_attack(kind)
+    for kind in kinds:
+        row |= _by_kind(s, kind)
     return row | {
         "abstained": s.abstained,
         "unparsed": s.unparsed,
         "kept": s.kept,
         "samples": s.samples,
+        "questions_a_row": _per_row(s, s.samples),
+        "seconds_a_row": _per_row(s, sum(s.seconds.values())),
         "calls": s.usage.calls,
         "calls_from_cache": s.reused.calls,
         "tokens_in": s.usage.input,
@@ -85,13 +86,47 @@ def _summary_row(s: Summary) -> dict[str, Cell]:
     }
 
 
+def _per_row(s: Summary, total: float) -> float | None:
+    return total / len(s.run.done) if s.run.done else None
+
+
+def _by_kind(s: Summary, kind: Kind) -> dict[str, Cell]:
+    """None where the run does not speak of ``kind``."""
+    prefix = "certacc" if kind == "published" else f"proved_{kind}"
+    row: dict[str, Cell] = {}
+    for delta in range(1, SHOWN_DELTAS + 1):
+        point = s.at(kind, delta) if s.judged and kind in s.outcomes else None
+        row[f"{prefix}@{delta}"] = None if point is None else point.value
+        row[f"{prefix}@{delta}_low"] = None if point is None else point.low
+        row[f"{prefix}@{delta}_high"] = None if point is None else point.high
+    reached = s.reached(kind)
+    row |= {f"{prefix}_mean": reached.mean, f"{prefix}_median": reached.median}
+    if kind in ("published", "synonym"):
+        row[f"{prefix}_nothing_to_attack"] = s.nothing_to_attack(kind)
+    return row
+
+
+def radius_rows(s: Summary) -> list[dict[str, Cell]]:
+    """One row for each radius that the run speaks of: shares that are right and certified at δ, mean and median."""
+    rows = []
+    for kind in s.run.kinds:
+        reached = s.reached(kind)
+        row: dict[str, Cell] = {"radius": SHORT[kind], "threat": kind, "counts": s.run.unit}
+        row |= {f"@{d}": s.at(kind, d).value if s.judged else None for d in range(1, SHOWN_DELTAS + 1)}
+        row |= {"balanced@1": balanced_at(s.outcomes[kind], 1) if s.judged else None}
+        rows.append(row | {"median": reached.median, "mean": reached.mean})
+    return rows
+
+
 def input_rows(runs: Sequence[Run]) -> list[dict[str, Cell]]:
     """One row for each input of each run."""
-    return [_input_row(run, row) for run in runs for row in run.inputs]
+    held = {kind for run in runs for kind in run.kinds}
+    kinds = [kind for kind in KINDS if kind in held and kind != "published"]
+    return [_input_row(run, row, kinds) for run in runs for row in run.inputs]
 
 
-def _input_row(run: Run, row: Input) -> dict[str, Cell]:
-    radii = {"radius": row.radii.get("published")} | {f"proved_{t}": row.radii.get(t) for t in PROVED}
+def _input_row(run: Run, row: Input, kinds: Sequence[Kind]) -> dict[str, Cell]:
+    radii = {"radius": row.radius} | {f"proved_{t}": row.radii.get(t) for t in kinds}
     return {
         "run": run.name,
         "id": row.id,
@@ -100,19 +135,27 @@ def _input_row(run: Run, row: Input) -> dict[str, Cell]:
         "answer": row.answer,
         "result": state_of(row),
         **{
-            name: None if radius is None or radius.nothing_to_attack else radius.words for name, radius in radii.items()
+            name: None if radius is None or radius.nothing_to_attack or radius.endless else radius.words
+            for name, radius in radii.items()
         },
-        "radii_count_words_of": None if row.certificate is None else f"the {row.certificate.subject.domain} text",
+        "radii_count_words_of": None if row.certificate is None else f"the {_domain(row.certificate)} text",
         **_counts(row.certificate),
         **_costs(row.cost),
         "error": row.error,
     }
 
 
-def _counts(certificate: Certificate | None) -> dict[str, Cell]:
+def _domain(certificate: AnyCertificate) -> str:
+    return "original" if isinstance(certificate, ExactCertificate) else certificate.subject.domain
+
+
+def _counts(certificate: AnyCertificate | None) -> dict[str, Cell]:
     names = ("words", "attackable", "kept", "dropped", "unparsed")
     if certificate is None:
         return dict.fromkeys(names)
+    if isinstance(certificate, ExactCertificate):
+        asked = certificate.unparsed + sum(certificate.counts.values())
+        return dict(zip(names, (certificate.n, certificate.n, asked, 0, certificate.unparsed), strict=True))
     votes = certificate.estimation
     counts = (certificate.n, sum(certificate.subject.attackable), votes.kept, votes.dropped, votes.unparsed)
     return dict(zip(names, counts, strict=True))

@@ -182,6 +182,11 @@ def classifier_of(classify: object, labels: Sequence[str], deterministic: bool |
     """A callable, or an object with ``predict``, as a base classifier. It counts as sampling unless it, or
     ``deterministic``, says otherwise. Raises :class:`InputError` for anything else.
     """
+    if isinstance(classify, BaseClassifier):
+        return classify
+    if hasattr(classify, "predict_proba") and hasattr(classify, "classes_"):
+        name, probabilities = type(classify).__name__, _by_label(classify, labels)
+        return CallableClassifier(probabilities, labels, name=name, deterministic=bool(deterministic))
     if isinstance(classify, Classifier):
         return ThreadedClassifier(classify, classify.labels, deterministic)
     if hasattr(classify, "predict"):
@@ -189,3 +194,16 @@ def classifier_of(classify: object, labels: Sequence[str], deterministic: bool |
     if not callable(classify):
         raise InputError(f"{type(classify).__name__} is no classifier: give a function from texts to labels")
     return CallableClassifier(classify, labels, deterministic=bool(deterministic))
+
+
+def _by_label(estimator: Any, labels: Sequence[str]) -> Callable[[list[str]], Any]:
+    """The probabilities of a fitted scikit-learn classifier in the order of ``labels``, whatever that of its classes.
+
+    Raises :class:`InputError` unless its classes are the labels, or their places 0, 1, ….
+    """
+    classes = [str(each) for each in estimator.classes_]
+    places = [str(i) for i in range(len(labels))]
+    if sorted(classes) not in (sorted(labels), places):
+        raise InputError(f"its classes are {', '.join(classes)[:80]}, and the labels {', '.join(labels)[:80]}")
+    columns = [classes.index(name) for name in (labels if sorted(classes) == sorted(labels) else places)]
+    return lambda texts: [[row[i] for i in columns] for row in estimator.predict_proba(texts)]

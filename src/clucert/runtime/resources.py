@@ -8,11 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from clucert.build import make_smoother, method_of, smoother_of, task_of
+from clucert.build import certifier_of, make_smoother, method_of, smoother_of, task_of
 from clucert.cache import AnswerCache, open_cache
 from clucert.config import Config
+from clucert.core.exact import ExactSmoother
 from clucert.core.settings import Base
 from clucert.core.smoothing import Smoother
 from clucert.errors import UsageError
@@ -20,7 +20,7 @@ from clucert.models.batch import GATHERED, batched
 from clucert.models.batchledger import BatchLedger
 from clucert.models.encoders import load_encoder
 from clucert.models.load import ModelOptions, load_model
-from clucert.protocols import Classifier, Encoder, LanguageModel, Task
+from clucert.protocols import Encoder, LanguageModel, Task
 from clucert.runtime.budget import Budget, Limits, check_price
 from clucert.runtime.callable_classifiers import classifier_of
 from clucert.runtime.classifiers import (
@@ -39,30 +39,46 @@ from clucert.types import Answers
 
 BATCHES = "batches.jsonl"
 """The list of a run's batches, in its directory."""
+FEW = 5
+"""Questions of an exact certificate, about."""
+
+
+Certifier = tuple[Smoother | ExactSmoother, Backends]
 
 
 @dataclass(slots=True)
 class Resources:
     """Loaded models, the cache and the budget, which several runs may share."""
 
-    loaded: Smoother
-    """The smoother of the configuration that was opened."""
+    opened: Smoother | ExactSmoother
+    """What certifies by the configuration that was opened."""
     models: Mapping[str, LanguageModel]
     """By the names in the configuration, the helper's and the judge's among them."""
     cache: AnswerCache | None
     budget: Budget
     encoders: dict[str, Encoder] = field(default_factory=dict)
 
+    @property
+    def loaded(self) -> Smoother:
+        """The smoother of the configuration that was opened. Raises :class:`UsageError` where it does not sample."""
+        if isinstance(self.opened, ExactSmoother):
+            raise UsageError(f"{self.opened.settings.method} draws no samples: name a method that does")
+        return self.opened
+
     def smoother(self, config: Config, task: Task) -> Smoother:
         """The smoother of ``config``, which may differ in the method from the one that was loaded."""
         loaded = self.loaded
         return replace(smoother_of(config, task), enumerate_up_to=loaded.enumerate_up_to, answers=loaded.answers)
 
+    def certifier(self, config: Config, task: Task) -> Smoother | ExactSmoother:
+        """What certifies by ``config``, whose method is of the kind of the one that was opened."""
+        return certifier_of(config, task) if isinstance(self.opened, ExactSmoother) else self.smoother(config, task)
+
     def backends(
         self,
         config: Config,
         task: Task,
-        smoother: Smoother,
+        smoother: Smoother | ExactSmoother,
         *,
         batches: Path | None = None,
         watch: Callable[[int, int], None] | None = None,
@@ -93,11 +109,11 @@ class Resources:
         """The names of the base classifiers."""
         return [self.models[name].name for name in config.model]
 
-    def encoder(self, smoother: Smoother) -> Encoder | None:
+    def encoder(self, smoother: Smoother | ExactSmoother) -> Encoder | None:
         """The encoder of ``smoother``, loaded once; None where it compares no texts."""
-        if not embeds(smoother):
+        name = _encoder_name(smoother)
+        if name is None:
             return None
-        name = smoother.settings.encoder or "minilm"
         if name not in self.encoders:
             self.encoders[name] = load_encoder(name)
         return self.encoders[name]
@@ -123,17 +139,20 @@ def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -
     A ``task`` that is given comes before the one that ``config`` names.
     """
     task = task or task_of(config)
-    smoother = smoother_of(config, task)
+    smoother = certifier_of(config, task)
     cache = None if config.cache is False else stack.enter_context(closing(open_cache(config.cache)))
     budget = Budget(Limits(config.max_requests, config.max_tokens, config.max_cost))
     with ThreadPoolExecutor(2) as pool:
-        name = smoother.settings.encoder or "minilm"
-        encoder = pool.submit(_ready_encoder, name) if embeds(smoother) else None
+        name = _encoder_name(smoother)
+        encoder = pool.submit(_ready_encoder, name) if name else None
         names = list(dict.fromkeys([*config.model, *_helper_name(config, smoother), *filter(None, [config.judge])]))
         models = _load_all(pool, names, options_of(config), stack)
-        encoders = {name: encoder.result()} if encoder else {}
+        encoders = {name: encoder.result()} if name and encoder else {}
     asked = [models[name] for name in [*config.model, *filter(None, [config.judge])]]
     fixed = all(model.deterministic for model in asked) and not _draws(task)
+    if isinstance(smoother, ExactSmoother):
+        check_exact(deterministic=fixed)
+        return Resources(smoother, models, cache, budget)
     helper = models.get(config.helper_model or config.model[0])
     smoother = _asked(config, smoother, deterministic=fixed, helper=helper, task=task)
     return Resources(smoother, models, cache, budget, encoders)
@@ -160,13 +179,22 @@ def _asked(
     return replace(smoother, enumerate_up_to=config.samples + config.certify_samples)
 
 
+def check_exact(*, deterministic: bool) -> None:
+    """Raise :class:`UsageError` unless equal texts get equal answers: otherwise nothing is exact."""
+    if not deterministic:
+        raise UsageError(
+            "exact certificates need equal answers to equal texts: vouch for them (--deterministic, "
+            "deterministic=True), or sample (method deletion)"
+        )
+
+
 def _draws(task: Task) -> bool:
     """Whether the task samples: its questions about one text differ from draw to draw."""
     return task.query("", draw=0) != task.query("", draw=1)
 
 
 def backends_of_callable(
-    config: Config, classify: Callable[[list[str]], Any] | Classifier, labels: tuple[str, ...], stack: ExitStack
+    config: Config, classify: object, labels: tuple[str, ...], stack: ExitStack
 ) -> tuple[Smoother, Backends]:
     """A smoother around a Python callable, or around a classifier that is one already, and its backends."""
     check_labels(labels)
@@ -188,16 +216,29 @@ def backends_of_callable(
     return smoother, Backends(classifier, queues, helper, encoder)
 
 
-def inputs_in_flight(config: Config, backends: Backends) -> int:
-    """How many inputs keep the models busy while others are between two queries: at least 4, at most 64."""
+def function_backends(config: Config, task: Task, classifier: BaseClassifier, stack: ExitStack) -> Certifier:
+    """What certifies a classifier of the user's own by ``config``, of either kind of method, and who answers it."""
+    smoother = certifier_of(config, task)
+    if isinstance(smoother, ExactSmoother):
+        check_exact(deterministic=classifier.deterministic)
+        return smoother, Backends(classifier)
+    return backends_of_callable(config, classifier, task.labels or (), stack)
+
+
+def inputs_in_flight(config: Config, backends: Backends, *, exact: bool = False) -> int:
+    """How many inputs keep the models busy while others are between two questions: at least 4, at most 64.
+
+    An ``exact`` one asks few questions.
+    """
+    questions = FEW if exact else config.samples + config.certify_samples
     wanted: int | None = getattr(config, "in_flight", None)
     if wanted is not None:
         return wanted
     if any(queue.gathers for queue in backends.queues):
         # A stage of all of them goes into the same batches.
-        return max(1, GATHERED // (config.samples + config.certify_samples))
+        return max(1, GATHERED // questions)
     capacity = max((queue.capacity for queue in backends.queues), default=1)
-    return min(64, max(4, 2 + math.ceil(3 * capacity / (config.samples + config.certify_samples))))
+    return min(64, max(4, 2 + math.ceil(3 * capacity / questions)))
 
 
 def embeds(smoother: Smoother) -> bool:
@@ -233,6 +274,14 @@ def _load_all(
     return loaded
 
 
-def _helper_name(config: Config, smoother: Smoother) -> list[str]:
+def _encoder_name(smoother: Smoother | ExactSmoother) -> str | None:
+    if isinstance(smoother, ExactSmoother) or not embeds(smoother):
+        return None
+    return smoother.settings.encoder or "minilm"
+
+
+def _helper_name(config: Config, smoother: Smoother | ExactSmoother) -> list[str]:
+    if isinstance(smoother, ExactSmoother):
+        return []
     asks = "llm" in (smoother.settings.recovery, smoother.settings.refine)
     return [config.helper_model] if asks and config.helper_model else []

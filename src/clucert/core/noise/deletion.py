@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clucert.core.bounds import Number
-from clucert.core.noise.overlap import Overlap, largest, worst_floor, worst_slack
+from clucert.core.noise.overlap import ErrsBelow, Overlap, largest, worst_errors, worst_floor, worst_slack
 from clucert.core.radius import Exceeds, Radius
 from clucert.core.words import WordedText
 from clucert.errors import InputError
@@ -96,11 +96,19 @@ class _Sampled:
         """The largest r (inclusive) with a margin above the slack of it and of all smaller; None when not of 0."""
         return largest(lambda r: exceeds(self.slack(threat, n, r)), _limit(threat, n))
 
+    def errors(self, threat: Threat, n: int, r: int, theta: Fraction) -> Fraction:
+        """A class keeps a probability of at least θ after r operations where all else has at most this now."""
+        return worst_errors((self.overlap(n, a, b) for a, b in self._worst(threat, n, r)), theta)
+
+    def stays(self, errs_below: ErrsBelow, threat: Threat, n: int, theta: Fraction) -> Radius | None:
+        """The largest r such that a class keeps a probability of θ under it and all smaller; None when not under 0."""
+        return largest(lambda r: errs_below(self.errors(threat, n, r, theta)), _limit(threat, n))
+
     def flag_radius(self, low: Number, eta: Number, threat: Threat, n: int) -> Radius | None:
         """The largest r such that p_harm ≥ ``eta`` > 0 stays true, where p_harm ≥ ``low`` now."""
         if not 0 < eta <= 1:
             raise InputError(f"threshold {eta} is out of range: give a number above 0, up to 1")
-        return largest(lambda r: self.floor(threat, n, r, low) >= eta, _limit(threat, n))
+        return self.stays(lambda errors: 1 - Fraction(low) <= errors, threat, n, Fraction(eta))
 
 
 def _limit(threat: Threat, n: int) -> int | None:

@@ -36,13 +36,21 @@ Leads = Sequence[Sequence[Fraction]]
 """For one rival j, ``s_ĉ − s_j`` of each sub-text of each partition."""
 
 
+WORST = Fraction(-1)
+"""What a sub-text adds to a lead at least: its whole score is the rival's."""
+
+
 class _Exact:
     """What the families share: the radius from the scores."""
 
     threats: ClassVar[tuple[str, ...]]
 
-    def loss(self, lead: Leads, threat: str, r: int) -> Fraction:
-        """How much of the lead r operations can take."""
+    def loss(self, lead: Leads, threat: str, r: int, worst: Fraction = WORST, n: int | None = None) -> Fraction:
+        """How much of the lead r operations can take, where a turned or a new sub-text adds at least ``worst`` ≤ 0.
+
+        The lead of a majority is a sum of s_ĉ − s_j ≥ −1. Other sums over sub-texts are those of flags
+        (:class:`clucert.core.exact.ExactCertificate`); ``n``, the pieces of the text, is not read.
+        """
         raise NotImplementedError
 
     def radius(
@@ -85,6 +93,11 @@ class _Grouped(_Exact):
         """q, how many partitions there are."""
         return 1
 
+    @property
+    def sub_texts(self) -> int:
+        """q·C(K, s)."""
+        return self.partitions * comb(self.count, self.kept)
+
     def slack(self, threat: str, r: int) -> int:
         """2·q·M, in votes of the q·C(K, s)."""
         return 2 * self.flags_lost(threat, r)
@@ -93,10 +106,10 @@ class _Grouped(_Exact):
         """q·M: by how much the number of sub-texts that say *harmful* can fall."""
         return self.partitions * self._changed(threat, r)
 
-    def loss(self, lead: Leads, threat: str, r: int) -> Fraction:
+    def loss(self, lead: Leads, threat: str, r: int, worst: Fraction = WORST, n: int | None = None) -> Fraction:
         """The M largest ``s_ĉ − s_j + 1`` of each partition."""
         changed = self._changed(threat, r)
-        return sum((delta + 1 for part in lead for delta in heapq.nlargest(changed, part)), Fraction(0))
+        return sum((delta - worst for part in lead for delta in heapq.nlargest(changed, part)), Fraction(0))
 
     def _changed(self, threat: str, r: int) -> int:
         """M for r operations."""
@@ -203,6 +216,9 @@ class Chunks(_Exact):
     new chunk more. So r splits of the chunks with the largest δ are the worst, or of a new one (m grows by 1) where no
     original is left; a split of an original adds δ + 2 ≥ 1. As δ ≤ 1, that is at most 3·r. ∎  3 is attained by a vote
     for ĉ that is split into two for j.
+
+    In sums of other weights, where a new chunk adds −b or more, a split takes δ + 2b and a merge δ + δ′ + b: after the
+    r largest each further chunk with δ > b makes one split a merge, and takes δ − b more.
     """
 
     every: int | None = None
@@ -227,11 +243,18 @@ class Chunks(_Exact):
         """2·q·edits: a merge takes two chunks that say *harmful*."""
         return 2 * self.hashes * self._edits(threat, r)
 
-    def loss(self, lead: Leads, threat: str, r: int) -> Fraction:
-        """For each hash the largest ``s_ĉ − s_j + 2``, as many as edits, 1 for each that is missing."""
-        edits = self._edits(threat, r)
-        missing = sum(max(0, edits - len(part)) for part in lead)
-        return sum((delta + 2 for part in lead for delta in heapq.nlargest(edits, part)), Fraction(missing))
+    def loss(self, lead: Leads, threat: str, r: int, worst: Fraction = WORST, n: int | None = None) -> Fraction:
+        """For each hash the largest ``s_ĉ − s_j + 2``, as many as edits, 1 for each that is missing.
+
+        Where new chunks add at least −b and b < 1, merges can be worse than splits: see the theorem.
+        """
+        edits, total = self._edits(threat, r), Fraction(0)
+        for part in lead:
+            highest = heapq.nlargest(2 * edits, part)
+            split, merged = highest[:edits], highest[edits:]
+            total += sum((delta - 2 * worst for delta in split), -worst * (edits - len(split)))
+            total += sum((max(delta + worst, Fraction(0)) for delta in merged), Fraction(0))
+        return total
 
     def members(self, pieces: Sequence[str]) -> list[list[SubText]]:
         """For each hash the chunks in order; none for a text without tokens."""
@@ -271,14 +294,14 @@ class Each(_Exact):
         """A piece that stays says what it said."""
         return r * self._weight({"insert": 0, "delete": 1, "replace": 1, "edit": 1}, threat)
 
-    def loss(self, lead: Leads, threat: str, r: int) -> Fraction:
+    def loss(self, lead: Leads, threat: str, r: int, worst: Fraction = WORST, n: int | None = None) -> Fraction:
         """In scores: the r pieces that cost most."""
         self._weight(dict.fromkeys(self.threats, 1), threat)
         (part,) = lead
         if threat == "replace":
-            return sum((delta + 1 for delta in heapq.nlargest(r, part)), Fraction(0))
+            return sum((delta - worst for delta in heapq.nlargest(r, part)), Fraction(0))
         lost = sum((max(delta, Fraction(0)) for delta in heapq.nlargest(r, part)), Fraction(0))
-        return {"insert": Fraction(r), "delete": lost, "edit": lost + r}[threat]
+        return {"insert": -worst * r, "delete": lost, "edit": lost - worst * r}[threat]
 
     def members(self, pieces: Sequence[str]) -> list[list[SubText]]:
         """One partition, one piece each; no sub-text for an input without pieces."""

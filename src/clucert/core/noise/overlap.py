@@ -58,6 +58,14 @@ class Overlap:
             return Fraction(0)
         return max(Fraction(0), self.after / self.before * (Fraction(low) - 1 + self.before))
 
+    def errors(self, theta: Fraction) -> Fraction:
+        """p_c(x′) is at least θ > 0 where all else has a probability of at most this, and more than θ where less."""
+        return self.before * (1 - theta / self.after) if self.before and self.after else -NEVER
+
+
+ErrsBelow = Callable[[Fraction], bool]
+"""Whether the probability of everything but one class is shown to be below this."""
+
 
 class SampledNoise(Protocol):
     """A noise that keeps some of the tokens of a text, whose number n an attacker may change."""
@@ -81,6 +89,14 @@ class SampledNoise(Protocol):
         """The largest r (inclusive) with a margin above the slack of it and of all smaller; None when not of 0."""
         ...
 
+    def errors(self, threat: Any, n: int, r: int, theta: Fraction) -> Fraction:
+        """A class keeps a probability of at least θ after r operations where all else has at most this now."""
+        ...
+
+    def stays(self, errs_below: ErrsBelow, threat: Any, n: int, theta: Fraction) -> Radius | None:
+        """The largest r such that a class keeps a probability of θ under it and all smaller; None when not under 0."""
+        ...
+
 
 def worst_slack(overlaps: Iterable[Overlap]) -> Fraction:
     """The slack against an attacker who may choose any of these."""
@@ -90,6 +106,11 @@ def worst_slack(overlaps: Iterable[Overlap]) -> Fraction:
 def worst_floor(overlaps: Iterable[Overlap], low: Number) -> Fraction:
     """The lowest p_c(x′) against an attacker who may choose any of these."""
     return min(overlap.floor(low) for overlap in overlaps)
+
+
+def worst_errors(overlaps: Iterable[Overlap], theta: Fraction) -> Fraction:
+    """:meth:`Overlap.errors` against an attacker who may choose any of these."""
+    return min(overlap.errors(theta) for overlap in overlaps)
 
 
 def largest(holds: Callable[[int], bool], limit: int | None = None) -> Radius | None:

@@ -24,8 +24,10 @@ shorter, is flagged. If the filter flags x, it flags x followed by any ≤ d tok
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 from clucert.core.noise.overlap import largest
@@ -64,6 +66,25 @@ class Windows:
         each = {"ends": 0, "block": k - 1, "insert": k - 1, "delete": k, "replace": k, "edit": 2 * k - 1}[threat]
         return min(total, r * each)
 
+    def loss(
+        self, lead: Sequence[Sequence[Fraction]], threat: str, r: int, worst: Fraction, n: int | None = None
+    ) -> Fraction | None:
+        """How much of a sum over the windows of a text of ``n`` pieces r operations can take; None: there is no bound.
+
+        ``lead`` is what each window adds; a window that was not there adds at least ``worst`` ≤ 0.
+        """
+        (part,) = lead
+        pieces = len(part) + self.size - 1 if n is None else n
+        gone = heapq.nlargest(self.vanish(threat, r, pieces), part)
+        lost = sum((max(delta, Fraction(0)) for delta in gone), Fraction(0))
+        if not worst or not r:
+            return lost
+        if threat == "block":
+            return None
+        k = self.size
+        each = {"ends": 1, "insert": k, "delete": k - 1, "replace": k, "edit": 2 * k - 1}[threat]
+        return lost - worst * r * each
+
     def flag_radius(self, harmful: int, at_least: int, threat: str, n: int) -> Radius | None:
         """The largest r such that at least τ windows stay harmful; None when not so many are harmful now.
 
@@ -82,11 +103,15 @@ class EraseAndCheck:
     """Flag when the text, or one of its prefixes shorter by up to ``suffix`` pieces, is flagged.
 
     What is certified: a text that the *filter* flags stays flagged when at most ``suffix`` pieces are appended (new
-    pieces, after white space: text glued to the last token replaces it). The price: a harmless text is flagged when any
-    of its suffix + 1 prefixes is. The filter must see the pieces joined as a sub-text is, for the whole text too.
+    pieces, after white space: text glued to the last token replaces it). With more than one prefix that must be
+    flagged, or where the whole text is not, fewer may be: see :meth:`flag_radius`. The price: a harmless text is
+    flagged when any of its suffix + 1 prefixes is. The filter must see the pieces joined as a sub-text is, for the
+    whole text too.
     """
 
     suffix: int
+
+    threats: ClassVar[tuple[str, ...]] = ("suffix",)
 
     def __post_init__(self) -> None:
         if self.suffix < 1:
@@ -96,6 +121,17 @@ class EraseAndCheck:
         """The places each prefix shows, the whole text first; the empty prefix is among them where n ≤ suffix."""
         n = len(pieces)
         return [tuple(range(length)) for length in range(n, max(0, n - self.suffix) - 1, -1)]
+
+    def flag_radius(self, flagged: Sequence[bool], at_least: int) -> Radius | None:
+        """How many pieces may be appended, such that ``at_least`` of the prefixes that are looked at are flagged.
+
+        ``flagged`` says so of the text and its prefixes, the whole text first. Behind r new pieces the first d − r + 1
+        of them are looked at still, and nothing is known of the others.
+        """
+        _check_threshold(at_least)
+        if sum(flagged) < at_least:
+            return None
+        return Radius(max(r for r in range(self.suffix + 1) if sum(flagged[: self.suffix - r + 1]) >= at_least))
 
 
 def _check_threshold(at_least: int) -> None:

@@ -1,4 +1,4 @@
-"""What the driver and its workers say to each other: plain values that any transport can carry."""
+"""The messages between the driver and its workers: plain values that any transport can carry."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any, Protocol
 from clucert import errors
 from clucert.cache.keys import ModelIdentity
 from clucert.errors import CluCertError, ClusterError
-from clucert.evaluate.cluster.budget_leases import Grant, Report
+from clucert.evaluate.cluster.shared_budget import BudgetService
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.redact import redact
 from clucert.runtime.executor import Outcome
 
-Rows = tuple[tuple[str, str], ...]
-"""Id and text of each input. Gold labels stay with the driver."""
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a worker is to load, and where the driver stands."""
+    """What a worker is to load and to run; sent with every call, for the process may be a new one."""
+
+    run: str
+    """Tells the runs of an engine apart."""
 
     config: StudyConfig
     folder: str
@@ -33,8 +33,11 @@ class Order:
     """SHA-256 of the files that the configuration names, by role."""
     parameters: Mapping[str, Any]
     """The method's own, as the manifest has them."""
+    budget: BudgetService = field(repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables that models and cache read, keys among them; never shown."""
+    models: tuple[ModelIdentity, ...] = ()
+    """The models that it has to find, where they are known already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,6 @@ class Ready:
 
     in_flight: int
     """Inputs that keep its models busy."""
-    capacity: int
-    """Calls that its models work on at a time."""
     machine: str
     file_cache: bool
     """Whether it keeps answers in a file of its own machine."""
@@ -81,18 +82,10 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """How a worker is doing."""
+class InputReply:
+    """What became of an input: its outcome, tagged with its id; neither when the budget was spent."""
 
-    report: Report
-    votes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What became of an input: its outcome, tagged with its number; neither when the budget was spent."""
-
-    outcome: Outcome[int] | None = None
+    outcome: Outcome[str] | None = None
     failure: Trouble | None = None
     """The error of this input alone, which ``outcome`` leaves out."""
     trouble: Trouble | None = None
@@ -100,30 +93,26 @@ class Reply:
 
 
 class WorkerLostError(Exception):
-    """A worker is gone, or cannot be reached any more; what it had in flight has to be done by another one."""
+    """The process of a worker died over one call, and so did those that repeated it."""
 
 
 class Remote(Protocol):
-    """A worker as the driver sees it. Everything that is awaited raises :class:`WorkerLostError` when it is gone."""
+    """A worker as the driver sees it.
+
+    When its process dies it is started again, and the calls that it had in progress are repeated there, each twice at
+    most. Then :class:`WorkerLostError` is raised.
+    """
 
     name: str
 
     async def prepare(self, order: Order) -> Ready:
-        """Load what is not loaded yet and begin the run."""
+        """Load what is not loaded yet and begin the run. Waits for as long as the cluster has no room."""
         ...
 
-    async def certify(self, number: int) -> Reply:
-        """Certify the input of that number."""
+    async def certify(self, order: Order, identity: str, text: str) -> InputReply:
+        """Certify one input; a new process prepares itself first."""
         ...
 
-    async def heartbeat(self, grant: Grant) -> Heartbeat:
-        """Bring room under the caps; returns after a moment, or as soon as more is needed."""
-        ...
-
-    async def end(self, *, now: bool) -> Heartbeat:
-        """End the run: answers of calls in flight are stored; ``now`` gives these calls up."""
-        ...
-
-    def kill(self) -> None:
-        """Free it, whatever it does."""
+    async def end(self, *, now: bool) -> None:
+        """End the run: answers of calls in flight are stored; ``now`` gives these calls up. Not repeated."""
         ...

@@ -58,12 +58,12 @@ def connect(ray: Any, address: str | None, stack: ExitStack) -> None:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, ImportError, OSError) as error:
         raise ClusterError(f"no Ray cluster at {address}: {last_line(error)}{LOCKED}") from None
-    stack.callback(ray.shutdown)
     # Ray reports dead nodes on standard output, page by page, where our own result goes; the driver reports them, too.
-    # The switch is the one of Ray's own debugger.
-    said = ray._private.worker
-    stack.callback(setattr, said, "_worker_logs_enabled", getattr(said, "_worker_logs_enabled", True))
-    said._worker_logs_enabled = False
+    # The switch is the one of Ray's own debugger. It stays off until the connection is closed.
+    module = ray._private.worker
+    stack.callback(setattr, module, "_worker_logs_enabled", getattr(module, "_worker_logs_enabled", True))
+    stack.callback(ray.shutdown)
+    module._worker_logs_enabled = False
 
 
 def _beside(ray: Any) -> str:

@@ -1,26 +1,26 @@
-"""``--engine ray``: the workers are Ray actors.
+"""``--engine ray``: the workers are Ray actors, and so is the budget.
 
-Ray's own restarts are not used: an actor that comes back would have lost its models, its run and its part of the
-budget. The driver replaces it instead (:mod:`clucert.evaluate.cluster.dispatch`).
+Ray restarts an actor that died, on whatever node has room, and repeats the calls that it had in progress. Each call
+brings all that a new process needs; the answers that its predecessor stored are in the cache.
 """
 
 from __future__ import annotations
 
-import itertools
+import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from clucert.errors import ClusterError, UsageError
-from clucert.evaluate.cluster.budget_leases import BudgetServer, Grant
-from clucert.evaluate.cluster.dispatch import Dispatcher, WorkerPool
-from clucert.evaluate.cluster.messages import Heartbeat, Order, Ready, Remote, Reply, Rows, WorkerLostError
+from clucert.evaluate.cluster.dispatch import TRIES, Dispatcher, WorkerPool
+from clucert.evaluate.cluster.messages import InputReply, Order, Ready, WorkerLostError
 from clucert.evaluate.cluster.rayconnect import Sizes, connect, import_ray, last_line, sizes_of
+from clucert.evaluate.cluster.shared_budget import BudgetService, Grant, Process, Report, SharedBudget, Totals
 from clucert.evaluate.cluster.worker import Worker
-from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, Runner
 from clucert.evaluate.plan import Plan, named_files
 from clucert.evaluate.runconfig import StudyConfig
@@ -52,123 +52,126 @@ def open_ray(config: StudyConfig, stack: ExitStack) -> Engine:
 
 
 class RayEngine:
-    """Actors that hold the models; they live as long as the engine."""
+    """Actors that hold the models, and one that holds the budget; they live as long as the engine."""
 
     def __init__(self, ray: Any, config: StudyConfig, sizes: Sizes, stack: ExitStack) -> None:
-        self._ray, self._config, self._sizes = ray, config, sizes
-        self._meter = BudgetServer(Limits(config.max_requests, config.max_tokens, config.max_cost))
-        self._pool = WorkerPool(self._spawn, sizes.workers, self._meter)
-        self._workers: dict[int, RayWorker] = {}
-        self._names = itertools.count(1)
-        self._rows: Any = None
+        self._ray, self._config = ray, config
+        caps = Limits(config.max_requests, config.max_tokens, config.max_cost)
+        # Beside the driver: it is lost only where the driver is lost, too.
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        self._budget = ray.remote(num_cpus=0, scheduling_strategy=here)(SharedBudget).remote(caps)
+        actor = ray.remote(
+            num_cpus=sizes.cpus,
+            num_gpus=sizes.gpus,
+            max_restarts=-1,
+            max_task_retries=TRIES - 1,
+            max_concurrency=MOST_CALLS,
+            scheduling_strategy="SPREAD",
+        )(Worker)
+        # No constructor argument but the name: Ray keeps these in its own store.
+        names = [f"worker {number}" for number in range(1, sizes.workers + 1)]
+        self._workers = [RayWorker(ray, name, actor.remote(name)) for name in names]
+        self._pool = WorkerPool(self._workers, RayBudget(self._budget))
         stack.callback(self._close)
 
     @property
-    def meter(self) -> BudgetServer:
+    def meter(self) -> Totals:
         """What the workers have spent."""
-        return self._meter
+        return self._pool.totals
 
     @property
     def notes(self) -> Sequence[str]:
         """Workers that died, and caches that are not shared."""
         pool, notes = self._pool, []
-        if pool.lost:
-            notes.append(f"{pool.lost} workers died; {pool.redone} inputs that they were working on were begun again")
+        if lost := pool.totals.lost:
+            notes.append(f"{lost} workers died; the inputs that they were working on were begun again")
         if pool.file_caches and len(pool.machines) > 1:
             notes.append(f"{len(pool.machines)} machines kept a cache each: share one, --cache postgresql+psycopg://…")
         return notes
 
     def runner(self, plan: Plan) -> Runner:
         """A dispatcher for ``plan``."""
-        return Dispatcher(self._pool, order_of(plan, self._config.worker_env), self._share)
-
-    def _share(self, examples: Sequence[Example]) -> None:
-        """Put the inputs where every worker finds them: tasks carry a number only."""
-        rows: Rows = tuple((example.id, example.text) for example in examples)
-        self._rows = self._ray.put(rows)
-
-    async def _spawn(self, number: int) -> Remote:
-        """The actor in this place, or a new one; waits for as long as the cluster has no room for it."""
-        held = self._workers.get(number)
-        if held is not None and not held.killed:
-            return held
-        name = f"worker {next(self._names)}"
-        # No constructor argument but the name: Ray keeps these in its own store.
-        remote = self._ray.remote(
-            num_cpus=self._sizes.cpus,
-            num_gpus=self._sizes.gpus,
-            max_restarts=0,
-            max_concurrency=MOST_CALLS,
-            scheduling_strategy="SPREAD",
-        )
-        worker = RayWorker(self._ray, name, remote(Worker).remote(name), lambda: self._rows)
-        self._workers[number] = worker
-        with suppress(WorkerLostError):
-            # One that dies on the way counts as spawned, too: it says so when it is asked for something.
-            await worker.placed()
-        return worker
+        return Dispatcher(self._pool, order_of(plan, self._pool.budget, self._config.worker_env))
 
     def _close(self) -> None:
-        closing = [worker.close() for worker in self._workers.values() if not worker.killed]
+        closing = [worker.close() for worker in self._workers if worker.used]
         if closing:
             self._ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
-        for worker in self._workers.values():
-            worker.kill()
+        for actor in (self._budget, *(worker.actor for worker in self._workers)):
+            self._ray.kill(actor)
+
+
+class RayBudget:
+    """The budget's actor as a :class:`clucert.evaluate.cluster.shared_budget.BudgetService`."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def account(self, process: Process, report: Report, calls: int) -> Grant:
+        """Settle, then reserve."""
+        grant: Grant = await self._actor.account.remote(process, report, calls)
+        return grant
+
+    async def totals(self) -> Totals:
+        """What was spent."""
+        from ray.exceptions import RayError
+
+        try:
+            totals: Totals = await self._actor.totals.remote()
+        except RayError as error:
+            raise ClusterError(f"the budget of the run is lost: {last_line(error)}") from None
+        return totals
 
 
 class RayWorker:
     """A :class:`Remote` that is an actor."""
 
-    def __init__(self, ray: Any, name: str, actor: Any, rows: Callable[[], Any]) -> None:
-        self.name, self.killed = name, False
-        self._ray, self._actor, self._rows = ray, actor, rows
-
-    async def placed(self) -> None:
-        """Wait for a process."""
-        await self._call("ready")
+    def __init__(self, ray: Any, name: str, actor: Any) -> None:
+        self.name, self.actor, self.used = name, actor, False
+        self._ray = ray
 
     async def prepare(self, order: Order) -> Ready:
-        """Load and begin. The rows go by reference."""
-        ready: Ready = await self._call("prepare", order, self._rows())
+        """Load and begin."""
+        ready: Ready = await self._result(self.actor.prepare.remote(order))
+        self.used = True
         return ready
 
-    async def certify(self, number: int) -> Reply:
+    async def certify(self, order: Order, identity: str, text: str) -> InputReply:
         """Certify one input."""
-        reply: Reply = await self._call("certify", number)
+        call = self.actor.certify.remote(order, identity, text)
+        try:
+            reply: InputReply = await self._result(call)
+        except asyncio.CancelledError:
+            # Not to be repeated, should the worker die now.
+            self._ray.cancel(call)
+            raise
         return reply
 
-    async def heartbeat(self, grant: Grant) -> Heartbeat:
-        """Bring room under the caps."""
-        heartbeat: Heartbeat = await self._call("heartbeat", grant)
-        return heartbeat
-
-    async def end(self, *, now: bool) -> Heartbeat:
+    async def end(self, *, now: bool) -> None:
         """End the run."""
-        heartbeat: Heartbeat = await self._call("end", now)
-        return heartbeat
+        await self._result(self.actor.end.options(max_task_retries=0).remote(now))
 
     def close(self) -> Any:
         """Free models and cache; what is returned can be waited for."""
-        return self._actor.close.remote()
+        return self.actor.close.options(max_task_retries=0).remote()
 
-    def kill(self) -> None:
-        """Kill the process, if it still runs."""
-        self.killed = True
-        self._ray.kill(self._actor)
-
-    async def _call(self, method: str, *arguments: Any) -> Any:
+    async def _result(self, call: Any) -> Any:
         errors = self._ray.exceptions
         try:
-            return await getattr(self._actor, method).remote(*arguments)
+            return await call
         except errors.RayTaskError as error:
             raise ClusterError(f"{self.name}: {last_line(error)}") from None
         except errors.RayError as error:
             raise WorkerLostError(last_line(error)) from None
 
 
-def order_of(plan: Plan, more: Sequence[str] = (), env: Mapping[str, str] = os.environ) -> Order:
+def order_of(plan: Plan, budget: BudgetService, more: Sequence[str] = (), env: Mapping[str, str] = os.environ) -> Order:
     """What the workers of ``plan`` are told; ``more`` names further variables that they need."""
     return Order(
+        run=uuid.uuid4().hex,
+        budget=budget,
         config=plan.config,
         folder=str(Path.cwd()),
         version=version("clucert"),

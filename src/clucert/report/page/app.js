@@ -4,12 +4,12 @@
   const PAGE = 50;
   const EXCERPT = 160;
   const LETTERS = { r: "refined away", p: "protected", a: "attackable", "-": "nothing is put in its place" };
-  const THREATS = { word: "any word for any other", synonym: "words for their listed synonyms" };
   // Invisible, direction-changing or unpaired: shown by code point, so that no text can hide or reorder what is read.
   const CONTROL =
     /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]|\udb40[\udc00-\udc7f]/g;
 
-  const runs = JSON.parse(document.getElementById("data").textContent).runs;
+  const { runs, kinds, published } = JSON.parse(document.getElementById("data").textContent);
+  const NAMES = Object.fromEntries(kinds.map((kind) => [kind.key, kind.name]));
   const $ = (id) => document.getElementById(id);
   const state = { run: 0, query: "", show: "", key: null, down: false, page: 0, open: null };
 
@@ -19,9 +19,8 @@
     { key: "gold", name: "Gold", kind: "label", of: (row) => row.gold },
     { key: "answer", name: "Answer", kind: "label", of: (row) => row.answer },
     { key: "state", name: "Result", kind: "result", of: (row) => row.state },
-    { key: "radius", name: "Radius", kind: "number", of: (row) => words(row.radius) },
-    { key: "word", name: "Proved, any word", kind: "number", of: (row) => words(row.proved && row.proved.word) },
-    { key: "synonym", name: "Proved, synonyms", kind: "number", of: (row) => words(row.proved && row.proved.synonym) },
+    ...(published ? [{ key: "radius", name: "Radius", kind: "number", of: (row) => words(row.radius) }] : []),
+    ...kinds.map(({ key, name }) => ({ key, name, kind: "number", of: (row) => words(row.proved && row.proved[key]) })),
     { key: "calls", name: "Calls", kind: "number", of: (row) => (row.cost ? row.cost.calls : null) },
   ];
 
@@ -189,6 +188,7 @@
     const lines = row.votes.map(([label, first, second, share, side, value]) => [shown(label), first, second, percent(share), bound(side, value)]);
     if (row.unparsed[0] || row.unparsed[1]) lines.push(["named no label", ...row.unparsed, "", ""]);
     if (row.dropped[0] || row.dropped[1]) lines.push(["dropped unseen", ...row.dropped, "", ""]);
+    if (row.s === null) return make("div", {}, make("h4", {}, "Votes"), grid(["Answer", `Sub-texts (${row.drawn[1]})`, "Share"], lines.map((line) => [line[0], line[2], line[3]])));
     return make("div", {}, make("h4", {}, "Votes"), grid(["Answer", `Select (${row.drawn[0]})`, `Certify (${row.drawn[1]})`, "Share", "Bound"], lines));
   }
 
@@ -202,9 +202,9 @@
     const pairs = [];
     const add = (name, value) => pairs.push(make("div", {}, make("dt", {}, name), make("dd", {}, value)));
     if (row.why) add("Abstained", shown(row.why));
-    add(row.assumes.length ? `Published, assuming ${row.assumes.join(", ")}` : "Published", row.radius ? row.radius.text : "none");
-    for (const [threat, radius] of Object.entries(row.proved)) add(`Proved, ${THREATS[threat] || threat}`, radius ? radius.text : "none");
-    add("Counted over", `the ${row.domain} text, ${row.n} words, ${row.s} retained per sample`);
+    if (published) add(row.assumes.length ? `Published, assuming ${row.assumes.join(", ")}` : "Published", row.radius ? row.radius.text : "none");
+    for (const [threat, radius] of Object.entries(row.proved)) add(NAMES[threat] || threat, radius ? radius.text : "none");
+    add("Counted over", `the ${row.domain} text, ${row.n} ${row.unit}` + (row.s === null ? "" : `, ${row.s} retained per sample`));
     add("Confidence", percent(row.confidence));
     if (row.cost) {
       const { calls, input, cached, output, seconds } = row.cost;
@@ -227,12 +227,13 @@
   }
 
   function elsewhere(row) {
+    const radii = COLUMNS.filter((column) => column.kind === "number" && column.key !== "calls");
     const lines = runs.map((run) => {
       const same = run.inputs.find((other) => other.id === row.id && textOf(other) === textOf(row));
-      if (!same) return [shown(run.name), "not in this run", "", "", ""];
-      return [shown(run.name), typeof same.answer === "string" ? shown(same.answer) : "–", same.state, labelled(words(same.radius)), labelled(words(same.proved && same.proved.word))];
+      if (!same) return [shown(run.name), "not in this run", "", ...radii.map(() => "")];
+      return [shown(run.name), typeof same.answer === "string" ? shown(same.answer) : "–", same.state, ...radii.map((column) => labelled(column.of(same)))];
     });
-    return make("div", {}, make("h4", {}, "This input in every run"), grid(["Run", "Answer", "Result", "Radius", "Proved, any word"], lines));
+    return make("div", {}, make("h4", {}, "This input in every run"), grid(["Run", "Answer", "Result", ...radii.map((column) => column.name)], lines));
   }
 
   function change(fields) {

@@ -1,0 +1,124 @@
+"""Sampled votes read by a guard: which texts it flags, and which changes leave a flag as it is.
+
+Passed is what the N selecting votes show to have p_harm < η at level α; everything else is flagged. The N′ fresh votes
+then show, at level 1 − α, how many changes leave p_harm ≥ η (flagged) or p_harm < η (passed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from clucert.core.noise.overlap import ErrsBelow, SampledNoise
+from clucert.core.radius import Overlap, Radius, kept_radius
+from clucert.core.thresholds import Flag, Groups, class_of, merged_labels, merged_votes, most_to_pass
+from clucert.core.vote_records import VoteRecord
+from clucert.errors import InputError
+from clucert.types import Vote, Votes
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was counted of some classes: labels, each by itself, or labels that are merged."""
+
+    labels: tuple[str, ...]
+    selection: Votes
+    readings: tuple[Votes, ...]
+    vote_records: tuple[VoteRecord, ...]
+
+    def merged(self, flag: Flag | None, groups: Groups) -> Counted:
+        """The same votes of the classes that a flag, or groups of labels, make."""
+
+        def count(votes: Votes) -> Votes:
+            return merged_votes(votes, groups) if flag is None else flag.merged(votes, self.labels)
+
+        def named(vote: Vote) -> Vote:
+            return class_of(vote, groups) if flag is None else flag.vote(vote, self.labels)
+
+        return Counted(
+            merged_labels(self.labels, groups) if flag is None else flag.names(self.labels),
+            count(self.selection),
+            tuple(map(count, self.readings)),
+            tuple(record.renamed(named) for record in self.vote_records),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Flagged or passed, by the selecting votes."""
+
+    flag: Flag
+    votes: Votes
+    alpha: float
+    exhaustive: bool = False
+    """The votes are the exact distribution."""
+
+    @property
+    def eta(self) -> Fraction:
+        """The threshold. Raises :class:`InputError` for a flag that has none."""
+        if self.flag.share is None:
+            raise InputError("sampled votes are flagged by their share: give --threshold, such as 0.1, not --at-least")
+        return self.flag.share
+
+    @property
+    def _against(self) -> int:
+        """Votes that were dropped could have been harmful."""
+        return self.votes.counts[self.flag.name] + self.votes.dropped
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the votes do not show that p_harm < η."""
+        if self.exhaustive:
+            return self._against >= self.eta * self.votes.drawn
+        return self._against > most_to_pass(self.votes.drawn, self.eta, self.alpha)
+
+    @property
+    def p_value(self) -> float:
+        """Of the test that lets a text pass; 0 or 1 where the votes are exact."""
+        if self.exhaustive:
+            return float(self.flagged)
+        from scipy.stats import binom
+
+        return float(binom.cdf(self._against, self.votes.drawn, float(self.eta)))
+
+    @property
+    def theta(self) -> Fraction:
+        """What the probability of ĉ must not fall below: η, or 1 − η where the text passes (nor be equal to that)."""
+        return self.eta if self.flagged else 1 - self.eta
+
+    def exactly(self, candidate: str) -> ErrsBelow:
+        """What votes that are the exact distribution show about 1 − p(ĉ)."""
+        missed = 1 - Fraction(self.votes.counts.get(candidate, 0), self.votes.drawn)
+        return (lambda errors: missed <= errors) if self.flagged else (lambda errors: missed < errors)
+
+    def agreement(self, samples: int, low: float) -> float:
+        """How likely ``samples`` fresh votes decide as these did where p(ĉ) ≥ ``low``, at least."""
+        most = most_to_pass(samples, self.eta, self.alpha)
+        from scipy.stats import binom
+
+        return float(binom.sf(most if self.flagged else samples - most - 1, samples, low))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How far the probability of ĉ stays at θ or more, under the noise of one text."""
+
+    noise: SampledNoise | None
+    overlaps: Mapping[str, Overlap]
+    n: int
+    s: int
+    theta: Fraction
+
+    def errors(self, threat: str, changes: int) -> Fraction:
+        """``changes`` leave the flag as it is where all that is not ĉ has a probability below this."""
+        if self.noise is not None:
+            return self.noise.errors(threat, self.n, changes, self.theta)
+        overlap = self.overlaps[threat]
+        return 1 - self.theta if overlap.sealed else overlap.errors(self.n, self.s, changes, self.theta)
+
+    def radii(self, errs_below: Callable[[Fraction], bool]) -> dict[str, Radius | None]:
+        """By threat, how many changes leave the flag as it is; None where it is not shown of the text itself."""
+        if self.noise is not None:
+            return {t: self.noise.stays(errs_below, t, self.n, self.theta) for t in self.noise.threats}
+        return {t: kept_radius(errs_below, self.n, self.s, each, self.theta) for t, each in self.overlaps.items()}

@@ -1,0 +1,111 @@
+"""The one screen that a certificate is read on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from rich.console import Console
+
+import clucert
+from clucert.api import SmoothedClassifier
+from clucert.core.exact_words import better_counting
+from clucert.summary import print_summary, summary_of
+from clucert.types import Cost
+
+LABELS = ("yes", "no")
+TEXT = "a good and great and fine film with a charming story"
+
+
+def says(word: str):
+    return lambda texts: ["yes" if word in text else "no" for text in texts]
+
+
+def smoothed(classify: object = lambda texts: ["yes"] * len(texts), **options: object) -> SmoothedClassifier:
+    return clucert.smooth(classify, LABELS, deterministic=True, **options)
+
+
+def screen(model: SmoothedClassifier, text: str = TEXT, methods: Sequence[str] = ("blocks", "groups")) -> str:
+    exact = [proof.certificate for proof in model.prove(text, methods)]
+    return summary_of(model.certify(text).certificate, exact, Cost())
+
+
+def names(shown: str) -> list[str]:
+    return [line[:12].strip() for line in shown.splitlines()]
+
+
+def test_the_proof_comes_first_and_each_line_has_its_price() -> None:
+    with smoothed(method="ranmask", mask_rate="0.5", samples=20, certify_samples=60) as model:
+        shown = screen(model)
+    assert [name for name in names(shown) if name][:4] == ["text", "answer", "proved", "published"]
+    assert "answer      yes\n" in shown
+    assert "any 2 words replaced" in shown
+    assert "blocks, 5 questions, exact" in shown
+    assert "any 2 words inserted, deleted or moved" in shown
+    assert "ranmask, 80 samples, 95 %" in shown
+
+
+def test_where_the_classifiers_differ_each_answer_names_its_own() -> None:
+    with smoothed(says("good"), method="ranmask", mask_rate="0.1", samples=20, certify_samples=60) as model:
+        shown = screen(model)
+    assert [line.split()[-1] for line in shown.splitlines()[1:3]] == ["ranmask", "groups"]
+    assert "each line below is about the classifier that it names" in shown
+
+
+def test_what_proves_nothing_says_which_lead_was_missing() -> None:
+    with smoothed(says("g"), method="ranmask", samples=20, certify_samples=60) as model:
+        (proof,) = model.prove("a g b g c d", ["blocks"], count=3)
+        shown = str(proof)
+    assert proof.certificate.proved["replace"].words == 0
+    assert "proved      nothing" in shown
+    assert "blocks proves nothing: yes leads no by 1.00, and one word replaced can take 2.00" in shown
+
+
+def test_following_the_advice_proves_what_it_promised() -> None:
+    """Of 300 classifiers that give probabilities, those whose votes prove more than their probabilities, or less."""
+    followed = 0
+    for seed in range(300):
+
+        def classify(texts: list[str], seed: int = seed) -> list[list[float]]:
+            drawn = [random.Random(f"{seed}/{text}").random() ** 0.5 for text in texts]
+            return [[yes, 1 - yes] for yes in drawn]
+
+        with smoothed(classify, method="ranmask") as model:
+            (proof,) = model.prove("a b c d e", ["blocks"], sharpness=1.0)
+            advice = better_counting(proof.certificate)
+            if advice is None:
+                continue
+            scores = advice.split("--scores ")[1].split(":")[0]
+            (better,) = model.prove("a b c d e", ["blocks"], sharpness=1.0, scores=scores)
+        assert f"try         {advice}" in str(proof)
+        assert better.prediction == proof.prediction
+        promised = advice.rsplit("prove ", 1)[1]
+        assert promised in str(better)
+        followed += 1
+    assert followed > 5
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_prices_move_behind_what_they_are_the_price_of_where_the_screen_is_narrow(width: int) -> None:
+    with smoothed(method="ranmask", mask_rate="0.5", samples=20, certify_samples=60) as model:
+        exact = [proof.certificate for proof in model.prove(TEXT)]
+        certificate = model.certify(TEXT).certificate
+    console = Console(width=width, color_system=None, force_terminal=True)
+    with console.capture() as captured:
+        print_summary(console, certificate, exact, Cost())
+    lines = captured.get().splitlines()
+    assert all(len(line.rstrip()) <= width for line in lines)
+    assert any("(blocks, 5 questions" in line for line in lines) == (width < 120)
+
+
+def test_hostile_texts_and_labels_are_inert() -> None:
+    labels = ("[red]yes[/red]", "\x1b[31mno")
+    with clucert.smooth(lambda texts: [labels[1]] * len(texts), labels, deterministic=True, method="ranmask") as model:
+        text = "a \x1b[31mred\x01 [bold]word[/bold] \u202e here"
+        shown = screen(model, text)
+    assert "\x1b" not in shown
+    assert "\x01" not in shown
+    assert "\u202e" not in shown
+    assert "\\x1b[31mno" in shown
+    assert "[bold]word[/bold]" in shown
