@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+import clucert
 from clucert import certificate_json
 from clucert.core.bounds import class_bounds
 from clucert.core.certificate import Certificate
@@ -23,6 +24,7 @@ from clucert.core.group_sequential import Path, boundaries
 from clucert.core.settings import Look
 from clucert.core.smoothing import Certified
 from clucert.core.stopping import decided, plans, staged_plan
+from clucert.errors import InputError
 from clucert.types import Votes
 from tests.core.test_certificate import make
 
@@ -206,3 +208,20 @@ def test_a_stored_certificate_of_four_labels_says_no_less_than_when_its_looks_sh
         ]
         assert made.bounds.margin >= max(before) - 2e-4
         assert certificate_json.read(certificate_json.write(Certified(made)))[0].certificate.radius == made.radius
+
+
+def test_merged_labels_are_two_classes_that_need_no_votes_to_be_chosen_and_a_flag_needs_some():
+    def classify(texts):
+        return ["abc"[len(text) % 3] for text in texts]
+
+    text = "a warm and funny film with a clever script"
+    options = {"method": "ranmask", "sampling": "staged", "deterministic": True, "seed": 0}
+    with clucert.smooth(classify, ("a", "b", "c"), group=["b,c"], **options) as smoothed:
+        made = smoothed.certify(text).certificate
+    assert made.selection.drawn == 0
+    assert made.labels is not None
+    assert len(made.labels) == 2
+    document = certificate_json.write(Certified(made))
+    assert certificate_json.read(document)[0].certificate.proved == made.proved
+    with pytest.raises(InputError, match="--flag"):
+        made.at(flag=["a"], threshold=0.5)

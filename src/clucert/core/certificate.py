@@ -118,12 +118,17 @@ class Certificate:
         return self.merged(None, tuple(map(tuple, groups)))
 
     def merged(self, flag: Flag | None, groups: Groups = ()) -> Certificate:
-        """The same votes, of classes instead of labels. Raises :class:`InputError` for open answers."""
+        """The same votes, of classes instead of labels.
+
+        Raises :class:`InputError` for open answers, and for a flag where the certifying votes decide alone.
+        """
         plain = self.unmerged
         if flag is None and not groups:
             return plain
         if plain.labels is None:
             raise InputError("flags and groups are of labels, and this task has open answers")
+        if flag is not None and self.settings.direct:
+            raise InputError("staged sampling drew no votes that a flag goes by: certify with --flag")
         raw = Counted(plain.labels, plain.selection, plain.readings, plain.vote_records)
         return plain._counted(raw.merged(flag, groups), flag, groups, raw)
 
