@@ -383,3 +383,35 @@ def test_passages_are_attacked_with_passages() -> None:
     for attempt in driven(exact_steps(certificate, arsenal, "1", EFFORT, claims), scored):
         assert not attempt.broken
         assert attempt.past
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_a_flag_of_sampled_votes_is_attacked_as_the_decision_it_is(flagged: bool) -> None:
+    """Flagged at a fifth of the votes, up or not: a radius of one more than the text has to spare breaks."""
+    flag = Flag(("negative",), share=Fraction(1, 5))
+    target = smoother(
+        recovery="deletion", keep="each", mask_rate=Fraction(7, 10), predict_samples=60, looks=(Look(2000),), flag=flag
+    )
+    text = " ".join(["bad"] * 6 + ["good"] * 2) if flagged else " ".join(["good"] * 12)
+    certificate = drive(target.steps(text, "1"), lambda texts, _: [opinion(t) for t in texts]).certificate
+    assert certificate.prediction == ("negative" if flagged else "positive")
+    other = "positive" if flagged else "negative"
+    words = ("good", "fine") if flagged else ("bad", "poor")
+    arsenal = Arsenal({other: words[:1]}, {certificate.prediction: words}, texts={certificate.prediction: words})
+    effort = Effort(screen=30, confirm=300)
+    claims = [claim for claim in token_claims(certificate) if claim.threat == "insert"]
+    assert claims or not flagged
+
+    def attacked(claim: Claim):
+        steps_ = token_steps(target, certificate, claim, arsenal, "1", effort)
+        return drive(steps_, lambda texts, _: [opinion(t) for t in texts])
+
+    for claim in claims:
+        assert not attacked(claim).broken
+    radius = certificate.proved["insert"]
+    assert radius is not None
+    planted = Claim("proved", "insert", 40, (), certificate.prediction, ball=Ball("insert"))
+    attempt = attacked(planted)
+    assert attempt.broken
+    assert attempt.answer == other
+    assert attempt.p_value <= effort.level

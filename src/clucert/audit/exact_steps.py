@@ -38,7 +38,7 @@ def exact_steps(
 
     Answers to sub-texts are kept from claim to claim: the balls of one text have most of them in common.
     """
-    smoother = ExactSmoother(certificate.settings, certificate.labels)
+    smoother = ExactSmoother(certificate.settings, certificate.labels, certificate.form)
     counted = Counted(smoother, certificate)
     by_words = certificate.settings.unit == "word"
     given = material(arsenal, certificate.prediction or "", functools.partial(_pieces, smoother), words=by_words)

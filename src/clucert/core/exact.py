@@ -19,6 +19,7 @@ from typing import Any, Literal
 from clucert.core.bounds import UNPARSED, Number
 from clucert.core.calibration import Bias, bias_of
 from clucert.core.noise import votes
+from clucert.core.noise.canonical import Canonical, Free
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.overlap import largest
 from clucert.core.noise.tokens import Units, passages, sentences, turns, words
@@ -56,6 +57,8 @@ class ExactSettings:
     """Flag a text by a share of its sub-texts or a number of them, instead of taking the largest total."""
     groups: LabelGroups = ()
     """Labels that are one class."""
+    canonical: tuple[str, ...] = ()
+    """The forms that a text is put into before it is cut, with the digests of their tables."""
 
     def __post_init__(self) -> None:
         if self.flag is None:
@@ -114,6 +117,10 @@ class ExactCertificate:
     """For each partition, the index among ``answers`` of each sub-text, in order; −1 is the empty sub-text."""
     example: str = ""
     notes: tuple[str, ...] = field(default=())
+    free: Free | None = None
+    """What may be changed any number of times; None where the text is not put into canonical form."""
+    form: Canonical | None = field(default=None, compare=False, repr=False)
+    """What put it into that form; None of a stored one where the tables are not at hand."""
 
     @property
     def n(self) -> int:
@@ -318,12 +325,20 @@ class ExactSmoother:
 
     settings: ExactSettings
     labels: tuple[str, ...]
+    form: Canonical | None = None
+    """What a text is put into before it is cut."""
 
     def steps(self, text: str, example: str = "") -> Generator[Request, Any, ExactCertificate]:
         """Certify ``text``: one question for each different sub-text.
 
         Raises :class:`clucert.errors.InputError` for a text without a unit.
         """
+        certificate = yield from self._answered(text, example)
+        if self.form is None:
+            return certificate
+        return replace(certificate, free=self.form.free("\n".join(self._items(text))))
+
+    def _answered(self, text: str, example: str) -> Generator[Request, Any, ExactCertificate]:
         yield Phase("noise")
         cut = self.cut(text)
         answers: Sequence[Scored] = yield Classify(cut.asked, "certify", scored=True)
@@ -336,7 +351,7 @@ class ExactSmoother:
         return self.cut_units(self._units(text))
 
     def cut_units(self, units: Units) -> Cut:
-        """The same of a text that is cut into ``units`` already."""
+        """The sub-texts of a text that has these units, in canonical form where there is one."""
         if not units.pieces:
             raise InputError("the text has no words: give a text with at least one word to certify")
         shown = tuple(tuple(units.keep(places) for places in part) for part in self._members(units.pieces))
@@ -356,11 +371,12 @@ class ExactSmoother:
             answers=tuple(shown),
             partitions=tuple(tuple(index[text] for text in part) for part in cut.shown),
             example=example,
+            form=self.form,
         )
 
     def predict_steps(self, text: str, example: str = "") -> Generator[Request, Any, Vote]:
         """The answer alone: the same questions."""
-        certificate = yield from self.steps(text, example)
+        certificate = yield from self._answered(text, example)
         return certificate.prediction
 
     def _members(self, pieces: Sequence[str]) -> Sequence[Sequence[tuple[int, ...]]]:
@@ -370,15 +386,19 @@ class ExactSmoother:
         return noise.members(pieces)
 
     def _units(self, text: str) -> Units:
-        match self.settings.unit:
-            case "word":
-                return words(text)
-            case "sentence":
-                return sentences(text)
-            case "passage":
-                return passages(listed(text))
-            case "turn":
-                return turns(listed(text))
+        items, unit, form = self._items(text), self.settings.unit, self.form
+        if self.settings.canonical and form is None:
+            raise InputError(
+                "the tables of this certificate's canonical forms are not at hand, or others: certify anew"
+            )
+        if unit == "word":
+            return Units(form(text)) if form else words(text)
+        if form:
+            items = [form.worded(item).text for item in items]
+        return sentences(items[0]) if unit == "sentence" else self.units_of(items)
+
+    def _items(self, text: str) -> list[str]:
+        return listed(text) if self.settings.unit in ("passage", "turn") else [text]
 
     def units_of(self, pieces: Sequence[str]) -> Units:
         """``pieces`` as the units of a text."""

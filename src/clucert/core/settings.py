@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from clucert.core.noise.canonical import Free
 from clucert.core.noise.deletion import Deletion, KeepSome
 from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.noise.overlap import SampledNoise
@@ -82,6 +83,8 @@ class Settings:
     direct: bool = False
     """Whether the certifying votes decide alone, without an abstention test before them: where one bound decides no
     other votes are drawn, and else those that are only name ĉ."""
+    canonical: tuple[str, ...] = ()
+    """The forms that a text is put into before anything else, with the digests of their tables."""
     flag: Flag | None = None
     """Flag a text where at least this share of the noised ones get one of its labels, instead of taking the majority.
     """
@@ -147,3 +150,5 @@ class Subject:
     """Why recovery leaves a position alone ("number", "name", …), or None."""
     positions: tuple[int, ...]
     """Where each word stands among the original's words."""
+    free: Free | None = None
+    """What may be changed any number of times; None where the text is not put into canonical form."""

@@ -23,6 +23,7 @@ from clucert.errors import InputError, UsageError
 from clucert.evaluate.engine import Engine, open_engine
 from clucert.evaluate.metrics import Outcome, r_avg
 from clucert.evaluate.plan import Plan, make_plan
+from clucert.evaluate.radii import class_of_label
 from clucert.evaluate.run_directory import Record, open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.standing import standing_of
@@ -221,10 +222,13 @@ def _evaluate(
         summary = run_inputs(plan, run, left, engine, progress) if left else summary_of(plan, run)
         records = list(run.records.values())
     certificates = {r.id: read(r.document or {})[0].certificate for r in records if r.status == "done"}
-    outcomes = [_outcome(record, certificates.get(record.id), radius) for record in records]
+    reader = next(iter(certificates.values()), None)
+    named = [record.model_copy(update={"gold": class_of_label(record.gold, reader)}) for record in records]
+    classes = tuple(dict.fromkeys(class_of_label(label, reader) or label for label in plan.task.labels or ()))
+    outcomes = [_outcome(record, certificates.get(record.id), radius) for record in named]
     scored = [outcome for outcome in outcomes if outcome.scored]
     count = max(len(scored), 1)
-    standing = standing_of(outcomes, certificates.values(), plan.task.labels, plan.dataset.label_map)
+    standing = standing_of(outcomes, certificates.values(), classes or None, plan.dataset.label_map)
     row = Row(
         point=point,
         r_avg=r_avg(scored) or 0.0,
