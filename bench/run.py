@@ -57,6 +57,9 @@ BENCHES = {
         "Exact certificates of few questions beside RanMASK, classifiers trained here",
         "proofs.py {data} --classifiers tfidf --rows 120",
     ),
+    "canonical": Bench(
+        "What canonical forms cost, and what they do to DeepWordBug and TextBugger", "canonical.py {data}"
+    ),
     "hf": Bench(
         "The hf backend beside llama.cpp, and its share of the machine's peak",
         "hf_backend.py {data}/sst2_validation.jsonl --rows 60 --rounds 2 --padded-rows 12",

@@ -160,7 +160,8 @@ class SmoothedClassifier(ContextManager):
     def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
         """The smoothed answer to each text; None where N samples do not tell it from the next.
 
-        The same text gets the same noise as long as this object lives. Where it was made with a seed, ``first_draw``
+        The same text gets the same noise as long as this object lives, and so does another of the same canonical form.
+        Where it was made with a seed, ``first_draw``
         numbers the texts in the seed instead.
         """
         if isinstance(texts, str):
@@ -169,7 +170,7 @@ class SmoothedClassifier(ContextManager):
         steps = [
             functools.partial(self.smoother.predict_steps, text, str(index))
             if key is None
-            else functools.partial(self.smoother.keyed(key, text).predict_steps, text)
+            else functools.partial(self.smoother.keyed(key, self.smoother.said(text)).predict_steps, text)
             for index, text in enumerate(texts, first_draw)
         ]
         votes, cost = self.run(functools.partial(side_by_side, steps))
@@ -204,7 +205,7 @@ class SmoothedClassifier(ContextManager):
                 raise UsageError(f"{name} samples: use certify")
             settings = self.smoother.settings
             fitted = method.for_base(settings.base, **parameters)
-            smoother = exact_smoother(fitted, settings.base, self.smoother.labels)
+            smoother = exact_smoother(fitted, settings.base, self.smoother.labels, self.smoother.form)
             certificate, cost = self.run(functools.partial(smoother.steps, text, example), progress)
             found.append(ExactCertification(certificate, fitted, cost))
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import is_dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -11,6 +12,7 @@ from clucert.config import Config, FlagSection
 from clucert.core.calibration import Bias
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSettings, ExactSmoother
+from clucert.core.noise.canonical import Canonical
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
 from clucert.core.refine import load_refiner
@@ -19,6 +21,7 @@ from clucert.core.smoothing import Smoother, classes_of
 from clucert.core.stopping import fixed_plan, plans
 from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
+from clucert.lexicon.canonical import load_form
 from clucert.methods import Method, load_any, load_method
 from clucert.methods.exact import ExactMethod, ExactSection
 from clucert.protocols import Task
@@ -97,7 +100,12 @@ def certifier_of(config: Config, task: Task) -> Smoother | ExactSmoother:
     method = any_method_of(config, base)
     if isinstance(method, Method):
         return smoother_of(config, task)
-    return exact_smoother(method, base, task.labels)
+    return exact_smoother(method, base, task.labels, form_of(config))
+
+
+def form_of(config: Config) -> Canonical | None:
+    """What texts are put into before anything else. Raises MissingExtraError where a table is not installed."""
+    return load_form(config.canonical or (), config.lexicon_files, config.protect)
 
 
 def base_of(config: Config, task: Task) -> Base:
@@ -116,6 +124,7 @@ def make_smoother(
 ) -> Smoother:
     """The smoother of a method. ``task`` tells an llm refine what the words are to be important for."""
     lexicon = load_lexicon(method.lexicon, config.lexicon_files)
+    form = form_of(config)
     # The user's own entries go into the name by their digest: certificates over other pools are other certificates.
     entries = "".join(lexicon.name.partition("+user:")[1:])
     unmasked = method.recovery == "characters" or isinstance(method.keep, int)
@@ -129,6 +138,7 @@ def make_smoother(
         "lexicon": method.lexicon + entries,
         "flag": method.flags(labels),
         "groups": tuple(method.group),
+        "canonical": form.names if form else (),
         "perturbation": Perturbation(method.perturbation, parse_q(method.q))
         if method.perturbation and method.q
         else None,
@@ -145,12 +155,21 @@ def make_smoother(
         denoiser=Denoiser(load_clusterer(method.clustering), method.threshold),
         protect=frozenset(config.protect),
         show_samples=config.show_samples,
+        form=form,
         target_radius=config.target_radius,
     )
 
 
-def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | None) -> ExactSmoother:
-    """The deployed classifier of a method that asks a fixed family of sub-texts.
+def exact_smoother(
+    method: ExactMethod,
+    base: Base,
+    labels: tuple[str, ...] | None,
+    form: Canonical | None = None,
+    forms: Sequence[str] | None = None,
+) -> ExactSmoother:
+    """The deployed classifier of a method that asks a fixed family of sub-texts of a text in canonical form.
+
+    ``forms`` names forms whose tables are not at hand: such a smoother cuts no text.
 
     Raises :class:`UsageError` for open answers, and :class:`InputError` for labels that the task does not have.
     """
@@ -167,7 +186,8 @@ def exact_smoother(method: ExactMethod, base: Base, labels: tuple[str, ...] | No
         sharpness=method.sharpness,
         bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels)) for b in method.bias),
         flag=method.flags(labels),
+        canonical=form.names if form else tuple(forms or ()),
         groups=method.label_groups(labels),
         by_length=method.by_length(),
     )
-    return ExactSmoother(settings, labels)
+    return ExactSmoother(settings, labels, form)

@@ -24,7 +24,7 @@ from clucert.core import vote_records
 from clucert.core.bounds import ClassBounds, is_reserved
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
-from clucert.core.explanation import decision, fixed, gap, proved_in_words
+from clucert.core.explanation import decision, fixed, free_in_words, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
 from clucert.core.settings import Settings, Subject
 from clucert.core.smoothing import Certified
@@ -44,11 +44,12 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
     """The document of one certificate, its shown samples and its cost. See docs/json.md for every field."""
     certificate, plain = certified.certificate, certified.certificate.unmerged
     settings = certificate.settings
+    subject = dataclasses.asdict(certificate.subject)
     return {
         "schema_version": SCHEMA_VERSION,
         "clucert_version": version("clucert"),
-        "subject": _plain(dataclasses.asdict(certificate.subject)),
         # Left out where it is what it always was, so that documents of earlier methods stay as they are.
+        "subject": _plain({name: value for name, value in subject.items() if (name, value) != ("free", None)}),
         "settings": {
             name: value
             for name, value in _plain(dataclasses.asdict(settings)).items()
@@ -69,7 +70,7 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
     }
 
 
-_OPTIONAL = ("keep", "flag", "groups")
+_OPTIONAL = ("keep", "flag", "groups", "canonical")
 
 
 def derived(certificate: Certificate) -> Json:
@@ -87,6 +88,7 @@ def derived(certificate: Certificate) -> Json:
         "radius": _radius(certificate.radius),
         "domain": certificate.subject.domain,
         "fixed": fixed(certificate),
+        **({"free": free_in_words(certificate)} if certificate.settings.canonical else {}),
         "assumptions": {name: ASSUMPTIONS[name] for name in certificate.assumptions},
         "bounds": _bounds(certificate.bounds),
         "proved": {
@@ -301,6 +303,10 @@ def _wrong_subject(certificate: Certificate) -> Iterator[str]:
     places = subject.positions
     if list(places) != sorted(set(places)) or (places and not 0 <= places[0] <= places[-1] < subject.original_words):
         yield f"subject.positions: must ascend within the {subject.original_words} original words"
+    if bool(certificate.settings.canonical) != (subject.free is not None):
+        yield "subject.free: goes with settings.canonical"
+    if subject.free is not None and (wrong := subject.free.wrong(certificate.settings.canonical)):
+        yield f"subject.{wrong}"
     for threat, overlap in certificate.overlaps.items():
         if len(overlap.masked) > n:
             yield f"overlaps.{threat}.masked: has {len(overlap.masked)} entries for {n} words"

@@ -33,7 +33,11 @@ Text = Annotated[str, BeforeValidator(_as_text)]
 LEXICONS = ("default", "classes")
 """The packaged lexicons: synonym pools as they come, or closed classes."""
 
+Form = Literal["characters", "spelling", "synonyms"]
+"""Canonical forms: look-alike characters, misspellings and closed synonym classes are one."""
+
 Names = Annotated[list[str], BeforeValidator(_as_list)]
+Forms = Annotated[list[Form], BeforeValidator(_as_list)]
 
 
 def _as_groups(value: object) -> object:
@@ -106,6 +110,8 @@ class MethodSection(Section, title="Method"):
         may_differ=True,
     )
     protect: list[str] = option([], "Comma-separated words that recovery must leave alone.", commas=True)
+    canonical: Forms | None = option(None, "Forms that come first: characters,spelling,synonyms.", commas=True)
+    """What every text is put into before anything else, when it is certified and when it is answered."""
 
 
 class MethodOptions(BaseModel):

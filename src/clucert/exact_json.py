@@ -13,16 +13,28 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from clucert.build import exact_smoother
 from clucert.certificate_json import cost_document, wrong_cost
 from clucert.core.bounds import is_reserved
-from clucert.core.exact import ExactCertificate, Shown
-from clucert.core.exact_words import exact_in_words
+from clucert.core.exact import Cut, ExactCertificate, ExactSmoother, Shown
+from clucert.core.exact_words import exact_in_words, free_in_words
+from clucert.core.noise.canonical import Free
 from clucert.core.settings import Base
 from clucert.errors import CluCertError, InputError
+from clucert.lexicon.canonical import find_form
 from clucert.methods.exact import ExactMethod
 from clucert.types import Cost, Unread
 
 SCHEMA_VERSION = 1
 
 Json = dict[str, Any]
+
+
+class _Canonical(BaseModel):
+    """The forms by name and digest, the units of the text in canonical form, and what may be changed freely."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    forms: tuple[str, ...] = Field(min_length=1)
+    pieces: tuple[str, ...]
+    free: Free
 
 
 class _Stored(BaseModel):
@@ -40,6 +52,7 @@ class _Stored(BaseModel):
     answers: tuple[Shown, ...]
     cost: Cost | None = None
     unread: tuple[Unread, ...] = ()
+    canonical: _Canonical | None = None
 
 
 _NEW = ("flag_threshold", "group", "tuned", "counts")
@@ -63,11 +76,22 @@ def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None 
             {"text": shown.text, "vote": shown.vote, "shares": None if shown.shares is None else list(shown.shares)}
             for shown in certificate.answers
         ],
+        **_canonical(certificate),
         "derived": derived(certificate),
     }
     if cost is not None:
         document |= {"cost": cost_document(cost), "unread": [dataclasses.asdict(answer) for answer in cost.unread]}
     return document
+
+
+def _canonical(certificate: ExactCertificate) -> Json:
+    """Left out where there is none, so that documents of earlier versions stay as they are."""
+    if certificate.free is None:
+        return {}
+    free = dataclasses.asdict(certificate.free)
+    free |= {name: list(places) for name, places in free.items() if isinstance(places, tuple)}
+    forms = list(certificate.settings.canonical)
+    return {"canonical": {"forms": forms, "pieces": list(certificate.pieces), "free": free}}
 
 
 def is_exact(document: Mapping[str, Any]) -> bool:
@@ -89,6 +113,7 @@ def derived(certificate: ExactCertificate) -> Json:
             threat: None if radius is None else {"count": radius.words, "everything": radius.everything}
             for threat, radius in certificate.proved.items()
         },
+        **({"free": free_in_words(certificate)} if certificate.free else {}),
         "notes": list(certificate.notes),
         "in_words": [" ".join(line.split()) for line in exact_in_words(certificate)],
     }
@@ -123,8 +148,7 @@ def read(document: Any) -> tuple[ExactCertificate, ExactMethod, Cost]:
         stored = _Stored.model_validate_json(json.dumps(fields), strict=True)
         if wrong := next(_problems(stored), None):
             raise _refusal(wrong)
-        smoother = exact_smoother(stored.method, stored.base, stored.labels)
-        cut = smoother.cut(stored.text)
+        smoother, cut = _cut(stored)
     except ValidationError as error:
         first = error.errors()[0]
         raise _refusal(f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}") from None
@@ -136,7 +160,9 @@ def read(document: Any) -> tuple[ExactCertificate, ExactMethod, Cost]:
         raise _refusal("answers: they are not those to the sub-texts of this text")
     cost = stored.cost or Cost()
     cost.show(stored.unread)
-    return smoother.certificate(stored.text, cut, stored.answers, stored.example), stored.method, cost
+    certificate = smoother.certificate(stored.text, cut, stored.answers, stored.example)
+    free = stored.canonical.free if stored.canonical else None
+    return dataclasses.replace(certificate, free=free), stored.method, cost
 
 
 def _problems(stored: _Stored) -> Iterator[str]:
@@ -148,6 +174,8 @@ def _problems(stored: _Stored) -> Iterator[str]:
         yield "base.models: must name a model"
     if base.temperature < 0:
         yield f"base.temperature: must be 0 or more, not {base.temperature}"
+    if (canonical := stored.canonical) and (wrong := canonical.free.wrong(canonical.forms)):
+        yield f"canonical.{wrong}"
     for i, answer in enumerate(stored.answers):
         if answer.vote is not None and answer.vote not in labels:
             yield f"answers.{i}.vote: {answer.vote[:40]!r} is none of the labels"
@@ -160,6 +188,21 @@ def _problems(stored: _Stored) -> Iterator[str]:
 
 
 _REFUSED = "this is not an exact CluCERT certificate"
+
+
+def _cut(stored: _Stored) -> tuple[ExactSmoother, Cut]:
+    """The smoother of a stored certificate, and its text cut anew. Raises InputError for what no form gives."""
+    labels, canonical = stored.labels, stored.canonical
+    if canonical is None:
+        smoother = exact_smoother(stored.method, stored.base, labels)
+        return smoother, smoother.cut(stored.text)
+    form = find_form(canonical.forms)
+    smoother = exact_smoother(stored.method, stored.base, labels, form, canonical.forms)
+    # Where the tables are not at hand, the stored units are believed.
+    cut = smoother.cut(stored.text) if form else smoother.cut_units(smoother.units_of(canonical.pieces, stored.text))
+    if cut.pieces != canonical.pieces:
+        raise InputError("canonical.pieces: they are not those of the text in this form")
+    return smoother, cut
 
 
 def _refusal(why: str) -> InputError:

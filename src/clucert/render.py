@@ -6,16 +6,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import floor
 from typing import TYPE_CHECKING
 
+from clucert.core import exact_words
 from clucert.core.bounds import UNPARSED
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
 from clucert.core.exact import ExactCertificate
-from clucert.core.exact_words import exact_in_words, flag_in_words
 from clucert.core.explanation import (
     OPERATIONS,
     THREATS,
     decision,
+    domain_of,
     fixed,
+    free_in_words,
     gap,
     no_assumption,
     proved_in_words,
@@ -86,18 +88,19 @@ def rows_table(rows: Sequence[Mapping[str, object]]) -> str:
     return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right)
 
 
-def roc_text(points: Sequence[Point], at: Point | None, *, counts: bool) -> str:
-    """The certified ROC as tables; of the threshold ``at`` the recall under each threat."""
+def roc_text(points: Sequence[Point], at: Point, at_said: str, *, counts: bool) -> str:
+    """The certified ROC as tables; of the threshold ``at``, which is ``at_said``, the recall under each threat."""
     from clucert.evaluate.roc import CONSTANT, curve_rows, threat_rows
 
-    curve = rows_table(curve_rows(points, counts=counts))
-    threats = rows_table(threat_rows(at)) if at else ""
-    shown = (
-        f"\n\nrecall that survives, by threat and number of changes, at {float(at.threshold):g}:\n{threats}"
-        if at
-        else ""
-    )
-    return f"{curve}{shown}\n\n{CONSTANT}"
+    shown = "–" if at.fpr is None or at.recall() is None else f"fpr {at.fpr:.4g}, recall {at.recall():.4g}"
+    parts = [
+        "certified ROC: recall as it stands, and that survives so many changes",
+        f"{rows_table(curve_rows(points, counts=counts))}\n",
+        f"flagged at {at_said}: {shown}; recall that survives so many changes, by threat",
+        f"{rows_table(threat_rows(at))}\n",
+        CONSTANT,
+    ]
+    return "\n".join(parts)
 
 
 def _shown(value: object) -> str:
@@ -131,6 +134,8 @@ def _headline(certificate: Certificate) -> Iterable[Text]:
     yield _row("text", safe(subject.text))
     if subject.domain == "refined":
         yield _row("refined to", safe(subject.noised_text))
+    elif certificate.settings.canonical:
+        yield _row("canonical", safe(subject.noised_text))
     if certificate.prediction is None:
         if certificate.unreadable:
             yield _row("prediction", ("none", "bold yellow"), f": {certificate.unreadable}")
@@ -149,14 +154,16 @@ def _headline(certificate: Certificate) -> Iterable[Text]:
     if not certificate.settings.published:
         yield _row("radius", "none published, see the proved ones", f" {confidence}")
         yield from _proved(certificate)
+        yield from _free(free_in_words(certificate))
         return
     yield _row(
         "radius",
-        (radius_words(radius, attackable, certificate.n, subject.domain), "bold"),
+        (radius_words(radius, attackable, certificate.n, domain_of(certificate)), "bold"),
         f" {_may_change(radius)} {confidence}",
     )
     yield _row("", *_assumes(certificate))
     yield from _proved(certificate)
+    yield from _free(free_in_words(certificate))
     if why := gap(certificate):
         yield _row("why", why)
 
@@ -167,6 +174,12 @@ def _proved(certificate: Certificate) -> Iterable[Text]:
         count, change = proved_in_words(certificate, threat, proved)
         yield _row(name, (count, "bold"), f" {change}")
         name = ""
+
+
+def _free(lines: Iterable[str]) -> Iterable[Text]:
+    """What the canonical form allows any number of times."""
+    for i, line in enumerate(lines):
+        yield _row("" if i else "free", (safe(line).plain, "bold"))
 
 
 def _may_change(radius: Radius | None) -> str:
@@ -180,7 +193,7 @@ def _assumes(certificate: Certificate) -> tuple[str, ...]:
     return (
         (f"assuming {', '.join(names)} (below)",)
         if names
-        else (f"{no_assumption(certificate)}, words of the original text",)
+        else (f"{no_assumption(certificate)}, words of the {domain_of(certificate)} text",)
     )
 
 
@@ -284,9 +297,11 @@ def print_exact(
         console.print(_row("note", (safe(note).plain, "yellow")))
     if certificate.settings.flag is not None:
         state = "flagged" if certificate.is_flagged else "passed"
-        console.print(_row(state, safe(flag_in_words(certificate))))
-    for line in exact_in_words(certificate):
+        console.print(_row(state, safe(exact_words.flag_in_words(certificate))))
+    for line in exact_words.exact_in_words(certificate):
         console.print(_row(line[:12].strip(), (safe(line[12:]).plain, "bold")))
+    for row in _free(exact_words.free_in_words(certificate)):
+        console.print(row)
     for note in certificate.notes:
         console.print(_row("note", safe(note)))
     counts = ", ".join(f"{safe(label, 40).plain} {count}" for label, count in certificate.counts.items())

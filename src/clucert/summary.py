@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clucert.core import exact_words
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.core.exact_words import better_counting, flag_in_words, missing_in_words, stays_in_words, threats_in_words
-from clucert.core.explanation import decision, gap, proved_in_words, radius_words
+from clucert.core.explanation import decision, domain_of, free_in_words, gap, proved_in_words, radius_words
 from clucert.core.words import split
 from clucert.render import safe, unread_lines
 from clucert.types import Cost
@@ -54,7 +55,8 @@ def print_summary(
     """Print what holds for one text: a sampled certificate, exact ones, or both. ``cost`` is that of all together."""
     for line in _text(certificate, exact):
         console.print(line)
-    lines = [*_answers(certificate, exact), *_proofs(certificate, exact), *_published(certificate)]
+    lines = [*_answers(certificate, exact), *_proofs(certificate, exact), *_free(certificate, exact)]
+    lines += _published(certificate)
     lines += _reasons(certificate, exact)
     for text in _aligned([*lines, *_cost(cost, certificate)], console.width if console.is_terminal else 120):
         console.print(text)
@@ -67,11 +69,15 @@ def _text(certificate: Certificate | None, exact: Sequence[ExactCertificate]) ->
 
     if certificate is None:
         yield Text.assemble((f"{'text':<12}", "dim"), safe(exact[0].text))
+        if exact[0].settings.canonical:
+            yield Text.assemble((f"{'canonical':<12}", "dim"), safe(" ".join(exact[0].pieces)))
         return
     subject = certificate.subject
     yield Text.assemble(
-        (f"{'text':<12}", "dim"), safe(subject.text) if subject.domain == "refined" else _marked(certificate)
+        (f"{'text':<12}", "dim"), _marked(certificate) if domain_of(certificate) == "original" else safe(subject.text)
     )
+    if domain_of(certificate) == "canonical":
+        yield Text.assemble((f"{'canonical':<12}", "dim"), _marked(certificate))
     if subject.domain == "refined":
         yield Text.assemble((f"{'refined to':<12}", "dim"), _marked(certificate))
 
@@ -165,13 +171,21 @@ def _sampled_price(certificate: Certificate) -> str:
     return f"{settings.method}, {samples}"
 
 
+def _free(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Line]:
+    """What the canonical form allows any number of times: the same for every method that answers."""
+    sentences = free_in_words(certificate) if certificate else []
+    sentences = sentences or next(filter(None, map(exact_words.free_in_words, exact)), [])
+    for i, sentence in enumerate(sentences):
+        yield Line("" if i else "free", sentence, style="bold")
+
+
 def _published(certificate: Certificate | None) -> Iterator[Line]:
     """The paper's radius, and what it assumes."""
     if certificate is None or certificate.prediction is None or not certificate.settings.published:
         return
     radius, subject = certificate.radius, certificate.subject
     names = ", ".join(certificate.assumptions)
-    said = radius_words(radius, sum(subject.attackable), certificate.n, subject.domain)
+    said = radius_words(radius, sum(subject.attackable), certificate.n, domain_of(certificate))
     change = "" if radius is None or radius.nothing_to_attack else " may change"
     yield Line("published", f"{said}{change}", f"{_sampled_price(certificate)}{f'; assumes {names}' if names else ''}")
 

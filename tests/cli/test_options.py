@@ -25,8 +25,8 @@ GROUPS = ["Task", "Model", "Cache", "Method", "Changes of the method", "Flags an
 MAJORITY = [group for group in GROUPS if group != "Flags and groups"]
 EXPECTED = {
     "certify": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods"],
-    "evaluate": ["Options", *GROUPS, "Shown samples", "Spending", "Data", "Run", "Results"],
-    "tune": ["Options", *GROUPS, "Shown samples", "Spending", "Data", "Run"],
+    "evaluate": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods", "Data", "Run", "Results"],
+    "tune": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods", "Data", "Run"],
     "attack": ["Options", "Data", "Attacks in the data", "Run", *MAJORITY, "Spending"],
     "serve": ["Options", "Endpoint", "Model", "Method", "Changes of the method", "Samples", "Certificate"],
     "audit": ["Options", "Cache"],
@@ -160,7 +160,7 @@ def test_what_two_runs_may_differ_in() -> None:
     compared = set(StudyConfig.model_fields) - NOT_COMPARED
     assert compared == {
         *("judge", "system_prompt", "answer_tokens", "helper_model", "base_url", "temperature", "deterministic"),
-        *("protect", "samples", "certify_samples", "sampling", "target_radius", "alpha", "gamma", "seed"),
+        *("protect", "canonical", "samples", "certify_samples", "sampling", "target_radius", "alpha", "gamma", "seed"),
         "show_samples",
     }
 

@@ -84,7 +84,7 @@ class World:
 
     def asked(self) -> list[str]:
         lines = (self.folder / "log.txt").read_bytes().split(b"\n")[:-1]
-        # A process that uses the cache greets the server once, to hear who answers there; that is no question of ours.
+        # A process that uses the cache first asks one short question that identifies the model: it is not counted here.
         return [said for line in lines if (said := json.loads(line)) != IDENTIFYING_TEXT]
 
     def wait_for(self, calls: int, process: subprocess.Popen[str]) -> None:

@@ -9,7 +9,11 @@ import pytest
 from click.testing import CliRunner
 from study_world import SECRET, World
 
+import clucert
+from clucert.audit.run import audit_exact
 from clucert.cli import cli
+from clucert.errors import UsageError
+from clucert.evaluate.read_certificates import read_any_run
 
 
 @pytest.fixture
@@ -57,3 +61,71 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
     found = CliRunner().invoke(cli, ["audit", str(tmp_path)])
     assert found.exit_code != 0
     assert "Traceback" not in found.output
+
+
+@pytest.fixture
+def exact(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A run of a method that asks every sub-text."""
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    with (world.folder / "data.jsonl").open("w") as out:
+        for i in range(5):
+            # What the server takes for good is in all groups.
+            text = " ".join([*(f"good{k}" for k in range(16)), "story", f"one{i}"])
+            out.write(json.dumps({"id": f"r{i}", "text": text, "label": "positive"}) + "\n")
+    world.run(method="groups", mask_rate=None, count=3)
+    return world
+
+
+def test_an_exact_run_is_audited_threat_by_threat_and_none_breaks(exact: World) -> None:
+    told, _ = audit(exact, "--texts", "30")
+    written = json.loads((exact.folder / "run" / "audit.json").read_text())
+    assert written["alpha"] == 0
+    assert not written["failed"]
+    assert written["attempts"]
+    assert {row["threat"] for row in written["rows"]} >= {"insert", "delete", "move", "shift"}
+    for row in written["rows"]:
+        assert row["radius"] == "exact"
+        assert row["broken"] == 0
+        assert row["change"] in told
+    assert all(0 < attempt["tried"] <= 30 for attempt in written["attempts"])
+    assert "One past:" in told
+    asked = exact.asked()
+    printed, _ = audit(exact, "--texts", "30", "--json")
+    assert json.loads(printed)["rows"] == written["rows"]
+    # What was asked once is in the cache.
+    assert exact.asked() == asked
+
+
+def test_known_attacks_and_the_guided_one_go_as_far_as_it_takes_in_an_exact_run(exact: World) -> None:
+    where = ("--base-url", f"http://127.0.0.1:{exact.port}", "--cache", str(exact.folder / "cache.sqlite"))
+    command = ["attack", "--certificates", str(exact.folder / "run"), "--recipe", "guided,deepwordbug", *where]
+    found = CliRunner().invoke(cli, [*command, "--max-queries", "25", "--json"])
+    assert found.exit_code == 0, (found.output, found.exception)
+    comparisons = json.loads(found.stdout)["comparisons"]
+    assert {(one["recipe"], one["threat"]) for one in comparisons} == {
+        *(("guided", threat) for threat in ("insert", "delete", "move", "replace", "edit")),
+        *(("deepwordbug", threat) for threat in ("replace", "edit")),
+    }
+    assert all(one["holds"] and not any(duel["broken"] for duel in one["duels"]) for one in comparisons)
+    table = CliRunner().invoke(cli, [*command, "--max-queries", "25"])
+    assert "inserted anywhere" in table.stdout
+    assert "operations on the pieces" in table.stdout
+
+
+def test_a_run_of_a_function_is_audited_in_python_and_the_commands_say_so(tmp_path: Path) -> None:
+    def classify(texts: list[str]) -> list[str]:
+        return ["positive" if sum("good" in word for word in text.split()) > 1 else "negative" for text in texts]
+
+    text = " ".join(f"good{k}" for k in range(16))
+    (tmp_path / "data.jsonl").write_text(json.dumps({"id": "1", "text": text, "label": "positive"}) + "\n")
+    run, labels = tmp_path / "run", ["positive", "negative"]
+    clucert.evaluate_callable(classify, labels, tmp_path / "data.jsonl", run, method="groups", deterministic=True)
+    for command in (["audit", str(run)], ["attack", "--certificates", str(run)]):
+        found = CliRunner().invoke(cli, command)
+        assert isinstance(found.exception, UsageError)
+        assert "only Python can ask" in str(found.exception)
+    certificates = read_any_run(run, None, None)[1]
+    model = clucert.smooth(classify, labels, method="ranmask", deterministic=True)
+    rows = audit_exact(model, certificates).rows()
+    assert rows
+    assert not any(row["broken"] for row in rows)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
+from unittest import mock
 
 import pytest
 from study_world import ROWS, World, write_data
@@ -24,7 +25,7 @@ from clucert.errors import (
     UsageError,
 )
 from clucert.evaluate import study
-from clucert.evaluate.cluster import dispatch
+from clucert.evaluate.cluster import dispatch, shared_budget
 from clucert.evaluate.cluster.dispatch import TRIES, Dispatcher, WorkerPool
 from clucert.evaluate.cluster.messages import InputReply, Order, Ready, Trouble, WorkerLostError
 from clucert.evaluate.cluster.rayengine import order_of
@@ -43,13 +44,13 @@ class Near:
     """
 
     def __init__(self, name: str, office: Office) -> None:
-        self.name, self._office = name, office
+        self.name, self._office, self._away = name, office, False
         self._start()
 
     async def prepare(self, order: Order) -> Ready:
         if self._office.broken:
             raise WorkerLostError("out of memory")
-        if not self._office.room:
+        if self._away or not self._office.room:
             await asyncio.sleep(3600)
         return await self._repeated(lambda: self._worker.prepare(self._office.change(order)))
 
@@ -57,7 +58,10 @@ class Near:
         def call() -> Any:
             if self._office.dies(int(identity[1:])):
                 asyncio.get_running_loop().call_later(self._office.delay, self._die, self._gone)
-            return self._worker.certify(order, identity, text)
+            elif self._office.vanishes(int(identity[1:])):
+                self._die(self._gone)
+                self._away = True
+            return asyncio.sleep(3600) if self._away else self._worker.certify(order, identity, text)
 
         return await self._repeated(call)
 
@@ -95,7 +99,7 @@ class NearBudget:
     """The budget in this process."""
 
     def __init__(self, caps: Limits) -> None:
-        self.shared = SharedBudget(caps)
+        self.shared = SharedBudget(caps, shared_budget.SILENT)
 
     async def account(self, process: Process, report: Report, calls: int) -> Grant:
         return self.shared.account(process, report, calls)
@@ -114,6 +118,7 @@ class Office:
         self.pool = WorkerPool([], budget)
         self._count = config.workers or 2
         self.dies: Callable[[int], bool] = lambda _number: False
+        self.vanishes: Callable[[int], bool] = lambda _number: False
         self.delay, self.broken, self.room = 0.02, False, True
         self.dead: list[asyncio.Future[None]] = []
         self.change: Callable[[Order], Order] = lambda order: order
@@ -219,6 +224,29 @@ def test_an_input_that_kills_the_only_worker_at_once_fails_alone(world: World, o
     assert (summary.done, summary.failed, summary.stopped) == (ROWS - 1, 1, None)
 
 
+def test_the_inputs_of_a_worker_that_stays_away_are_taken_by_the_others(
+    world: World, offices: Offices, monkeypatch: pytest.MonkeyPatch
+):
+    asked = local(world)
+    monkeypatch.setattr(shared_budget, "SILENT", 1.0)
+    doomed = [ROWS - 1]
+    offices.settings["vanishes"] = lambda number: number in doomed and bool(doomed.pop())
+    summary = world.run(engine="ray", workers=2, in_flight=2)
+    assert (summary.done, summary.failed) == (ROWS, 0)
+    assert world.records("run") == world.records("local")
+    assert set(world.asked()) == set(asked)
+
+
+def test_an_input_whose_workers_all_stay_away_fails_alone(
+    world: World, offices: Offices, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(shared_budget, "SILENT", 1.0)
+    offices.settings["vanishes"] = lambda number: number == 2
+    summary = world.run(engine="ray", workers=4, in_flight=1)
+    assert summary.errors == {"r2": "3 workers died while they were working on this input"}
+    assert (summary.done, summary.failed) == (ROWS - 1, 1)
+
+
 def test_workers_that_die_before_they_begin_stop_the_run(world: World, offices: Offices):
     offices.settings["broken"] = True
     with pytest.raises(ClusterError, match=r"3 workers died in a row, the last one \(worker \d\): out of memory"):
@@ -300,6 +328,41 @@ def test_a_worker_that_is_not_set_up_as_the_driver_is_refused(
     offices.settings["change"] = lambda order: dataclasses.replace(order, **changes)
     with pytest.raises(UsageError, match=message):
         world.run(engine="ray", task="mine", labels=["positive", "negative"], prompt=str(prompt))
+    assert not world.asked()
+
+
+def test_a_call_that_comes_late_asks_nothing_more(world: World):
+    from clucert.evaluate.plan import make_plan
+
+    async def late() -> InputReply:
+        worker, order = Worker("worker 1"), order_of(make_plan(world.study()), NearBudget(Limits()))
+        assert (await worker.prepare(order)).trouble is None
+        assert (await worker.certify(order, "r0", "a warm story")).outcome
+        await worker.end(now=False)
+        try:
+            return await worker.certify(order, "r1", "a dull story")
+        finally:
+            await worker.close()
+
+    before = len(world.asked())
+    assert asyncio.run(late()).trouble == Trouble("UsageError", mock.ANY)
+    assert not any("dull" in prompt for prompt in world.asked()[before:])
+
+
+def test_a_process_that_comes_back_with_other_models_is_refused(world: World):
+    from clucert.evaluate.plan import make_plan
+
+    async def restarted() -> InputReply:
+        order = order_of(make_plan(world.study()), NearBudget(Limits()))
+        worker = Worker("worker 1")
+        try:
+            return await worker.certify(dataclasses.replace(order, models=("others",)), "r0", "a warm story")
+        finally:
+            await _ended(worker, now=True)
+
+    trouble = asyncio.run(restarted()).trouble
+    assert trouble is not None
+    assert "other models than the first worker" in trouble.message
     assert not world.asked()
 
 

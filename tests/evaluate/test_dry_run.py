@@ -40,7 +40,7 @@ def test_the_probes_of_a_server_that_nobody_vouches_for_are_foreseen(world: Worl
     summary = world.run(deterministic=None)
     assert summary.spent.calls <= estimate.calls
     sampled = dry_run(world.study(deterministic=False, run_dir=str(world.folder / "sampled")), rows=None)
-    # And the greeting, which tells whose answers the cache holds.
+    # And the short question that identifies the model.
     assert sampled.calls - 1 + sampled.models["openai/test"].cached == ROWS * 40
 
 
@@ -52,7 +52,7 @@ def test_what_is_cached_and_done_is_not_counted_again(world: World):
     assert left.calls < fresh.calls
     again = dry_run(world.study(run_dir=str(world.folder / "other")), rows=None)
     assert again.inputs == ROWS
-    # But for the greeting, which tells whose answers the cache holds.
+    # But for the short question that identifies the model.
     assert again.models["openai/test"].cached == len(world.asked()) == fresh.calls - (again.calls - 1)
 
 

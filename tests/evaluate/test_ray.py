@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from ray_cluster import RayCluster, ray_cluster
 from study_world import ROWS, SECRET, World
 
 from clucert.errors import ClusterError, MissingExtraError, UsageError
-from clucert.evaluate.cluster import rayconnect
+from clucert.evaluate.cluster import rayconnect, shared_budget
 from clucert.evaluate.cluster.rayconnect import Sizes, fit, import_ray
 from clucert.evaluate.runconfig import StudyConfig, load_config
 
@@ -72,6 +73,26 @@ def test_what_is_killed_costs_its_work_in_flight_only(world: World, cluster: Ray
     assert set(world.asked()) == set(asked)
     # Of each: what was in the air, and what was on its way into the cache.
     assert len(world.asked()) <= asked.total() + 2 * 2 * CONNECTIONS
+
+
+def test_what_a_lost_machine_had_in_progress_is_done_by_the_others(
+    world: World, cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
+):
+    local(world)
+    monkeypatch.setattr(shared_budget, "SILENT", 2.0)
+
+    def kill() -> None:
+        while len(world.asked()) < 60:
+            time.sleep(0.002)
+        cluster.kill_node()
+
+    with ThreadPoolExecutor(1) as thread:
+        killing = thread.submit(kill)
+        summary = world.run(**on(cluster, max_connections=2))
+        killing.result()
+    cluster.add()
+    assert (summary.done, summary.failed) == (ROWS, 0)
+    assert world.records("run") == world.records("local")
 
 
 def test_an_input_that_kills_every_worker_fails_alone(world: World, cluster: RayCluster):

@@ -40,7 +40,7 @@ def test_two_processes_at_once_write_the_same_records_and_ask_nothing_twice_each
     asked = Counter(world.asked())
     assert max(asked.values()) <= 2
     assert len(asked) == alone.spent.calls
-    # A process that finds answers of the other greets the server once.
+    # A process that finds answers of the other asks one short question first, which identifies the model.
     assert 0 <= sum(summary["spent"]["calls"] for summary in summaries) - asked.total() <= 2
     assert world.records("one") == world.records("two") == world.records("run")
     assert cache_stats(shared).entries == len(asked)

@@ -188,7 +188,7 @@ def test_several_models_vote_and_each_is_asked(world: World):
     summary = world.run(model=["openai/one", "openai/two"], limit=2)
     single = world.run(model=["openai/one"], limit=2, run_dir=str(world.folder / "one"))
     # Both models are the same server; the first run has asked all that the second one needs.
-    # But for the greeting, which tells that it is still the same model.
+    # But for the short question, which tells that it is still the same model.
     assert single.spent.calls == 1
     assert summary.spent.calls == len(world.asked()) == 2 * len(set(world.asked()))
 

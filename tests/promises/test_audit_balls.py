@@ -24,6 +24,7 @@ from clucert.audit.exact_steps import exact_steps
 from clucert.audit.proposals import material, proposals
 from clucert.audit.steps import Effort, token_steps
 from clucert.core.exact import ExactCertificate, ExactSettings, ExactSmoother, Flag
+from clucert.core.noise.canonical import Canonical
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.tokens import tokenize
 from clucert.core.noise.windows import EraseAndCheck, Windows
@@ -383,3 +384,50 @@ def test_passages_are_attacked_with_passages() -> None:
     for attempt in driven(exact_steps(certificate, arsenal, "1", EFFORT, claims), scored):
         assert not attempt.broken
         assert attempt.past
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_a_flag_of_sampled_votes_is_attacked_as_the_decision_it_is(flagged: bool) -> None:
+    """Flagged at a fifth of the votes, up or not: a radius of one more than the text has to spare breaks."""
+    flag = Flag(("negative",), share=Fraction(1, 5))
+    target = smoother(
+        recovery="deletion", keep="each", mask_rate=Fraction(7, 10), predict_samples=60, looks=(Look(2000),), flag=flag
+    )
+    text = " ".join(["bad"] * 6 + ["good"] * 2) if flagged else " ".join(["good"] * 12)
+    certificate = drive(target.steps(text, "1"), lambda texts, _: [opinion(t) for t in texts]).certificate
+    assert certificate.prediction == ("negative" if flagged else "positive")
+    other = "positive" if flagged else "negative"
+    words = ("good", "fine") if flagged else ("bad", "poor")
+    arsenal = Arsenal({other: words[:1]}, {certificate.prediction: words}, texts={certificate.prediction: words})
+    effort = Effort(screen=30, confirm=300)
+    claims = [claim for claim in token_claims(certificate) if claim.threat == "insert"]
+    assert claims or not flagged
+
+    def attacked(claim: Claim):
+        steps_ = token_steps(target, certificate, claim, arsenal, "1", effort)
+        return drive(steps_, lambda texts, _: [opinion(t) for t in texts])
+
+    for claim in claims:
+        assert not attacked(claim).broken
+    radius = certificate.proved["insert"]
+    assert radius is not None
+    planted = Claim("proved", "insert", 40, (), certificate.prediction, ball=Ball("insert"))
+    attempt = attacked(planted)
+    assert attempt.broken
+    assert attempt.answer == other
+    assert attempt.p_value <= effort.level
+
+
+def test_words_that_have_a_canonical_form_are_judged_by_it() -> None:
+    """What an attacker writes as "evil" the classifier sees as "bad": the search has to see it, too."""
+    form = Canonical(codes=(lambda word: word.replace("evil", "bad"),), names=("test",))
+    settings = replace(settings_of(Groups(5, b"g15"), None, False), canonical=("test",))
+    smoother_ = ExactSmoother(settings, LABELS, form)
+    scored = lambda text: Scored("no", {"no": 1.0}) if "bad" in text else Scored("yes", {"yes": 1.0})  # noqa: E731
+    certificate = driven(smoother_.steps("a b c d e"), scored)
+    (claim,) = [claim for claim in exact_claims(certificate) if claim.threat == "replace"]
+    arsenal = Arsenal({}, {"yes": tuple(f"evil{k}" for k in range(10))})
+    for radius, broken in ((1, False), (2, True)):
+        (attempt,) = driven(exact_steps(certificate, arsenal, "1", EFFORT, [replace(claim, radius=radius)]), scored)
+        assert attempt.broken == broken
+        assert attempt.past is not False

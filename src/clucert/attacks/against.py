@@ -5,19 +5,28 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from clucert.api import Session
 from clucert.attacks.certificates import Comparison, Match, attack_certificates, proved_claim
+from clucert.attacks.exact import GUIDED, attack_exact
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.search import GreedyWordSwap
 from clucert.attacks.table import cell
 from clucert.audit.claims import Threat
+from clucert.audit.exact_steps import armed
+from clucert.build import task_of
+from clucert.core.certificate import Certificate
+from clucert.core.exact import ExactCertificate
 from clucert.errors import InputError, UsageError
-from clucert.evaluate.read_certificates import read_run
+from clucert.evaluate.read_certificates import need_models, read_any_run
+from clucert.evaluate.runconfig import StudyConfig
 from clucert.render import text_table
+from clucert.runtime.blocking import BlockingExecutor
+from clucert.runtime.resources import open_resources
 
 SCHEMA_VERSION = 1
 FILE = "empirical.json"
@@ -66,7 +75,8 @@ def attack_run(
 ) -> Empirical:
     """Attack the proved claims of the first ``limit`` certificates of a run with each recipe, and write the outcome.
 
-    ``match.threat`` is ignored: both threat models are attacked where anything is proved for them. Models, task and
+    ``match.threat`` is ignored: all threat models are attacked where anything is proved for them; of exact certificates
+    those that a recipe reaches, and all with the recipe ``guided``. Models, task and
     method are the run's, with ``overrides`` for how to reach them. ``empirical.json`` in the run directory has all of
     it; answers are in the cache, so what was interrupted goes on where it was.
 
@@ -74,23 +84,64 @@ def attack_run(
     that is no run or holds nothing proved, and what the model raises.
     """
     match = match or Match()
-    attacks = {name: _word_attack(name) for name in recipes}
-    config, certificates = read_run(run_dir, limit, overrides)
-    threats = [t for t in get_args(Threat) if any(proved_claim(c, t) for c in certificates.values())]
-    if not threats:
+    attacks = {name: None if name == GUIDED else _word_attack(name) for name in recipes}
+    need_models(run_dir)
+    config, certificates = read_any_run(run_dir, limit, overrides)
+    exact = {name: each for name, each in certificates.items() if isinstance(each, ExactCertificate)}
+    if exact:
+        found = _on_exact(config, exact, attacks, match, progress)
+    else:
+        sampled = {name: each for name, each in certificates.items() if isinstance(each, Certificate)}
+        found = _on_sampled(config, sampled, attacks, match, progress)
+    if not found:
         raise InputError(f"{run_dir} holds no certificate with a proved radius: there is nothing to attack")
-    wanted = [(name, threat) for name in attacks for threat in threats]
-    found: list[tuple[str, Comparison]] = []
-    with Session(config) as smoothed:
-        for done, (name, threat) in enumerate(wanted, 1):
-            aimed = replace(match, threat=threat)
-            found.append((name, attack_certificates(smoothed, certificates, attacks[name], aimed)))
-            if progress:
-                progress(done, len(wanted))
     result = Empirical(str(run_dir), match, tuple(found))
     text = json.dumps(result.document(), ensure_ascii=False, indent=1)
     (run_dir / FILE).write_text(f"{text}\n", encoding="utf-8")
     return result
+
+
+def _on_sampled(
+    config: StudyConfig,
+    certificates: Mapping[str, Certificate],
+    attacks: Mapping[str, GreedyWordSwap | None],
+    match: Match,
+    progress: Progress | None,
+) -> list[tuple[str, Comparison]]:
+    threats = [t for t in get_args(Threat) if any(proved_claim(c, t) for c in certificates.values())]
+    wanted = [(name, attack, threat) for name, attack in attacks.items() for threat in threats]
+    found: list[tuple[str, Comparison]] = []
+    if not wanted:
+        return found
+    with Session(config) as smoothed:
+        for done, (name, attack, threat) in enumerate(wanted, 1):
+            if attack is None:
+                raise UsageError(f"{name} searches exact certificates; of a method that samples: clucert audit")
+            aimed = replace(match, threat=threat)
+            found.append((name, attack_certificates(smoothed, certificates, attack, aimed)))
+            if progress:
+                progress(done, len(wanted))
+    return found
+
+
+def _on_exact(
+    config: StudyConfig,
+    certificates: Mapping[str, ExactCertificate],
+    attacks: Mapping[str, GreedyWordSwap | None],
+    match: Match,
+    progress: Progress | None,
+) -> list[tuple[str, Comparison]]:
+    found: list[tuple[str, Comparison]] = []
+    with ExitStack() as stack:
+        resources, task = open_resources(config, stack), task_of(config)
+        backends = resources.backends(config, task, resources.certifier(config, task))
+        executor = stack.enter_context(closing(BlockingExecutor(backends)))
+        arsenal = armed(list(certificates.values()))
+        for done, (name, attack) in enumerate(attacks.items(), 1):
+            found += [(name, one) for one in attack_exact(executor, certificates, attack or arsenal, match)]
+            if progress:
+                progress(done, len(attacks))
+    return found
 
 
 def _word_attack(name: str) -> GreedyWordSwap:

@@ -80,7 +80,9 @@ def swapped(
     claims = [c for c in exact_centres(certificate) if c.ball and "replace" in c.ball.operations]
     if not claims or certificate.settings.unit != "word":
         return []
-    victim = ExactVictim(ExactSmoother(certificate.settings, certificate.labels), backends, certificate)
+    victim = ExactVictim(
+        ExactSmoother(certificate.settings, certificate.labels, certificate.form), backends, certificate
+    )
     rng = rng_for(match.seed, identity, f"empirical/{attack.name}")
     everywhere = attack.restricted(tuple(range(len(split(certificate.text)))))
     result: AttackResult = yield from attack_steps(
@@ -122,7 +124,7 @@ def guided(
 
 
 def _changed(claim: Claim, certificate: ExactCertificate, attempt: Attempt) -> int:
-    there = ExactSmoother(certificate.settings, certificate.labels).cut(attempt.text).pieces
+    there = ExactSmoother(certificate.settings, certificate.labels, certificate.form).cut(attempt.text).pieces
     far = None if claim.ball is None else _far(claim.ball, certificate.pieces, there)
     if far is None:
         raise ValueError(f"a break of {claim.threat} is not in its ball")

@@ -67,8 +67,9 @@ class BareVictim:
 class SmoothedVictim:
     """A smoothed classifier g: its answer is the majority of N votes, its shares are shares of them.
 
-    The noise is a function of the seed and the text, so the same text always gets the same answer and an attack can be
-    repeated. ``g`` here never abstains: a vote too close to call counts for its leader, as in the certificate's claim
+    The noise is a function of the seed and the text, in canonical form where there is one, so the same text always
+    gets the same answer and an attack can be repeated. ``g`` here never abstains: a vote too close to call counts for
+    its leader, as in the certificate's claim
     that the leader stays. :meth:`fresh` is the same classifier with other noise, to tell a broken text from a lucky
     draw.
     """
@@ -107,9 +108,10 @@ class SmoothedVictim:
         return SmoothedVictim(self.smoother, self.backends, samples or self.samples, f"{self.stream}-fresh")
 
     def _votes(self, text: str) -> Generator[Request, Any, Votes]:
-        if not split(text).words:
+        said = self.smoother.said(text)
+        if not split(said).words:
             return Votes({})
-        digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(said.encode(errors="surrogatepass"), digest_size=16).hexdigest()
         samples = self.samples or self.smoother.settings.predict_samples
         _, votes = yield from self.smoother.trusted(
             text, f"{self.stream}/{digest}", lambda channel: channel.sample(samples, "predict")

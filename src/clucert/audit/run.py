@@ -27,7 +27,7 @@ from clucert.core.threats import word_pools
 from clucert.core.words import WordedText, split
 from clucert.errors import InputError
 from clucert.evaluate.metrics import Estimate, proportion
-from clucert.evaluate.read_certificates import read_run
+from clucert.evaluate.read_certificates import need_models, read_any_run
 from clucert.runtime import event_loop
 from clucert.runtime.executor import Executor, Job, Outcome
 from clucert.runtime.resources import inputs_in_flight, open_resources
@@ -95,20 +95,27 @@ def audit(
     are kept in the cache, so an audit that was interrupted goes on where it was. Raises
     :class:`clucert.errors.InputError` when the folder is no run, or holds no certificate.
     """
-    config, certificates = read_run(run_dir, limit, overrides)
+    need_models(run_dir)
+    config, certificates = read_any_run(run_dir, limit, overrides)
     if not certificates:
         raise InputError(f"{run_dir} holds no certificate yet: run  clucert evaluate --run-dir {run_dir}  first")
+    exact = {name: each for name, each in certificates.items() if isinstance(each, ExactCertificate)}
+    sampled = {name: each for name, each in certificates.items() if isinstance(each, Certificate)}
     with ExitStack() as stack:
         resources = open_resources(config, stack)
         task = task_of(config)
-        smoother = resources.smoother(config, task)
-        smoother.settings.need_majority("the audit")
-        backends = resources.backends(config, task, smoother)
-        result = Audit(str(run_dir), config.alpha, effort or Effort())
+        certifier = resources.certifier(config, task)
+        if isinstance(certifier, Smoother) and certifier.settings.noise is None:
+            certifier.settings.need_majority("an audit of words in their places")
+        backends = resources.backends(config, task, certifier)
+        result = Audit(str(run_dir), 0.0 if exact else config.alpha, effort or Effort())
         result.certified = sum(c.prediction is not None for c in certificates.values())
-        jobs = list(_jobs(certificates, smoother, result.effort))
-        executor = Executor(backends, in_flight=max(4, inputs_in_flight(config, backends)))
-        event_loop.run(executor.run(jobs, _collector(result, len(jobs), progress)))
+        jobs = list(exact_jobs(exact, result.effort))
+        if isinstance(certifier, Smoother):
+            jobs += _jobs(sampled, certifier, result.effort)
+        executor = Executor(backends, in_flight=max(4, inputs_in_flight(config, backends, exact=bool(exact))))
+        total = sum(len(exact_claims(each)) for each in exact.values()) or len(jobs)
+        event_loop.run(executor.run(jobs, _collector(result, total, progress)))
         result.spent = resources.budget.spent
     result.sort()
     return result
@@ -154,7 +161,7 @@ def save(result: Audit, run_dir: Path) -> Path:
 
 
 def _jobs(certificates: Mapping[str, Certificate], smoother: Smoother, effort: Effort) -> Iterable[Job[Tag]]:
-    labels = smoother.labels or tuple(dict.fromkeys(c.prediction for c in certificates.values() if c.prediction))
+    labels = smoother.classes or tuple(dict.fromkeys(c.prediction for c in certificates.values() if c.prediction))
     arsenal = build_arsenal(
         labels,
         [(c.subject.noised_text, c.prediction) for c in certificates.values()],

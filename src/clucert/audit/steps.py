@@ -22,8 +22,12 @@ from clucert.core.noise.retention import rng_for
 from clucert.core.noise.tokens import tokenize, tokens_apart
 from clucert.core.refine import NoRefiner
 from clucert.core.smoothing import Smoother
+from clucert.core.thresholds import merged_votes
 from clucert.core.words import WordedText, same_shape
 from clucert.types import Request, SideBySide, Votes
+
+NEAR = 0.1
+"""By how much the certified answer may be ahead on screening samples where fresh ones are asked all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ def token_steps(
     name = f"{example}/audit/{claim.kind}-{claim.threat}"
     text = tokens_apart(certificate.subject.noised_text)
     votes_on: dict[Pieces, Votes] = {}
+    line = _line(target, claim)
 
     def margins(texts: Sequence[Pieces]) -> Generator[Request, Any, Sequence[float]]:
         first = len(votes_on)
@@ -129,12 +134,12 @@ def token_steps(
             for k, each in enumerate(texts)
         ]
         votes_on.update(zip(texts, (yield SideBySide(steps)), strict=True))
-        return [2 * _share(votes_on[each], claim) - 1 for each in texts]
+        return [_share(votes_on[each], claim) - line for each in texts]
 
     rng = rng_for(smoother.settings.seed or 0, name, "search")
     given = material(arsenal, claim.answer, tokenize, words=True)
     search = Search(text.words, claim.ball, claim.radius, given, margins, rng, effort.token_texts)
-    yield from search.run(lambda best: best.margin <= -0.5)
+    yield from search.run(lambda best: best.margin <= -line / 2)
     inside = [found for found in search.inside if _within(claim, text, found.pieces, claim.radius)]
     screened = [
         Screened(_share(votes_on[found.pieces], claim), votes_on[found.pieces], Candidate(found.pieces, found.idea))
@@ -163,11 +168,10 @@ def _past(
     """Whether the worst text one operation past the radius has another answer on fresh samples."""
     if found is None:
         return None
-    if found.margin > 0.2 or not _within(claim, text, found.pieces, claim.radius + 1):
+    if found.margin > NEAR or not _within(claim, text, found.pieces, claim.radius + 1):
         return False
     votes = yield from _votes(target, text, Candidate(found.pieces, ""), effort.confirm, f"{name}/past")
-    rivals = _rivals(target.labels, screening[found.pieces], claim.answer)
-    return loses(votes, claim.answer, rivals)[1] <= effort.level
+    return _lost(target, votes, claim, screening[found.pieces])[1] <= effort.level
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +188,32 @@ def _votes(
 ) -> Generator[Request, Any, Votes]:
     changed = _text_of(text, candidate)
     _, votes = yield from target.trusted(changed, name, lambda channel: channel.sample(samples, "certify"))
-    return votes
+    flag, labels = target.settings.flag, target.labels
+    if labels is None:
+        return votes
+    return merged_votes(votes, target.settings.groups) if flag is None else flag.merged(votes, labels)
+
+
+def _line(target: Smoother, claim: Claim) -> float:
+    """The share of votes for the certified answer below which it is lost, with one rival."""
+    flag = target.settings.flag
+    if flag is None or flag.share is None:
+        return 0.5
+    return float(flag.share if claim.answer == flag.name else 1 - flag.share)
+
+
+def _lost(target: Smoother, votes: Votes, claim: Claim, screening: Votes) -> tuple[str | None, float]:
+    """What is answered instead, and the p-value of "the certified answer stays", on fresh ``votes``."""
+    flag = target.settings.flag
+    if flag is None or flag.share is None or target.classes is None:
+        return loses(votes, claim.answer, _rivals(target.classes, screening, claim.answer))
+    from scipy.stats import binomtest
+
+    up, passed = target.classes
+    was_up = claim.answer == up
+    side = "less" if was_up else "greater"
+    p_value = binomtest(votes.counts[up], votes.kept, float(flag.share), alternative=side).pvalue if votes.kept else 1.0
+    return passed if was_up else up, float(p_value)
 
 
 def _text_of(text: WordedText, candidate: Candidate) -> str:
@@ -240,17 +269,17 @@ def _confirm(
     name: str,
     effort: Effort,
 ) -> Generator[Request, Any, Attempt]:
-    """A break is a text on which another label beats the certified one on fresh samples.
+    """A break is a text on which another label beats the certified one on fresh samples, or a flag changes.
 
     ``effort.level`` is shared by all that may win by luck: every finalist, and on each every rival.
     """
     closest = Attempt(claim, len(screened), broken=False)
     for rank, finalist in enumerate(screened[: effort.finalists]):
-        if finalist.share > 0.6:
+        if finalist.share > _line(target, claim) + NEAR:
             break
         candidate = finalist.candidate
         votes = yield from _votes(target, text, candidate, effort.confirm, f"{name}/confirm-{rank}")
-        rival, p_once = loses(votes, claim.answer, _rivals(target.labels, finalist.votes, claim.answer))
+        rival, p_once = _lost(target, votes, claim, finalist.votes)
         p_value = min(1.0, p_once * effort.finalists)
         attempt = Attempt(
             claim,

@@ -20,7 +20,9 @@ from clucert.evaluate.runconfig import ResultSection
     "--radius",
     "kind",
     type=Choice([*KINDS, "replace"]),
-    help="Which radius: the published one, or the one proved for a threat.  [published, or the first that all have]",
+    metavar="KIND",
+    help="published, or a threat: word (or replace), synonym, insert, delete, move, edit, append, suffix, ends, block."
+    "  [published, or the first that all have]",
 )
 @click.option("--common-only", is_flag=True, help="Compare the rows that all runs have.")
 @options(ResultSection, "leave_out_failed")

@@ -86,7 +86,9 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
 
 def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     """Print the run's numbers; whether a gate was missed."""
+    from clucert.evaluate.roc import roc_document
     from clucert.report import check_gates, write_junit
+    from clucert.report.guard import guard_curve
     from clucert.report.population import sentences
     from clucert.report.summary import read_summaries
     from clucert.report.tables import radius_rows, summary_rows
@@ -101,15 +103,19 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
         gates = [{"gate": str(r.gate), "value": r.value, "passed": r.passed} for r in results]
         labels = [dataclasses.asdict(label) for label in figures.standing.labels]
         said = {"summary": row, "labels": labels, "warnings": list(figures.warnings), "gates": gates}
+        if (curve := guard_curve(figures)) is not None:
+            said["roc"] = roc_document(curve.points, counts=curve.counts) | {"at": curve.at.document()}
         said |= {"radii": radius_rows(figures), "population": [kept.document() for kept in figures.population]}
         click.echo(json.dumps({"schema_version": 1, "run_dir": str(summary.run_dir), **said}))
     else:
-        from clucert.render import key_value_table, rows_table
+        from clucert.render import key_value_table, roc_text, rows_table
 
         for sentence in sentences(figures.population):
             click.echo(sentence)
         click.echo(key_value_table(_condensed(row)))
         click.echo(rows_table(radius_rows(figures)))
+        if (curve := guard_curve(figures)) is not None:
+            click.echo(roc_text(curve.points, curve.at, curve.at_said, counts=curve.counts))
         for result in results:
             click.echo(str(result))
     for warning in figures.warnings:

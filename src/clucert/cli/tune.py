@@ -109,7 +109,9 @@ def _tune_flag(config: StudyConfig, fpr: str, confidence: str, out: Path | None,
             json.dumps({"schema_version": 1, **roc_document(tuned.points, counts=tuned.counts), **more}, indent=2)
         )
     else:
-        click.echo(roc_text(tuned.points, tuned.chosen.point, counts=tuned.counts))
+        point = tuned.chosen.point
+        said = f"{int(point.threshold)} sub-texts" if tuned.counts else f"a share of {float(point.threshold):g}"
+        click.echo(roc_text(tuned.points, point, said, counts=tuned.counts))
         click.echo(f"\n{tuned.chosen.in_words(counts=tuned.counts)}\n\nas a method file:\n{tuned.method}")
     for note in tuned.notes:
         click.echo(f"clucert: note: {note}", err=True)

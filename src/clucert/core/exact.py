@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 from clucert.core.bounds import UNPARSED, Number
 from clucert.core.calibration import Bias, bias_of
+from clucert.core.flagged import flag_radius
 from clucert.core.noise import votes
+from clucert.core.noise.canonical import Canonical, Free
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
-from clucert.core.noise.overlap import largest
 from clucert.core.noise.tokens import JOINERS, Units, listed, sentences, words
 from clucert.core.noise.votes import Scores
 from clucert.core.noise.windows import EraseAndCheck, Windows
@@ -55,6 +56,8 @@ class ExactSettings:
     """Flag a text by a share of its sub-texts or a number of them, instead of taking the largest total."""
     groups: LabelGroups = ()
     """Labels that are one class."""
+    canonical: tuple[str, ...] = ()
+    """The forms that a text is put into before it is cut, with the digests of their tables."""
     by_length: tuple[tuple[int | None, Blocks], ...] = ()
     """In place of ``noise``, for texts of at most so many units (None: of any more). Blocks alone: what they speak of
     keeps the number of units, so that no attacker chooses among them."""
@@ -122,6 +125,10 @@ class ExactCertificate:
     """For each partition, the index among ``answers`` of each sub-text, in order; −1 is the empty sub-text."""
     example: str = ""
     notes: tuple[str, ...] = field(default=())
+    free: Free | None = None
+    """What may be changed any number of times; None where the text is not put into canonical form."""
+    form: Canonical | None = field(default=None, compare=False, repr=False)
+    """What put it into that form; None of a stored one where the tables are not at hand."""
 
     @property
     def n(self) -> int:
@@ -275,36 +282,10 @@ class ExactCertificate:
         if self.prediction is None:
             return None
         if flag is not None:
-            return self._flag_radius(threat, flag)
+            return flag_radius(noise, self.weights, flag, self.is_flagged, threat, self.n)
         if isinstance(noise, Windows | EraseAndCheck):
             raise InputError(f"{self.settings.method} flags texts: say which label with --flag")
         return noise.radius(self.family, self.prediction, threat, self.n, self.classes)
-
-    def _flag_radius(self, threat: str, flag: Flag) -> Radius:
-        """The largest r under which the flag stays as it is.
-
-        Each sub-text adds its weight w in [0, 1], less η where the share counts, to what must be at least τ (or 0) for
-        the text to be flagged; one that an attacker turns or adds has the worst weight there is. A text that passes is
-        the same with all signs turned, and "less than" for "at least".
-        """
-        noise = self.settings.noise
-        if isinstance(noise, EraseAndCheck):
-            named = [bool(weight) for weight in self.weights[0]]
-            # A text that passes may be flagged by whatever is appended.
-            return noise.flag_radius(named, flag.at_least) or Radius(0)
-        bound, each = (flag.at_least, Fraction(0)) if flag.share is None else (0, flag.share)
-        sign = 1 if self.is_flagged else -1
-        lead = [[sign * (weight - each) for weight in part] for part in self.weights]
-        worst = -each if self.is_flagged else each - 1
-        spare = sum(map(sum, lead), Fraction(0)) - sign * bound
-
-        def holds(r: int) -> bool:
-            lost = noise.loss(lead, threat, r, worst, self.n)
-            return lost is not None and (spare >= lost if self.is_flagged else spare > lost)
-
-        if noise.loss(lead, threat, 1, worst, self.n) == 0:
-            return Radius(0, everything=True)
-        return largest(holds, self.n if threat in ("replace", "delete") else None) or Radius(0)
 
 
 MOST_QUESTIONS = 20_000
@@ -326,12 +307,20 @@ class ExactSmoother:
 
     settings: ExactSettings
     labels: tuple[str, ...]
+    form: Canonical | None = None
+    """What a text is put into before it is cut."""
 
     def steps(self, text: str, example: str = "") -> Generator[Request, Any, ExactCertificate]:
         """Certify ``text``: one question for each different sub-text.
 
         Raises :class:`clucert.errors.InputError` for a text without a unit.
         """
+        certificate = yield from self._answered(text, example)
+        if self.form is None:
+            return certificate
+        return replace(certificate, free=self.form.free("\n".join(self._items(text))))
+
+    def _answered(self, text: str, example: str) -> Generator[Request, Any, ExactCertificate]:
         yield Phase("noise")
         cut = self.cut(text)
         answers: Sequence[Scored] = yield Classify(cut.asked, "certify", scored=True)
@@ -344,7 +333,7 @@ class ExactSmoother:
         return self.cut_units(self._units(text))
 
     def cut_units(self, units: Units) -> Cut:
-        """The same of a text that is cut into ``units`` already."""
+        """The sub-texts of a text that has these units, in canonical form where there is one."""
         if not units.pieces:
             raise InputError("the text has no words: give a text with at least one word to certify")
         shown = tuple(tuple(units.keep(places) for places in part) for part in self._members(units.pieces))
@@ -365,11 +354,12 @@ class ExactSmoother:
             partitions=tuple(tuple(index[text] for text in part) for part in cut.shown),
             example=example,
             notes=_fixed(self.settings.unit, text),
+            form=self.form,
         )
 
     def predict_steps(self, text: str, example: str = "") -> Generator[Request, Any, Vote]:
         """The answer alone: the same questions."""
-        certificate = yield from self.steps(text, example)
+        certificate = yield from self._answered(text, example)
         return certificate.prediction
 
     def _members(self, pieces: Sequence[str]) -> Sequence[Sequence[tuple[int, ...]]]:
@@ -379,13 +369,22 @@ class ExactSmoother:
         return noise.members(pieces)
 
     def _units(self, text: str) -> Units:
-        match self.settings.unit:
-            case "word":
-                return words(text)
-            case "sentence":
-                return sentences(text)
-            case unit:
-                return listed(text).units(JOINERS[unit])
+        unit, form = self.settings.unit, self.form
+        if self.settings.canonical and form is None:
+            raise InputError(
+                "the tables of this certificate's canonical forms are not at hand, or others: certify anew"
+            )
+        if unit == "word":
+            return Units(form(text)) if form else words(text)
+        if unit == "sentence":
+            return sentences(form.worded(text).text if form else text)
+        items = listed(text)
+        if form:
+            items = replace(items, pieces=tuple(form.worded(piece).text for piece in items.pieces))
+        return items.units(JOINERS[unit])
+
+    def _items(self, text: str) -> Sequence[str]:
+        return listed(text).pieces if self.settings.unit in JOINERS else [text]
 
     def units_of(self, pieces: Sequence[str], like: str) -> Units:
         """``pieces`` as the units of a text with the fixed part of the text ``like``."""

@@ -86,6 +86,13 @@ def flag_in_words(certificate: ExactCertificate) -> str:
     return f"the share of {flag.name} is {float(certificate.flag_share):.3g}, {float(flag.share):g} flags a text"
 
 
+def free_in_words(certificate: ExactCertificate) -> list[str]:
+    """What changes nothing because the text is put into canonical form; nothing where there is no answer."""
+    if certificate.free is None or certificate.prediction is None:
+        return []
+    return [*certificate.free.in_words(certificate.settings.canonical)]
+
+
 def _count(radius: Radius, unit: str, change: str) -> str:
     if change == CHANGES["block"]:
         return f"any {radius.words if not radius.everything else 'number of'}"

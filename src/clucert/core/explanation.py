@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from clucert.core.certificate import Certificate
 from clucert.core.radius import Radius
-from clucert.core.settings import Domain, Settings
+from clucert.core.settings import Settings
 
 THREATS = {
     "word": "any words",
@@ -32,10 +32,25 @@ TOKENS = "tokens are counted: words and punctuation marks alike; white space bet
 
 def fixed(certificate: Certificate) -> str:
     """What every radius of ``certificate`` counts, and what must stay as it is."""
-    return FIXED if certificate.settings.noise is None else TOKENS
+    said = FIXED if certificate.settings.noise is None else TOKENS
+    return f"{said}; counted in the canonical form of the text" if certificate.settings.canonical else said
 
 
-def radius_words(radius: Radius | None, attackable: int, total: int, domain: Domain) -> str:
+def free_in_words(certificate: Certificate) -> list[str]:
+    """What changes nothing because the text is put into canonical form; nothing for an abstention."""
+    subject = certificate.subject
+    if subject.free is None or certificate.prediction is None:
+        return []
+    return [*subject.free.in_words(certificate.settings.canonical)]
+
+
+def domain_of(certificate: Certificate) -> str:
+    """The text whose words a radius counts."""
+    domain = certificate.subject.domain
+    return "canonical" if domain == "original" and certificate.settings.canonical else domain
+
+
+def radius_words(radius: Radius | None, attackable: int, total: int, domain: str) -> str:
     """``radius`` for people, with the text whose words it counts: "up to 3 of 12 words of the refined text"."""
     if radius is None:
         return "nothing"
@@ -54,7 +69,7 @@ def proved_in_words(certificate: Certificate, threat: str, radius: Radius | None
     """What ``radius``, proved for ``threat``, says: how many words, and of what change to them."""
     if certificate.settings.noise is not None:
         return _operations_in_words(threat, radius, _kept(certificate))
-    domain, size = certificate.subject.domain, len(certificate.overlaps[threat].masked)
+    domain, size = domain_of(certificate), len(certificate.overlaps[threat].masked)
     count, change = radius_words(radius, size, certificate.n, domain), f"swapped for {THREATS[threat]}"
     change += _kept(certificate)
     if radius is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from clucert.core.noise.canonical import Free
 from clucert.core.noise.deletion import Deletion, KeepSome
 from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.noise.overlap import SampledNoise
@@ -79,6 +80,8 @@ class Settings:
     """Of the recovery ``characters``, which masks nothing."""
     keep: int | Literal["each"] | None = None
     """What a sample keeps: s words, a share of the text; each token, with probability 1 − m; or so many tokens."""
+    canonical: tuple[str, ...] = ()
+    """The forms that a text is put into before anything else, with the digests of their tables."""
     flag: Flag | None = None
     """Flag a text where at least this share of the noised ones get one of its labels, instead of taking the majority.
     """
@@ -144,3 +147,5 @@ class Subject:
     """Why recovery leaves a position alone ("number", "name", …), or None."""
     positions: tuple[int, ...]
     """Where each word stands among the original's words."""
+    free: Free | None = None
+    """What may be changed any number of times; None where the text is not put into canonical form."""

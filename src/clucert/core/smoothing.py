@@ -16,8 +16,9 @@ from clucert.core.bounds import is_reserved
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Channel, Sample, make_recovery
 from clucert.core.denoise import Denoiser
+from clucert.core.noise.canonical import Canonical
 from clucert.core.noise.retention import keyed_seed, retained_count, rng_for
-from clucert.core.noise.tokens import tokens_apart
+from clucert.core.noise.tokens import apart, tokens_apart
 from clucert.core.protect import reasons
 from clucert.core.refine import keep_words
 from clucert.core.repeats import Repeats, UnsteadyError
@@ -65,6 +66,8 @@ class Smoother:
     denoiser: Denoiser
     protect: Collection[str] = ()
     show_samples: int = 0
+    form: Canonical | None = None
+    """What a text is put into before anything else."""
     target_radius: int | None = None
     """Stop as soon as it is decided whether the published radius reaches this."""
     enumerate_up_to: int = 0
@@ -103,7 +106,8 @@ class Smoother:
         ``MAX_WORDS``.
         """
         channel, certificate = yield from self.trusted(text, example, self._certify_or_enumerate)
-        return Certified(replace(certificate, answers=channel.answers), tuple(channel.shown))
+        subject = replace(certificate.subject, free=self.form.free(text)) if self.form else certificate.subject
+        return Certified(replace(certificate, subject=subject, answers=channel.answers), tuple(channel.shown))
 
     def predict_steps(self, text: str, example: str = "") -> Generator[Request, Any, Vote]:
         """The smoothed answer alone: N samples at most and the abstention test, no radius.
@@ -184,10 +188,9 @@ class Smoother:
 
     def open(self, text: str, example: str) -> Generator[Request, Any, Channel]:
         """The noise channel of ``text``, refined as configured, ready to be sampled."""
-        noise = self.settings.noise
-        given = split(text) if noise is None else tokens_apart(text)
+        check_unicode(text)
+        settings, noise, given = self.settings, self.settings.noise, self.read(text)
         check_words(given)
-        settings = self.settings
         yield Phase("refine")
         original = (
             canonical_text(given, self.lexicon, self.protect) if settings.retained_kernel == "canonical" else given
@@ -197,7 +200,8 @@ class Smoother:
         noised = keep_words(original, refinement.positions)
         pools = word_pools(noised.words, self.lexicon, self.protect)
         # The words that an adversary finds; a text that is not refined is made canonical after he wrote it.
-        threatened = given if len(noised) == len(original) else noised
+        written = split(self.form.shown(text)) if self.form and noise is None else given
+        threatened = written if len(noised) == len(original) else noised
         subject = Subject(
             text=text,
             noised_text=noised.text,
@@ -216,7 +220,7 @@ class Smoother:
             subject=subject,
             recovery=make_recovery(settings, pools),
             denoiser=self.denoiser,
-            overlaps={} if noise else overlaps(settings, threatened.words, self.lexicon, self.protect),
+            overlaps={} if noise else overlaps(settings, threatened.words, self.lexicon, self.protect, self.form),
             labels=self.labels,
             seed=self._seed,
             example=example,
@@ -228,6 +232,16 @@ class Smoother:
             show=self.show_samples,
             notes=_notes(settings, refinement.fallback),
         )
+
+    def read(self, text: str) -> WordedText:
+        """The words of ``text`` that the noise is put on, in canonical form where there is one."""
+        if self.settings.noise is None:
+            return self.form.worded(text) if self.form else split(text)
+        return apart(self.form(text)) if self.form else tokens_apart(text)
+
+    def said(self, text: str) -> str:
+        """What ``text`` is to whoever answers it: itself, or its canonical form."""
+        return self.read(text).text if self.form else text
 
     @property
     def _seed(self) -> int:
@@ -274,10 +288,14 @@ def _notes(settings: Settings, fallback: str | None) -> list[str]:
     return [note for note in (fallback, own) if note]
 
 
-def check_words(text: WordedText) -> None:
-    """Raise InputError unless ``text`` is Unicode (no lone surrogates) and has between 1 and ``MAX_WORDS`` words."""
-    if any("\ud800" <= character <= "\udfff" for character in text.text):
+def check_unicode(text: str) -> None:
+    """Raise InputError for a text with lone surrogates."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
         raise InputError("the text is not valid Unicode (it has half a character or bytes that are not UTF-8): fix it")
+
+
+def check_words(text: WordedText) -> None:
+    """Raise InputError unless ``text`` has between 1 and ``MAX_WORDS`` words."""
     if not text.words:
         raise InputError("the text has no words: give a text with at least one word to certify")
     if len(text) > MAX_WORDS:

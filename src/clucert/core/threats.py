@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 
+from clucert.core.noise.canonical import Canonical
 from clucert.core.noise.retention import kernel_overlap
 from clucert.core.protect import protected
 from clucert.core.radius import Overlap
@@ -27,12 +28,14 @@ def word_pools(words: Iterable[str], lexicon: Lexicon, protect: Collection[str])
     A pool is a function of its word alone, whatever the lexicon does with a text: each word is looked up as a text of
     its own. The Lemma of docs/guarantees.md needs that: a swap of one word must leave the noise of the others as it is.
     """
-    pool = _pool_of(lexicon, protect)
+    pool = pool_of(lexicon, protect)
     return tuple(pool(word) for word in words)
 
 
-def _pool_of(lexicon: Lexicon, protect: Collection[str]) -> Callable[[str], Pool]:
-    @cache
+def pool_of(lexicon: Lexicon, protect: Collection[str]) -> Callable[[str], Pool]:
+    """The pool of a word; ``(word,)`` for a protected one."""
+
+    @lru_cache(maxsize=1 << 16)
     def pool(word: str) -> Pool:
         alone = WordedText((word,), ("", ""))
         return lexicon.pools(alone, protected(alone, protect))[0]
@@ -48,20 +51,27 @@ def attackable(recovery: str, pools: Pools) -> tuple[bool, ...]:
 
 
 def overlaps(
-    settings: Settings, words: Sequence[str], lexicon: Lexicon, protect: Collection[str]
+    settings: Settings, words: Sequence[str], lexicon: Lexicon, protect: Collection[str], form: Canonical | None = None
 ) -> Mapping[str, Overlap]:
     """κ of one recovery by threat model (docs/guarantees.md, the proved radius).
 
     ``words`` are those that an adversary finds, before any is made canonical. ``word``: any word may become any other.
     ``synonym``: a word may become a word of its pool. When retained words are redrawn from, or mapped into, classes
-    that are closed under the threat, the synonym threat changes nothing at all.
+    that are closed under the threat, the synonym threat changes nothing at all. ``form`` is applied before the noise: a
+    synonym is one of the word that was written, if it is one word of the form, and hidden as its code is.
     """
-    pool = _pool_of(lexicon, protect)
-    masked, retained = _kernels(settings, lexicon, pool)
+    pool = pool_of(lexicon, protect)
+    masked, retained = _kernels(settings, lexicon, pool, form)
     # Each position's allowed swaps: from its word to every other word of its pool.
-    swaps = [[(word, other) for other in pool(word) if other != word] for word in words]
+    known = form.is_word if form else lambda _: True
+    # Written or in canonical form: whoever swaps words in either text is covered.
+    given = [dict.fromkeys((word, form.word(word)) if form else (word,)) for word in words]
+    swaps = [
+        [(word, other) for word in each for other in pool(word) if other != word and known(other)] for each in given
+    ]
     swaps = [allowed for allowed in swaps if allowed]
-    shared, growth = _open_pools(pool, swaps) if settings.recovery == "synonym" else ((), ())
+    seen = (lambda word: pool(form.word(word))) if form else pool
+    shared, growth = _open_pools(seen, swaps) if settings.recovery == "synonym" else ((), ())
     if settings.retained_kernel != "keep":
         shared, growth = (), ()
     return {
@@ -91,11 +101,15 @@ Kappa = Callable[[str, str], Fraction]
 """1 − TV between what a kernel puts in the place of one word and of another."""
 
 
-def _kernels(settings: Settings, lexicon: Lexicon, pool: Callable[[str], Pool]) -> tuple[Kappa, Kappa]:
+def _kernels(
+    settings: Settings, lexicon: Lexicon, pool: Callable[[str], Pool], form: Canonical | None
+) -> tuple[Kappa, Kappa]:
     """κ^M, of the kernel on masked words, and κ^K, of the one on retained words."""
 
+    @cache
     def stands(word: str) -> str:
-        return _canonical(word, pool, lexicon) if settings.retained_kernel == "canonical" else word
+        coded = form.word(word) if form else word
+        return _canonical(coded, pool, lexicon) if settings.retained_kernel == "canonical" else coded
 
     @cache
     def drawn(a: str, b: str) -> Fraction:
@@ -118,8 +132,13 @@ def canonical_text(text: WordedText, lexicon: Lexicon, protect: Collection[str])
     that differ in d words have canonical texts that differ in at most those d: what masking proves about arbitrary
     words goes through.
     """
-    pool = _pool_of(lexicon, protect)
-    return WordedText(tuple(_canonical(word, pool, lexicon) for word in text.words), text.gaps)
+    return WordedText(tuple(map(canonical_word(lexicon, protect), text.words)), text.gaps)
+
+
+def canonical_word(lexicon: Lexicon, protect: Collection[str]) -> Callable[[str], str]:
+    """The representative of a word's closed class; the word itself where it is alone, or protected."""
+    pool = pool_of(lexicon, protect)
+    return lambda word: _canonical(word, pool, lexicon)
 
 
 def _canonical(word: str, pool: Callable[[str], Pool], lexicon: Lexicon) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-from clucert.build import any_method_of, base_of, exact_smoother, task_of
+from clucert.build import any_method_of, base_of, exact_smoother, form_of, task_of
 from clucert.cache.location import redact_argument
 from clucert.errors import UsageError
 from clucert.evaluate.data import Dataset, file_digest, load_examples
@@ -171,4 +171,6 @@ def named_files(config: StudyConfig) -> dict[str, str]:
         named.append(("prompt", config.prompt))
     if config.task is not None and config.task.endswith((".yaml", ".yml")):
         named.append(("task", config.task))
-    return {role: file_digest(str(path)) or "" for role, path in named}
+    form = form_of(config)
+    tables = {f"canonical {name.partition(' ')[0]}": name for name in form.names} if form else {}
+    return {role: file_digest(str(path)) or "" for role, path in named} | tables

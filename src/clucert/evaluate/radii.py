@@ -24,7 +24,7 @@ def kind_of(threat: str) -> Kind:
 def radii_of(certificate: AnyCertificate) -> dict[Kind, Radius | None]:
     """Every radius that ``certificate`` speaks of, None where it proves nothing."""
     proved = {kind_of(threat): radius for threat, radius in certificate.proved.items()}
-    if isinstance(certificate, ExactCertificate) or certificate.settings.noise is not None:
+    if isinstance(certificate, ExactCertificate) or not certificate.settings.published:
         return proved
     return {"published": certificate.radius, "word": proved.get("word"), "synonym": proved.get("synonym")}
 
@@ -33,7 +33,7 @@ def first_kind(certificate: AnyCertificate | None) -> Kind:
     """The published radius; for a noise that has none, what is proved against any words, or for its first threat."""
     if isinstance(certificate, ExactCertificate):
         return kind_of(certificate.settings.threats[0])
-    return "published" if certificate is None or certificate.settings.noise is None else "word"
+    return "published" if certificate is None or certificate.settings.published else "word"
 
 
 def kinds_of(method: Method | ExactMethod) -> tuple[Kind, ...]:
@@ -41,7 +41,7 @@ def kinds_of(method: Method | ExactMethod) -> tuple[Kind, ...]:
     if isinstance(method, ExactMethod):
         held = set(map(kind_of, method.noise().threats))
     elif method.keep is None:
-        return SAMPLED
+        return SAMPLED[1:] if method.flag else SAMPLED
     else:
         held = set(CollapsedMask.threats if method.recovery == "ellipsis" else Deletion.threats)
     return tuple(kind for kind in KINDS if kind in held)

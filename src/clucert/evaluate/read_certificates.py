@@ -60,6 +60,12 @@ def read_any_run(
     return config, {record.id: _certificate(record, manifest, run_dir) for record in done}
 
 
+def need_models(run_dir: Path) -> None:
+    """Raise :class:`UsageError` where the run is of a function of Python, which no command can ask."""
+    if read_manifest(run_dir).command == ["evaluate_callable"]:
+        raise UsageError(f"the run in {run_dir} is of a Python function, which only Python can ask: see docs/audit.md")
+
+
 def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
     stored = read_manifest(run_dir).config
     kept = {name: value for name, value in stored.items() if name not in _THE_USERS_OWN}

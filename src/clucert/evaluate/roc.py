@@ -16,7 +16,7 @@ from clucert.core.bounds import upper_bound
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.core.noise.groups import Blocks, Groups
-from clucert.core.thresholds import Threshold, choose_threshold, most_to_pass, rows_needed
+from clucert.core.thresholds import Flag, Threshold, choose_threshold, most_to_pass, rows_needed
 from clucert.errors import InputError
 
 DELTAS = (1, 2, 4, 9)
@@ -131,24 +131,44 @@ def _thin(certificate: Guarded | None) -> Guarded | None:
     return certificate
 
 
-def point_at(rows: Iterable[Row], threshold: Fraction) -> Point:
-    """What the guard whose certificates ``rows`` hold does to them."""
+def point_at(rows: Iterable[Row], threshold: Fraction, deltas: Sequence[int] = DELTAS) -> Point:
+    """What the guard whose certificates ``rows`` hold does to them, and under so many changes."""
     found = [(row.harmful, row.certificate) for row in rows]
     harmless = [certificate is None or is_flagged(certificate) for harmful, certificate in found if not harmful]
     recalled = [c for harmful, c in found if harmful and c is not None and is_flagged(c)]
     radii = [certificate.proved for certificate in recalled]
     threats = next((threats_of(certificate) for _, certificate in found if certificate is not None), ())
     surviving = {
-        threat: {d: sum((r := by.get(threat)) is not None and r.reaches(d) for by in radii) for d in DELTAS}
+        threat: {d: sum((r := by.get(threat)) is not None and r.reaches(d) for by in radii) for d in deltas}
         for threat in threats
     }
     return Point(threshold, len(harmless), sum(harmless), len(found) - len(harmless), len(recalled), surviving)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A certified ROC, and one point that a run has its certificates at."""
+
+    points: tuple[Point, ...]
+    at: Point
+    counts: bool
+    """Whether the thresholds of ``points`` are numbers of sub-texts."""
+    at_said: str
+    """The threshold of ``at``, in words."""
 
 
 FIRST = ("insert", "append", "suffix", "edit")
 """The threats by which a curve is drawn, where there are such: attackers add words."""
 CONSTANT = "a guard that looks at no text gets recall = fpr under every change: 0 and 0, or 1 and 1"
 """What figures of robustness have to be seen beside."""
+
+
+def curve_of(rows: Sequence[Row], flag: Flag) -> Curve:
+    """The curve of the rows of a run, and what its own ``flag`` does. Raises as :func:`certified_roc`."""
+    at = point_at(rows, flag.share or Fraction(flag.at_least))
+    said = f"{flag.at_least} sub-texts" if flag.share is None else f"a share of {float(flag.share):g}"
+    counts = any(row.certificate is not None and counts_sub_texts(row.certificate) for row in rows)
+    return Curve(tuple(certified_roc(rows, flag.labels)), at, counts, said)
 
 
 def curve_rows(points: Sequence[Point], *, counts: bool) -> list[dict[str, object]]:

@@ -104,7 +104,7 @@ def standing_of(
         at_cap=fmean(capped) if capped else None,
         attackable=median(cap for _, cap in caps) if caps else None,
     )
-    unpublished = [c.settings.method for c in held if c.settings.noise is not None]
+    unpublished = [c.settings.method for c in held if not c.settings.published]
     return _with_warnings(found, scored, labels, label_map or {}, unpublished)
 
 

@@ -61,7 +61,10 @@ class Defence:
         The noise, and the seed of a model that samples unless the client gave one, are functions of the key and of the
         messages alone: whoever asks the same again, with whatever parameters, gets the same draw.
         """
-        said = [part for message in query.messages for part in (message.role, message.content)]
+        given = Turn.of(query)
+        # Prompts of one canonical form get one draw: a disguise buys no other.
+        told = given.asked(self.smoother.said(given.text), 0).messages
+        said = [part for message in told for part in (message.role, message.content)]
         if query.seed is None:
             query = dataclasses.replace(query, seed=keyed_seed(key.raw, "draws", *said) % MAX_SEED)
         turn = Turn.of(query)
@@ -115,7 +118,7 @@ class Guard:
         certified = await executor.compute(computation, backends)
         answer, source = chosen(certified.certificate, side_answers, self.defence.policy)
         if answer is None:
-            asked = await self.model.ask([self.model.key(turn.asked(turn.text, 0))])
+            asked = await self.model.ask([self.model.key(turn.asked(smoother.said(turn.text), 0))])
             answer = asked.answers[0]
             computation.cost.classify += asked.usage
         return Guarded(answer, source, certified.certificate, certified.samples, computation.cost)

@@ -36,7 +36,7 @@ Done = Callable[[int, "Answer | ModelError"], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _BatchQuery:
     """One request: its index among the queries, and the query."""
 
     index: int
@@ -82,7 +82,7 @@ class BatchedModel:
         by the next call with these queries.
         """
         await self.model.check_model_list()
-        left = {_identity(query, key, i): _Request(i, query) for i, (query, key) in enumerate(batch)}
+        left = {_identity(query, key, i): _BatchQuery(i, query) for i, (query, key) in enumerate(batch)}
         records = await self._known(left)
         new = set(left).difference(*(record.ids for record in records))
         retries = self.model.max_retries
@@ -100,7 +100,7 @@ class BatchedModel:
         for identity in new:
             done(left.pop(identity).index, ModelUnavailableError(f"{self.base_url}: {errors[identity]}"))
 
-    async def _known(self, left: dict[str, _Request]) -> list[BatchRecord]:
+    async def _known(self, left: dict[str, _BatchQuery]) -> list[BatchRecord]:
         """Batches that an earlier process began for some of these requests."""
         found = []
         for record in self._ledger.records.values():
@@ -114,7 +114,7 @@ class BatchedModel:
                 self._ledger.settled(record, record.ids)
         return found
 
-    async def _probe(self, left: dict[str, _Request], new: set[str], done: Done) -> None:
+    async def _probe(self, left: dict[str, _BatchQuery], new: set[str], done: Done) -> None:
         first = next((identity for identity in left if identity in new), None)
         if first is None or self.model.has_answered:
             return
@@ -167,7 +167,7 @@ class BatchedModel:
         if found is not None:
             self._ledger.created(record, found)
 
-    async def _collect(self, record: BatchRecord, left: dict[str, _Request], done: Done) -> dict[str, str]:
+    async def _collect(self, record: BatchRecord, left: dict[str, _BatchQuery], done: Done) -> dict[str, str]:
         """Wait for ``record`` and deliver its answers; returns why requests failed that may be asked again."""
         mine = [identity for identity in left if identity in record.ids]
         try:

@@ -42,14 +42,14 @@ class _Logprobs(TypedDict):
     content: NotRequired[list[_Token] | None]
 
 
-class _Part(TypedDict):
+class _ContentPart(TypedDict):
     type: NotRequired[str]
     text: NotRequired[str | None]
     refusal: NotRequired[str | None]
 
 
 class _Message(TypedDict):
-    content: NotRequired[str | list[_Part] | None]
+    content: NotRequired[str | list[_ContentPart] | None]
     refusal: NotRequired[str | None]
     tool_calls: NotRequired[list[Any] | None]
     function_call: NotRequired[dict[str, Any] | None]

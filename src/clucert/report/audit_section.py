@@ -61,4 +61,5 @@ def told(attempt: Attempt) -> str:
 def changes(attempt: Attempt) -> str:
     """Word by word what was changed."""
     changed = ", ".join(f"{old or '–'} → {new or '–'}" for old, new in attempt.changed)
-    return f"{changed} ({attempt.idea}; p = {attempt.p_value:.1g})"
+    sure = "" if attempt.claim.kind == "exact" else f"; p = {attempt.p_value:.1g}"
+    return f"{changed} ({attempt.idea}{sure})"

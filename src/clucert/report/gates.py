@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from clucert.core.radius import KINDS, Kind
 from clucert.errors import UnknownNameError, UsageError
 from clucert.evaluate.radii import kind_of
+from clucert.report.guard import guard_point
 from clucert.report.summary import Summary
 
 
@@ -49,10 +50,13 @@ class GateResult:
 _RADII: dict[str, Kind] = {"certacc": "published", "proved": "word"} | {
     f"{said}-{threat}": kind_of(threat) for threat in ("replace", *KINDS[1:]) for said in ("proved", "certified")
 }
+_RECALL = {f"recall-{threat}": threat for threat in ("replace", *KINDS[1:])}
+"""Recall of a guard that survives changes."""
 _FLOORS: dict[str, Callable[[Summary], float | None]] = {
     "clean": lambda s: s.clean.value if s.judged else None,
     "ravg": lambda s: s.r_avg,
     "kept": lambda s: s.kept,
+    "recall": lambda s: None if (point := guard_point(s)) is None else point.recall(),
 }
 _CEILINGS: dict[str, Callable[[Summary], float | None]] = {
     "abstained": lambda s: s.abstained,
@@ -60,6 +64,7 @@ _CEILINGS: dict[str, Callable[[Summary], float | None]] = {
     "uncertified": lambda s: s.uncertified,
     "failed": lambda s: s.failed / len(s.run.inputs) if s.run.inputs else None,
     "coe": lambda s: s.coe,
+    "fpr": lambda s: None if (point := guard_point(s)) is None else point.fpr,
 }
 _WRITTEN = re.compile(r"\s*([a-zA-Z_-]+)\s*(?:@\s*(\d+))?\s*(>=|<=|=)\s*([0-9.eE+-]+)\s*(%?)\s*")
 
@@ -69,20 +74,21 @@ def parse_gate(written: str) -> Gate:
 
     Floors (``=`` or ``>=``): ``certacc@δ`` (published radius), ``proved@δ`` (any word), ``proved-THREAT@δ``, also
     written ``certified-THREAT@δ``, for ``replace``, ``synonym``, ``insert``, ``delete``, ``move``, ``edit``, … (a run
-    that proves nothing about a threat has certified nothing), ``clean``, ``kept``, ``ravg``. Ceilings (``<=``):
-    ``abstained``, ``unparsed``, ``uncertified``, ``failed``, ``coe``. Shares are written ``0.6`` or ``60%``. Raises
-    :class:`UsageError` for anything else.
+    that proves nothing about a threat has certified nothing), ``clean``, ``kept``, ``ravg``; of a guard (``--flag``)
+    ``recall`` and ``recall-THREAT@δ``. Ceilings (``<=``): ``abstained``, ``unparsed``, ``uncertified``, ``failed``,
+    ``coe``, ``fpr``. Shares are written ``0.6`` or ``60%``. Raises :class:`UsageError` for anything else.
     """
     match = _WRITTEN.fullmatch(written)
     if match is None:
         raise UsageError(f"the gate {written!r} is not METRIC[@δ]=VALUE: write it like certacc@1=0.6 or abstained<=0.1")
     metric, at, sign, digits, unit = match.groups()
     metric = metric.lower().replace("_", "-").replace("r-avg", "ravg")
-    known = {*_RADII, *_FLOORS, *_CEILINGS}
+    counted = {*_RADII, *_RECALL}
+    known = {*counted, *_FLOORS, *_CEILINGS}
     if metric not in known:
         raise UnknownNameError("gate metric", metric, known)
-    if (metric in _RADII) != (at is not None):
-        need = f"needs a number of words, like {metric}@1" if metric in _RADII else f"takes no @{at}"
+    if (metric in counted) != (at is not None):
+        need = f"needs a number of words, like {metric}@1" if metric in counted else f"takes no @{at}"
         raise UsageError(f"the gate {written!r}: {metric} {need}")
     floor = metric not in _CEILINGS
     if sign not in (("=", ">=") if floor else ("<=",)):
@@ -107,7 +113,18 @@ def check(summaries: Sequence[Summary], gates: Sequence[Gate]) -> list[GateResul
 
 
 def _measure(summary: Summary, gate: Gate) -> float | None:
+    if gate.metric in _RECALL and gate.delta is not None:
+        return _recall(summary, kind_of(_RECALL[gate.metric]), gate.delta)
     if gate.delta is not None:
         return summary.at(_RADII[gate.metric], gate.delta).value if summary.judged else None
     measure = _FLOORS.get(gate.metric) or _CEILINGS[gate.metric]
     return measure(summary)
+
+
+def _recall(summary: Summary, kind: Kind, delta: int) -> float | None:
+    """Recall under ``delta`` changes; none survives those that the method does not speak of."""
+    point = guard_point(summary, delta)
+    if point is None:
+        return None
+    threat = next((threat for threat in point.surviving if kind_of(threat) == kind), None)
+    return 0.0 if threat is None else point.recall(threat, delta)

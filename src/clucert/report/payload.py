@@ -152,7 +152,7 @@ def marked(certificate: Certificate) -> Json:
 
 
 def _radii(row: Input, certificate: Certificate) -> Json:
-    if certificate.settings.noise is not None:
+    if not certificate.settings.published:
         return {"radius": None, "proved": {kind: _count(radius, certificate) for kind, radius in row.radii.items()}}
     attackable = sum(certificate.subject.attackable)
     return {

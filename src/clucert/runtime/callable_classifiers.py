@@ -17,7 +17,7 @@ from clucert.tasks.classification import check_labels
 from clucert.types import Usage, Vote
 
 
-class _Request:
+class _VoteCall:
     """One call of ``vote`` that waits for its answers."""
 
     def __init__(self, texts: list[str]) -> None:
@@ -50,7 +50,7 @@ class CallableClassifier:
         self._labels = tuple(map(str, labels))
         self._classify = classify
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-classifier")
-        self._waiting: list[_Request] = []
+        self._waiting: list[_VoteCall] = []
         self._calling: asyncio.Task[None] | None = None
 
     @property
@@ -66,7 +66,7 @@ class CallableClassifier:
         """Call the function, unless there is nothing to ask. Requests that come during a call share the next one."""
         if not prepared:
             return Voted([])
-        request = _Request(list(dict.fromkeys(prepared)) if self.deterministic else list(prepared))
+        request = _VoteCall(list(dict.fromkeys(prepared)) if self.deterministic else list(prepared))
         self._waiting.append(request)
         if self._calling is None:
             self._calling = asyncio.create_task(self._call_all())
@@ -86,7 +86,7 @@ class CallableClassifier:
         finally:
             self._calling = None
 
-    async def _answer(self, requests: Sequence[_Request]) -> None:
+    async def _answer(self, requests: Sequence[_VoteCall]) -> None:
         """One call for all of ``requests``; when it fails, one for each, so an error fails only its own request."""
         texts = [text for request in requests for text in request.texts]
         began = time.perf_counter()

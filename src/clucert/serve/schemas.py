@@ -38,7 +38,7 @@ class _Field(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
 
-class _Part(_Field):
+class _MessagePart(_Field):
     type: str
     text: str | None = None
     refusal: str | None = None
@@ -46,7 +46,7 @@ class _Part(_Field):
 
 class _ChatMessage(_Field):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[_Part] | None = None
+    content: str | list[_MessagePart] | None = None
     tool_calls: list[Any] | None = None
 
 
@@ -140,7 +140,7 @@ def _message(message: _ChatMessage, where: str) -> Message:
     return Message(message.role, content or "")
 
 
-def _text(part: _Part, where: str) -> str:
+def _text(part: _MessagePart, where: str) -> str:
     said = part.text if part.type == "text" else part.refusal if part.type == "refusal" else None
     if said is None:
         raise invalid(

@@ -16,13 +16,14 @@ from __future__ import annotations
 import html
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import regex
 
 from clucert.core.noise.tokens import tokenize
+from clucert.core.words import WordedText, split
 from clucert.errors import InputError
 
 _DROPPED = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\p{Cs}--\s]", regex.V1)
@@ -189,23 +190,135 @@ def _within_one_edit(a: str, b: str) -> bool:
     return a[i + 1 :] == b[i + 1 :] or (a[i : i + 2] == b[i : i + 2][::-1] and a[i + 2 :] == b[i + 2 :])
 
 
+FORMS = ("characters", "spelling", "synonyms")
+"""The kinds of forms, in the order in which they are applied."""
+
+SHOWN = 12
+"""Words that a sentence lists at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """What may be changed in one text as often as anybody likes: every text that this describes has one form.
+
+    Places count the words (:func:`clucert.core.words.split`) of ``text``, which is the given text with its characters
+    in canonical form. A word counts only where the white space and punctuation around it are such that no misspelling
+    or synonym can make another word with them, and every single change of it was checked.
+    """
+
+    text: str
+    words: int
+    sealed: tuple[int, ...]
+    """Words that may be misspelt (:meth:`Spelling.sealed`)."""
+    synonyms: tuple[int, ...]
+    """Words that any word of their class may stand for; a word is either misspelt or replaced, not both."""
+
+    def wrong(self, forms: Sequence[str]) -> str | None:
+        """What no canonical form with these names could have found, as ``field: what is wrong``."""
+        kinds = {form.partition(" ")[0] for form in forms}
+        if not kinds or not kinds <= {*FORMS}:
+            return f"forms: must be some of {', '.join(FORMS)}, by name and digest"
+        if self.words != len(split(self.text)):
+            return f"free.words: must be the words of the text, not {self.words}"
+        for name, kind, places in (("sealed", "spelling", self.sealed), ("synonyms", "synonyms", self.synonyms)):
+            if list(places) != sorted(set(places)) or (places and not 0 <= places[0] <= places[-1] < self.words):
+                return f"free.{name}: must ascend within the {self.words} words"
+            if places and kind not in kinds:
+                return f"free.{name}: there is no form of {kind}"
+        return None
+
+    def in_words(self, forms: Sequence[str]) -> Iterator[str]:
+        """A sentence for each kind of change that is free, and how they go with what else is proved."""
+        found, said = split(self.text).words, 0
+        if any(form.startswith("characters ") for form in forms):
+            said += 1
+            yield (
+                "any number of characters written as others of the same form "
+                "(look-alikes in the table, accents, full width, invisible ones, HTML entities)"
+            )
+        for places, change in (
+            (self.sealed, "misspelt by one letter, where that makes no dictionary word"),
+            (self.synonyms, "replaced by words of their synonym classes"),
+        ):
+            if places:
+                said += 1
+                listed = ", ".join(found[i] for i in places[:SHOWN]) + (", …" if len(places) > SHOWN else "")
+                yield f"any number of {len(places)} of {self.words} words ({listed}) {change}"
+        at_once = "all at once, and with what is proved on top" if said else "nothing"
+        yield f"{at_once}: what is proved counts words of the canonical text"
+
+
 @dataclass(frozen=True, slots=True)
 class Canonical:
-    """The tokens that the noise sees: first the form of the text's characters, then each token's code."""
+    """The form N that the noise sees: first the form of the text's characters, then each word's code.
+
+    Texts with one form get one answer. And as each word's code depends on that word alone, texts whose characters' form
+    differs in d words have forms that differ in at most those d, and a word inserted, deleted or moved is one word
+    inserted, deleted or moved: with any noise after it, any number of free changes *and* what the noise proves are
+    allowed together, where words are counted in the form.
+    """
 
     characters: Callable[[str], str] | None = None
     codes: tuple[Callable[[str], str], ...] = ()
     """Applied to each token in this order: spelling, then the closed classes of synonyms."""
+    spelling: Spelling | None = None
+    """The one among ``codes``."""
+    pool: Callable[[str], tuple[str, ...]] | None = None
+    """The class of a word, where a code makes one word of each class."""
+    names: tuple[str, ...] = ()
+    """The forms and the digests of their tables: what a certificate must name."""
 
     def __call__(self, text: str) -> tuple[str, ...]:
         """The canonical tokens of the text; texts with equal ones get one answer."""
-        return tuple(map(self.token, tokenize(self.characters(text) if self.characters else text)))
+        return tuple(map(self.token, tokenize(self.shown(text))))
+
+    def shown(self, text: str) -> str:
+        """The form of the text's characters."""
+        return self.characters(text) if self.characters else text
+
+    def worded(self, text: str) -> WordedText:
+        """The form of the text with what stands between its words."""
+        given = split(self.shown(text))
+        return WordedText(tuple(map(self.token, given.words)), given.gaps)
 
     def token(self, token: str) -> str:
-        """The code of one token."""
+        """The code of one token whose characters are in canonical form."""
         for code in self.codes:
             token = code(token)
         return token
+
+    def word(self, word: str) -> str:
+        """What stands for a word, or a synonym of one, that :meth:`is_word`."""
+        return self.token(self.shown(word))
+
+    def is_word(self, word: str) -> bool:
+        """Whether a word is one of the form, too: ``½`` is not."""
+        return split(self.shown(word)).gaps == ("", "")
+
+    def free(self, text: str) -> Free:
+        """What may be changed in ``text`` any number of times. Linear time, of a few ms a different word."""
+        shown, at = self.shown(text), 0
+        sealed, synonyms = list[int](), list[int]()
+        for chunk in _CHUNK.finditer(shown):
+            piece = split(chunk.group())
+            if len(piece) == 1 and all(_AROUND.fullmatch(gap) for gap in piece.gaps):
+                if self.spelling is not None and self.spelling.sealed(piece.words[0]):
+                    sealed.append(at)
+                if self._one_class(piece):
+                    synonyms.append(at)
+            at += len(piece)
+        return Free(shown, at, tuple(sealed), tuple(synonyms))
+
+    def _one_class(self, piece: WordedText) -> bool:
+        """Whether the one word of a piece has synonyms, each of which gives the piece the same form."""
+        pool = self.pool(piece.words[0]) if self.pool else ()
+        own = WordedText(tuple(map(self.token, piece.words)), piece.gaps)
+        return len(pool) > 1 and all(self.worded(piece.join((word,))) == own for word in pool)
+
+
+_CHUNK = regex.compile(r"\S++")
+_AROUND = regex.compile(r"[(\[\])\"“”,.;:!?…]*")
+"""What makes no other word with the letters beside it; not an apostrophe (``'s``), hyphen (``-lrb-``) or ampersand."""
 
 
 def sealed_share(spelling: Spelling, tokens: Iterable[str]) -> tuple[int, int]:

@@ -34,7 +34,11 @@ def tokenize(text: str) -> tuple[str, ...]:
 
 def tokens_apart(text: str) -> WordedText:
     """The tokens of ``text`` as words with one space between any two: what a noise that drops tokens sees of it."""
-    found = tokenize(text)
+    return apart(tokenize(text))
+
+
+def apart(found: tuple[str, ...]) -> WordedText:
+    """These tokens with one space between any two."""
     return WordedText(found, ("", *[" "] * (len(found) - 1), "") if found else ("",))
 
 

@@ -2,14 +2,14 @@
 
 Each worker is given as many inputs as keep its models busy, and no more than its share of all. Restarting a worker that
 died, and repeating the calls that it had in progress, is left to whatever transports the calls
-(:class:`clucert.evaluate.cluster.messages.Remote`).
+(:class:`clucert.evaluate.cluster.messages.Remote`). Where a worker stays away, the others take its inputs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ from clucert.runtime.executor import Activity, Outcome
 from clucert.types import Cost
 
 TRIES = 3
-"""Processes that may die over one input, or over loading, before it is given up."""
+"""Workers that may be lost over one input, or over loading, before it is given up."""
 PATIENCE = 120.0
 """Seconds that a run goes on without a single worker, for the cluster to find room for one."""
 GRACE = 60.0
@@ -58,8 +58,9 @@ class Dispatcher:
     def __init__(self, pool: WorkerPool, order: Order) -> None:
         self._pool, self._order = pool, order
         self.activity = Activity(workers=0)
-        self._todo: deque[Example] = deque()
-        self._begun: list[Remote] = []
+        self._todo: asyncio.Queue[Example] = asyncio.Queue()
+        self._losses: Counter[str] = Counter()
+        """How often an input was in progress on a worker that stayed away, by its id."""
         self._finished = asyncio.Event()
 
     def drain(self) -> None:
@@ -70,7 +71,8 @@ class Dispatcher:
     async def run(self, examples: Sequence[Example], done: Done) -> None:
         """Certify ``examples``; returns, raises and is cancelled like :meth:`Executor.run`."""
         now = False
-        self._todo.extend(examples)
+        for example in examples:
+            self._todo.put_nowait(example)
         self._check_finished()
         most = math.ceil(len(examples) / len(self._pool.workers))
         try:
@@ -86,29 +88,40 @@ class Dispatcher:
         except ExceptionGroup as errors:
             raise _first_of(errors) from None
         finally:
-            await asyncio.gather(*(self._end(worker, now) for worker in self._begun))
+            alive = (await self._pool.budget.totals()).alive
+            await asyncio.gather(*(self._end(worker, now) for worker in self._pool.workers if worker.name in alive))
             self._pool.totals = await self._pool.budget.totals()
 
     async def _use(self, worker: Remote, most: int, done: Done) -> None:
-        """Have ``worker`` certify up to ``most`` inputs at a time until there are no more."""
-        try:
-            ready = await worker.prepare(self._order)
-        except WorkerLostError as lost:
-            raise ClusterError(f"{TRIES} workers died in a row, the last one ({worker.name}): {lost}") from lost
-        if ready.trouble:
-            raise ready.trouble.error()
-        self._pool.register(worker.name, ready)
-        self._begun.append(worker)
-        # Should it be restarted on another machine, its models have to be the same there.
-        order = replace(self._order, models=ready.models)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(ready.in_flight, most)):
-                group.create_task(self._feed(worker, order, done))
+        """Have ``worker`` certify up to ``most`` inputs at a time, whenever it is there, until the run is over."""
+        while True:
+            try:
+                ready = await worker.prepare(self._order)
+            except WorkerLostError as lost:
+                raise ClusterError(f"{TRIES} workers died in a row, the last one ({worker.name}): {lost}") from lost
+            if ready.trouble:
+                raise ready.trouble.error()
+            self._pool.register(worker.name, ready)
+            # Should it be restarted on another machine, its models have to be the same there.
+            order = replace(self._order, models=ready.models)
+            async with asyncio.TaskGroup() as group:
+                feeds = [group.create_task(self._feed(worker, order, done)) for _ in range(min(ready.in_flight, most))]
+                await self._until_silent(worker)
+                for feed in feeds:
+                    feed.cancel()
+
+    async def _until_silent(self, worker: Remote) -> None:
+        while True:
+            await asyncio.sleep(2 * POLL_SECONDS)
+            if worker.name not in self._pool.totals.alive:
+                return
 
     async def _feed(self, worker: Remote, order: Order, done: Done) -> None:
         """Give ``worker`` one input after the other."""
-        while self._todo and not self.activity.draining:
-            example = self._todo.popleft()
+        while True:
+            example = await self._todo.get()
+            if self.activity.draining:
+                continue
             self.activity.in_flight += 1
             try:
                 outcome = await self._outcome(worker, order, example)
@@ -122,12 +135,19 @@ class Dispatcher:
                 self._check_finished()
 
     async def _outcome(self, worker: Remote, order: Order, example: Example) -> Outcome[Example] | None:
-        """What became of ``example``; None when the budget was spent."""
+        """What became of ``example``; None when the budget was spent. Cancelled, it leaves it to other workers."""
+        error = ClusterError(f"{TRIES} workers died while they were working on this input")
+        lost = Outcome(example, None, error, Cost())
+        if self._losses[example.id] >= TRIES:
+            return lost
         try:
             reply = await worker.certify(order, example.id, example.text)
         except WorkerLostError:
-            error = ClusterError(f"{TRIES} workers died while they were working on this input")
-            return Outcome(example, None, error, Cost())
+            return lost
+        except asyncio.CancelledError:
+            self._losses[example.id] += 1
+            self._todo.put_nowait(example)
+            raise
         if reply.trouble:
             raise reply.trouble.error()
         if reply.outcome is None:
@@ -136,7 +156,7 @@ class Dispatcher:
         return Outcome(example, reply.outcome.result, failure, reply.outcome.cost)
 
     def _check_finished(self) -> None:
-        if not self.activity.in_flight and (self.activity.draining or not self._todo):
+        if not self.activity.in_flight and (self.activity.draining or self._todo.empty()):
             self._finished.set()
 
     async def _watch(self) -> None:
@@ -145,7 +165,7 @@ class Dispatcher:
         began, before = loop.time(), self._pool.totals.votes
         while True:
             totals = self._pool.totals = await self._pool.budget.totals()
-            self.activity.votes, self.activity.workers = totals.votes - before, totals.alive
+            self.activity.votes, self.activity.workers = totals.votes - before, len(totals.alive)
             if min(totals.silence, loop.time() - began) > PATIENCE:
                 raise ClusterError(
                     f"the cluster had no room for a worker for {PATIENCE:.0f} seconds: what was done is kept, run the "

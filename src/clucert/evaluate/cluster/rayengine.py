@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clucert.errors import ClusterError, UsageError
+from clucert.evaluate.cluster import shared_budget
 from clucert.evaluate.cluster.dispatch import TRIES, Dispatcher, WorkerPool
 from clucert.evaluate.cluster.messages import InputReply, Order, Ready, WorkerLostError
 from clucert.evaluate.cluster.rayconnect import Sizes, connect, import_ray, last_line, sizes_of
@@ -61,7 +62,7 @@ class RayEngine:
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
-        self._budget = ray.remote(num_cpus=0, scheduling_strategy=here)(SharedBudget).remote(caps)
+        self._budget = ray.remote(num_cpus=0, scheduling_strategy=here)(SharedBudget).remote(caps, shared_budget.SILENT)
         actor = ray.remote(
             num_cpus=sizes.cpus,
             num_gpus=sizes.gpus,
@@ -96,7 +97,8 @@ class RayEngine:
         return Dispatcher(self._pool, order_of(plan, self._pool.budget, self._config.worker_env))
 
     def _close(self) -> None:
-        closing = [worker.close() for worker in self._workers if worker.used]
+        alive = self._pool.totals.alive
+        closing = [worker.close() for worker in self._workers if worker.name in alive]
         if closing:
             self._ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
         for actor in (self._budget, *(worker.actor for worker in self._workers)):
@@ -129,13 +131,11 @@ class RayWorker:
     """A :class:`Remote` that is an actor."""
 
     def __init__(self, ray: Any, name: str, actor: Any) -> None:
-        self.name, self.actor, self.used = name, actor, False
-        self._ray = ray
+        self.name, self.actor, self._ray = name, actor, ray
 
     async def prepare(self, order: Order) -> Ready:
         """Load and begin."""
         ready: Ready = await self._result(self.actor.prepare.remote(order))
-        self.used = True
         return ready
 
     async def certify(self, order: Order, identity: str, text: str) -> InputReply:
@@ -144,7 +144,7 @@ class RayWorker:
         try:
             reply: InputReply = await self._result(call)
         except asyncio.CancelledError:
-            # Not to be repeated, should the worker die now.
+            # The worker stops, and nobody repeats it should the worker die.
             self._ray.cancel(call)
             raise
         return reply

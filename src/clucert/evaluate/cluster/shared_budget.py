@@ -154,7 +154,8 @@ class Totals:
     votes: int = 0
     lost: int = 0
     """Processes of workers that were replaced, for they died."""
-    alive: int = 0
+    alive: frozenset[str] = frozenset()
+    """The workers that have reported a moment ago."""
     silence: float = 0.0
     """Seconds since the last report of any worker."""
 
@@ -178,8 +179,9 @@ class BudgetService(Protocol):
 class SharedBudget:
     """The caps of a run, what each worker has spent of them, and what it holds."""
 
-    def __init__(self, caps: Limits, clock: Callable[[], float] = time.monotonic) -> None:
-        self.caps = caps
+    def __init__(self, caps: Limits, silent: float = SILENT, clock: Callable[[], float] = time.monotonic) -> None:
+        """A worker that has not reported for ``silent`` seconds counts as dead."""
+        self.caps, self._silent = caps, silent
         self._clock, self._began = clock, clock()
         self._reached: str | None = None
         self._accounts: dict[Process, _Account] = {}
@@ -227,12 +229,12 @@ class SharedBudget:
             reached=self._reached,
             votes=sum(report.votes for report in reports),
             lost=len(self._accounts) - len(self._current),
-            alive=sum(not self._is_dead(process) for process in self._accounts),
+            alive=frozenset(process[0] for process in self._accounts if not self._is_dead(process)),
             silence=self._clock() - max([self._began, *(account.heard for account in accounts)]),
         )
 
     def _is_dead(self, process: Process) -> bool:
-        silent = self._clock() - self._accounts[process].heard > SILENT
+        silent = self._clock() - self._accounts[process].heard > self._silent
         return silent or self._current[process[0]] != process
 
     def _never_returned(self) -> Room:

@@ -42,13 +42,14 @@ class Worker:
         self._budget = WorkerBudget(Limits())
         self._lock = asyncio.Lock()
         self._order: Order | None = None
+        self._over: str | None = None
+        """The run that was ended last: a call that comes late must not begin it again."""
         self._run = AsyncExitStack()
         self._executor: Executor | None = None
         self._smoother: Smoother | ExactSmoother | None = None
         self._votes = 0
         """Of the runs before this one."""
         self._reporting: asyncio.Task[None] | None = None
-        self._under_way: set[asyncio.Task[InputReply]] = set()
 
     def __repr__(self) -> str:
         # Shown in logs and dashboards.
@@ -70,26 +71,6 @@ class Worker:
 
     async def certify(self, order: Order, identity: str, text: str) -> InputReply:
         """Run one input to its end."""
-        task = asyncio.create_task(self._certify(order, identity, text))
-        self._under_way.add(task)
-        try:
-            return await task
-        finally:
-            self._under_way.discard(task)
-
-    async def end(self, now: bool) -> None:
-        """End the run: no further call; those in flight are stored, or with ``now`` given up."""
-        for task in list(self._under_way):
-            task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
-        async with self._lock:
-            await self._stop(now)
-
-    async def close(self) -> None:
-        """Free models and cache."""
-        await asyncio.get_running_loop().run_in_executor(None, self._stack.close)
-
-    async def _certify(self, order: Order, identity: str, text: str) -> InputReply:
         try:
             executor, smoother = await self._started(order)
             outcome = await executor.outcome(Job(identity, functools.partial(smoother.steps, text, identity)))
@@ -101,9 +82,21 @@ class Worker:
             return InputReply(outcome)
         return InputReply(replace(outcome, error=None), Trouble.of(outcome.error))
 
+    async def end(self, now: bool) -> None:
+        """End the run: no further call; those in flight are stored, or with ``now`` given up."""
+        async with self._lock:
+            self._over = self._order.run if self._order else None
+            await self._stop(now)
+
+    async def close(self) -> None:
+        """Free models and cache."""
+        await asyncio.get_running_loop().run_in_executor(None, self._stack.close)
+
     async def _started(self, order: Order) -> tuple[Executor, Smoother | ExactSmoother]:
         """The executor of the run that ``order`` is about, begun by the first call of this process that needs it."""
         async with self._lock:
+            if order.run == self._over:
+                raise UsageError("the run is over")
             if self._executor is None or self._smoother is None or self._order is None or self._order.run != order.run:
                 await self._stop(now=True)
                 self._order = order

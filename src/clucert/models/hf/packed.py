@@ -1,9 +1,9 @@
 """Attention over packed rows that share a prefix, as an attention function of transformers.
 
 A batch is one sequence of tokens without padding, so that every matrix product works on real tokens only, and what
-rows have as a common prefix is in it once (noised copies of one text have). Only attention treats rows separately:
-what a token takes from the prefix, whose keys and values were computed once, is computed for all
-tokens together, and the two parts are joined by their softmax normalisers.
+rows have as a common prefix is in it once (noised copies of one text have). Only attention treats rows separately: what
+a token takes from the shared prefix, whose keys and values were computed once, is computed for all tokens together, and
+the two parts are joined by their softmax normalisers.
 
 **Batch invariance.** The results of a row must not depend on the other rows. On CPUs the matrix kernels of torch give a
 row the same bits whatever surrounds it, once there are a few rows; hence token counts are rounded up to
