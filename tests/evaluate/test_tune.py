@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import pytest
 from study_world import ROWS, World, write_data
 
+from clucert.build import exact_smoother
+from clucert.core.settings import Base
 from clucert.errors import InputError, UsageError
-from clucert.evaluate.metrics import r_avg
-from clucert.evaluate.tune import Row, choose, choose_exact, grid_of, tune
+from clucert.evaluate.metrics import Outcome, r_avg
+from clucert.evaluate.tune import Row, by_length, choose, choose_exact, grid_of, tune
 from clucert.methods import load_exact, load_method
+from clucert.methods.exact import ExactMethod
 from clucert.report.summary import read_summaries
 
 
@@ -121,6 +125,31 @@ def test_the_most_proved_wins_then_the_most_accurate_then_the_fewest_questions()
     assert choose_exact(rows).point == {"count": "d"}
     assert choose_exact(rows[:2]).point == {"count": "b"}
     assert choose_exact([*rows, exact("e", 1.0, 1.0, 1, inputs=0), exact("f", 0.6, 0.8, 7)]).point == {"count": "d"}
+
+
+def test_blocks_have_a_number_for_each_length_where_that_proves_more():
+    def outcomes(short: int, long: int):
+        """30 rows of 8 units and 30 of 100, with these radii."""
+        made = [(f"s{i}", 8, short) for i in range(30)] + [(f"l{i}", 100, long) for i in range(30)]
+        return [Outcome(i, "ab"[n % 2], "ab"[n % 2], r, words, 0, 1, 1) for n, (i, words, r) in enumerate(made)]
+
+    def exact(count: int, short: int, long: int):
+        found = outcomes(short, long)
+        share = sum(o.certified_at(1) for o in found) / len(found)
+        return Row({"count": count, "sharpness": 8.0}, 0.0, 1.0, 0.0, 60, 0, 1.0, proved=share, questions=count), found
+
+    three, five, even = exact(3, 1, 0), exact(5, 0, 1), exact(7, 0, 0)
+    found = by_length([three, five, even], five[0], 1)
+    assert found is not None
+    assert found.proved == 1.0
+    assert found.point == {"count": 5, "sharpness": 8.0, "counts": [(10, 3)]}
+    method = ExactMethod(name="m", family="blocks", count=found.point["count"], counts=found.point["counts"])
+    settings = exact_smoother(method, Base(("m",), "t"), ("a", "b")).settings
+    assert [settings.of_length(n).count for n in (8, 100)] == [3, 5]
+    # Where one number is best for all there is no table, and other settings are not mixed in.
+    assert by_length([five, even], five[0], 1) is None
+    other = (dataclasses.replace(three[0], point={"count": 3, "sharpness": 2.0}), three[1])
+    assert by_length([other, five], five[0], 1) is None
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,9 @@ def _flat(row: Any) -> dict[str, Any]:
     point = fields.pop("point")
     if row.proved is not None:
         shown = ("proved", "balanced_accuracy", "clean_accuracy", "questions", "r_avg", "constant_answer")
+        if "count" in point:
+            # K by length, where that proves more: of at most so many units.
+            point["counts"] = ", ".join(f"{most}: {count}" for most, count in point.get("counts", ())) or None
         return {**point, **{name: fields[name] for name in (*shown, "abstained", "inputs", "failed")}}
     fields = {name: value for name, value in fields.items() if name not in ("proved", "questions")}
     length = "off" if point.get("refine") == "off" else point.get("refine_length")

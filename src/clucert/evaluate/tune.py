@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,11 @@ LENGTHS = (None, 20)
 
 Point = Mapping[str, Any]
 """Values of the method's fields."""
+
+LENGTHS_BY = (10, 20, 40, 80)
+"""Units up to which texts may have another number of blocks."""
+LEAST = 20
+"""Rows of a length that a number of blocks is chosen on."""
 
 EXACT: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "blocks": {"count": (3, 5, 7, 9), "sharpness": (2.0, 8.0)},
@@ -172,6 +177,7 @@ def tune(
     if config.shard:
         raise UsageError("a grid cannot be divided into shards: remove shard from the configuration")
     rows: list[Row] = []
+    judged: list[Sequence[Outcome]] = []
     stopped = None
     base = make_plan(config)
     aim, points = _wanted(base.method, grid, Aim.of(radius))
@@ -180,14 +186,19 @@ def tune(
         for number, point in enumerate(points):
             plan = _plan(config, base.run_dir, point)
             told = None if progress is None else lambda snapshot, n=number: progress(n, snapshot)
-            row, summary = _evaluate(plan, point, aim, engine, told)
+            row, outcomes, summary = _evaluate(plan, point, aim, engine, told)
             if summary.stopped:
                 stopped = summary.reason
                 break
             rows.append(row)
+            judged.append(outcomes)
     if not any(row.inputs for row in rows):
         raise InputError(f"no setting was finished: {stopped or 'every input failed'}")
     best = choose(rows, max_drop) if aim.at is None else choose_exact(rows)
+    if aim.at is not None and isinstance(base.method, ExactMethod) and base.method.family == "blocks":
+        longer = by_length(list(zip(rows, judged, strict=True)), best, aim.at)
+        rows += [longer] if longer else []
+        best = longer or best
     record = _record(base, points, best, max_drop=max_drop, aim=aim)
     return Tuned(tuple(rows), best, method_file(base, best, record), stopped, (*data_notes(base), *_doubts(best, aim)))
 
@@ -284,7 +295,7 @@ def method_file(plan: Plan, best: Row, record: Mapping[str, Any]) -> str:
     """YAML of the plan's whole method with the best values: it applies to whatever task it is used for."""
     method = plan.method.model_dump(mode="json", exclude={"tasks", "models", "tuned"})
     name = f"{plan.method.name.removesuffix('-tuned')}-tuned"
-    fields = {**method, **best.point, "name": name, "tuned": dict(record)}
+    fields = {**method, **_plain(best.point), "name": name, "tuned": dict(record)}
     if best.proved is not None:
         head = (
             f"# Tuned on {best.inputs} validation rows: right and proved ({record['radius']}) on {best.proved:.3f} of "
@@ -299,6 +310,11 @@ def method_file(plan: Plan, best: Row, record: Mapping[str, Any]) -> str:
     return head + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
+def _plain(point: Point) -> dict[str, Any]:
+    """As YAML has it."""
+    return {name: list(map(list, value)) if name == "counts" else value for name, value in point.items()}
+
+
 def _plan(config: StudyConfig, folder: Path, point: Point) -> Plan:
     name = "-".join(f"{key}={value}" for key, value in point.items()) or "as-it-is"
     return make_plan(config.model_copy(update={**point, "run_dir": folder / name}))
@@ -306,7 +322,7 @@ def _plan(config: StudyConfig, folder: Path, point: Point) -> Plan:
 
 def _evaluate(
     plan: Plan, point: Point, aim: Aim, engine: Engine, progress: Callable[[Snapshot], None] | None
-) -> tuple[Row, RunSummary]:
+) -> tuple[Row, Sequence[Outcome], RunSummary]:
     with open_run(plan.run_dir, plan.manifest, plan.inputs) as run:
         left = left_to_do(plan, run)
         summary = run_inputs(plan, run, left, engine, progress) if left else summary_of(plan, run)
@@ -331,7 +347,43 @@ def _evaluate(
         proved=None if aim.at is None else balanced_at(scored, aim.at),
         questions=None if aim.at is None else _questions(certificates.values()),
     )
-    return row, summary
+    return row, scored, summary
+
+
+def by_length(tried: Sequence[tuple[Row, Sequence[Outcome]]], best: Row, at: int) -> Row | None:
+    """``best`` with a number of blocks for each length of text, each the one that proves most on the rows of that
+    length; None where that proves no more. A length with fewer than :data:`LEAST` rows is joined to the next.
+
+    The number of questions and other figures that are not of this choice stay those of ``best``.
+    """
+    others = {name: value for name, value in best.point.items() if name != "count"}
+    runs = {
+        row.point["count"]: {o.id: o for o in outcomes}
+        for row, outcomes in tried
+        if row.inputs and "count" in row.point and {**row.point, "count": 0} == {**others, "count": 0}
+    }
+    own = best.point.get("count")
+    if own is None or len(runs) < 2 or own not in runs:
+        return None
+    table: list[tuple[int, int]] = []
+    mixed: list[Outcome] = []
+    low, count = 0, int(own)
+    for high in (*LENGTHS_BY, None):
+        held = [o.id for o in runs[own].values() if low < o.words and (high is None or o.words <= high)]
+        if len(held) < LEAST and high is not None:
+            continue
+        if len(held) >= LEAST:
+            count = max(runs, key=lambda k: (balanced_at([runs[k][i] for i in held], at) or 0.0, k == own))
+        mixed += [runs[count][i] for i in held]
+        table += [(high, count)] if high is not None else []
+        low = high or low
+    mixed += [o for o in runs[own].values() if not o.words]
+    proved = balanced_at(mixed, at) or 0.0
+    if proved <= (best.proved or 0.0):
+        return None
+    right = sum(o.correct for o in mixed) / len(mixed)
+    point = {**best.point, "count": count, "counts": table}
+    return replace(best, point=point, proved=proved, clean_accuracy=right, r_avg=r_avg(mixed) or 0.0)
 
 
 def _classes(labels: tuple[str, ...] | None, reader: AnyCertificate | None) -> tuple[str, ...] | None:
