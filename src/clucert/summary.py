@@ -14,7 +14,7 @@ from clucert.core import exact_words
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.core.exact_words import better_counting, flag_in_words, missing_in_words, stays_in_words, threats_in_words
-from clucert.core.explanation import decision, domain_of, free_in_words, gap, proved_in_words, radius_words
+from clucert.core.explanation import decision, domain_of, fixed, free_in_words, gap, proved_in_words, radius_words
 from clucert.core.words import split
 from clucert.render import safe, unread_lines
 from clucert.types import Cost
@@ -143,7 +143,7 @@ def _none(certificate: Certificate | None, methods: Sequence[str]) -> str:
 
 def _proofs(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Line]:
     said = [Line("", line, price, "bold") for line, price in (*_exact(exact), *_sampled(certificate))]
-    for i, line in enumerate(said or [Line("", "nothing", "see below")]):
+    for i, line in enumerate(said or [Line("", "nothing")]):
         yield Line("" if i else "proved", line.said, line.price, line.style)
 
 
@@ -199,32 +199,33 @@ def _reasons(certificate: Certificate | None, exact: Sequence[ExactCertificate])
                 yield Line("try", advice)
     if certificate is not None and certificate.prediction is not None and (why := gap(certificate)):
         yield Line("why", why)
+    if certificate is not None and certificate.prediction is not None:
+        yield Line("fixed", fixed(certificate))
+    notes = [*(certificate.notes if certificate else ()), *(note for each in exact for note in each.notes)]
+    for note in dict.fromkeys(notes):
+        yield Line("note", note, style="yellow")
 
 
 def _cost(cost: Cost, certificate: Certificate | None) -> Iterator[Line]:
     total, reused = cost.total, cost.reused.calls
     known = f" ({reused:,} of them paid for before)" if reused else ""
     seconds = sum(cost.seconds.values())
-    seed = (
-        ""
-        if certificate is None
-        else (
-            ", noise from a secret key" if certificate.settings.seed is None else f", seed {certificate.settings.seed}"
-        )
-    )
+    seed = ""
+    if certificate is not None:
+        drawn = certificate.settings.seed
+        seed = ", noise from a secret key" if drawn is None else f", seed {drawn}"
     yield Line("cost", f"{total.calls:,} calls{known}, {total.input:,} tokens in, {seconds:.1f} s{seed}  (-v for all)")
 
 
 def _aligned(lines: Sequence[Line], width: int) -> Iterator[Text]:
     """Prices in a column of their own where they fit; behind what they are the price of, otherwise."""
+    from rich.cells import cell_len
     from rich.text import Text
 
-    priced = [line for line in lines if line.price]
-    column = max((len(line.said) for line in priced), default=0)
-    fits = 12 + column + 2 + max((len(line.price) for line in priced), default=0) <= width
-    for line in lines:
-        space = " " * (column - len(line.said)) if fits else ""
-        price = (
-            (f"{space}  {safe(line.price).plain}" if fits else f"  ({safe(line.price).plain})") if line.price else ""
-        )
-        yield Text.assemble((f"{line.name:<12}", "dim"), (safe(line.said, 600).plain, line.style), (price, "dim"))
+    shown = [(line, safe(line.said, 600).plain, safe(line.price).plain) for line in lines]
+    column = max((cell_len(said) for _, said, price in shown if price), default=0)
+    fits = 12 + column + 2 + max((cell_len(price) for _, _, price in shown), default=0) <= width
+    for line, said, price in shown:
+        space = " " * (column - cell_len(said)) if fits else ""
+        behind = (f"{space}  {price}" if fits else f"  ({price})") if price else ""
+        yield Text.assemble((f"{line.name:<12}", "dim"), (said, line.style), (behind, "dim"))

@@ -24,6 +24,7 @@ from clucert.core.noise.overlap import worst_slack
 from clucert.core.radius import known
 from clucert.errors import CluCertError, InputError
 from tests.promises.noise_worlds import ball
+from tests.screens import verbose
 
 LABELS = ["good", "bad", "odd"]
 ALPHA = 0.05
@@ -165,7 +166,9 @@ def test_a_certificate_survives_its_json_with_every_single_vote(options) -> None
 def test_it_says_that_nothing_is_published_and_what_is_proved_of_tokens() -> None:
     smoothed, _ = asked_of(method="deletion", mask_rate="0.9", certify_samples=400)
     made = smoothed.certify("one two three four , five six seven eight nine ten " * 5)
-    shown, proved = str(made), made.certificate.proved
+    shown, proved = verbose(made), made.certificate.proved
+    assert f"up to {proved['edit'].words} tokens inserted" in str(made)
+    assert "published" not in str(made)
     assert made.radius is None
     assert "none published" in shown
     assert "not the paper's" in shown

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.refusals.rule_model import RuleModel, rule_models
+from tests.screens import verbose
 from tests.voting import vote
 
 import clucert.api
@@ -140,7 +141,7 @@ def test_a_study_certifies_answers_and_asks_nothing_twice(
     ) as session:  # fmt: skip
         certification = session.certify(ROWS[0][0], example="1")
     alone = certification.document()
-    assert f", read by {'judge:rule/judge' if judge else PhraseDetector().name}" in str(certification)
+    assert f", read by {'judge:rule/judge' if judge else PhraseDetector().name}" in verbose(certification)
     document = records["1"].document
     assert document is not None
     assert alone["derived"] == document["derived"]
