@@ -45,7 +45,14 @@ def _as_groups(value: object) -> object:
     given = [value] if isinstance(value, str) else value
     if not isinstance(given, list | tuple):
         return given
-    return [[part.strip() for part in each.split(",")] if isinstance(each, str) else each for each in given]
+    return [_as_group(each) for each in given]
+
+
+def _as_group(value: object) -> object:
+    """As a tuple: a strict reader of JSON takes no list for one."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(","))
+    return tuple(value) if isinstance(value, list) else value
 
 
 LabelGroups = Annotated[list[tuple[str, ...]], BeforeValidator(_as_groups)]

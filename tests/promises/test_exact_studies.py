@@ -229,6 +229,28 @@ def test_exact_and_sampled_runs_are_paired_row_by_row_and_by_threat(tmp_path: Pa
         compare(load_runs([runs[0], study(tmp_path, "chunks")]))
 
 
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        ({"group": [["bad", "odd"]]}, ("good", "bad+odd")),
+        ({"flag": ["bad", "odd"], "flag_threshold": "0.4"}, ("good", "bad+odd")),
+        ({"flag": ["bad"], "at_least": 2}, ("not bad", "bad")),
+    ],
+)
+def test_flags_and_groups_are_judged_by_the_class_of_the_gold_label(
+    options: dict[str, Any], labels: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = load_run(study(tmp_path, "groups", **options))
+    assert run.labels == labels
+    golds = {json.loads(line)["id"]: json.loads(line)["label"] for line in data(tmp_path).read_text().splitlines()}
+    (summary,) = read_summaries([tmp_path / "groups"])
+    # Of a label that is merged, right is whoever names the class: all bad rows are in the class that holds "bad".
+    bad = labels[1]
+    wanted = [(bad if golds[row.id] == "bad" else labels[0]) == row.answer for row in run.inputs]
+    assert summary.clean.value == fmean(wanted)
+    assert {row.gold for row in run.inputs} <= set(labels)
+
+
 def test_gates_go_by_threat(tmp_path: Path) -> None:
     run = study(tmp_path, "groups")
     (summary,) = read_summaries([run])
