@@ -119,7 +119,7 @@ def both(row: Input, rng: np.random.Generator, sizes: tuple[int, int]) -> list[l
     wanted = settings.predict_samples + samples
     order = rng.permutation(len(votes)) if len(votes) >= wanted else rng.integers(0, len(votes), wanted)
     results = []
-    for changed in (settings, plans("staged", settings, certificate.labels, samples)):
+    for changed in (settings, plans("staged", settings, samples)):
         deck = Deck(certificate, order, votes, kept, sets)
         results.append([deck_result(deck, changed, row.gold), deck.asked])
     return [[asked, *radii] for radii, asked in results]

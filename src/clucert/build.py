@@ -17,7 +17,7 @@ from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
 from clucert.core.refine import load_refiner
 from clucert.core.settings import Base, Perturbation, Settings
-from clucert.core.smoothing import Smoother, classes_of
+from clucert.core.smoothing import Smoother
 from clucert.core.stopping import fixed_plan, plans
 from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
@@ -148,7 +148,7 @@ def make_smoother(
         said = "a flag" if settings.flag else method.name
         raise UsageError(f"--target-radius is a published radius, which {said} has not: leave it out")
     return Smoother(
-        settings=plans(config.sampling, settings, classes_of(labels, settings), config.certify_samples),
+        settings=plans(config.sampling, settings, config.certify_samples),
         labels=labels,
         lexicon=lexicon,
         refiner=load_refiner(method.refine, task),
@@ -188,5 +188,6 @@ def exact_smoother(
         flag=method.flags(labels),
         canonical=form.names if form else tuple(forms or ()),
         groups=method.label_groups(labels),
+        by_length=method.by_length(),
     )
     return ExactSmoother(settings, labels, form)

@@ -70,7 +70,7 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
     }
 
 
-_OPTIONAL = ("keep", "flag", "groups", "canonical")
+_OPTIONAL = ("keep", "direct", "flag", "groups", "canonical")
 
 
 def derived(certificate: Certificate) -> Json:
@@ -336,6 +336,11 @@ def _wrong_totals(certificate: Certificate) -> Iterator[str]:
             yield "readings: must be empty where every retention set was evaluated"
         return
     planned = [look.samples for look in settings.selection_looks] or [settings.predict_samples]
+    if certificate.chosen_by_all:
+        planned = [0]
+    elif settings.direct:
+        # Where labels are merged into two classes, those were counted.
+        planned.insert(0, 0)
     if drawn not in planned:
         yield f"selection: has {drawn} votes, and was to be read at {planned}"
     read = [votes.drawn for votes in certificate.readings]

@@ -55,7 +55,7 @@ class _Stored(BaseModel):
     canonical: _Canonical | None = None
 
 
-_NEW = ("flag_threshold", "group", "tuned")
+_NEW = ("flag_threshold", "group", "tuned", "counts")
 """Left out where they are not set, so that documents stay what they were."""
 
 
@@ -114,6 +114,7 @@ def derived(certificate: ExactCertificate) -> Json:
             for threat, radius in certificate.proved.items()
         },
         **({"free": free_in_words(certificate)} if certificate.free else {}),
+        "notes": list(certificate.notes),
         "in_words": [" ".join(line.split()) for line in exact_in_words(certificate)],
     }
 
@@ -198,7 +199,7 @@ def _cut(stored: _Stored) -> tuple[ExactSmoother, Cut]:
     form = find_form(canonical.forms)
     smoother = exact_smoother(stored.method, stored.base, labels, form, canonical.forms)
     # Where the tables are not at hand, the stored units are believed.
-    cut = smoother.cut(stored.text) if form else smoother.cut_units(smoother.units_of(canonical.pieces))
+    cut = smoother.cut(stored.text) if form else smoother.cut_units(smoother.units_of(canonical.pieces, stored.text))
     if cut.pieces != canonical.pieces:
         raise InputError("canonical.pieces: they are not those of the text in this form")
     return smoother, cut

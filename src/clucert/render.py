@@ -302,6 +302,8 @@ def print_exact(
         console.print(_row(line[:12].strip(), (safe(line[12:]).plain, "bold")))
     for row in _free(exact_words.free_in_words(certificate)):
         console.print(row)
+    for note in certificate.notes:
+        console.print(_row("note", safe(note)))
     counts = ", ".join(f"{safe(label, 40).plain} {count}" for label, count in certificate.counts.items())
     unparsed = f", unparsed {certificate.unparsed}" if certificate.unparsed else ""
     console.print(_row("votes", f"{counts}{unparsed} of {sum(map(len, certificate.partitions))} sub-texts"))

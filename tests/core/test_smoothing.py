@@ -317,9 +317,10 @@ def test_per_sample_clustering_asks_once_per_masked_text_and_keeps_the_proof():
 
     per_sample = smoother(recovery="synonym", recoveries=5)
     result, asked = play(per_sample.steps(TEXT), always, encode)
-    encoded = [len(r.texts) for r in asked if isinstance(r, Encode)]
+    encoded = [text for r in asked if isinstance(r, Encode) for text in r.texts]
     classified = [len(r.texts) for r in asked if isinstance(r, Classify)]
-    assert encoded == [200, 1000]
+    # Of 200 and 1,000 recoveries each text is embedded once.
+    assert 10 < len(encoded) == len(set(encoded)) < 1200
     assert classified == [40, 200]
     assert result.certificate.estimation.dropped == 0
     assert "A3" not in result.certificate.assumptions

@@ -24,6 +24,7 @@ from clucert.audit.exact_steps import exact_steps
 from clucert.audit.proposals import material, proposals
 from clucert.audit.steps import Effort, token_steps
 from clucert.core.exact import ExactCertificate, ExactSettings, ExactSmoother, Flag
+from clucert.core.noise.canonical import Canonical
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.tokens import tokenize
 from clucert.core.noise.windows import EraseAndCheck, Windows
@@ -415,3 +416,18 @@ def test_a_flag_of_sampled_votes_is_attacked_as_the_decision_it_is(flagged: bool
     assert attempt.broken
     assert attempt.answer == other
     assert attempt.p_value <= effort.level
+
+
+def test_words_that_have_a_canonical_form_are_judged_by_it() -> None:
+    """What an attacker writes as "evil" the classifier sees as "bad": the search has to see it, too."""
+    form = Canonical(codes=(lambda word: word.replace("evil", "bad"),), names=("test",))
+    settings = replace(settings_of(Groups(5, b"g15"), None, False), canonical=("test",))
+    smoother_ = ExactSmoother(settings, LABELS, form)
+    scored = lambda text: Scored("no", {"no": 1.0}) if "bad" in text else Scored("yes", {"yes": 1.0})  # noqa: E731
+    certificate = driven(smoother_.steps("a b c d e"), scored)
+    (claim,) = [claim for claim in exact_claims(certificate) if claim.threat == "replace"]
+    arsenal = Arsenal({}, {"yes": tuple(f"evil{k}" for k in range(10))})
+    for radius, broken in ((1, False), (2, True)):
+        (attempt,) = driven(exact_steps(certificate, arsenal, "1", EFFORT, [replace(claim, radius=radius)]), scored)
+        assert attempt.broken == broken
+        assert attempt.past is not False

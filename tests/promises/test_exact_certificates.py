@@ -125,6 +125,41 @@ def test_a_certificate_is_read_back_to_the_same_and_a_changed_one_is_refused(tmp
         assert "\n" not in str(caught.value)
 
 
+def test_blocks_by_length_are_those_of_their_length_and_hold_in_their_balls(tmp_path: Path) -> None:
+    counts = [[4, 2], [6, 3]]
+    claims = 0
+    for seed in range(12):
+        for n in (3, 4, 5, 6, 7, 9):
+            words = tuple(random.Random(seed).choices(VOCABULARY, k=n))
+            with smoothed(seed, 0.95) as model:
+                (proof,) = model.prove(" ".join(words), ["blocks"], counts=counts, count=5)
+                (plain,) = model.prove(" ".join(words), ["blocks"], count=2 if n <= 4 else 3 if n <= 6 else 5)
+                assert (proof.prediction, proof.proved) == (plain.prediction, plain.proved)
+                radius = proof.proved["replace"]
+                if radius is None or not radius.words:
+                    continue
+                claims += 1
+                for changed in sorted(ball(words, "replace", 1)):
+                    (other,) = model.prove(" ".join(changed), ["blocks"], counts=counts, count=5)
+                    assert other.prediction == proof.prediction
+            path = tmp_path / "c.json"
+            path.write_text(json.dumps(proof.document()))
+            assert load_exact(path).proved == proof.proved
+    assert claims > 10
+    for wrong in (
+        {"counts": [[6, 3], [4, 2]]},
+        {"counts": [[0, 3]]},
+        {"counts": [[4, 0]]},
+        {"counts": counts, "kept": 3},
+    ):
+        with pytest.raises(InputError):
+            smoothed().prove("u v", ["blocks"], **wrong)
+    with pytest.raises(InputError, match="only blocks"):
+        smoothed().prove("u v", ["groups"], counts=counts)
+    with pytest.raises(InputError, match="by length"):
+        smoothed().prove("u v", ["blocks"], counts=counts, flag=["yes"])
+
+
 def test_where_nothing_is_proved_the_missing_lead_is_named() -> None:
     model = clucert.smooth(
         lambda texts: ["yes" if "a" in text.split() else "no" for text in texts],

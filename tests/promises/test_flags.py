@@ -344,6 +344,7 @@ def test_the_most_votes_that_pass_are_those_of_the_exact_tail() -> None:
         passing = [k for k in range(samples) if binomial_tail(k, samples, eta) <= Fraction(ALPHA)]
         assert most_to_pass(samples, eta, ALPHA) == max(passing, default=-1)
     assert questions_to_pass(Fraction(1, 10), 0.05) == 29
+    assert most_to_pass(20_000, Fraction(1, 2), 0.05) == int(binom.ppf(0.05, 20_000, 0.5)) - 1
     assert most_to_pass(28, Fraction(1, 10), 0.05) == -1
     assert most_to_pass(29, Fraction(1, 10), 0.05) == 0
 
@@ -482,6 +483,7 @@ def test_an_exact_group_is_the_classifier_that_adds_the_scores_first() -> None:
         ({"flag": list(LABELS)}, "all labels"),
         ({"flag": ["harmful", "harmful"]}, "each once"),
         ({"flag": ["unparsed"]}, "name the labels"),
+        ({"flag": ["harmful", "dropped"]}, "none of the labels"),
         ({"flag_threshold": None}, "--threshold"),
         ({"flag_threshold": "1"}, "below 1"),
         ({"flag_threshold": "0"}, "above 0"),

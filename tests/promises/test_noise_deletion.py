@@ -14,7 +14,7 @@ import pytest
 from scipy.optimize import linprog
 
 from clucert.core.noise.deletion import Deletion, KeepSome
-from clucert.core.noise.overlap import NEVER, Overlap, largest, parse_probability
+from clucert.core.noise.overlap import NEVER, Overlap, largest
 from clucert.core.radius import Radius, known
 from clucert.errors import InputError
 from tests.promises.noise_worlds import OPERATIONS, ball, common, lowest, texts
@@ -246,10 +246,6 @@ def test_refusals():
         Deletion(Fraction(1, 2)).flag_radius(Fraction(1), 0, "insert", 3)
     with pytest.raises(InputError):
         Deletion(Fraction(1, 2**64)).sample(np.random.default_rng(0), 3, 1)
-    assert parse_probability(0.9) == Fraction(9, 10)
-    for text in ("x", "1", "1/0", "-0.1"):
-        with pytest.raises(InputError):
-            parse_probability(text)
 
 
 def test_a_radius_stops_at_the_first_that_fails():

@@ -7,6 +7,7 @@ in CI (``CI=true``), where they fail: a page that nobody opened is not tested.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import HOSTILE, METHODS, NASTY, write_run
+from report_runs import HOSTILE, METHODS, NASTY, rows, write_run
 
+import clucert
 from clucert.report import write_report
 from clucert.report.html import page as render
 from clucert.report.runs import load_runs
@@ -130,6 +132,27 @@ def test_it_renders(show: Open, page: Path) -> None:
     # The first screen says how robust, at what cost, under which assumptions.
     for selector in ("h1", ".glance", ".lead"):
         assert find(browser, selector).rect["y"] + find(browser, selector).rect["height"] < 900
+
+
+def test_exact_and_sampled_inputs_open_side_by_side(show: Open, runs: list[Path], tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps({"id": i, "text": t, "label": g}) + "\n" for i, t, g in rows(24)))
+    exact = tmp_path / "exact"
+    clucert.evaluate_callable(
+        lambda texts: ["positive" if "a" in text else "negative" for text in texts],
+        ["negative", "positive"], data, exact, method="groups", deterministic=True,
+    )  # fmt: skip
+    browser = show(write_report([exact, runs[0]], tmp_path / "r.html"))
+    heads = texts(browser, "#table thead th")
+    assert heads[5:10] == ["Radius", "Proved, any word", "Proved, synonyms", "Proved, inserted", "Proved, deleted"]
+    for run in ("0", "1"):
+        choose(browser, "#run", run)
+        find(browser, "#table button.open").click()
+        detail = find(browser, "tr.detail").text
+        assert "This input in every run" in detail
+        assert ("Sub-texts (5)" in detail) == (run == "0")
+        assert ("Select (50)" in detail) == (run == "1")
+    assert browser.get_log("browser") == []
 
 
 def test_the_audit_shows_what_was_broken(show: Open, page: Path) -> None:

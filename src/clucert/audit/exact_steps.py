@@ -19,7 +19,7 @@ from clucert.audit.guided import Found, Search
 from clucert.audit.proposals import Material, material
 from clucert.audit.steps import Attempt, Effort
 from clucert.core.bounds import UNPARSED
-from clucert.core.exact import ExactCertificate, ExactSmoother
+from clucert.core.exact import Cut, ExactCertificate, ExactSmoother
 from clucert.core.noise.retention import rng_for
 from clucert.core.thresholds import class_of
 from clucert.errors import InputError
@@ -109,7 +109,7 @@ def _attack(
     return replace(
         closest,
         broken=broken,
-        text=counted.smoother.written(best.pieces),
+        text=counted.smoother.written(best.pieces, certificate.text),
         idea=best.idea,
         changed=changes(certificate.pieces, best.pieces),
         votes=Votes({}) if there is None else Votes(there.counts, there.unparsed),
@@ -134,7 +134,7 @@ def _confirmed(
     certificate: ExactCertificate, smoother: ExactSmoother, claim: Claim, found: Found, most: int
 ) -> Generator[Request, Any, ExactCertificate | None]:
     """What is certified of the text itself, cut and asked anew; None where it is not in the ball."""
-    there: ExactCertificate = yield from smoother.steps(smoother.written(found.pieces))
+    there: ExactCertificate = yield from smoother.steps(smoother.written(found.pieces, certificate.text))
     limit = len(there.pieces) + len(certificate.pieces) if claim.unlimited else most
     inside = claim.ball is not None and claim.ball.distance(certificate.pieces, there.pieces, limit) is not None
     return there if inside else None
@@ -162,7 +162,7 @@ class Counted:
 
     def margins(self, texts: Sequence[Pieces]) -> Generator[Request, Any, Sequence[float]]:
         """Below 0 where the classifier answers otherwise."""
-        cuts = [self.smoother.cut_units(self.smoother.units_of(pieces)) for pieces in texts]
+        cuts = [self._cut(pieces) for pieces in texts]
         new = list(dict.fromkeys(text for cut in cuts for text in cut.asked if text not in self._known))
         if new:
             answers: Sequence[Scored] = yield Classify(tuple(new), "certify", scored=True)
@@ -170,6 +170,12 @@ class Counted:
             self.asked += len(new)
         lead = self._lead if self.smoother.settings.flag is None else self._flag_lead
         return [lead([text for part in cut.shown for text in part]) for cut in cuts]
+
+    def _cut(self, pieces: Pieces) -> Cut:
+        """The sub-texts of ``pieces``; what an attacker puts in is put into canonical form as well."""
+        if self.smoother.form is None:
+            return self.smoother.cut_units(self.smoother.units_of(pieces, self.certificate.text))
+        return self.smoother.cut(self.smoother.written(pieces, self.certificate.text))
 
     def _learn(self, texts: Sequence[str], answers: Sequence[Scored]) -> None:
         """Count ``answers`` as a certificate does."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from clucert.cli.evaluate import CONFIG_FILE
-from clucert.cli.options import Choice, Command, config_options, given_flags
+from clucert.cli.options import Command, config_options, given_flags
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection, load_config
-
-if TYPE_CHECKING:
-    from clucert.evaluate.tune import Radius
 
 
 @click.command(cls=Command, short_help="Choose mask rate, threshold and L on a validation split.")
@@ -27,21 +25,21 @@ if TYPE_CHECKING:
 @click.option("--max-drop", type=float, default=0.02, show_default=True, help="Clean accuracy that may be given up.")
 @click.option(
     "--radius",
-    type=Choice(["published", "word", "synonym"]),
     default="published",
     show_default=True,
-    help="Whose mean to make large: the published radius, or the one proved for a threat model.",
+    help="Whose mean to make large: published, or the one proved for a threat (word, synonym, insert, …). Of an exact "
+    "method the share proved at so many changes: insert@2.",
+)
+@click.option(
+    "--try", "tried", multiple=True, help="Of an exact method: an option and values, count=3,5,7.  [usual ones]"
 )
 @click.option("--fpr", help="Choose the threshold of --flag instead: the false-positive rate that it may have.")
 @click.option("--confidence", default="0.95", show_default=True, help="Of that rate: 1 − δ, over all thresholds tried.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the best setting as a method file.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def tune(
-    mask_rates: str,
-    thresholds: str,
-    lengths: str,
     max_drop: float,
-    radius: Radius,
+    radius: str,
     config_file: Path | None,
     out: Path | None,
     as_json: bool,
@@ -54,6 +52,7 @@ def tune(
 
     \b
     clucert tune --task sst2 --data validation.csv --method ranmask --radius word --run-dir runs/tune -o mine.yaml
+    clucert tune --task sst2 --data validation.csv --method groups --radius insert@2 --run-dir runs/t -o mine.yaml
     clucert evaluate --task sst2 --data test.csv --method mine.yaml --run-dir runs/a
 
     With --fpr the threshold of a guard is chosen: the smallest whose false-positive rate is shown to be no higher.
@@ -62,26 +61,19 @@ def tune(
     clucert tune --fpr 0.01 --task jailbreak --flag harmful --data validation.jsonl --method deletion -o guard.yaml
     """  # noqa: D301
     from clucert.cli.progress import study_bar
-    from clucert.evaluate.tune import grid_of
     from clucert.evaluate.tune import tune as search
     from clucert.render import rows_table
 
     fpr, confidence = flags.pop("fpr"), flags.pop("confidence")
+    values = [flags.pop(name) for name in ("tried", "mask_rates", "thresholds", "lengths")]
     config = load_config(config_file, given_flags(flags))
     if fpr is not None:
         _tune_flag(config, fpr, confidence, out, as_json=as_json)
         return
     if config.run_dir is None:
         raise UsageError("say where to keep the settings' runs: --run-dir runs/tune")
-    try:
-        taus = [float(tau) for tau in _parts(thresholds)]
-        sizes = [None if length == "off" else int(length) for length in _parts(lengths)]
-    except ValueError as error:
-        raise UsageError(f"--thresholds and --lengths are lists of numbers, e.g. 0.3,0.5 and off,20: {error}") from None
     with study_bar() as bar:
-        tuned = search(
-            config, grid_of(_parts(mask_rates), taus, sizes), lambda _i, s: bar(s), max_drop=max_drop, radius=radius
-        )
+        tuned = search(config, _grid(config, *values), lambda _i, s: bar(s), max_drop=max_drop, radius=radius)
     if out:
         out.write_text(tuned.method, encoding="utf-8")
         click.echo(f"wrote {out}: use it as --method {out}", err=True)
@@ -125,6 +117,30 @@ def _tune_flag(config: StudyConfig, fpr: str, confidence: str, out: Path | None,
         click.echo(f"clucert: note: {note}", err=True)
 
 
+def _grid(config: StudyConfig, tried: Sequence[str], mask_rates: str, thresholds: str, lengths: str) -> Any:
+    from clucert.evaluate.tune import grid_of
+    from clucert.methods import load_exact
+
+    if load_exact(config.method) is not None:
+        return {name: _parts(values) for name, values in _pairs(tried)}
+    if tried:
+        raise UsageError("--try goes with --method blocks, groups, chunks, windows or erase-and-check")
+    try:
+        taus = [float(tau) for tau in _parts(thresholds)]
+        sizes = [None if length == "off" else int(length) for length in _parts(lengths)]
+    except ValueError as error:
+        raise UsageError(f"--thresholds and --lengths are lists of numbers, e.g. 0.3,0.5 and off,20: {error}") from None
+    return grid_of(_parts(mask_rates), taus, sizes)
+
+
+def _pairs(tried: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for pair in tried:
+        name, equals, values = pair.partition("=")
+        if not (equals and values.strip()):
+            raise UsageError(f"--try {pair}: write an option and values, such as count=3,5,7")
+        yield name.strip().replace("-", "_"), values
+
+
 def _parts(written: str) -> list[str]:
     return [part.strip() for part in written.split(",") if part.strip()]
 
@@ -132,6 +148,13 @@ def _parts(written: str) -> list[str]:
 def _flat(row: Any) -> dict[str, Any]:
     fields = dataclasses.asdict(row)
     point = fields.pop("point")
+    if row.proved is not None:
+        shown = ("proved", "balanced_accuracy", "clean_accuracy", "questions", "r_avg", "constant_answer")
+        if "count" in point:
+            # K by length, where that proves more: of at most so many units.
+            point["counts"] = ", ".join(f"{most}: {count}" for most, count in point.get("counts", ())) or None
+        return {**point, **{name: fields[name] for name in (*shown, "abstained", "inputs", "failed")}}
+    fields = {name: value for name, value in fields.items() if name not in ("proved", "questions")}
     length = "off" if point.get("refine") == "off" else point.get("refine_length")
     setting = {"mask_rate": point.get("mask_rate"), "threshold": point.get("threshold"), "refine_length": length}
     return {**setting, **fields}

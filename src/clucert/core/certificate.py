@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import accumulate
 
 from clucert.core.bounds import (
+    UNPARSED,
     ClassBounds,
     Number,
     abstention_p_value,
@@ -22,11 +24,16 @@ from clucert.core.bounds import (
 from clucert.core.flagged import Counted, Decision, Kept
 from clucert.core.group_sequential import Path
 from clucert.core.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
-from clucert.core.settings import Settings, Subject, selection_level
+from clucert.core.settings import Look, Settings, Subject, selection_level
 from clucert.core.thresholds import Flag, Groups
 from clucert.core.vote_records import VoteRecord
 from clucert.errors import InputError
 from clucert.types import Answers, Votes
+
+NO_LABEL = "no noised text was kept and given a label: see dropped and unparsed"
+
+RIVAL_SHARE = 0.3
+"""What of α goes to the bound of a rival where votes read at several looks decide alone; the rest goes to that of ĉ."""
 
 BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
 
@@ -111,12 +118,17 @@ class Certificate:
         return self.merged(None, tuple(map(tuple, groups)))
 
     def merged(self, flag: Flag | None, groups: Groups = ()) -> Certificate:
-        """The same votes, of classes instead of labels. Raises :class:`InputError` for open answers."""
+        """The same votes, of classes instead of labels.
+
+        Raises :class:`InputError` for open answers, and for a flag where the certifying votes decide alone.
+        """
         plain = self.unmerged
         if flag is None and not groups:
             return plain
         if plain.labels is None:
             raise InputError("flags and groups are of labels, and this task has open answers")
+        if flag is not None and self.settings.direct:
+            raise InputError("staged sampling drew no votes that a flag goes by: certify with --flag")
         raw = Counted(plain.labels, plain.selection, plain.readings, plain.vote_records)
         return plain._counted(raw.merged(flag, groups), flag, groups, raw)
 
@@ -146,10 +158,17 @@ class Certificate:
 
     @property
     def candidate(self) -> str | None:
-        """ĉ: the label that won the selection votes, certified or not; with a flag, whether they let the text pass."""
+        """ĉ, certified or not: the label that won the selection votes, or, where none were drawn, the others; with a
+        flag, whether the selection votes let the text pass.
+        """
         if self.decision is not None and self.labels:
             return self.labels[0 if self.flagged else 1]
-        return leader(self.selection)
+        return leader(self.estimation if self.chosen_by_all else self.selection)
+
+    @property
+    def chosen_by_all(self) -> bool:
+        """Whether ĉ is chosen by the votes that certify it, which are then tested in either direction."""
+        return self.settings.direct and self.one_bound
 
     @property
     def decision(self) -> Decision | None:
@@ -213,10 +232,11 @@ class Certificate:
     @property
     def abstained_at_selection(self) -> str | None:
         """Why the selection votes alone give no answer, in one sentence; None when they give one."""
-        if self.settings.flag is not None:
+        decides_later = self.settings.direct and not self.exhaustive and (self.one_bound or self.candidate is not None)
+        if self.settings.flag is not None or decides_later:
             return None
         if self.candidate is None:
-            return self.unreadable or "no noised text was kept and given a label: see dropped and unparsed"
+            return self.unreadable or NO_LABEL
         if self.selection.unparsed >= self.selection.counts[self.candidate]:
             return self.unreadable
         level = selection_level(self.settings, self.selection)
@@ -233,9 +253,12 @@ class Certificate:
         """Why there is no prediction, in one sentence; None when there is one."""
         if self.abstained_at_selection or self.settings.flag is not None:
             return self.abstained_at_selection
+        if self.candidate is None:
+            return self.unreadable or NO_LABEL
         if not self._exceeds(filtered=True)(Fraction(0)):
+            fresh = "" if self.chosen_by_all else "fresh "
             return self.unreadable or (
-                f"{self.candidate!r} was not confirmed as the majority by {self.estimation.kept} fresh samples "
+                f"{self.candidate!r} was not confirmed as the majority by {self.estimation.kept} {fresh}samples "
                 f"at alpha = {self.settings.alpha:g}"
             )
         return None
@@ -263,45 +286,54 @@ class Certificate:
         """Whether one bound decides: with two labels, or open answers, all that is not ĉ counts as one class."""
         return not self.exhaustive and one_bound(self.labels)
 
-    def path(self, *, filtered: bool) -> Path:
-        """What is not a vote for ĉ, look by look: of the kept samples, or of all that were drawn."""
-        taken = [
-            (votes.kept if filtered else votes.drawn, votes.counts.get(self.candidate or "", 0))
-            for votes in self.readings
-        ]
-        totals = tuple(total for total, _ in taken)
-        return Path(totals, tuple(total - hits for total, hits in taken), self.spent[: len(taken)])
+    def path(self, *, filtered: bool, rival: str | None = None) -> Path:
+        """What is not a vote for ĉ, look by look: of the kept samples, or of all that were drawn. With a ``rival``,
+        what may be a vote for it.
+        """
+        name = self.candidate or ""
+        trials, hits, others = [], [], []
+        for votes in self.readings:
+            trials.append(votes.kept if filtered else votes.drawn)
+            hits.append(votes.counts.get(name, 0))
+            if rival is not None:
+                mine = votes.unparsed if rival == UNPARSED else votes.counts.get(rival, 0)
+                others.append(mine + (0 if filtered else votes.dropped))
+        counted = others if rival is not None else [total - hit for total, hit in zip(trials, hits, strict=True)]
+        spent = self.spent[: len(trials)]
+        if not self.one_bound:
+            # A margin is too large only if the bound of ĉ is, or that of the one class nearest to it in truth.
+            theirs = RIVAL_SHARE if self.settings.direct else 0.5
+            spent = tuple(level * (theirs if rival is not None else 1 - theirs) for level in spent)
+        return Path(tuple(trials), tuple(counted), spent, self.chosen_by_all)
 
     @property
     def spent(self) -> tuple[float, ...]:
         """The α spent by the time of each planned look."""
-        alpha = Fraction(self.settings.alpha)
-        return tuple(float(alpha * share) for share in accumulate(look.share for look in self.settings.looks))
+        return _spent(self.settings.alpha, self.settings.looks)
 
     def _best_bounds(self, rule: BoundRule) -> ClassBounds | None:
         if self.candidate is None:
             return None
         if self.exhaustive:
             return exact_bounds(self.selection, self.candidate)
-        if self.one_bound and len(self.settings.looks) > 1:
+        if len(self.settings.looks) > 1 or self.chosen_by_all:
             return self._sequential_bounds(rule)
-        # All looks hold jointly at level 1 − α (union bound over their shares), so the best one may be used.
-        found = [rule(votes, self.candidate, self.labels, alpha) for votes, alpha in self._levels()]
-        return max(found, key=lambda bounds: bounds.margin, default=None)
+        if not self.readings:
+            return None
+        return rule(self.readings[-1], self.candidate, self.labels, self.spent[-1])
 
     def _sequential_bounds(self, rule: BoundRule) -> ClassBounds | None:
         if not self.readings or self.candidate is None:
             return None
-        last = rule(self.readings[-1], self.candidate, self.labels, self.settings.alpha)
-        upper = self.path(filtered=rule is class_bounds).upper
-        return ClassBounds(self.candidate, 1 - upper, dict.fromkeys(last.high, upper))
-
-    def _levels(self) -> list[tuple[Votes, float]]:
-        """The votes of each look that was taken, and the share of α that it spends."""
-        alpha = Fraction(self.settings.alpha)
-        return [
-            (votes, float(alpha * look.share)) for votes, look in zip(self.readings, self.settings.looks, strict=False)
-        ]
+        filtered = rule is class_bounds
+        rivals = rule(self.readings[-1], self.candidate, self.labels, self.settings.alpha).high
+        upper = self.path(filtered=filtered).upper
+        high = (
+            dict.fromkeys(rivals, upper)
+            if self.one_bound
+            else {rival: min(self.path(filtered=filtered, rival=rival).upper, upper) for rival in rivals}
+        )
+        return ClassBounds(self.candidate, 1 - upper, high)
 
     def _exceeds(self, *, filtered: bool) -> Exceeds:
         """What the votes show about p(ĉ) − p(j), at level 1 − α for every radius derived from it."""
@@ -414,3 +446,8 @@ class Certificate:
         if self.decision is not None:
             return self.decision.agreement(self.settings.predict_samples, low)
         return agreement(low, self.settings.predict_samples, self.settings.alpha)
+
+
+@lru_cache(maxsize=64)
+def _spent(alpha: float, looks: tuple[Look, ...]) -> tuple[float, ...]:
+    return tuple(float(Fraction(alpha) * share) for share in accumulate(look.share for look in looks))

@@ -85,7 +85,8 @@ class Channel:
     notes: list[str] = field(default_factory=list)
     shown: list[Sample] = field(default_factory=list)
     vote_records: list[VoteRecord] = field(default_factory=list)
-    _original: NDArray[np.float32] | None = None
+    _embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    """By text: what was embedded once is not embedded again for this certificate."""
     repeats: Repeats | None = None
     """Where equal noised texts share a vote on trial; otherwise every one is put to the backend."""
     asked: Answers | None = None
@@ -182,7 +183,7 @@ class Channel:
             self.notes.append(f"{recovered.failed} {stage} samples keep a mask that the language model did not fill")
         if k == 1:
             return recovered.texts
-        embeddings = yield Encode(recovered.texts, stage)
+        embeddings = yield from self._embed(recovered.texts, stage)
         yield Phase("cluster")
         chosen: list[int] = medoid_of_largest(embeddings.reshape(len(retained), k, -1)).tolist()
         return [recovered.texts[i * k + j] for i, j in enumerate(chosen)]
@@ -190,12 +191,19 @@ class Channel:
     def _keep(self, texts: Sequence[str], stage: Stage) -> Generator[Request, Any, NDArray[np.bool_]]:
         if not self.denoiser.needs_embeddings:
             return np.ones(len(texts), dtype=np.bool_)
-        if self._original is None:
-            # Asked for alone, so that its embedding depends on nothing else.
-            self._original = (yield Encode([self.text.text], stage))[0]
-        embeddings = yield Encode(texts, stage)
+        # Asked for alone, so that its embedding depends on nothing else.
+        original = yield from self._embed([self.text.text], stage)
+        embeddings = yield from self._embed(texts, stage)
         yield Phase("cluster")
-        return self.denoiser.select(embeddings, self._original)
+        return self.denoiser.select(embeddings, original[0])
+
+    def _embed(self, texts: Sequence[str], stage: Stage) -> Generator[Request, Any, NDArray[np.float32]]:
+        """The embeddings of ``texts``: shape (len(texts), d). What is asked for depends on this certificate alone."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._embedded]
+        if new:
+            rows: NDArray[np.float32] = yield Encode(new, stage)
+            self._embedded.update(zip(new, rows, strict=True))
+        return np.stack([self._embedded[text] for text in texts])
 
     def _named(self, votes: Sequence[Vote]) -> Sequence[Vote]:
         """The votes, a reserved name as None. Raises BadAnswerError for what is no label of a closed set."""

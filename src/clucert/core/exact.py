@@ -8,7 +8,6 @@ sub-texts alike; one that samples is refused.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,11 +17,11 @@ from typing import Any, Literal
 
 from clucert.core.bounds import UNPARSED, Number
 from clucert.core.calibration import Bias, bias_of
+from clucert.core.flagged import flag_radius
 from clucert.core.noise import votes
 from clucert.core.noise.canonical import Canonical, Free
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
-from clucert.core.noise.overlap import largest
-from clucert.core.noise.tokens import Units, passages, sentences, turns, words
+from clucert.core.noise.tokens import JOINERS, Units, listed, sentences, words
 from clucert.core.noise.votes import Scores
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Radius
@@ -59,10 +58,15 @@ class ExactSettings:
     """Labels that are one class."""
     canonical: tuple[str, ...] = ()
     """The forms that a text is put into before it is cut, with the digests of their tables."""
+    by_length: tuple[tuple[int | None, Blocks], ...] = ()
+    """In place of ``noise``, for texts of at most so many units (None: of any more). Blocks alone: what they speak of
+    keeps the number of units, so that no attacker chooses among them."""
 
     def __post_init__(self) -> None:
         if self.flag is None:
             return
+        if self.by_length:
+            raise InputError(f"{self.method} has another number of blocks by length: leave out --flag, or the lengths")
         if self.groups:
             raise InputError("the labels of --flag are one class already: leave out --group")
         if self.flag.share is not None and isinstance(self.noise, EraseAndCheck):
@@ -72,6 +76,10 @@ class ExactSettings:
             raise InputError(
                 f"--at-least {self.flag.at_least}: {self.method} has {most} sub-texts and would flag nothing"
             )
+
+    def of_length(self, n: int) -> Noise:
+        """The noise of a text of ``n`` units."""
+        return next((noise for most, noise in self.by_length if most is None or n <= most), self.noise)
 
     @property
     def merging(self) -> LabelGroups:
@@ -274,36 +282,10 @@ class ExactCertificate:
         if self.prediction is None:
             return None
         if flag is not None:
-            return self._flag_radius(threat, flag)
+            return flag_radius(noise, self.weights, flag, self.is_flagged, threat, self.n)
         if isinstance(noise, Windows | EraseAndCheck):
             raise InputError(f"{self.settings.method} flags texts: say which label with --flag")
         return noise.radius(self.family, self.prediction, threat, self.n, self.classes)
-
-    def _flag_radius(self, threat: str, flag: Flag) -> Radius:
-        """The largest r under which the flag stays as it is.
-
-        Each sub-text adds its weight w in [0, 1], less η where the share counts, to what must be at least τ (or 0) for
-        the text to be flagged; one that an attacker turns or adds has the worst weight there is. A text that passes is
-        the same with all signs turned, and "less than" for "at least".
-        """
-        noise = self.settings.noise
-        if isinstance(noise, EraseAndCheck):
-            named = [bool(weight) for weight in self.weights[0]]
-            # A text that passes may be flagged by whatever is appended.
-            return noise.flag_radius(named, flag.at_least) or Radius(0)
-        bound, each = (flag.at_least, Fraction(0)) if flag.share is None else (0, flag.share)
-        sign = 1 if self.is_flagged else -1
-        lead = [[sign * (weight - each) for weight in part] for part in self.weights]
-        worst = -each if self.is_flagged else each - 1
-        spare = sum(map(sum, lead), Fraction(0)) - sign * bound
-
-        def holds(r: int) -> bool:
-            lost = noise.loss(lead, threat, r, worst, self.n)
-            return lost is not None and (spare >= lost if self.is_flagged else spare > lost)
-
-        if noise.loss(lead, threat, 1, worst, self.n) == 0:
-            return Radius(0, everything=True)
-        return largest(holds, self.n if threat in ("replace", "delete") else None) or Radius(0)
 
 
 MOST_QUESTIONS = 20_000
@@ -366,11 +348,12 @@ class ExactSmoother:
         return ExactCertificate(
             text=text,
             pieces=cut.pieces,
-            settings=self.settings,
+            settings=replace(self.settings, noise=self.settings.of_length(len(cut.pieces))),
             labels=self.labels,
             answers=tuple(shown),
             partitions=tuple(tuple(index[text] for text in part) for part in cut.shown),
             example=example,
+            notes=_fixed(self.settings.unit, text),
             form=self.form,
         )
 
@@ -380,40 +363,42 @@ class ExactSmoother:
         return certificate.prediction
 
     def _members(self, pieces: Sequence[str]) -> Sequence[Sequence[tuple[int, ...]]]:
-        noise = self.settings.noise
+        noise = self.settings.of_length(len(pieces))
         if isinstance(noise, Windows | EraseAndCheck):
             return [noise.members(pieces)]
         return noise.members(pieces)
 
     def _units(self, text: str) -> Units:
-        items, unit, form = self._items(text), self.settings.unit, self.form
+        unit, form = self.settings.unit, self.form
         if self.settings.canonical and form is None:
             raise InputError(
                 "the tables of this certificate's canonical forms are not at hand, or others: certify anew"
             )
         if unit == "word":
             return Units(form(text)) if form else words(text)
+        if unit == "sentence":
+            return sentences(form.worded(text).text if form else text)
+        items = listed(text)
         if form:
-            items = [form.worded(item).text for item in items]
-        return sentences(items[0]) if unit == "sentence" else self.units_of(items)
+            items = replace(items, pieces=tuple(form.worded(piece).text for piece in items.pieces))
+        return items.units(JOINERS[unit])
 
-    def _items(self, text: str) -> list[str]:
-        return listed(text) if self.settings.unit in ("passage", "turn") else [text]
+    def _items(self, text: str) -> Sequence[str]:
+        return listed(text).pieces if self.settings.unit in JOINERS else [text]
 
-    def units_of(self, pieces: Sequence[str]) -> Units:
-        """``pieces`` as the units of a text."""
-        match self.settings.unit:
-            case "passage":
-                return passages(pieces)
-            case "turn":
-                return turns(pieces)
-            case _:
-                return Units(tuple(pieces))
+    def units_of(self, pieces: Sequence[str], like: str) -> Units:
+        """``pieces`` as the units of a text with the fixed part of the text ``like``."""
+        unit = self.settings.unit
+        if unit not in JOINERS:
+            return Units(tuple(pieces))
+        return replace(listed(like), pieces=tuple(pieces)).units(JOINERS[unit])
 
-    def written(self, pieces: Sequence[str]) -> str:
-        """A text of ``pieces``; it may be cut into others where a piece is none by itself."""
-        if self.settings.unit in ("passage", "turn"):
-            return json.dumps(list(pieces), ensure_ascii=False)
+    def written(self, pieces: Sequence[str], like: str) -> str:
+        """A text of ``pieces``, with the fixed part of ``like``; it may be cut into others where a piece is none by
+        itself.
+        """
+        if self.settings.unit in JOINERS:
+            return replace(listed(like), pieces=tuple(pieces)).written()
         return " ".join(pieces)
 
     def shown(self, text: str, answer: Scored) -> Shown:
@@ -424,20 +409,7 @@ class ExactSmoother:
         return Shown(text, answer.answer, shares)
 
 
-def listed(text: str) -> list[str]:
-    """The passages or turns that ``text`` lists as JSON: strings, or messages with a ``content``.
-
-    Raises:
-        InputError: it is no list of texts.
-
-    """
-    try:
-        items = json.loads(text)
-    except ValueError:
-        items = None
-    given = items if isinstance(items, list) else []
-    found = [item.get("content") if isinstance(item, dict) else item for item in given]
-    texts = [item for item in found if isinstance(item, str)]
-    if not texts or len(texts) < len(found):
-        raise InputError('this unit needs a JSON list of texts: ["first passage", "second passage"]')
-    return texts
+def _fixed(unit: Unit, text: str) -> tuple[str, ...]:
+    """What no attacker changes, in words."""
+    named = listed(text).fixed if unit in JOINERS else ()
+    return (f"fixed, and part of every sub-text: the {' and the '.join(named)}",) if named else ()

@@ -1,18 +1,21 @@
-"""Sampled votes read by a guard: which texts it flags, and which changes leave a flag as it is.
+"""Votes read by a guard: which texts it flags, and which changes leave a flag as it is.
 
-Passed is what the N selecting votes show to have p_harm < η at level α; everything else is flagged. The N′ fresh votes
-then show, at level 1 − α, how many changes leave p_harm ≥ η (flagged) or p_harm < η (passed).
+Of sampled votes: passed is what the N selecting votes show to have p_harm < η at level α; everything else is flagged.
+The N′ fresh votes then show, at level 1 − α, how many changes leave p_harm ≥ η (flagged) or p_harm < η (passed).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from clucert.core.noise.overlap import ErrsBelow, SampledNoise
+from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
+from clucert.core.noise.overlap import ErrsBelow, SampledNoise, largest
+from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Overlap, Radius, kept_radius
-from clucert.core.thresholds import Flag, Groups, class_of, merged_labels, merged_votes, most_to_pass
+from clucert.core.thresholds import Flag, class_of, merged_labels, merged_votes, most_to_pass
+from clucert.core.thresholds import Groups as LabelGroups
 from clucert.core.vote_records import VoteRecord
 from clucert.errors import InputError
 from clucert.types import Vote, Votes
@@ -27,7 +30,7 @@ class Counted:
     readings: tuple[Votes, ...]
     vote_records: tuple[VoteRecord, ...]
 
-    def merged(self, flag: Flag | None, groups: Groups) -> Counted:
+    def merged(self, flag: Flag | None, groups: LabelGroups) -> Counted:
         """The same votes of the classes that a flag, or groups of labels, make."""
 
         def count(votes: Votes) -> Votes:
@@ -122,3 +125,39 @@ class Kept:
         if self.noise is not None:
             return {t: self.noise.stays(errs_below, t, self.n, self.theta) for t in self.noise.threats}
         return {t: kept_radius(errs_below, self.n, self.s, each, self.theta) for t, each in self.overlaps.items()}
+
+
+Weights = Sequence[Sequence[Fraction]]
+
+
+def flag_radius(
+    noise: Blocks | Groups | Chunks | Each | Windows | EraseAndCheck,
+    weights: Weights,
+    flag: Flag,
+    flagged: bool,
+    threat: str,
+    n: int,
+) -> Radius:
+    """The largest r under which the flag of an exact certificate stays as it is, for a text of ``n`` pieces.
+
+    Each sub-text adds its weight w in [0, 1], less η where the share counts, to what must be at least τ (or 0) for the
+    text to be flagged; one that an attacker turns or adds has the worst weight there is. A text that passes is the same
+    with all signs turned, and "less than" for "at least".
+    """
+    if isinstance(noise, EraseAndCheck):
+        named = [bool(weight) for weight in weights[0]]
+        # A text that passes may be flagged by whatever is appended.
+        return noise.flag_radius(named, flag.at_least) or Radius(0)
+    bound, each = (flag.at_least, Fraction(0)) if flag.share is None else (0, flag.share)
+    sign = 1 if flagged else -1
+    lead = [[sign * (weight - each) for weight in part] for part in weights]
+    worst = -each if flagged else each - 1
+    spare = sum(map(sum, lead), Fraction(0)) - sign * bound
+
+    def holds(r: int) -> bool:
+        lost = noise.loss(lead, threat, r, worst, n)
+        return lost is not None and (spare >= lost if flagged else spare > lost)
+
+    if noise.loss(lead, threat, 1, worst, n) == 0:
+        return Radius(0, everything=True)
+    return largest(holds, n if threat in ("replace", "delete") else None) or Radius(0)

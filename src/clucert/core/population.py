@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from clucert.core.bounds import lower_bound, upper_bound
+from clucert.core.bounds import lower_bound
 from clucert.errors import InputError
 
 _GRID = 10**6
@@ -17,12 +17,6 @@ def share_at_least(successes: int, trials: int, confidence: float = 0.95) -> Fra
     """
     low = lower_bound(successes, trials, 1 - _confidence(confidence))
     return max(Fraction(0), Fraction(int((low - 1e-9) * _GRID), _GRID))
-
-
-def share_at_most(successes: int, trials: int, confidence: float = 0.95) -> Fraction:
-    """A share that the true one is at most, with ``confidence``: Clopper-Pearson, rounded up to a millionth."""
-    high = upper_bound(successes, trials, 1 - _confidence(confidence))
-    return min(Fraction(1), Fraction(-int(-(high + 1e-9) * _GRID // 1), _GRID))
 
 
 def robust_share(certified: int, rows: int, alpha: float, confidence: float = 0.95, claims: int = 1) -> Fraction:

@@ -82,6 +82,9 @@ class Settings:
     """What a sample keeps: s words, a share of the text; each token, with probability 1 − m; or so many tokens."""
     canonical: tuple[str, ...] = ()
     """The forms that a text is put into before anything else, with the digests of their tables."""
+    direct: bool = False
+    """Whether the certifying votes decide alone, without an abstention test before them: where one bound decides no
+    other votes are drawn, and else those that are only name ĉ."""
     flag: Flag | None = None
     """Flag a text where at least this share of the noised ones get one of its labels, instead of taking the majority.
     """

@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import comb
 from typing import Any, TypeVar
 
-from clucert.core.bounds import is_reserved
+from clucert.core.bounds import is_reserved, one_bound
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Channel, Sample, make_recovery
 from clucert.core.denoise import Denoiser
@@ -23,7 +23,7 @@ from clucert.core.protect import reasons
 from clucert.core.refine import keep_words
 from clucert.core.repeats import Repeats, UnsteadyError
 from clucert.core.settings import Look, Settings, Subject
-from clucert.core.stopping import decided, selected
+from clucert.core.stopping import decided, named, selected
 from clucert.core.threats import attackable, canonical_text, overlaps, word_pools
 from clucert.core.thresholds import merged_labels, merged_votes, most_to_pass, questions_to_pass
 from clucert.core.words import WordedText, split
@@ -115,7 +115,9 @@ class Smoother:
         With a flag: passed where they show p_harm < η at level α, flagged otherwise, and never None.
         """
         channel, selection = yield from self.trusted(text, example, self._select)
+        # Whether certifying votes would decide alone or not: here there are none.
         certificate = self._certificate(channel, selection)
+        certificate = replace(certificate, settings=replace(certificate.settings, direct=False))
         return None if certificate.abstained_at_selection else certificate.candidate
 
     def trusted(
@@ -151,18 +153,28 @@ class Smoother:
 
     def certify_from(self, channel: Channel) -> Generator[Request, Any, Certificate]:
         """Choose ĉ, abstain when it is too close, certify, all on samples of ``channel``."""
-        selection = yield from self._select(channel)
+        selection = yield from self._choose(channel)
         certificate = self._certificate(channel, selection)
         if certificate.abstained_at_selection:
             return certificate
         return (yield from self._certify(channel, selection))
 
-    def _select(self, channel: Channel) -> Generator[Request, Any, Votes]:
+    def _choose(self, channel: Channel) -> Generator[Request, Any, Votes]:
+        """The votes that choose ĉ; none where those that certify it do."""
+        if not self.settings.direct:
+            return (yield from self._select(channel))
+        if one_bound(self.classes):
+            return Votes({})
+        return (yield from self._select(channel, named))
+
+    def _select(
+        self, channel: Channel, enough: Callable[[Votes, Settings], bool] = selected
+    ) -> Generator[Request, Any, Votes]:
         """Look at the selecting samples as planned, until the answer is told from the next or will hardly be."""
         drawn = Votes({})
         for part, look in enumerate(self.settings.selection_looks or (Look(self.settings.predict_samples),)):
             drawn += yield from channel.sample(look.samples - drawn.drawn, "predict", part)
-            if selected(merged_votes(drawn, self.settings.groups), self.settings):
+            if enough(merged_votes(drawn, self.settings.groups), self.settings):
                 break
         return drawn
 

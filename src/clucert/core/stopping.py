@@ -1,47 +1,49 @@
 """When to look at the certifying votes, and when to stop drawing more.
 
-Any rule for stopping is valid. Where one bound decides, the looks are those of one group-sequential test
-(:mod:`clucert.core.group_sequential`); with more classes, the looks' shares of α sum to at most 1, so the bounds of all
-planned looks hold jointly at level 1 − α (union bound), whichever of them are taken. What a rule can cost is radius,
-never correctness.
+Any rule for stopping is valid: the looks are those of group-sequential tests (:mod:`clucert.core.group_sequential`),
+whose level holds for all planned looks together, whichever of them are taken. Where one bound decides that is one test;
+with more classes it is one of ĉ and one of its nearest rival, which share α. What a rule can cost is radius, never
+correctness.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from clucert.core.bounds import abstention_p_value, one_bound
+import numpy as np
+
+from clucert.core.bounds import UNPARSED, abstention_p_value
 from clucert.core.certificate import Certificate
-from clucert.core.group_sequential import boundaries
-from clucert.core.noise.overlap import SampledNoise
-from clucert.core.radius import published_slack
+from clucert.core.group_sequential import Path, boundaries
+from clucert.core.radius import Radius, published_slack
 from clucert.core.settings import Look, Settings, selection_level
 from clucert.types import Votes
 
+WORTH = 1 / 3000
+"""A later look is taken where it has this chance of one more word of radius for each of its samples."""
 FUTILE = 0.1
-"""Stop when the chance that a later look raises a radius falls below this."""
+"""A chance below this is none, however few samples it takes."""
+ANSWER = 0.25
+"""What an answer alone is worth, in words of radius."""
 
-GROWTH, SMALLEST = 1.4, 20
-"""Looks of a staged plan where one bound decides: the next at 1.4 times the samples, the first at N′/50, or 20."""
-FIRST_SHARE = Fraction(3, 10)
-"""What the first of these looks may spend of α; the rest is spent as t^1.5, t the share of N′ that was drawn."""
+FIRST, STEP, GROWTH = 7, 4, 1.2
+"""Looks of a staged plan: the first at the fewest votes that can show a majority, the next at 1.2 times the samples,
+but at least so many more, which are asked about at once."""
+BATCH = 20
+"""The first look and the least step where a filter judges each part by itself: of fewer it cannot tell a cluster."""
+FIRST_SHARE, POWER = Fraction(3, 10), 0.5
+"""What the first look may spend of α; of the rest t^POWER is spent when the share t of N′ was drawn. Chosen, as is all
+above, with bench/calls.py."""
 
-STAGES = {
-    Fraction(1, 50): Fraction(10, 100),
-    Fraction(1, 25): Fraction(2, 100),
-    Fraction(2, 25): Fraction(3, 100),
-    Fraction(4, 25): Fraction(5, 100),
-    Fraction(8, 25): Fraction(10, 100),
-    Fraction(16, 25): Fraction(30, 100),
-    Fraction(1): Fraction(40, 100),
-}
-"""Looks with more classes, as fractions of N′, and how they share α by a union bound: the first ends the clear calls,
-the last ones the close ones. Both plans were chosen with bench/calls.py."""
+WRONG = 0.05
+"""Selecting votes name ĉ when the next answer is the likelier one with less than this probability."""
 
 SELECTION_STAGES = {
     Fraction(1, 10): Fraction(1, 8),
@@ -49,7 +51,7 @@ SELECTION_STAGES = {
     Fraction(1, 2): Fraction(1, 4),
     Fraction(1): Fraction(1, 2),
 }
-"""The same for the N samples that choose the answer."""
+"""Looks at the N samples that choose the answer, as fractions of N, and how they share α by a union bound."""
 
 
 def fixed_plan(samples: int) -> tuple[Look, ...]:
@@ -57,26 +59,23 @@ def fixed_plan(samples: int) -> tuple[Look, ...]:
     return (Look(samples),)
 
 
-def staged_plan(samples: int, labels: tuple[str, ...] | None) -> tuple[Look, ...]:
-    """Looks at growing numbers of certifying samples, up to ``samples``, for the rule that goes with ``labels``."""
-    return _growing(samples) if one_bound(labels) else _plan(STAGES, samples)
+def staged_plan(samples: int, *, filtered: bool = False) -> tuple[Look, ...]:
+    """Looks at growing numbers of certifying samples, up to ``samples``; ``filtered`` where each part is a batch."""
+    first, step = (BATCH, BATCH) if filtered else (FIRST, STEP)
+    counts, count = [], first
+    # The last step may be larger than the others, not smaller.
+    while count * GROWTH**0.5 < samples:
+        counts.append(count)
+        count = max(count + step, round(count * GROWTH))
+    counts.append(samples)
+    spent = [FIRST_SHARE + (1 - FIRST_SHARE) * Fraction(round(10**6 * (n / samples) ** POWER), 10**6) for n in counts]
+    shares = [after - before for before, after in pairwise([Fraction(0), *spent])]
+    return tuple(Look(n, share) for n, share in zip(counts, shares, strict=True))
 
 
 def staged_selection(samples: int) -> tuple[Look, ...]:
     """Looks at growing numbers of selecting samples, up to ``samples``."""
     return _plan(SELECTION_STAGES, samples)
-
-
-def _growing(samples: int) -> tuple[Look, ...]:
-    count, counts = float(max(SMALLEST, samples / 50)), []
-    # The last step may be larger than the others, not smaller.
-    while count * GROWTH**0.5 < samples:
-        counts.append(round(count))
-        count *= GROWTH
-    counts.append(samples)
-    spent = [FIRST_SHARE + (1 - FIRST_SHARE) * Fraction((n / samples) ** 1.5).limit_denominator(1000) for n in counts]
-    shares = [after - before for before, after in pairwise([Fraction(0), *spent])]
-    return tuple(Look(n, share) for n, share in zip(counts, shares, strict=True))
 
 
 def _plan(stages: Mapping[Fraction, Fraction], samples: int) -> tuple[Look, ...]:
@@ -87,16 +86,31 @@ def _plan(stages: Mapping[Fraction, Fraction], samples: int) -> tuple[Look, ...]
     return tuple(Look(count, share) for count, share in shares.items())
 
 
-def plans(sampling: str, settings: Settings, labels: tuple[str, ...] | None, certify: int) -> Settings:
+def plans(sampling: str, settings: Settings, certify: int) -> Settings:
     """``settings`` with the looks of ``sampling``, at N samples to select and ``certify`` to certify.
 
     "auto" is staged where not every retention set can be evaluated instead.
     """
     if sampling == "fixed":
         return dataclasses.replace(settings, looks=fixed_plan(certify), selection_looks=())
-    # What a guard lets pass is read once: there is no answer to tell from the next.
-    selecting = () if settings.flag else staged_selection(settings.predict_samples)
-    return dataclasses.replace(settings, looks=staged_plan(certify, labels), selection_looks=selecting)
+    # What a guard lets pass is read once, on votes of its own: there is no answer to tell from the next.
+    return dataclasses.replace(
+        settings,
+        looks=staged_plan(certify, filtered=settings.clustering != "none"),
+        selection_looks=() if settings.flag else staged_selection(settings.predict_samples),
+        direct=settings.flag is None,
+    )
+
+
+def named(votes: Votes, settings: Settings) -> bool:
+    """Whether more selecting samples are not worth it, where they only name ĉ: the leader is hardly the wrong one."""
+    if votes.drawn >= settings.predict_samples:
+        return True
+    ranked = sorted([*votes.counts.values(), 0, 0], reverse=True)
+    from scipy.special import betainc
+
+    # Jeffreys prior on the share of the leader among the votes for the two.
+    return float(betainc(ranked[0] + 0.5, ranked[1] + 0.5, 0.5)) < WRONG
 
 
 def selected(votes: Votes, settings: Settings) -> bool:
@@ -133,14 +147,11 @@ def decided(certificate: Certificate, target: int | None = None) -> bool:
     The outcome is the radii of the certificate; with a ``target``, whether the published radius reaches it.
     """
     taken = len(certificate.readings)
-    if taken == len(certificate.settings.looks) or certificate.candidate is None:
+    if taken == len(certificate.settings.looks) or (certificate.candidate is None and not certificate.chosen_by_all):
         return True
     if target is not None and _reached(certificate, target):
         return True
-    if certificate.one_bound:
-        return all(_chance_below(certificate, goal) < FUTILE for goal in _goals(certificate, target))
-    later = range(taken, len(certificate.settings.looks))
-    return all(_chance(certificate, look, target) < FUTILE for look in later)
+    return not any(_worth_more(certificate, goal) for goal in _goals(certificate, target))
 
 
 def _reached(certificate: Certificate, target: int) -> bool:
@@ -155,123 +166,89 @@ class _Goal:
 
     filtered: bool
     threshold: float
+    worth: float = 1.0
+    """In words of radius."""
 
 
 def _goals(certificate: Certificate, target: int | None) -> Iterator[_Goal]:
-    """What a larger radius needs."""
+    """What a larger radius needs: the next one, and where there is no answer yet the answer and the first word."""
+    if certificate.settings.published:
+        yield from _published_goals(certificate, target)
+    if target is None:
+        for threat, radius in certificate.proved.items():
+            if radius is None or not radius.final:
+                yield from _ahead(False, radius, functools.partial(_errors, certificate, threat))
+
+
+def _published_goals(certificate: Certificate, target: int | None) -> Iterator[_Goal]:
+    radius, attackable = certificate.radius, sum(certificate.subject.attackable)
+
+    def errors(words: int) -> float | None:
+        if words > attackable or (words and certificate.settings.votes_only):
+            return None
+        slack = published_slack(certificate.n, certificate.s, words, certificate.settings.gamma)
+        return float((1 - slack) / 2)
+
+    if target is None:
+        yield from _ahead(True, radius, errors)
+    elif (threshold := errors(min(target, attackable))) is not None:
+        # Whether it is reached is all that was asked, at whatever price.
+        yield _Goal(True, threshold, math.inf)
+
+
+def _ahead(filtered: bool, radius: Radius | None, errors: Callable[[int], float | None]) -> Iterator[_Goal]:
+    """The goals after ``radius``; ``errors`` is the threshold of a radius, None where there is no such radius."""
+    following = ((0, ANSWER), (1, 1.0)) if radius is None else ((radius.words + 1, 1.0),)
+    for words, worth in following:
+        if (threshold := errors(words)) is not None:
+            yield _Goal(filtered, threshold, worth)
+
+
+def _errors(certificate: Certificate, threat: str, words: int) -> float | None:
+    n, noise = certificate.n, certificate.settings.noise
     if certificate.settings.flag is not None:
-        yield from _flag_goals(certificate)
-        return
-    n, s, gamma = certificate.n, certificate.s, certificate.settings.gamma
-    radius = certificate.radius
-    attackable = sum(certificate.subject.attackable)
-    following = 0 if radius is None else radius.words + 1
-    if target is not None:
-        following = min(target, attackable)
-    noise = certificate.settings.noise
+        return float(certificate.kept.errors(threat, words))
     if noise is not None:
-        yield from _noise_goals(certificate, noise)
-        return
-    if following <= attackable and not certificate.settings.votes_only:
-        yield _Goal(True, float((1 - published_slack(n, s, following, gamma)) / 2))
-    elif radius is None:
-        yield _Goal(True, 0.5)
-    for threat, overlap in certificate.vote_overlaps.items() if target is None else ():
-        proved = certificate.proved[threat]
-        following = 0 if proved is None else proved.words + 1
-        if following <= len(overlap.masked) and not (overlap.sealed and proved):
-            yield _Goal(False, float(overlap.errors(n, s, following)))
+        return float((1 - noise.slack(threat, n, words)) / 2)
+    if words > certificate.attackable_by(threat):
+        return None
+    return float(certificate.vote_overlaps[threat].errors(n, certificate.s, words))
 
 
-def _flag_goals(certificate: Certificate) -> Iterator[_Goal]:
-    for threat, proved in certificate.proved.items():
-        following = 0 if proved is None else proved.words + 1
-        if proved is None or not proved.final:
-            yield _Goal(False, float(certificate.kept.errors(threat, following)))
-
-
-def _noise_goals(certificate: Certificate, noise: SampledNoise) -> Iterator[_Goal]:
-    for threat, proved in certificate.proved.items():
-        if proved is None or not proved.final:
-            slack = noise.slack(threat, certificate.n, 0 if proved is None else proved.words + 1)
-            yield _Goal(False, float((1 - slack) / 2))
-
-
-def _chance_below(certificate: Certificate, goal: _Goal) -> float:
-    """Predicted probability that a later look reaches ``goal``."""
-    path = certificate.path(filtered=goal.filtered)
+def _worth_more(certificate: Certificate, goal: _Goal) -> bool:
+    """Whether some later look is likely enough to reach ``goal``, for the samples that it takes."""
+    path = _path(certificate, filtered=goal.filtered)
     seen, errors = path.trials[-1], path.errors[-1]
     if goal.threshold <= 0 or certificate.estimation.drawn == 0:
-        return 0.0
+        return False
     kept = Fraction(seen, certificate.estimation.drawn)
     looks = certificate.settings.looks[len(path.trials) :]
     more = [int(kept * (look.samples - certificate.estimation.drawn)) for look in looks]
     trials = (*path.trials, *(seen + m for m in more))
-    allowed = boundaries(trials, certificate.spent, goal.threshold)[len(path.trials) :]
+    threshold = min(goal.threshold, 0.5) if path.either else goal.threshold
+    allowed = boundaries(trials, certificate.spent, threshold, path.either)[len(path.trials) :]
     # What was seen so far, selection votes included, as a Beta posterior (Jeffreys prior) on an error.
     selection, winner = certificate.selection, certificate.candidate or ""
     chosen = selection.kept if goal.filtered else selection.drawn
     total, wrong = seen + chosen, errors + chosen - selection.counts.get(winner, 0)
     from scipy.stats import betabinom
 
-    left = [most - errors for most in allowed]
-    return float(max(betabinom.cdf(left, more, wrong + 0.5, total - wrong + 0.5)))
+    chances = betabinom.cdf([most - errors for most in allowed], more, wrong + 0.5, total - wrong + 0.5)
+    needed = [max(FUTILE, WORTH / goal.worth * (look.samples - certificate.estimation.drawn)) for look in looks]
+    return bool(np.any(chances >= needed))
 
 
-def _chance(certificate: Certificate, look: int, target: int | None) -> float:
-    """Predicted probability that the radii at a later look beat those of now (or reach the target)."""
-    now = certificate.estimation
-    more = certificate.settings.looks[look].samples - now.drawn
-    least = _least_votes(certificate, look, more, target)
-    if least is None:
-        return 0.0
-    # What was seen so far, selection votes included, as a Beta posterior (Jeffreys prior) on a vote for ĉ.
-    seen = [certificate.selection, now]
-    winner = certificate.candidate or ""
-    hits = sum(votes.counts.get(winner, 0) for votes in seen)
-    total = sum(votes.drawn for votes in seen)
-    from scipy.stats import betabinom
+def _path(certificate: Certificate, *, filtered: bool) -> Path:
+    """Errors look by look; with more than two classes, votes for neither ĉ nor its nearest rival are half an error.
 
-    return float(betabinom.sf(least - 1, more, hits + 0.5, total - hits + 0.5))
-
-
-def _least_votes(certificate: Certificate, look: int, more: int, target: int | None) -> int | None:
-    """The fewest votes for ĉ among ``more`` samples that would do; None when not even all of them would."""
-
-    def enough(hits: int) -> bool:
-        imagined = dataclasses.replace(certificate.settings, looks=(certificate.settings.looks[look],))
-        future = dataclasses.replace(certificate, settings=imagined, readings=(_extrapolate(certificate, hits, more),))
-        if target is not None:
-            return _reached(future, target)
-        return _beats(future, certificate)
-
-    if not enough(more):
-        return None
-    low, high = 0, more
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low
-
-
-def _extrapolate(certificate: Certificate, hits: int, more: int) -> Votes:
-    """The votes of now, with ``hits`` more for ĉ and the other new ones shared out as the others were so far."""
-    now, winner = certificate.estimation, certificate.candidate or ""
-    others = {label: count for label, count in now.counts.items() if label != winner}
-    rest, missed = more - hits, now.drawn - now.counts.get(winner, 0)
-
-    def grown(count: int) -> int:
-        return count + round(rest * count / missed) if missed else count
-
-    counts = {winner: now.counts.get(winner, 0) + hits} | {label: grown(count) for label, count in others.items()}
-    unparsed = grown(now.unparsed)
-    # What rounding leaves over is put where it hurts: with the dropped, or with the first rival.
-    return Votes(counts, unparsed, max(0, now.drawn + more - sum(counts.values()) - unparsed))
-
-
-def _beats(future: Certificate, now: Certificate) -> bool:
-    def words(certificate: Certificate) -> list[int]:
-        radii = [certificate.radius, *certificate.proved.values()]
-        return [-1 if radius is None else radius.words for radius in radii]
-
-    return any(later > current for later, current in zip(words(future), words(now), strict=True))
+    That many errors of two classes have the same margin. It foretells well enough what two bounds will show.
+    """
+    path = certificate.path(filtered=filtered)
+    if certificate.one_bound or not path.trials:
+        return path
+    last = certificate.estimation
+    rivals = {**last.counts, UNPARSED: last.unparsed}
+    rivals.pop(certificate.candidate or "", None)
+    nearest = certificate.path(filtered=filtered, rival=max(rivals, key=rivals.__getitem__))
+    halves = tuple(-(-(all_ + near) // 2) for all_, near in zip(path.errors, nearest.errors, strict=True))
+    return Path(path.trials, halves, path.spent)

@@ -99,7 +99,7 @@ class Flag:
         A share is read exactly, as the decimal that it prints as. Raises :class:`InputError` for labels that the task
         does not have, or when all of them flag.
         """
-        found = tuple(UNPARSED if is_reserved(label) else label for label in labels)
+        found = tuple(UNPARSED if label.casefold() == UNPARSED.casefold() else label for label in labels)
         if unknown := [label for label in found if label not in (every or ()) and label != UNPARSED]:
             raise InputError(f"--flag {unknown[0]}: it is none of the labels {', '.join(every or ())}")
         flag = cls(found, at_least, None if share is None else exact(share, "threshold"))
@@ -145,12 +145,13 @@ def most_to_pass(samples: int, eta: Fraction, alpha: float) -> int:
     it is: see :func:`questions_to_pass`.
     """
     hit, missed = eta.numerator, eta.denominator - eta.numerator
-    most, ways, enough = -1, 0, Fraction(alpha) * eta.denominator**samples
-    while most < samples - 1:
-        ways += comb(samples, most + 1) * hit ** (most + 1) * missed ** (samples - most - 1)
-        if ways > enough:
-            break
+    most, enough = -1, Fraction(alpha) * eta.denominator**samples
+    exactly = ways = missed**samples
+    while ways <= enough and most < samples - 1:
         most += 1
+        # C(N, k + 1)·hit^(k+1)·missed^(N−k−1) from the one before.
+        exactly = exactly * (samples - most) * hit // ((most + 1) * missed)
+        ways += exactly
     return most
 
 

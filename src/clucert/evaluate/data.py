@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from clucert.core.noise.tokens import FIXED_PARTS, listed
 from clucert.errors import InputError
 from clucert.evaluate.gold import BadRowError, GoldReader, LabelNames, Numbering, sorted_note
 from clucert.evaluate.readers import Format, Malformed, Row, Table, open_table
 
 TEXT_COLUMNS = ("text", "sentence", "question", "prompt")
+LISTS: Mapping[str, str] = {"passage": "passages", "turn": "messages"}
+"""By the unit of a method that keeps or drops whole passages or turns: the column that lists them."""
 LABEL_COLUMNS = ("label", "answer")
 
 
@@ -43,6 +46,10 @@ class DataSource:
 
     ``quoted`` says whether CSV and TSV use quotes (default: yes, and an ambiguous row of TSV is malformed).
 
+    With ``unit`` passage or turn an example's text is the JSON of :func:`clucert.core.noise.tokens.listed`: the list in
+    the text column (first of all ``passages`` or ``messages``), and the columns ``system`` and ``question`` as what is
+    fixed.
+
     ``limit`` takes the first examples and reads no further. ``sample`` draws that many at random with ``seed``,
     uniformly without replacement from what ``limit`` leaves, and keeps them in the order of the file; a larger sample
     with the same seed holds the smaller one.
@@ -61,6 +68,7 @@ class DataSource:
     sample: int | None = None
     seed: int = 0
     skip_malformed: bool = False
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +177,20 @@ class _Columns:
     label: str | None
     id: str | None
     extra: Mapping[str, str]
+    fixed: Mapping[str, str | None] = field(default_factory=dict)
+    """Where the text is a list: what is fixed, by its name."""
+    lists: bool = False
 
     @property
     def all(self) -> list[str]:
-        named = (self.text, self.label, self.id, *self.extra.values())
+        named = (self.text, self.label, self.id, *self.extra.values(), *self.fixed.values())
         return list(dict.fromkeys(name for name in named if name))
 
 
 def _choose_columns(table: Table, source: DataSource, need_labels: bool) -> _Columns:
-    text = _column(table, source, source.text_column, TEXT_COLUMNS, "text_column")
+    lists = LISTS.get(source.unit or "")
+    usual = TEXT_COLUMNS if lists is None else (lists, *TEXT_COLUMNS)
+    text = _column(table, source, source.text_column, usual, "text_column")
     label = _column(table, source, source.label_column, LABEL_COLUMNS, "label_column", optional=not need_labels)
     identity = _column(table, source, source.id_column, ("id",), "id_column", optional=True)
     attack = _column(table, source, source.attack_column, ("attack",), "attack_column", optional=True)
@@ -186,7 +199,9 @@ def _choose_columns(table: Table, source: DataSource, need_labels: bool) -> _Col
         extra["attack"] = attack
     if text is None:  # for the type checker: a required column is found or raised about
         raise InputError(f"{source.path} has no text column")
-    return _Columns(text, label, identity, extra)
+    found = {name: _column(table, source, None, (name,), "", optional=True) for name in FIXED_PARTS if lists}
+    fixed = {name: column for name, column in found.items() if column not in (None, text)}
+    return _Columns(text, label, identity, extra, fixed, lists is not None)
 
 
 def _column(
@@ -243,7 +258,7 @@ class _Loader:
         if isinstance(row, Malformed):
             raise BadRowError(row.problem)
         columns, values = self.columns, row.values
-        text = _text(values, columns.text)
+        text = _list_of(values, columns) if columns.lists else _text(values, columns.text)
         label = None if columns.label is None else self._label(row, columns.label)
         extra = {name: values.get(column) for name, column in columns.extra.items()}
         return Example(self._id(row), text, label, extra)
@@ -273,6 +288,21 @@ class _Loader:
         path = self.source.path
         by_row = path.startswith("hf:") or (self.source.format or Path(path).suffix.lower()) in ("parquet", ".parquet")
         return f"{path}: row {line}" if by_row else f"{path}:{line}"
+
+
+def _list_of(values: Mapping[str, Any], columns: _Columns) -> str:
+    """The list and what is fixed, as JSON."""
+    given = values.get(columns.text)
+    fixed = {
+        name: value for name, column in columns.fixed.items() if (value := values.get(column or "")) not in ("", None)
+    }
+    try:
+        items = json.loads(given) if isinstance(given, str) else given
+        parts = items if isinstance(items, dict) else {"passages": items}
+        written = listed(json.dumps({**parts, **fixed}, ensure_ascii=False, default=str)).written()
+    except (ValueError, InputError) as error:
+        raise BadRowError(f"{columns.text!r} is no list of texts ({error})") from None
+    return _text({columns.text: written}, columns.text)
 
 
 def _text(values: Mapping[str, Any], column: str) -> str:

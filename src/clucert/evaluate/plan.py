@@ -62,7 +62,8 @@ def make_plan(config: StudyConfig, command: Sequence[str] | None = None, task: T
         exact_smoother(method, base, task.labels)  # What it cannot do is said before data are read.
     config = _with_columns(config)
     label_map = {**getattr(task, "gold", {}), **config.label_map}
-    source = replace(config.source, label_map=label_map)
+    unit = method.unit if isinstance(method, ExactMethod) else None
+    source = replace(config.source, label_map=label_map, unit=unit)
     dataset = load_examples(
         source,
         labels=task.labels,

@@ -6,7 +6,7 @@ from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.core.noise.deletion import Deletion
 from clucert.core.noise.ellipsis import CollapsedMask
-from clucert.core.radius import SAMPLED, Kind, Radius
+from clucert.core.radius import KINDS, SAMPLED, Kind, Radius
 from clucert.core.thresholds import class_of
 from clucert.errors import UsageError
 from clucert.evaluate.metrics import Outcome
@@ -39,10 +39,12 @@ def first_kind(certificate: AnyCertificate | None) -> Kind:
 def kinds_of(method: Method | ExactMethod) -> tuple[Kind, ...]:
     """The radii of a method's certificates."""
     if isinstance(method, ExactMethod):
-        return tuple(map(kind_of, method.noise().threats))
-    if method.keep is None:
+        held = set(map(kind_of, method.noise().threats))
+    elif method.keep is None:
         return SAMPLED[1:] if method.flag else SAMPLED
-    return CollapsedMask.threats if method.recovery == "ellipsis" else Deletion.threats
+    else:
+        held = set(CollapsedMask.threats if method.recovery == "ellipsis" else Deletion.threats)
+    return tuple(kind for kind in KINDS if kind in held)
 
 
 def check_kind(kind: Kind, method: Method | ExactMethod) -> Kind:

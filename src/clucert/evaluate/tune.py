@@ -4,32 +4,37 @@ The criterion: among the settings whose clean accuracy is at most ``MAX_DROP`` b
 of the radius asked for (published, or proved for a threat model); of equals, the higher clean accuracy, and then the
 one that comes first in the grid. r_avg alone would be won by settings that certify the easy inputs far and get the
 others wrong. A failed input counts as not certified.
+
+Of an exact method it is the share of inputs that are right and proved at R changes of one threat, balanced: the mean
+over the labels. Of equals, the higher balanced accuracy, then the fewer questions, then the first in the grid.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from clucert.certificate_json import read
-from clucert.core.certificate import Certificate
+from clucert.core.exact import ExactCertificate
+from clucert.core.radius import Kind
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.engine import Engine, open_engine
 from clucert.evaluate.metrics import Outcome, r_avg
 from clucert.evaluate.plan import Plan, make_plan
-from clucert.evaluate.radii import class_of_label
-from clucert.evaluate.run_directory import Record, open_run
+from clucert.evaluate.radii import AnyCertificate, check_kind, class_of_label, kind_of, outcome_of, radii_of
+from clucert.evaluate.run_directory import open_run
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.standing import standing_of
+from clucert.evaluate.standing import balanced_at, standing_of
 from clucert.evaluate.study import RunSummary, Snapshot, data_notes, left_to_do, run_inputs, summary_of
+from clucert.evaluate.tune_flag import certificate_of
 from clucert.methods import Method
-from clucert.methods.exact import ExactMethod
+from clucert.methods.exact import ExactMethod, ExactOptions
+from clucert.section import checked, options_of
 
 MAX_DROP = 0.02
 """Clean accuracy that a setting may lack of the best one's, to be chosen for its radius."""
@@ -41,8 +46,41 @@ LENGTHS = (None, 20)
 Point = Mapping[str, Any]
 """Values of the method's fields."""
 
-Radius = Literal["published", "word", "synonym"]
-"""Whose mean is made large: the published radius, or the one proved for a threat model."""
+LENGTHS_BY = (10, 20, 40, 80)
+"""Units up to which texts may have another number of blocks."""
+LEAST = 20
+"""Rows of a length that a number of blocks is chosen on."""
+
+EXACT: Mapping[str, Mapping[str, Sequence[Any]]] = {
+    "blocks": {"count": (3, 5, 7, 9), "sharpness": (2.0, 8.0)},
+    "groups": {"count": (3, 5, 7, 9), "sharpness": (2.0, 8.0)},
+    "chunks": {"every": (3, 4, 6, 8), "sharpness": (2.0, 8.0)},
+    "windows": {"size": (6, 12, 20)},
+    "erase": {"suffix": (10, 20, 40)},
+    "each": {"sharpness": (2.0, 8.0, 20.0)},
+}
+"""What is tried of each family of sub-texts, unless it is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Whose mean is made large: the published radius, or the one proved for a threat. Of an exact method, what share is
+    proved ``at`` so many changes.
+    """
+
+    kind: Kind
+    at: int | None = None
+
+    @classmethod
+    def of(cls, written: str) -> Aim:
+        """Read ``insert@2`` or ``word``. Raises :class:`UsageError` for a number that is none."""
+        kind, _, at = written.partition("@")
+        if at and not (at.isdecimal() and int(at) > 0):
+            raise UsageError(f"--radius {written}: write it like insert@2")
+        return cls(kind, int(at) if at else None)
+
+    def __str__(self) -> str:
+        return self.kind if self.at is None else f"{self.kind}@{self.at}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +104,10 @@ class Row:
     """Share of the published radii that equal the number of attackable words."""
     attackable: float | None = None
     """Median number of attackable words."""
+    proved: float | None = None
+    """Of an exact method: right and proved at the changes asked for, mean over the labels."""
+    questions: float | None = None
+    """Of an exact method: questions of an input, on average."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +135,35 @@ def grid_of(
     ]
 
 
+def exact_grid(method: ExactMethod, tried: Mapping[str, Sequence[str]]) -> list[Point]:
+    """Every combination of what is ``tried`` of the options of ``method``, or of what is usual for its family.
+
+    Raises :class:`UsageError` for what is no option of it, and :class:`InputError` for a value that it cannot have.
+    """
+    known = options_of(ExactOptions)
+    if unknown := next((name for name in tried if name not in known), None):
+        raise UsageError(f"--try {unknown}: it is none of {', '.join(known)}")
+    values: Mapping[str, Sequence[Any]] = tried or EXACT[method.family]
+    if method.scores == "hard":
+        values = {name: each for name, each in values.items() if name != "sharpness"}
+    points = [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
+    # Read as the method reads them: 8 is 8.0.
+    read = [checked(ExactMethod, {**method.model_dump(), **point}, "--try") for point in points]
+    return [{name: getattr(each, name) for name in values} for each in read]
+
+
 def tune(
     config: StudyConfig,
-    grid: Sequence[Point],
+    grid: Sequence[Point] | Mapping[str, Sequence[str]],
     progress: Callable[[int, Snapshot], None] | None = None,
     *,
     max_drop: float = MAX_DROP,
-    radius: Radius = "published",
+    radius: str = "published",
 ) -> Tuned:
     """Evaluate every setting of ``grid`` on the data of ``config``, which must be a validation split.
+
+    Of an exact method ``grid`` maps its options to the values that are tried, and may be empty; ``radius`` names a
+    threat and how many changes, such as ``insert@2``.
 
     Fields that the method does not use are left out of the settings, so that none is evaluated twice.
 
@@ -112,35 +174,49 @@ def tune(
     Raises :class:`InputError` when the data have no labels or nothing could be scored, and :class:`UsageError` for a
         radius that the method does not have.
     """
-    if not grid:
-        raise UsageError("the grid is empty: name at least one value of each parameter")
     if config.shard:
         raise UsageError("a grid cannot be divided into shards: remove shard from the configuration")
     rows: list[Row] = []
+    judged: list[Sequence[Outcome]] = []
     stopped = None
     base = make_plan(config)
-    if isinstance(base.method, ExactMethod):
-        raise UsageError(f"{base.method.name} asks a fixed family of sub-texts: it is not tuned here yet")
-    if radius == "published" and base.method.keep is not None:
-        raise UsageError(f"{base.method.name} has no published radius to make large: give --radius word")
-    points = _distinct(base.method, grid)
+    aim, points = _wanted(base.method, grid, Aim.of(radius))
     with ExitStack() as stack:
         engine = open_engine(config, stack)
         for number, point in enumerate(points):
             plan = _plan(config, base.run_dir, point)
             told = None if progress is None else lambda snapshot, n=number: progress(n, snapshot)
-            row, summary = _evaluate(plan, point, radius, engine, told)
+            row, outcomes, summary = _evaluate(plan, point, aim, engine, told)
             if summary.stopped:
                 stopped = summary.reason
                 break
             rows.append(row)
+            judged.append(outcomes)
     if not any(row.inputs for row in rows):
         raise InputError(f"no setting was finished: {stopped or 'every input failed'}")
-    best = choose(rows, max_drop)
-    record = _record(base, points, best, max_drop=max_drop, radius=radius)
-    return Tuned(
-        tuple(rows), best, method_file(base, best, record), stopped, (*data_notes(base), *_doubts(best, radius))
-    )
+    best = choose(rows, max_drop) if aim.at is None else choose_exact(rows)
+    if aim.at is not None and isinstance(base.method, ExactMethod) and base.method.family == "blocks":
+        longer = by_length(list(zip(rows, judged, strict=True)), best, aim.at)
+        rows += [longer] if longer else []
+        best = longer or best
+    record = _record(base, points, best, max_drop=max_drop, aim=aim)
+    return Tuned(tuple(rows), best, method_file(base, best, record), stopped, (*data_notes(base), *_doubts(best, aim)))
+
+
+def _wanted(
+    method: Method | ExactMethod, grid: Sequence[Point] | Mapping[str, Sequence[str]], aim: Aim
+) -> tuple[Aim, list[Point]]:
+    """What is made large, and the settings that are tried."""
+    if isinstance(method, ExactMethod):
+        if not isinstance(grid, Mapping):
+            raise UsageError(f"{method.name} has no mask rate, threshold or L: name what to try, --try count=3,5,7")
+        kind = kind_of(method.noise().threats[0]) if aim.kind == "published" else check_kind(aim.kind, method)
+        return Aim(kind, aim.at or 1), exact_grid(method, grid)
+    if isinstance(grid, Mapping) or aim.at is not None:
+        raise UsageError(f"{method.name} samples: --try and --radius {aim} are for exact methods")
+    if not grid:
+        raise UsageError("the grid is empty: name at least one value of each parameter")
+    return Aim(check_kind(aim.kind, method)), _distinct(method, grid)
 
 
 def _distinct(method: Method, grid: Sequence[Point]) -> list[Point]:
@@ -155,9 +231,10 @@ def _distinct(method: Method, grid: Sequence[Point]) -> list[Point]:
     return [point for i, point in enumerate(points) if point not in points[:i]]
 
 
-def _doubts(best: Row, radius: Radius) -> Iterator[str]:
-    if best.r_avg == 0:
-        yield f"no setting reaches a {radius} radius above 0: the choice is by clean accuracy alone"
+def _doubts(best: Row, aim: Aim) -> Iterator[str]:
+    if not (best.r_avg if aim.at is None else best.proved):
+        what = "a radius above 0" if aim.at is None else f"a radius of {aim.at}"
+        yield f"no setting reaches {what} ({aim.kind}): the choice is by accuracy alone"
     if best.constant_answer is not None and best.clean_accuracy < best.constant_answer:
         yield (
             f"the best setting is right on {best.clean_accuracy:.0%}, less than answering the commonest label to "
@@ -174,33 +251,57 @@ def choose(rows: Sequence[Row], max_drop: float = MAX_DROP) -> Row:
     return max(good, key=lambda row: (row.r_avg, row.clean_accuracy))
 
 
-def _record(
-    plan: Plan, points: Sequence[Point], best: Row, *, max_drop: float, radius: Radius
-) -> dict[str, str | int | float | list[str]]:
+def choose_exact(rows: Sequence[Row]) -> Row:
+    """The best row of an exact method, by the criterion of this module; the first of equals."""
+    scored = [row for row in rows if row.inputs]
+    return max(scored, key=lambda row: (row.proved or 0.0, row.balanced_accuracy or 0.0, -(row.questions or 0.0)))
+
+
+def _record(plan: Plan, points: Sequence[Point], best: Row, *, max_drop: float, aim: Aim) -> dict[str, Any]:
     """What the values were chosen on and how: enough to say whether two methods were tuned alike. Names no folder."""
     data = plan.dataset
     return {
         "task": plan.task.name,
         "model": "+".join(plan.config.model),
-        "radius": radius,
+        "radius": str(aim),
         "data": data.source.path if data.source.path.startswith("hf:") else Path(data.source.path).name,
         "data_sha256": data.digest,
         "inputs": len(data.examples),
+        **_chosen_by(plan, points, best, max_drop=max_drop, aim=aim),
+        "settings": len(points),
+        "clean_accuracy": best.clean_accuracy,
+    }
+
+
+def _chosen_by(plan: Plan, points: Sequence[Point], best: Row, *, max_drop: float, aim: Aim) -> dict[str, Any]:
+    if aim.at is not None:
+        tried = {name: [point[name] for point in points] for name in points[0]}
+        return {
+            "tried": {name: sorted(set(values)) for name, values in tried.items()},
+            "proved": best.proved,
+            "balanced_accuracy": best.balanced_accuracy,
+            "questions": best.questions,
+        }
+    return {
         "samples": plan.config.samples,
         "certify_samples": plan.config.certify_samples,
         "max_drop": max_drop,
         "mask_rates": sorted({str(point["mask_rate"]) for point in points if "mask_rate" in point}, key=float),
-        "settings": len(points),
         "r_avg": best.r_avg,
-        "clean_accuracy": best.clean_accuracy,
     }
 
 
 def method_file(plan: Plan, best: Row, record: Mapping[str, Any]) -> str:
     """YAML of the plan's whole method with the best values: it applies to whatever task it is used for."""
-    method = plan.method.model_dump(mode="json", exclude={"tasks", "tuned"})
+    method = plan.method.model_dump(mode="json", exclude={"tasks", "models", "tuned"})
     name = f"{plan.method.name.removesuffix('-tuned')}-tuned"
-    fields = {**method, **best.point, "name": name, "tuned": dict(record)}
+    fields = {**method, **_plain(best.point), "name": name, "tuned": dict(record)}
+    if best.proved is not None:
+        head = (
+            f"# Tuned on {best.inputs} validation rows: right and proved ({record['radius']}) on {best.proved:.3f} of "
+            f"them, mean over\n# the labels, right on {best.balanced_accuracy:.3f}, {best.questions:.1f} questions.\n"
+        )
+        return head + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     head = (
         f"# Tuned on {best.inputs} validation rows: the largest mean {record['radius']} radius "
         f"({best.r_avg:.3f} words) among the settings\n# within {record['max_drop']:g} of the best clean accuracy; "
@@ -209,26 +310,29 @@ def method_file(plan: Plan, best: Row, record: Mapping[str, Any]) -> str:
     return head + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
+def _plain(point: Point) -> dict[str, Any]:
+    """As YAML has it."""
+    return {name: list(map(list, value)) if name == "counts" else value for name, value in point.items()}
+
+
 def _plan(config: StudyConfig, folder: Path, point: Point) -> Plan:
     name = "-".join(f"{key}={value}" for key, value in point.items()) or "as-it-is"
     return make_plan(config.model_copy(update={**point, "run_dir": folder / name}))
 
 
 def _evaluate(
-    plan: Plan, point: Point, radius: Radius, engine: Engine, progress: Callable[[Snapshot], None] | None
-) -> tuple[Row, RunSummary]:
+    plan: Plan, point: Point, aim: Aim, engine: Engine, progress: Callable[[Snapshot], None] | None
+) -> tuple[Row, Sequence[Outcome], RunSummary]:
     with open_run(plan.run_dir, plan.manifest, plan.inputs) as run:
         left = left_to_do(plan, run)
         summary = run_inputs(plan, run, left, engine, progress) if left else summary_of(plan, run)
         records = list(run.records.values())
-    certificates = {r.id: read(r.document or {})[0].certificate for r in records if r.status == "done"}
+    certificates = {r.id: found for r in records if (found := certificate_of(r.document)) is not None}
     reader = next(iter(certificates.values()), None)
-    named = [record.model_copy(update={"gold": class_of_label(record.gold, reader)}) for record in records]
-    classes = tuple(dict.fromkeys(class_of_label(label, reader) or label for label in plan.task.labels or ()))
-    outcomes = [_outcome(record, certificates.get(record.id), radius) for record in named]
+    outcomes = [_outcome(r.id, class_of_label(r.gold, reader), certificates.get(r.id), aim.kind) for r in records]
     scored = [outcome for outcome in outcomes if outcome.scored]
     count = max(len(scored), 1)
-    standing = standing_of(outcomes, certificates.values(), classes or None, plan.dataset.label_map)
+    standing = standing_of(outcomes, certificates.values(), _classes(plan.task.labels, reader), plan.dataset.label_map)
     row = Row(
         point=point,
         r_avg=r_avg(scored) or 0.0,
@@ -240,24 +344,57 @@ def _evaluate(
         constant_answer=standing.constant_share,
         at_cap=standing.at_cap,
         attackable=standing.attackable,
+        proved=None if aim.at is None else balanced_at(scored, aim.at),
+        questions=None if aim.at is None else _questions(certificates.values()),
     )
-    return row, summary
+    return row, scored, summary
 
 
-def _outcome(record: Record, certificate: Certificate | None, kind: Radius) -> Outcome:
-    if certificate is None:
-        return Outcome(record.id, record.gold, None, None, 0, 0, 0, 0, failed=True)
-    radius = certificate.radius if kind == "published" else certificate.proved.get(kind)
-    votes = certificate.votes
-    return Outcome(
-        id=record.id,
-        gold=record.gold,
-        prediction=certificate.prediction,
-        radius=None if radius is None else radius.words,
-        words=certificate.n,
-        unparsed=votes.unparsed,
-        kept=votes.kept,
-        drawn=votes.drawn,
-        everything=radius is not None and radius.everything,
-        nothing_to_attack=radius is not None and radius.nothing_to_attack,
-    )
+def by_length(tried: Sequence[tuple[Row, Sequence[Outcome]]], best: Row, at: int) -> Row | None:
+    """``best`` with a number of blocks for each length of text, each the one that proves most on the rows of that
+    length; None where that proves no more. A length with fewer than :data:`LEAST` rows is joined to the next.
+
+    The number of questions and other figures that are not of this choice stay those of ``best``.
+    """
+    others = {name: value for name, value in best.point.items() if name != "count"}
+    runs = {
+        row.point["count"]: {o.id: o for o in outcomes}
+        for row, outcomes in tried
+        if row.inputs and "count" in row.point and {**row.point, "count": 0} == {**others, "count": 0}
+    }
+    own = best.point.get("count")
+    if own is None or len(runs) < 2 or own not in runs:
+        return None
+    table: list[tuple[int, int]] = []
+    mixed: list[Outcome] = []
+    low, count = 0, int(own)
+    for high in (*LENGTHS_BY, None):
+        held = [o.id for o in runs[own].values() if low < o.words and (high is None or o.words <= high)]
+        if len(held) < LEAST and high is not None:
+            continue
+        if len(held) >= LEAST:
+            count = max(runs, key=lambda k: (balanced_at([runs[k][i] for i in held], at) or 0.0, k == own))
+        mixed += [runs[count][i] for i in held]
+        table += [(high, count)] if high is not None else []
+        low = high or low
+    mixed += [o for o in runs[own].values() if not o.words]
+    proved = balanced_at(mixed, at) or 0.0
+    if proved <= (best.proved or 0.0):
+        return None
+    right = sum(o.correct for o in mixed) / len(mixed)
+    point = {**best.point, "count": count, "counts": table}
+    return replace(best, point=point, proved=proved, clean_accuracy=right, r_avg=r_avg(mixed) or 0.0)
+
+
+def _classes(labels: tuple[str, ...] | None, reader: AnyCertificate | None) -> tuple[str, ...] | None:
+    return None if labels is None else tuple(dict.fromkeys(class_of_label(label, reader) or label for label in labels))
+
+
+def _questions(certificates: Iterable[AnyCertificate]) -> float | None:
+    asked = [each.questions for each in certificates if isinstance(each, ExactCertificate)]
+    return sum(asked) / len(asked) if asked else None
+
+
+def _outcome(identity: str, gold: str | None, certificate: AnyCertificate | None, kind: Kind) -> Outcome:
+    radius = None if certificate is None else radii_of(certificate).get(kind)
+    return outcome_of(identity, gold, certificate, radius)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -43,6 +43,8 @@ class ExactOptions(BaseModel):
     scores: Literal["auto", "soft", "hard"] = option(
         "auto", "Add up label probabilities (auto: where the model gives them) or votes."
     )
+    sharpness: float = option(8.0, "Of label probabilities: p^sharpness is added up.", gt=0, le=100)
+    """Normalised. Probabilities that are only averaged prove little (1)."""
     at_least: int = option(1, "Flagged sub-texts that flag the text, where no share is given.", ge=1)
 
 
@@ -60,11 +62,12 @@ class ExactMethod(ExactOptions, FlagOptions):
     """Of `blocks`: every K-th token instead of consecutive ones."""
     key: str = "clucert"
     """Of the hash; fixed before any text is seen, and may be public."""
-    sharpness: float = Field(default=8.0, gt=0, le=100)
-    """Of soft scores: p^sharpness, normalised. Probabilities that are only averaged prove little (1)."""
     bias: tuple[LabelBias, ...] = ()
     """Taken off the log-probability of each label, by length of the sub-text; fitted to validation texts that are cut
     in the same way (:func:`clucert.core.calibration.fit`). A mapping of labels alone is for every length."""
+    counts: tuple[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1, le=500)]], ...] = ()
+    """Of `blocks`: K by the number of units, [[20, 3], [60, 5]] for texts of at most 20 and 60; longer ones have
+    `count`. Of no other family: where units can be added or removed, one more could regroup all."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     models: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     """By model and task, what was tuned for that model; comes before ``tasks``."""
@@ -89,7 +92,18 @@ class ExactMethod(ExactOptions, FlagOptions):
     @model_validator(mode="after")
     def _flags(self) -> Self:
         self.noise()
+        lengths = [most for most, _ in self.counts]
+        if self.counts and (self.family != "blocks" or lengths != sorted(set(lengths))):
+            raise ValueError("counts: lengths must grow, and only blocks may have them: others could be regrouped")
+        self.by_length()
         return self
+
+    def by_length(self) -> tuple[tuple[int | None, Blocks], ...]:
+        """The blocks of each length; none where all texts have the same."""
+        if not self.counts:
+            return ()
+        counts: list[tuple[int | None, int]] = [*self.counts, (None, self.count)]
+        return tuple((most, Blocks(count, self.kept, self.interleaved)) for most, count in counts)
 
     def noise(self) -> Noise:
         """The family of sub-texts."""

@@ -345,7 +345,9 @@ def _settings(run: Run, settings: Settings | ExactSettings) -> str:
         return "every sub-text asked; " + ", ".join(
             f"{name} {value}" for name, value in shown.items() if name != "tuned"
         )
-    looks = ", ".join(str(look.samples) for look in settings.looks)
+    last, reads = settings.looks[-1].samples, len(settings.looks)
+    looks = f"{last}" if reads == 1 else f"up to {last} (read up to {reads} times)"
+    samples = f"{settings.predict_samples} samples to choose and {looks} to certify"
     refine = f"refine {settings.refine} to {settings.refine_length} words" if settings.refine_length else "no refine"
     recoveries = f", medoid of {settings.recoveries} recoveries" if settings.recoveries > 1 else ""
     kernel = f", retained words {settings.retained_kernel}" if settings.retained_kernel != "keep" else ""
@@ -357,7 +359,7 @@ def _settings(run: Run, settings: Settings | ExactSettings) -> str:
         f"recovery {settings.recovery}{recoveries}{kernel}",
         f"clustering {settings.clustering}{threshold}",
         refine,
-        f"{settings.predict_samples} samples to choose and {looks} to certify",
+        f"{looks} samples to choose and certify" if settings.direct else samples,
         f"alpha {settings.alpha:g}, gamma {settings.gamma:g}",
     ]
     return ", ".join(parts)

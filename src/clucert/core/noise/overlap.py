@@ -33,7 +33,6 @@ from numpy.typing import NDArray
 
 from clucert.core.bounds import Number
 from clucert.core.radius import Exceeds, Radius
-from clucert.errors import InputError
 
 NEVER = Fraction(2)
 """A slack that no margin exceeds: margins are at most 1."""
@@ -126,19 +125,3 @@ def largest(holds: Callable[[int], bool], limit: int | None = None) -> Radius | 
     while r != limit and holds(r + 1):
         r += 1
     return Radius(r, everything=r == limit)
-
-
-def parse_probability(value: str | Fraction | float, name: str = "p") -> Fraction:
-    """A probability strictly between 0 and 1, exactly; a float means the decimal it prints as.
-
-    Raises:
-        InputError: not a number, or out of range.
-
-    """
-    try:
-        number = value if isinstance(value, Fraction) else Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"{name} {value!r} is not a number: give a decimal such as 0.8") from None
-    if not 0 < number < 1:
-        raise InputError(f"{name} {value} is out of range: give a number above 0 and below 1")
-    return number

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import regex
 
 from clucert.core.words import WordedText, split
+from clucert.errors import InputError
 
 _MARK = regex.compile(
     r"-(?i:[lr][rcs]b)-|&(?i:lt|gt|amp|quot|apos|nbsp);|&?\#(?:[0-9]{1,7}|x[0-9a-fA-F]{1,6});|(\S)\1*+"
@@ -50,6 +52,10 @@ class Units:
 
     pieces: tuple[str, ...]
     joiner: str = " "
+    before: str = ""
+    """Fixed: in front of the kept pieces of every sub-text, such as a system prompt."""
+    behind: str = ""
+    """Fixed: behind them, such as a question."""
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -59,7 +65,8 @@ class Units:
 
         Whoever votes must answer the empty sub-text always alike.
         """
-        return self.joiner.join([self.pieces[i] for i in positions])
+        kept = [self.pieces[i] for i in positions]
+        return self.joiner.join(filter(None, (self.before, *kept, self.behind))) if any(kept) else ""
 
 
 def words(text: str) -> Units:
@@ -89,11 +96,86 @@ def sentences(text: str) -> Units:
     return Units(tuple(piece for piece in pieces if piece))
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An input of several pieces, and what is fixed: it is part of every sub-text, and no attacker changes it."""
+
+    pieces: tuple[str, ...]
+    system: str = ""
+    question: str = ""
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """The names of the fixed parts that there are."""
+        return tuple(name for name in FIXED_PARTS if getattr(self, name))
+
+    def units(self, joiner: str) -> Units:
+        """The pieces with the fixed parts around them."""
+        return Units(self.pieces, joiner, self.system, self.question)
+
+    def written(self) -> str:
+        """JSON that :func:`listed` reads back to the same."""
+        if not self.fixed:
+            return json.dumps(list(self.pieces), ensure_ascii=False)
+        fixed = {name: getattr(self, name) for name in self.fixed}
+        return json.dumps({"passages": list(self.pieces), **fixed}, ensure_ascii=False)
+
+
+FIXED_PARTS = ("system", "question")
+_ROLES_FIXED = ("system", "developer")
+
+
+def listed(text: str) -> Listed:
+    """The passages or turns that ``text`` lists as JSON.
+
+    A list of strings or of messages (``role``, ``content``), or an object with ``passages`` or ``messages`` and, for
+    what is fixed, ``system`` and ``question``. Messages of the system are fixed, too. A message that has a role is the
+    piece ``role: content``.
+
+    Raises:
+        InputError: it is no list of texts, or has another key.
+
+    """
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        given = None
+    parts = given if isinstance(given, dict) else {"passages": given}
+    if unknown := [name for name in parts if name not in ("passages", "messages", *FIXED_PARTS)]:
+        raise InputError(f"a list of passages or messages has no {unknown[0][:40]!r}: give {', '.join(FIXED_PARTS)}")
+    items = parts.get("passages", parts.get("messages"))
+    pairs = [_message(item) for item in items] if isinstance(items, list) else []
+    system = [content for role, content in pairs if role in _ROLES_FIXED]
+    pieces = [f"{role}: {content}" if role else content for role, content in pairs if role not in _ROLES_FIXED]
+    fixed = [parts.get(name, "") for name in FIXED_PARTS]
+    if not pieces or ("passages" in parts) == ("messages" in parts) or not all(isinstance(each, str) for each in fixed):
+        raise InputError(_NO_LIST)
+    return Listed(tuple(pieces), "\n".join(filter(None, [fixed[0], *system])), fixed[1])
+
+
+_NO_LIST = (
+    'this unit needs a JSON list of texts: ["first passage", "second passage"], '
+    'or with what is fixed {"passages": [...], "question": "..."}'
+)
+
+
+def _message(item: object) -> tuple[str, str]:
+    """Role and content; a bare text has no role. An empty text is none: nobody could tell it from what is left out."""
+    role, content = (item.get("role", ""), item.get("content")) if isinstance(item, dict) else ("", item)
+    if not isinstance(role, str) or not isinstance(content, str) or not content.strip():
+        raise InputError(_NO_LIST)
+    return role, content
+
+
+JOINERS = {"passage": "\n\n", "turn": "\n"}
+"""What stands between kept passages, and between kept turns."""
+
+
 def passages(items: Iterable[str]) -> Units:
     """Retrieved passages, one a unit, kept ones joined by an empty line."""
-    return Units(tuple(items), "\n\n")
+    return Units(tuple(items), JOINERS["passage"])
 
 
 def turns(items: Iterable[str]) -> Units:
     """Turns of a conversation, one a unit, kept ones joined by a line's end."""
-    return Units(tuple(items), "\n")
+    return Units(tuple(items), JOINERS["turn"])

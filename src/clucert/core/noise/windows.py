@@ -17,10 +17,6 @@ windows; a move is a deletion and an insertion. ∎
 For n < k this is false: the one window is the whole text, and *any* insertion, at the ends too, makes it part of
 another. Then only 0 changes are certified.
 
-*Majority* over windows (n_ĉ − n_j > ``margin_lost``): L tokens appended or put before add at most L windows; any other
-change takes the windows that vanish and adds those that the new token is in (k at most) or that close over a deleted
-one (k − 1).
-
 *Erase-and-check* (Kumar et al., 2023, suffix mode): flag when the text, or one of its d prefixes that are 1 to d tokens
 shorter, is flagged. If the filter flags x, it flags x followed by any ≤ d tokens, because x is one of the prefixes: d +
 1 questions, α = 0.
@@ -100,27 +96,6 @@ class Windows:
             return Radius(0, everything=True)
         limit = n if threat in ("delete", "replace") else None
         return largest(lambda r: harmful - self.vanish(threat, r, n) >= at_least, limit)
-
-    def margin_lost(self, threat: str, r: int, n: int) -> int | None:
-        """How much of a majority n_ĉ − n_j over windows r operations can take (more must be left over); None: all of
-        it.
-
-        Of ``ends``, r is how many pieces are put before and behind together. Of ``block`` the new windows have no
-        bound.
-        """
-        gone = self.vanish(threat, r, n)
-        if r == 0:
-            return 0
-        if n < self.size or threat == "block":
-            return None
-        k = self.size
-        return {
-            "ends": r,
-            "insert": r * (2 * k - 1),
-            "delete": r * (2 * k - 1),
-            "replace": 2 * k * r,
-            "edit": gone + r * (2 * k - 1),
-        }[threat]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,75 @@
+"""Exact methods in studies of a server: shards, dry run, caps, resume, the command line."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from study_world import ROWS, SECRET, World
+
+from clucert.cli import cli
+from clucert.errors import UsageError
+from clucert.evaluate.dry_run import dry_run
+from clucert.evaluate.run_directory import read_records
+
+EXACT = {"method": "groups", "mask_rate": None, "count": 3}
+
+
+def test_shards_are_merged_to_the_records_of_a_run_that_was_never_divided(world: World) -> None:
+    for shard in ("1/3", "2/3", "3/3"):
+        world.run(**EXACT, shard=shard)
+    asked = len(world.asked())
+    assert world.run(**EXACT).done == ROWS
+    assert len(world.asked()) == asked
+    world.run(**EXACT, run_dir=str(world.folder / "whole"))
+    assert world.records() == world.records("whole")
+
+
+def test_a_dry_run_counts_what_the_study_asks_and_a_cap_stops_it_cleanly(world: World) -> None:
+    estimate = dry_run(world.study(**EXACT), rows=None)
+    part = world.run(**EXACT, max_requests=7)
+    assert (part.stopped, part.exit_code) == ("budget", 4)
+    assert part.done < ROWS
+    before = read_records(world.folder / "run")[0]
+    whole = world.run(**EXACT)
+    assert whole.done == ROWS
+    after = read_records(world.folder / "run")[0]
+    assert {name: after[name] for name in before} == before
+    # Every sub-text is asked once; one that hears whose the answers are is no question.
+    assert Counter(world.asked()).most_common(1)[0][1] == 1
+    assert estimate.calls == len(world.asked())
+
+
+def test_another_method_or_parameter_is_another_run(world: World) -> None:
+    world.run(**EXACT, limit=2)
+    for change, said in (({"count": 5}, "count"), ({"scores": "hard"}, "scores"), ({"method": "blocks"}, "method")):
+        with pytest.raises(UsageError, match=said):
+            world.run(**EXACT | change, limit=2)
+    with pytest.raises(UsageError, match="deterministic"):
+        world.run(**EXACT, deterministic=None, run_dir=str(world.folder / "other"))
+
+
+def test_the_command_prints_by_threat_and_the_same_as_json(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    path = world.folder / "study.json"
+    path.write_text(json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in world.config(**EXACT).items()}))
+    gates = ["--fail-under", "certified-insert@0>=0.0", "--fail-under", "proved-move@1>=1.0"]
+    said = CliRunner().invoke(cli, ["evaluate", "--config", str(path), *gates])
+    assert said.exit_code in (0, 3), said.output
+    document = json.loads(CliRunner().invoke(cli, ["evaluate", "--config", str(path), *gates, "--json"]).stdout)
+    radii = {row["threat"]: row for row in document["radii"]}
+    assert list(radii) == ["word", "insert", "delete", "move", "edit"]
+    for threat, row in radii.items():
+        for delta in (1, 2, 3):
+            assert row[f"@{delta}"] == document["summary"][f"proved_{threat}@{delta}"]
+        assert (row["mean"], row["median"]) == tuple(
+            document["summary"][f"proved_{threat}_{m}"] for m in ("mean", "median")
+        )
+        assert row["radius"] in said.output
+    assert document["summary"]["questions_a_row"] <= 3
+    assert {kept["threat"] for kept in document["population"]} == {"insert", "delete", "move", "replace", "edit"}
+    assert [gate["gate"] for gate in document["gates"]] == ["certified-insert@0>=0", "proved-move@1>=1"]
+    assert (said.exit_code == 3) == (radii["move"]["@1"] < 1)
