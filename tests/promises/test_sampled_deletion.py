@@ -168,7 +168,7 @@ def test_it_says_that_nothing_is_published_and_what_is_proved_of_tokens() -> Non
     made = smoothed.certify("one two three four , five six seven eight nine ten " * 5)
     shown, proved = verbose(made), made.certificate.proved
     assert f"up to {proved['edit'].words} tokens inserted" in str(made)
-    assert "published" not in str(made)
+    assert "\npublished" not in str(made)
     assert made.radius is None
     assert "none published" in shown
     assert "not the paper's" in shown
