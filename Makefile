@@ -25,8 +25,16 @@ $(STAMP): pyproject.toml scripts/bootstrap.sh
 
 setup: $(STAMP) ## install CluCERT, its development tools and the embedded model into .venv
 
-demo: $(STAMP) ## certify one text with the embedded language model
-	$(BIN)/clucert certify "The airline's response to the delayed flights was thoughtful and quick." --task sst2
+# The sentence of the paper's Figure 1, and a review of usual length.
+SENTENCE := The airline's response to the delayed flights was thoughtful and quick.
+REVIEW := One of the best films I have seen this year. The story is warm and funny, the acting is wonderful from the first \
+  scene to the last, and the music is simply beautiful. The two leads are a joy to watch together. My whole family loved it, \
+  and we talked about it all the way home. I would happily see it again, and I recommend it to everyone.
+
+demo: $(STAMP) ## certify a sentence and a review with the embedded language model
+	$(BIN)/clucert certify "$(SENTENCE)" --task sst2
+	@echo
+	$(BIN)/clucert certify "$(REVIEW)" --task sst2
 
 test: check browser postgres ## lint, types, and the whole test suite
 	$(BIN)/python -m pytest
