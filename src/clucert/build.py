@@ -73,10 +73,16 @@ def any_method_of(config: Config, base: Base) -> Method | ExactMethod:
     method = load_any(config.method)
     if isinstance(method, Method):
         return method_of(config, base.task)
+    flags = exact_flags(config, method.name)
+    return method.for_base(base, **_exact_options(config), **flags)
+
+
+def exact_flags(config: Config, method: str) -> dict[str, Any]:
+    """The flag and the groups of an exact method; raises :class:`UsageError` for a change of methods that sample."""
     changes = config.method_overrides
     flags = {name: changes.pop(name) for name in options_of(FlagSection)}
-    _check_options(changes, f"methods that sample, which {method.name} does not")
-    return method.for_base(base, **_exact_options(config), **flags)
+    _check_options(changes, f"methods that sample, which {method} does not")
+    return flags
 
 
 def _exact_options(config: Config) -> dict[str, Any]:

@@ -269,3 +269,21 @@ def test_what_was_tuned_for_a_model_is_taken_for_that_model_and_task_alone() -> 
     ]
     assert counts == [7, 3, 5, 3]
     assert method.for_base(Base(("big",), "sst2"), count=9).count == 9
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 100.0])
+@pytest.mark.parametrize("size", [50.0, 1000.0, 1e308])
+def test_no_bias_is_too_large_to_count_with(tmp_path: Path, size: float, sharpness: float) -> None:
+    with smoothed(sure=1.0) as model:
+        bias = ({"of": {"yes": size, "no": -size}},)
+        (proof,) = model.prove("a b c d e f", ["groups"], bias=bias, sharpness=sharpness)
+    assert proof.prediction == "no"
+    stored = tmp_path / "proof.json"
+    stored.write_text(json.dumps(proof.document()))
+    assert load_exact(stored).certificate == proof.certificate
+
+
+@pytest.mark.parametrize("given", [{"at_least": 2}, {"flag_threshold": "0.2"}])
+def test_a_number_that_flags_needs_labels(given: dict[str, object]) -> None:
+    with smoothed() as model, pytest.raises(InputError, match="needs the labels that flag a text"):
+        model.prove("a b c", ["groups"], **given)

@@ -39,7 +39,11 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         given = given_flags({**flags, "method": "ranmask"})
         exact |= {name: given.pop(name) for name in options_of(FlagSection) if name in given}
         # The models alone are wanted: any method that samples loads them.
-        _prove(text, Config.of(**given), method, exact, as_json, verbose)
+        config = Config.of(**given)
+        from clucert.build import exact_flags
+
+        exact_flags(config, method)
+        _prove(text, config, method, exact, as_json, verbose)
         return
     if exact:
         raise UsageError(

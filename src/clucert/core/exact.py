@@ -161,7 +161,9 @@ class ExactCertificate:
 
     def _unbiased(self, text: str, shares: Sequence[float]) -> Mapping[str, float]:
         bias = bias_of(self.settings.bias, text) or (0.0,) * len(self.labels)
-        return self._summed([p * math.exp(-b) for p, b in zip(shares, bias, strict=True)])
+        # Against the least bias, which scales all alike: no factor is above 1, whatever the method file says.
+        least = min(bias)
+        return self._summed([p * math.exp(least - b) for p, b in zip(shares, bias, strict=True)])
 
     def _summed(self, shares: Sequence[float]) -> Mapping[str, float]:
         found = dict.fromkeys(self.classes, 0.0)

@@ -139,6 +139,9 @@ class ExactMethod(ExactOptions, FlagOptions):
         if not self.flag:
             if self.family in ("windows", "erase"):
                 raise InputError(f"{self.name} flags texts: say which label, for example  --flag harmful")
+            if self.flag_threshold is not None or self.at_least > 1:
+                given = "a flag threshold" if self.flag_threshold is not None else f"--at-least {self.at_least}"
+                raise InputError(f"{given} needs the labels that flag a text, for example  --flag harmful")
             return None
         return Flag.of(self.flag, labels, self.at_least, self.flag_threshold)
 
