@@ -11,6 +11,7 @@ from rich.console import Console
 import clucert
 from clucert.api import SmoothedClassifier
 from clucert.core.exact_words import better_counting
+from clucert.core.explanation import confident
 from clucert.summary import print_summary, summary_of
 from clucert.types import Cost
 
@@ -109,3 +110,27 @@ def test_hostile_texts_and_labels_are_inert() -> None:
     assert "\u202e" not in shown
     assert "\\x1b[31mno" in shown
     assert "[bold]word[/bold]" in shown
+
+
+def test_confidence_is_never_rounded_to_certainty() -> None:
+    assert [confident(alpha) for alpha in (0.05, 0.001, 0.9, 1e-9)] == ["95", "99.9", "10", "99.9999999"]
+    with smoothed(method="ranmask", samples=60, certify_samples=400, alpha=1e-7) as model:
+        assert "99.99999 %" in screen(model)
+
+
+def test_a_text_too_short_for_its_sub_texts_says_so_and_the_advice_proves_something() -> None:
+    with smoothed() as model:
+        shown = str(model.prove("a good film", ["groups"], count=7, scores="hard")[0])
+        assert "sub-texts are empty, which name no label" in shown
+        assert "leads what names no label by -" not in shown
+        short = str(model.prove("a good and great film", ["windows"], flag=["yes"])[0])
+        assert "the text has 5 words, less than a window: try --size 2" in short
+        advised = str(model.prove("a good and great film", ["windows"], flag=["yes"], size=2)[0])
+    assert "any number of words before and behind the text: still flagged" in advised
+    assert "any 3 blocks of any length inserted anywhere" in advised
+
+
+def test_words_on_either_side_are_counted_together() -> None:
+    with smoothed(lambda texts: ["no"] * len(texts)) as model:
+        shown = str(model.prove("a b c", ["windows"], flag=["yes"], size=2, at_least=3)[0])
+    assert "any 2 words before and behind the text, together: still passed" in shown

@@ -14,6 +14,7 @@ from clucert.core.exact import ExactCertificate
 from clucert.core.explanation import (
     OPERATIONS,
     THREATS,
+    confident,
     decision,
     domain_of,
     fixed,
@@ -146,7 +147,7 @@ def _headline(certificate: Certificate) -> Iterable[Text]:
     prediction.stylize("bold green")
     yield _row("prediction", prediction)
     radius, attackable = certificate.radius, sum(subject.attackable)
-    confidence = f"({_percent(1 - certificate.settings.alpha)} confidence)"
+    confidence = f"({confident(certificate.settings.alpha)} % confidence)"
     if why := decision(certificate):
         yield _row("", safe(why))
         if certificate.unreadable:
@@ -195,10 +196,6 @@ def _assumes(certificate: Certificate) -> tuple[str, ...]:
         if names
         else (f"{no_assumption(certificate)}, words of the {domain_of(certificate)} text",)
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:g} %"
 
 
 def _votes_table(certificate: Certificate) -> Text:

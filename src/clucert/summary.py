@@ -14,7 +14,16 @@ from clucert.core import exact_words
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.core.exact_words import better_counting, flag_in_words, missing_in_words, stays_in_words, threats_in_words
-from clucert.core.explanation import decision, domain_of, fixed, free_in_words, gap, proved_in_words, radius_words
+from clucert.core.explanation import (
+    confident,
+    decision,
+    domain_of,
+    fixed,
+    free_in_words,
+    gap,
+    proved_in_words,
+    radius_words,
+)
 from clucert.core.words import split
 from clucert.render import safe, unread_lines
 from clucert.types import Cost
@@ -167,7 +176,7 @@ def _sampled(certificate: Certificate | None) -> Iterator[tuple[str, str]]:
 def _sampled_price(certificate: Certificate) -> str:
     settings = certificate.settings
     drawn = certificate.selection.drawn + certificate.estimation.drawn
-    samples = "every sample" if certificate.exhaustive else f"{drawn:,} samples, {100 * (1 - settings.alpha):g} %"
+    samples = "every sample" if certificate.exhaustive else f"{drawn:,} samples, {confident(settings.alpha)} %"
     return f"{settings.method}, {samples}"
 
 

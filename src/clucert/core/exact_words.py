@@ -19,7 +19,7 @@ CHANGES = {
     "move": "moved",
     "replace": "replaced",
     "edit": "inserted, deleted or replaced, in any mix",
-    "block": "inserted blocks of any length",
+    "block": "of any length inserted anywhere",
     "ends": "before and behind the text",
     "suffix": "appended",
 }
@@ -56,7 +56,9 @@ def threats_in_words(certificate: ExactCertificate) -> Iterator[str]:
         lines = {CHANGES[threat]: radius for threat, radius in proved.items()}
     for change, radius in lines.items():
         if radius is not None and (radius.words or radius.everything):
-            yield f"{_count(radius, certificate.settings.unit, change)} {change}"
+            counted = "block" if change == CHANGES["block"] else certificate.settings.unit
+            together = ", together" if change == CHANGES["ends"] and not radius.everything else ""
+            yield f"{_count(radius, counted)} {change}{together}"
 
 
 def better_counting(certificate: ExactCertificate) -> str | None:
@@ -93,9 +95,7 @@ def free_in_words(certificate: ExactCertificate) -> list[str]:
     return [*certificate.free.in_words(certificate.settings.canonical)]
 
 
-def _count(radius: Radius, unit: str, change: str) -> str:
-    if change == CHANGES["block"]:
-        return f"any {radius.words if not radius.everything else 'number of'}"
+def _count(radius: Radius, unit: str) -> str:
     if radius.everything:
         return f"any number of {unit}s"
     return f"any {radius.words} {unit}{'s' if radius.words > 1 else ''}"
@@ -105,7 +105,7 @@ def missing_in_words(certificate: ExactCertificate) -> str:
     """Which lead was missing, and by how much."""
     settings, answer = certificate.settings, certificate.prediction
     if settings.flag is not None:
-        return f"{flag_in_words(certificate)}, and one {settings.unit} can turn that"
+        return f"{flag_in_words(certificate)}, and one {settings.unit} can turn that{_short(certificate)}"
     if answer is None or isinstance(settings.noise, Windows | EraseAndCheck):
         return "no sub-text got a label"
     threat = settings.threats[0]
@@ -117,4 +117,17 @@ def missing_in_words(certificate: ExactCertificate) -> str:
     gap, lead, rival = min(short)
     named = "what names no label" if rival == UNPARSED else rival
     taken = f"one {settings.unit} {CHANGES[threat]} can take {float(lead - gap):.2f}"
-    return f"{answer} leads {named} by {float(lead):.2f}, and {taken}"
+    if lead < 0:
+        return f"{answer} has {float(-lead):.2f} less than {named}{_short(certificate)}"
+    return f"{answer} leads {named} by {float(lead):.2f}, and {taken}{_short(certificate)}"
+
+
+def _short(certificate: ExactCertificate) -> str:
+    """That the text is too short for its sub-texts, and what to try: for the end of a reason."""
+    noise, n, unit = certificate.settings.noise, certificate.n, certificate.settings.unit
+    if isinstance(noise, Windows):
+        few = f"{n} {unit}{'s' if n != 1 else ''}"
+        return f"; the text has {few}, less than a window: try --size {max(1, n // 2)}" if n < noise.size else ""
+    every = [i for part in certificate.partitions for i in part]
+    empty = sum(i < 0 for i in every)
+    return f"; {empty} of {len(every)} sub-texts are empty, which name no label" if empty else ""

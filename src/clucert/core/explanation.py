@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 from clucert.core.certificate import Certificate
 from clucert.core.radius import Radius
@@ -84,6 +85,11 @@ def proved_in_words(certificate: Certificate, threat: str, radius: Radius | None
 def no_assumption(certificate: Certificate) -> str:
     """The words "no assumption", and what is taken for granted of the backend all the same."""
     return f"no assumption{certificate.answers.taken if certificate.answers else ''}"
+
+
+def confident(alpha: float) -> str:
+    """1 − α in per cent, all its digits: 99.9999999 % is not 100 %."""
+    return f"{(100 * (1 - Decimal(str(alpha)))).normalize():f}"
 
 
 def decision(certificate: Certificate) -> str | None:

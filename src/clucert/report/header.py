@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from clucert.core.explanation import confident
 from clucert.report.format import SHORT, against, decimal, duration, money, number, percent, titled
 from clucert.report.population import sentences
 from clucert.report.summary import Summary, kinds_of, refined_note
@@ -92,7 +93,7 @@ def explanation(summaries: Sequence[Summary]) -> str:
         return ""
     parts = []
     if alphas[-1]:
-        confidence = f"{100 * (1 - alphas[-1]):g}%"
+        confidence = f"{confident(alphas[-1])}%"
         parts.append(f"Each certificate is right with at least {confidence} probability over its random samples.")
     if not alphas[0]:
         parts.append("In an exact certificate every sub-text was asked, and nothing is left to chance.")
