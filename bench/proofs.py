@@ -4,12 +4,11 @@
     python bench/proofs.py ../shared/data --classifiers smollm2 --tasks agnews --rows 48 --out bench/results/proofs-llm
 
 Classifiers: ``tfidf`` and ``minilm`` (packaged encoder) with logistic regression, trained on ``<task>_train.jsonl`` and
-on copies of it that are noised as the certificate noises; ``smollm2``, or the ``--model`` that is named, asked with the
-task's shots. Settings (K or B,
-hard or soft votes, sharpness; for the language model a label bias from noised texts) are chosen on
-``<task>_validation.jsonl``, everything that is printed is of ``<task>.jsonl``. *Right and proved* means: the answer is
-the gold label and no change of that many words alters it. Every share is the mean over the labels (balanced); by label
-stands beside it. A constant answer has 1/labels.
+on copies of it that are noised as the certificate noises; any other name is a language model, ``--model``, asked with
+the task's shots. Settings (K or B, hard or soft votes, sharpness; for a language model a label bias from noised texts)
+are chosen on ``<task>_validation.jsonl``, everything that is printed is of ``<task>.jsonl``. *Right and proved* means:
+the answer is the gold label and no change of that many words alters it. Every share is the mean over the labels
+(balanced); by label stands beside it. A constant answer has 1/labels.
 """
 
 from __future__ import annotations
