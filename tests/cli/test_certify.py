@@ -242,3 +242,9 @@ def test_flags_about_samples_are_refused_beside_a_method_that_draws_none(name: s
     study = ("--data", "x.csv", "--run-dir", "r", "--task", "sst2", "--method", "groups")
     for command in (("certify", TEXT, "--task", "sst2", "--method", "groups"), ("evaluate", *study), ("tune", *study)):
         refused(clucert(*command, f"--{name}", value), 2, f"--{option}", "groups")
+
+
+def test_the_seed_of_a_random_choice_of_rows_goes_with_every_method() -> None:
+    """It is refused above where it chooses nothing."""
+    command = ("evaluate", "--task", "sst2", "--method", "groups", "--sample", "3", "--seed", "1", "--print-config")
+    assert b"seed: 1\n" in clucert(*command).stdout

@@ -75,7 +75,8 @@ def study_config(config_file: Path | None, flags: dict[str, Any]) -> StudyConfig
     given = given_flags(flags)
     config = load_config(config_file, given)
     if load_exact(config.method) is not None:
-        refuse_sampling(given, config.method)
+        chooses_rows = {"seed"} if config.sample is not None else set()
+        refuse_sampling([name for name in given if name not in chooses_rows], config.method)
     return config
 
 
