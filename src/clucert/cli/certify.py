@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from clucert.cli.options import Command, config_options, given_flags, options
+from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
 from clucert.config import Config, FlagSection
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
@@ -37,6 +37,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
     method, default = flags.get("method"), flags.get("method") is None
     if method is not None and load_exact(method) is not None:
         given = given_flags({**flags, "method": "ranmask"})
+        refuse_sampling(given, method)
         exact |= {name: given.pop(name) for name in options_of(FlagSection) if name in given}
         # The models alone are wanted: any method that samples loads them.
         _prove(text, Config.of(**given), method, exact, as_json, verbose)

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from clucert.cli.evaluate import CONFIG_FILE
-from clucert.cli.options import Command, config_options, given_flags
+from clucert.cli.evaluate import CONFIG_FILE, study_config
+from clucert.cli.options import Command, config_options
 from clucert.errors import UsageError
-from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection, load_config
+from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
 
 
 @click.command(cls=Command, short_help="Choose mask rate, threshold and L on a validation split.")
@@ -66,7 +66,7 @@ def tune(
 
     fpr, confidence = flags.pop("fpr"), flags.pop("confidence")
     values = [flags.pop(name) for name in ("tried", "mask_rates", "thresholds", "lengths")]
-    config = load_config(config_file, given_flags(flags))
+    config = study_config(config_file, flags)
     if fpr is not None:
         _tune_flag(config, fpr, confidence, out, as_json=as_json)
         return
