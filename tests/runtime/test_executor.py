@@ -455,7 +455,8 @@ def test_computations_side_by_side_end_as_each_would_alone():
     alone = documents(run(Executor(backends(BatchModel())), jobs(smoother)))
     together = Job("all", lambda: side_by_side([job.steps for job in jobs(smoother)]))
     outcome = run(Executor(backends(BatchModel())), [together])["all"]
-    assert dict(zip(alone, map(document.write, outcome.result), strict=True)) == alone
+    tags = [job.tag for job in jobs(smoother)]
+    assert dict(zip(tags, map(document.write, outcome.result), strict=True)) == alone
     model = ServerModel()
     assert run(Executor(backends(model)), [together])["all"].cost.samples == outcome.cost.samples
 
