@@ -16,7 +16,7 @@ from clucert.methods.exact import ExactSection
 from clucert.section import flag, options_of
 
 
-@click.command(cls=Command, short_help="Certify one text.")
+@click.command(cls=Command)
 @click.argument("text")
 @config_options(Config)
 @options(ExactSection)
@@ -29,9 +29,10 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
     \b
     clucert certify "a thoughtful and quick response" --task sst2
     echo "Stocks fell" | clucert certify - --task agnews --json
-    clucert certify "…" --task sst2 --method groups             # exact, few questions; also blocks, chunks
-    clucert certify "…" --task jailbreak --method windows --flag harmful --at-least 1
-    clucert certify "…" --task jailbreak --method deletion --flag harmful --threshold 0.1
+    clucert certify "…" --task sst2 --method groups    # exact; few questions
+    clucert certify "…" --task jailbreak --method windows --flag harmful
+    clucert certify "…" --task jailbreak --method deletion --flag harmful \\
+        --threshold 0.1
     """  # noqa: D301  (\b is click's mark for a block that is not rewrapped)
     exact = given_flags({name: flags.pop(name) for name in ExactSection.model_fields})
     method, default = flags.get("method"), flags.get("method") is None

@@ -27,7 +27,7 @@ CONFIG_FILE = click.option(
 )
 
 
-@click.command(cls=Command, short_help="Certify a data set into a run directory.")
+@click.command(cls=Command)
 @config_options(StudyConfig, without=(SuffixSection,))
 @CONFIG_FILE
 @click.option("--print-config", is_flag=True, help="Print the whole configuration as YAML and stop.")
