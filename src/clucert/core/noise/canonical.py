@@ -243,7 +243,8 @@ class Free:
             if places:
                 said += 1
                 listed = ", ".join(found[i] for i in places[:SHOWN]) + (", …" if len(places) > SHOWN else "")
-                yield f"any number of {len(places)} of {self.words} words ({listed}) {change}"
+                these = f"these {len(places)} of {self.words} words"
+                yield f"{f'any of {these}' if len(places) > 1 else f'1 of {self.words} words'} ({listed}) {change}"
         at_once = "all at once, and with what is proved on top" if said else "nothing"
         yield f"{at_once}: what is proved counts words of the canonical text"
 
