@@ -4,11 +4,11 @@
     python bench/proofs.py ../shared/data --classifiers smollm2 --tasks agnews --rows 48 --out bench/results/proofs-llm
 
 Classifiers: ``tfidf`` and ``minilm`` (packaged encoder) with logistic regression, trained on ``<task>_train.jsonl`` and
-on copies of it that are noised as the certificate noises; ``smollm2`` asked with the task's shots. Settings (K or B,
-hard or soft votes, sharpness; for the language model a label bias from noised texts) are chosen on
-``<task>_validation.jsonl``, everything that is printed is of ``<task>.jsonl``. *Right and proved* means: the answer is
-the gold label and no change of that many words alters it. Every share is the mean over the labels (balanced); by label
-stands beside it. A constant answer has 1/labels.
+on copies of it that are noised as the certificate noises; any other name is a language model, ``--model``, asked with
+the task's shots. Settings (K or B, hard or soft votes, sharpness; for a language model a label bias from noised texts)
+are chosen on ``<task>_validation.jsonl``, everything that is printed is of ``<task>.jsonl``. *Right and proved* means:
+the answer is the gold label and no change of that many words alters it. Every share is the mean over the labels
+(balanced); by label stands beside it. A constant answer has 1/labels.
 """
 
 from __future__ import annotations
@@ -456,8 +456,9 @@ def main() -> None:
         lines = prompted(task, options) if learner is None else cheap(learner(), task, options)
         rows = len(balanced(rows_of(options.data / f"{task}.jsonl"), options.rows))
         documents = [line.document() for line in lines]
+        who = options.model if learner is None else name
         results.append(
-            {"task": task, "classifier": name, "rows": rows, "labels": list(lines[0].right), "lines": documents}
+            {"task": task, "classifier": who, "rows": rows, "labels": list(lines[0].right), "lines": documents}
         )
     document = {
         "command": "python " + shlex.join(["bench/proofs.py", *sys.argv[1:]]),

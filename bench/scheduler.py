@@ -37,7 +37,7 @@ from clucert.models.openai import OpenAIModel
 from clucert.runtime import event_loop as loops
 from clucert.runtime.classifiers import PromptedClassifier
 from clucert.runtime.computation import Backends
-from clucert.runtime.executor import Executor, Job, Outcome
+from clucert.runtime.executor import Executor, Job, JobOutcome
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.queued_models import QueueOptions
 from clucert.tasks import load_task
@@ -122,7 +122,7 @@ async def scheduler(model: OpenAIModel, connections: int, inputs: int, cache: Pa
     def steps(i: int) -> Any:
         yield Classify([TEXT.format(i, j) for j in range(QUERIES)], "certify")
 
-    async def done(outcome: Outcome[int]) -> None:
+    async def done(outcome: JobOutcome[int]) -> None:
         if outcome.error:
             raise outcome.error
 

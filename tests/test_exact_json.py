@@ -30,7 +30,9 @@ def example() -> tuple[Any, Any, Cost]:
     method = load_exact("groups")
     assert method is not None
     base = Base(("smollm2",), "sst2", "0123456789ab")
-    method = method.for_base(base, count=3, hashes=2, bias=[{"words": 3, "of": {"negative": 0.5}}, {"of": {}}])
+    method = method.for_base(
+        base, count=3, hashes=2, sharpness=8, bias=[{"words": 3, "of": {"negative": 0.5}}, {"of": {}}]
+    )
     smoother = exact_smoother(method, base, LABELS)
     text = "a touching , funny \u202e story\x00 about <b>two</b> friends"
     cut = smoother.cut(text)

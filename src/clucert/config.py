@@ -135,7 +135,7 @@ class MethodOptions(BaseModel):
     with probability 1 − m. Of deletion, a number: so many tokens, and m is not read."""
     clustering: str = option("agglomerative", "agglomerative, kmeans (or kmeans:3), hdbscan, threshold or none.")
     threshold: float | None = option(
-        None, "τ: least cosine similarity of a noised text to the original.", also="--similarity", ge=-1, le=1
+        None, "τ: least cosine similarity to the original (beside --flag: η).", also="--similarity", ge=-1, le=1
     )
     """None keeps all."""
     encoder: str = option("minilm", "minilm, or sbert/NAME with the extra clucert[sbert].")
@@ -161,7 +161,7 @@ class FlagOptions(BaseModel):
 
     flag: Names = option([], "Labels that flag a text, comma-separated; unparsed: what names none.", commas=True)
     """Merged before anything is compared: what is certified is whether a text is flagged."""
-    flag_threshold: Text | None = option(None, "η: least share of votes that flags. Beside --flag also --threshold.")
+    flag_threshold: Text | None = option(None, "η: least share of votes that flags; --threshold beside --flag.")
     group: LabelGroups = option([], "Labels that are one class, such as harmful,unsafe. Repeatable.")
 
 
@@ -187,7 +187,7 @@ class CertificateSection(Section, title="Certificate"):
     """What is certified."""
 
     target_radius: int | None = option(None, "Stop as soon as it is decided whether the radius reaches R.", ge=0)
-    alpha: float = option(0.05, "Probability that the certificate is wrong.", gt=0, lt=1)
+    alpha: float = option(0.05, "α: the probability of a wrong certificate, at most.", gt=0, lt=1)
     gamma: float = option(1.0, "γ: semantic recovery stability; below 1 is your assumption.", ge=0, le=1)
 
 

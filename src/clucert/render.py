@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from clucert.evaluate.roc import Point
+    from clucert.evaluate.roc import RocPoint
 
 
 def print_certified(
@@ -89,7 +89,7 @@ def rows_table(rows: Sequence[Mapping[str, object]]) -> str:
     return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right)
 
 
-def roc_text(points: Sequence[Point], at: Point, at_said: str, *, counts: bool) -> str:
+def roc_text(points: Sequence[RocPoint], at: RocPoint, at_said: str, *, counts: bool) -> str:
     """The certified ROC as tables; of the threshold ``at``, which is ``at_said``, the recall under each threat."""
     from clucert.evaluate.roc import CONSTANT, curve_rows, threat_rows
 

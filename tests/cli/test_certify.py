@@ -229,3 +229,24 @@ def test_options_of_exact_methods_go_with_them(cache):
     refused(clucert(*study, "--method", "ranmask", "--count", "3"), 2, "--count", "groups")
     refused(clucert(*study, "--method", "groups", "--mask-rate", "0.7"), 2, "--mask-rate", "groups")
     refused(clucert(*study, "--method", "windows"), 2, "--flag")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("alpha", "0.01"), ("samples", "5"), ("certify-samples", "5"), ("sampling", "staged"), ("seed", "1")),
+        *(("gamma", "0.9"), ("target-radius", "1"), ("mask-rate", "0.5"), ("similarity", "0.5"), ("helper-model", "x")),
+    ],
+)
+def test_flags_about_samples_are_refused_beside_a_method_that_draws_none(name: str, value: str) -> None:
+    """Also where the value is the default one: nothing that was asked for is left aside without a word."""
+    option = "threshold" if name == "similarity" else name
+    study = ("--data", "x.csv", "--run-dir", "r", "--task", "sst2", "--method", "groups")
+    for command in (("certify", TEXT, "--task", "sst2", "--method", "groups"), ("evaluate", *study), ("tune", *study)):
+        refused(clucert(*command, f"--{name}", value), 2, f"--{option}", "groups")
+
+
+def test_the_seed_of_a_random_choice_of_rows_goes_with_every_method() -> None:
+    """It is refused above where it chooses nothing."""
+    command = ("evaluate", "--task", "sst2", "--method", "groups", "--sample", "3", "--seed", "1", "--print-config")
+    assert b"seed: 1\n" in clucert(*command).stdout

@@ -12,14 +12,14 @@ from clucert.build import exact_smoother
 from clucert.core.settings import Base
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.metrics import Outcome, r_avg
-from clucert.evaluate.tune import Row, by_length, choose, choose_exact, grid_of, tune
+from clucert.evaluate.tune import Trial, by_length, choose, choose_exact, grid_of, tune
 from clucert.methods import load_exact, load_method
 from clucert.methods.exact import ExactMethod
 from clucert.report.summary import read_summaries
 
 
-def row(name: str, radius: float, accuracy: float, inputs: int = 50) -> Row:
-    return Row({"mask_rate": name}, radius, accuracy, 0.0, inputs, 0)
+def row(name: str, radius: float, accuracy: float, inputs: int = 50) -> Trial:
+    return Trial({"mask_rate": name}, radius, accuracy, 0.0, inputs, 0)
 
 
 def test_the_largest_radius_wins_among_those_that_are_about_as_accurate():
@@ -118,8 +118,8 @@ def test_an_exact_method_is_tuned_by_what_is_proved_at_so_many_changes_balanced(
 
 
 def test_the_most_proved_wins_then_the_most_accurate_then_the_fewest_questions():
-    def exact(name: str, proved: float, accuracy: float, questions: float, inputs: int = 50) -> Row:
-        return Row({"count": name}, 0.0, 0.0, 0.0, inputs, 0, accuracy, proved=proved, questions=questions)
+    def exact(name: str, proved: float, accuracy: float, questions: float, inputs: int = 50) -> Trial:
+        return Trial({"count": name}, 0.0, 0.0, 0.0, inputs, 0, accuracy, proved=proved, questions=questions)
 
     rows = [exact("a", 0.5, 0.9, 5), exact("b", 0.6, 0.7, 9), exact("c", 0.6, 0.8, 9), exact("d", 0.6, 0.8, 7)]
     assert choose_exact(rows).point == {"count": "d"}
@@ -136,7 +136,9 @@ def test_blocks_have_a_number_for_each_length_where_that_proves_more():
     def exact(count: int, short: int, long: int):
         found = outcomes(short, long)
         share = sum(o.certified_at(1) for o in found) / len(found)
-        return Row({"count": count, "sharpness": 8.0}, 0.0, 1.0, 0.0, 60, 0, 1.0, proved=share, questions=count), found
+        return Trial(
+            {"count": count, "sharpness": 8.0}, 0.0, 1.0, 0.0, 60, 0, 1.0, proved=share, questions=count
+        ), found
 
     three, five, even = exact(3, 1, 0), exact(5, 0, 1), exact(7, 0, 0)
     found = by_length([three, five, even], five[0], 1)

@@ -12,9 +12,10 @@ from study_world import World
 
 from clucert.cli import cli
 from clucert.errors import InputError, UsageError
+from clucert.evaluate.read_certificates import certificate_of
 from clucert.evaluate.roc import CONSTANT, curve_rows, is_flagged, threat_rows
 from clucert.evaluate.run_directory import read_records
-from clucert.evaluate.tune_flag import certificate_of, tune_flag
+from clucert.evaluate.tune_flag import tune_flag
 from clucert.methods import load_method
 
 HARMLESS, HARMFUL = 12, 6

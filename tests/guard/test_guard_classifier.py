@@ -10,8 +10,9 @@ from tests.voting import vote
 
 from clucert.guard.classifier import RefusalClassifier, SideAnswers
 from clucert.guard.conversation import GuardTask, Turn
-from clucert.refusals import JudgeDetector, PhraseDetector, RefusalDetector
+from clucert.refusals import PhraseDetector, RefusalDetector
 from clucert.runtime.classifiers import Judge
+from clucert.runtime.judge import JudgeDetector
 from clucert.runtime.model_queue import ModelQueue
 from clucert.types import Answer, Message, Query, Usage
 

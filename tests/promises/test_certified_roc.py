@@ -12,7 +12,17 @@ from scipy.stats import binom
 import clucert
 from clucert.core.thresholds import most_to_pass, rows_needed
 from clucert.errors import InputError
-from clucert.evaluate.roc import DELTAS, SHARES, Guarded, Point, Row, certified_roc, choose, is_flagged, reading
+from clucert.evaluate.roc import (
+    DELTAS,
+    SHARES,
+    Guarded,
+    GuardedRow,
+    RocPoint,
+    certified_roc,
+    choose,
+    is_flagged,
+    reading,
+)
 from tests.promises.test_flags import scattered
 
 LABELS = ("harmful", "unsafe", "safe")
@@ -40,8 +50,8 @@ def test_certified_recall_falls_with_changes_and_with_the_threshold(method: str)
     for i in range(24):
         text = " ".join(rng.choices("abcdefgh", k=rng.randint(5, 12)))
         harmful = i % 2 == 0
-        rows.append(Row(harmful, certified(method, text, i, 0.9 if harmful else 0.15)))
-    points = certified_roc([*rows, Row(True, None), Row(False, None)], FLAG)
+        rows.append(GuardedRow(harmful, certified(method, text, i, 0.9 if harmful else 0.15)))
+    points = certified_roc([*rows, GuardedRow(True, None), GuardedRow(False, None)], FLAG)
     assert [p.threshold for p in points] == sorted((p.threshold for p in points), reverse=True)
     for before, after in itertools.pairwise(points):
         assert before.false_positives <= after.false_positives
@@ -62,7 +72,7 @@ def test_certified_recall_falls_with_changes_and_with_the_threshold(method: str)
 
 
 def test_a_point_is_what_single_certificates_say() -> None:
-    rows = [Row(i < 4, certified("groups", f"a b c d {i}", i, 0.7)) for i in range(8)]
+    rows = [GuardedRow(i < 4, certified("groups", f"a b c d {i}", i, 0.7)) for i in range(8)]
     (point,) = certified_roc(rows, FLAG, [Fraction(2, 5)])
     read = [reading(row.certificate, FLAG, Fraction(2, 5)) for row in rows if row.certificate]
     assert point.recalled == sum(map(is_flagged, read[:4]))
@@ -91,7 +101,7 @@ def test_the_chosen_threshold_keeps_its_rate_but_with_probability_delta(law: str
         texts = [rng.randrange(10) / 20 for _ in range(rows)]
         votes = [p if law == "exact" else sum(rng.random() < p for _ in range(samples)) for p in texts]
         flags = {eta: sum(v >= eta if law == "exact" else v > most[eta] for v in votes) for eta in grid}
-        points = [Point(eta, rows, flags[eta], 0, 0, {}) for eta in grid]
+        points = [RocPoint(eta, rows, flags[eta], 0, 0, {}) for eta in grid]
         try:
             found = choose(points, fpr, confidence)
         except InputError:
@@ -103,20 +113,20 @@ def test_the_chosen_threshold_keeps_its_rate_but_with_probability_delta(law: str
 
 
 def test_too_few_harmless_rows_are_told_how_many_it_takes() -> None:
-    few = [Point(Fraction(1, 2), 298, 0, 10, 9, {})]
+    few = [RocPoint(Fraction(1, 2), 298, 0, 10, 9, {})]
     with pytest.raises(InputError, match=r"298 harmless rows cannot show .* it takes 299"):
         choose(few, Fraction(1, 100), Fraction(95, 100))
-    enough = [Point(eta, 299, 0, 10, 9, {}) for eta in SHARES]
+    enough = [RocPoint(eta, 299, 0, 10, 9, {}) for eta in SHARES]
     assert choose(enough, Fraction(1, 100), Fraction(95, 100)).point.threshold == Fraction(1, 100)
     assert rows_needed(0.01) == 299
     with pytest.raises(InputError, match=r"at the highest, 0\.9, 3 of 299"):
-        choose([Point(Fraction(9, 10), 299, 3, 10, 9, {})], Fraction(1, 100), Fraction(95, 100))
+        choose([RocPoint(Fraction(9, 10), 299, 3, 10, 9, {})], Fraction(1, 100), Fraction(95, 100))
     with pytest.raises(InputError, match="no row"):
-        certified_roc([Row(True, None)], FLAG)
+        certified_roc([GuardedRow(True, None)], FLAG)
 
 
 def test_the_bound_on_one_threshold_is_no_more_than_the_rate_that_is_promised() -> None:
-    points = [Point(eta, 400, 2 if eta < Fraction(1, 2) else 0, 10, 9, {}) for eta in SHARES]
+    points = [RocPoint(eta, 400, 2 if eta < Fraction(1, 2) else 0, 10, 9, {}) for eta in SHARES]
     found = choose(points, Fraction(2, 100), Fraction(95, 100))
     assert found.point.threshold == Fraction(1, 100)
     assert found.upper <= 0.02

@@ -13,6 +13,7 @@ import clucert
 from clucert.core.bounds import abstention_p_value, agreement, leader
 from clucert.core.certificate import Certificate
 from clucert.types import Votes
+from tests.screens import verbose
 
 
 def exact(p: tuple[Fraction, ...], samples: int, alpha: float) -> float:
@@ -108,5 +109,5 @@ def test_the_document_and_the_terminal_tell_it() -> None:
     told = found.document()["derived"]["proved"]["word"]["agreement"]
     assert told == found.certificate.agreement("word", radius.words)
     assert 0 < told < 0.9
-    assert f"at the edge of the proved radius ({radius.words}, any words)" in str(found)
-    assert "answers" in str(found)
+    assert f"at the edge of the proved radius ({radius.words}, any words)" in verbose(found)
+    assert "answers" in verbose(found)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clucert.core.noise.canonical import Canonical, Characters, Spelling, sealed_share
+from clucert.core.noise.canonical import Canonical, Characters, Spelling
 from clucert.core.noise.deletion import Deletion
 from clucert.core.noise.groups import Groups
 from clucert.core.noise.tokens import Units, tokenize
@@ -162,7 +162,6 @@ def test_case_and_other_tokens():
     assert not spelling.sealed("")
     assert "FILM" in spelling
     assert "don't" not in spelling
-    assert sealed_share(spelling, ("Filming", ".", "x", "7")) == (1, 2)
     # The most frequent word near a misspelling wins, so a rare word beside a frequent one is not sealed.
     rare = Spelling({"cast": 9, "cost": 1})
     assert rare("cxst") == "cast"

@@ -6,7 +6,7 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clucert.core.noise.tokens import Units, passages, sentences, tokenize, turns, words
+from clucert.core.noise.tokens import JOINERS, Units, sentences, tokenize, words
 from tests.strategies import texts
 
 
@@ -50,7 +50,7 @@ def test_sentences_lose_white_space_only(text):
 
 def test_what_is_kept_is_joined():
     assert words("a, b c").keep((0, 1, 3)) == "a , c"
-    assert passages(["one", "two", "three"]).keep((0, 2)) == "one\n\nthree"
-    assert turns(["user: hi", "assistant: hello"]).keep((1,)) == "assistant: hello"
+    assert Units(("one", "two", "three"), JOINERS["passage"]).keep((0, 2)) == "one\n\nthree"
+    assert Units(("user: hi", "assistant: hello"), JOINERS["turn"]).keep((1,)) == "assistant: hello"
     assert Units(("a",)).keep(()) == ""
     assert len(words("a b.")) == 3

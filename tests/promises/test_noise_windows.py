@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import random
+from fractions import Fraction
 from itertools import combinations, product
 
 import pytest
 
+from clucert.core.flagged import flag_radius
 from clucert.core.noise.tokens import Units
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Radius
+from clucert.core.thresholds import Flag
 from clucert.errors import InputError
 from tests.promises.noise_worlds import ball
 
 VOCABULARY = "abz"
+
+
+def radius_of(noise, harmful, at_least, threat, n):
+    """How many operations leave at least τ windows of n pieces harmful; None when not so many are harmful now."""
+    flag, asked = Flag(("harmful",), at_least), max(1, n - noise.size + 1)
+    if harmful < at_least:
+        return None
+    weights = [[Fraction(i < harmful) for i in range(asked)]]
+    return flag_radius(noise, weights, flag, True, threat, n)
 
 
 def blocks(x, r, ends=False):
@@ -55,7 +67,7 @@ def test_no_more_windows_vanish_than_stated(threat, size):
             assert here - least <= gone, (x, r)
             tight += r > 0 and here - least == gone
             for at_least in (1, 2):
-                radius = noise.flag_radius(here, at_least, threat, len(x))
+                radius = radius_of(noise, here, at_least, threat, len(x))
                 if radius and (radius.everything or radius.words >= r):
                     assert least >= at_least, (x, r)
     assert tight
@@ -66,29 +78,29 @@ def test_a_text_shorter_than_a_window_loses_it_to_any_insertion():
     noise, x = Windows(4), ("kill", "them")
     assert windows(noise, x) == ["kill them"]
     assert "kill them" not in windows(noise, (*x, "please"))
-    assert noise.flag_radius(1, 1, "ends", len(x)) == Radius(0)
-    assert noise.flag_radius(1, 1, "ends", 4) == Radius(0, everything=True)
+    assert radius_of(noise, 1, 1, "ends", len(x)) == Radius(0)
+    assert radius_of(noise, 1, 1, "ends", 4) == Radius(0, everything=True)
     # So is the formula k − 1 for windows of one token and the empty text, whose one window is empty.
-    assert Windows(1).flag_radius(1, 1, "insert", 0) == Radius(0)
+    assert radius_of(Windows(1), 1, 1, "insert", 0) == Radius(0)
 
 
 def test_radii_of_a_long_harmful_text():
     """20 tokens, windows of 5, all 16 harmful, flag at one: 3 blocks of any length, 3 replaced tokens."""
     noise = Windows(5)
     for threat, words in (("block", 3), ("insert", 3), ("delete", 3), ("replace", 3), ("edit", 1)):
-        assert noise.flag_radius(16, 1, threat, 20) == Radius(words)
-        assert noise.flag_radius(16, 16, threat, 20) == Radius(0)
-        assert noise.flag_radius(0, 1, threat, 20) is None
-    assert noise.flag_radius(16, 4, "block", 20) == Radius(3)  # 16 − 3·4 = 4: at least τ is enough.
-    assert noise.flag_radius(16, 5, "block", 20) == Radius(2)
-    assert noise.flag_radius(16, 2, "replace", 20) == Radius(2)
-    assert noise.flag_radius(0, 1, "ends", 20) is None
+        assert radius_of(noise, 16, 1, threat, 20) == Radius(words)
+        assert radius_of(noise, 16, 16, threat, 20) == Radius(0)
+        assert radius_of(noise, 0, 1, threat, 20) is None
+    assert radius_of(noise, 16, 4, "block", 20) == Radius(3)  # 16 − 3·4 = 4: at least τ is enough.
+    assert radius_of(noise, 16, 5, "block", 20) == Radius(2)
+    assert radius_of(noise, 16, 2, "replace", 20) == Radius(2)
+    assert radius_of(noise, 0, 1, "ends", 20) is None
 
 
 def test_windows_of_one_token_survive_any_insertion():
-    assert Windows(1).flag_radius(2, 2, "insert", 3) == Radius(0, everything=True)
-    assert Windows(1).flag_radius(2, 2, "block", 3) == Radius(0, everything=True)
-    assert Windows(1).flag_radius(2, 2, "delete", 3) == Radius(0)
+    assert radius_of(Windows(1), 2, 2, "insert", 3) == Radius(0, everything=True)
+    assert radius_of(Windows(1), 2, 2, "block", 3) == Radius(0, everything=True)
+    assert radius_of(Windows(1), 2, 2, "delete", 3) == Radius(0)
 
 
 def test_members():
@@ -128,7 +140,7 @@ def test_a_flagged_text_stays_flagged_behind_a_suffix_of_its_radius_and_not_of_o
 
 
 def test_refusals():
-    for wrong in (lambda: Windows(0), lambda: EraseAndCheck(0), lambda: Windows(2).flag_radius(1, 0, "ends", 3)):
+    for wrong in (lambda: Windows(0), lambda: EraseAndCheck(0), lambda: radius_of(Windows(2), 1, 0, "ends", 3)):
         with pytest.raises(InputError):
             wrong()
     with pytest.raises(InputError, match="'move'"):

@@ -34,6 +34,7 @@ from clucert.serve.schemas import certificate_headers
 from clucert.types import Votes
 from tests.core.test_certificate import make
 from tests.report.report_runs import write_run
+from tests.screens import verbose
 
 SURE = (Votes({"positive": 100, "negative": 0}), Votes({"positive": 1000, "negative": 0}))
 DOCS = Path(__file__).parents[2] / "docs"
@@ -158,7 +159,7 @@ def refined() -> Certificate:
 
 
 def shown(certificate: Certificate) -> str:
-    return str(Certification(certificate))
+    return verbose(Certification(certificate))
 
 
 def run_of(path: Path, *certificates: Certificate) -> Path:

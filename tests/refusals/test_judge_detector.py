@@ -8,8 +8,9 @@ import pytest
 
 from clucert.errors import ModelError
 from clucert.models.load import load_model
-from clucert.refusals import COMPLIED, LABELS, REFUSED, JudgeDetector, RefusalDetector
+from clucert.refusals import COMPLIED, LABELS, REFUSED, RefusalDetector
 from clucert.refusals.judge import JUDGED, judged_text
+from clucert.runtime.judge import JudgeDetector
 from clucert.types import Answer, Query
 
 

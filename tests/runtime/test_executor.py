@@ -35,7 +35,7 @@ from clucert.runtime.budget import Budget, Limits, check_price
 from clucert.runtime.callable_classifiers import ThreadedClassifier
 from clucert.runtime.classifiers import Ensemble, PromptedClassifier
 from clucert.runtime.computation import Backends
-from clucert.runtime.executor import Executor, Job, Outcome
+from clucert.runtime.executor import Executor, Job, JobOutcome
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.queue_entries import Asked
 from clucert.runtime.queued_models import QueueOptions
@@ -54,10 +54,10 @@ def jobs(smoother, texts: Iterable[str] = TEXTS) -> list[Job[str]]:
     return [Job(f"row{i}", lambda t=t, i=i: smoother.steps(t, f"row{i}")) for i, t in enumerate(texts)]
 
 
-def run(executor: Executor, work: Iterable[Job[str]]) -> dict[str, Outcome[str]]:
-    outcomes: dict[str, Outcome[str]] = {}
+def run(executor: Executor, work: Iterable[Job[str]]) -> dict[str, JobOutcome[str]]:
+    outcomes: dict[str, JobOutcome[str]] = {}
 
-    async def done(outcome: Outcome[str]) -> None:
+    async def done(outcome: JobOutcome[str]) -> None:
         outcomes[outcome.tag] = outcome
 
     asyncio.run(executor.run(work, done))
@@ -70,7 +70,7 @@ def backends(model, *, helper=True, encoder=None, task=None, **queue) -> Backend
     return Backends(classifier, [line], line if helper else None, encoder or CompanyEncoder())
 
 
-def documents(outcomes: dict[str, Outcome[str]]) -> dict[str, dict]:
+def documents(outcomes: dict[str, JobOutcome[str]]) -> dict[str, dict]:
     return {tag: document.write(outcome.result) for tag, outcome in outcomes.items()}
 
 
@@ -200,7 +200,7 @@ def test_inputs_are_taken_up_only_when_one_is_done():
             begun += 1
             yield job
 
-    async def done(_outcome: Outcome[str]) -> None:
+    async def done(_outcome: JobOutcome[str]) -> None:
         nonlocal ended, most
         most = max(most, begun - ended)
         ended += 1
@@ -298,9 +298,9 @@ def test_what_is_recorded_is_stored_first_and_a_cache_that_fails_stops_the_run(t
         whole(answers, model=model)
 
     cache.put_many = put_many
-    recorded: list[Outcome[str]] = []
+    recorded: list[JobOutcome[str]] = []
 
-    async def done(outcome: Outcome[str]) -> None:
+    async def done(outcome: JobOutcome[str]) -> None:
         recorded.append(outcome)
 
     work = Executor(backends(ServerModel(), cache=cache), in_flight=4)
@@ -311,7 +311,7 @@ def test_what_is_recorded_is_stored_first_and_a_cache_that_fails_stops_the_run(t
 
 
 def test_an_error_of_the_record_keeper_stops_the_run():
-    async def done(_outcome: Outcome[str]) -> None:
+    async def done(_outcome: JobOutcome[str]) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
@@ -370,9 +370,9 @@ def test_a_cap_on_money_holds_and_needs_a_price():
 
 def test_draining_finishes_what_is_in_flight_and_starts_nothing():
     executor = Executor(backends(ServerModel()), in_flight=4)
-    ended: list[Outcome[str]] = []
+    ended: list[JobOutcome[str]] = []
 
-    async def done(outcome: Outcome[str]) -> None:
+    async def done(outcome: JobOutcome[str]) -> None:
         ended.append(outcome)
         executor.drain()
 
@@ -386,7 +386,7 @@ def test_cancelling_gives_up_and_leaves_no_task_behind(make):
     async def main() -> set:
         executor = Executor(backends(make()), in_flight=4)
 
-        async def done(_outcome: Outcome[str]) -> None:
+        async def done(_outcome: JobOutcome[str]) -> None:
             task.cancel()
 
         task = asyncio.create_task(executor.run(jobs(small_smoother()), done))
@@ -455,7 +455,8 @@ def test_computations_side_by_side_end_as_each_would_alone():
     alone = documents(run(Executor(backends(BatchModel())), jobs(smoother)))
     together = Job("all", lambda: side_by_side([job.steps for job in jobs(smoother)]))
     outcome = run(Executor(backends(BatchModel())), [together])["all"]
-    assert dict(zip(alone, map(document.write, outcome.result), strict=True)) == alone
+    tags = [job.tag for job in jobs(smoother)]
+    assert dict(zip(tags, map(document.write, outcome.result), strict=True)) == alone
     model = ServerModel()
     assert run(Executor(backends(model)), [together])["all"].cost.samples == outcome.cost.samples
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from clucert.api import Session
-from clucert.attacks.certificates import Comparison, Match, attack_certificates, proved_claim
+from clucert.attacks.certificates import Match, RadiiCompared, attack_certificates, proved_claim
 from clucert.attacks.exact import GUIDED, attack_exact
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.search import GreedyWordSwap
@@ -41,7 +41,7 @@ class Empirical:
 
     run: str
     match: Match
-    comparisons: tuple[tuple[str, Comparison], ...]
+    comparisons: tuple[tuple[str, RadiiCompared], ...]
 
     def document(self) -> dict[str, Any]:
         """Everything as JSON, the texts included."""
@@ -107,10 +107,10 @@ def _on_sampled(
     attacks: Mapping[str, GreedyWordSwap | None],
     match: Match,
     progress: Progress | None,
-) -> list[tuple[str, Comparison]]:
+) -> list[tuple[str, RadiiCompared]]:
     threats = [t for t in get_args(Threat) if any(proved_claim(c, t) for c in certificates.values())]
     wanted = [(name, attack, threat) for name, attack in attacks.items() for threat in threats]
-    found: list[tuple[str, Comparison]] = []
+    found: list[tuple[str, RadiiCompared]] = []
     if not wanted:
         return found
     with Session(config) as smoothed:
@@ -130,8 +130,8 @@ def _on_exact(
     attacks: Mapping[str, GreedyWordSwap | None],
     match: Match,
     progress: Progress | None,
-) -> list[tuple[str, Comparison]]:
-    found: list[tuple[str, Comparison]] = []
+) -> list[tuple[str, RadiiCompared]]:
+    found: list[tuple[str, RadiiCompared]] = []
     with ExitStack() as stack:
         resources, task = open_resources(config, stack), task_of(config)
         backends = resources.backends(config, task, resources.certifier(config, task))
@@ -151,7 +151,7 @@ def _word_attack(name: str) -> GreedyWordSwap:
     return attack
 
 
-def _cells(recipe: str, found: Comparison) -> tuple[str, ...]:
+def _cells(recipe: str, found: RadiiCompared) -> tuple[str, ...]:
     duels = found.duels
     flipped = [duel.empirical for duel in duels if duel.empirical is not None]
     return (

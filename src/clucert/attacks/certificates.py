@@ -47,7 +47,7 @@ class Duel:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RadiiCompared:
     """Certified against empirical radii, over the inputs on which a radius is proved."""
 
     threat: str
@@ -121,7 +121,7 @@ def empirical_vs_certified(
     texts: Iterable[tuple[str, str]],
     attack: GreedyWordSwap,
     match: Match | None = None,
-) -> Comparison:
+) -> RadiiCompared:
     """Certify each of ``texts`` (id, text), then attack what is proved: see :func:`attack_certificates`."""
     certificates = {identity: smoothed.certify(text, example=identity).certificate for identity, text in texts}
     return attack_certificates(smoothed, certificates, attack, match)
@@ -132,7 +132,7 @@ def attack_certificates(
     certificates: Mapping[str, Certificate],
     attack: GreedyWordSwap,
     match: Match | None = None,
-) -> Comparison:
+) -> RadiiCompared:
     """Attack the proved claim of each certificate of ``smoothed`` with word substitutions, as many as it takes.
 
     The attack is held to the threat model (words stay words in their places; for ``synonym``, words of their pools) and
@@ -151,7 +151,7 @@ def attack_certificates(
     found = smoothed.run(partial(in_turns, steps, encoder))[0]
     duels = {duel.id: duel for duel in found}
     ordered = tuple(duels[identity] for identity in claims if identity in duels)
-    return Comparison(match.threat, smoothed.smoother.settings.alpha, ordered, len(claims) - len(ordered))
+    return RadiiCompared(match.threat, smoothed.smoother.settings.alpha, ordered, len(claims) - len(ordered))
 
 
 def proved_claim(certificate: Certificate, threat: Threat) -> Claim | None:

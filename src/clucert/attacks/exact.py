@@ -9,7 +9,7 @@ from typing import Any
 
 from clucert.api import SmoothedClassifier
 from clucert.attacks.base import AttackResult
-from clucert.attacks.certificates import Comparison, Duel, Match, in_turns, shrunk
+from clucert.attacks.certificates import Duel, Match, RadiiCompared, in_turns, shrunk
 from clucert.attacks.search import GreedyWordSwap
 from clucert.attacks.steps import LazyEncoder, attack_steps
 from clucert.audit.balls import Ball, Pieces, ball_of
@@ -47,7 +47,7 @@ def attack_exact(
     certificates: Mapping[str, ExactCertificate],
     attack: GreedyWordSwap | Arsenal,
     match: Match | None = None,
-) -> list[Comparison]:
+) -> list[RadiiCompared]:
     """Attack exact certificates whose questions ``smoothed`` answers; one comparison for each threat that is reached.
 
     A recipe that changes words in their places (``match.max_queries`` texts at most) is compared with the threats that
@@ -69,7 +69,7 @@ def attack_exact(
     for duel in (duel for duels in found for duel in duels):
         by_threat.setdefault(duel.claim.threat, []).append(duel)
     return [
-        Comparison(threat, 0.0, tuple(duels), len(certificates) - len(duels)) for threat, duels in by_threat.items()
+        RadiiCompared(threat, 0.0, tuple(duels), len(certificates) - len(duels)) for threat, duels in by_threat.items()
     ]
 
 

@@ -32,8 +32,7 @@ from clucert.evaluate.study import data_notes
 from clucert.methods import CHARACTERS, load_method
 from clucert.runtime import event_loop
 from clucert.runtime.computation import Backends
-from clucert.runtime.executor import Executor, Outcome
-from clucert.runtime.executor import Job as ExecutorJob
+from clucert.runtime.executor import Executor, Job, JobOutcome
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.resources import open_resources
 from clucert.section import flag
@@ -142,7 +141,7 @@ def run_attacks(
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class AttackJob:
     """One attack on one row under one defence."""
 
     recipe: str
@@ -164,9 +163,9 @@ class Job:
 
 def _jobs(
     study: AttackStudy, attacks: Mapping[str, Attack], examples: Sequence[Example], guarded: str | None
-) -> list[Job]:
+) -> list[AttackJob]:
     """Recipes × defences × the rows that each recipe is put on."""
-    jobs: list[Job] = []
+    jobs: list[AttackJob] = []
     for recipe, attack in attacks.items():
         if isinstance(attack, SuffixAttack):
             attack = SuffixAttack(study.attack_form, study.suffixes, guarded)  # noqa: PLW2901
@@ -175,7 +174,7 @@ def _jobs(
             wanted = f" with the label {guarded!r}" if guarded else ""
             raise UsageError(f"no row{wanted} has an attack: name a column with --attack-column, or give --suffix-file")
         for defence in study.defences:
-            jobs += [Job(recipe, defence, e, fitted) for e, fitted in rows if fitted is not None]
+            jobs += [AttackJob(recipe, defence, e, fitted) for e, fitted in rows if fitted is not None]
     return jobs
 
 
@@ -189,7 +188,7 @@ class Todo:
     seed: int = 0
     max_queries: int | None = None
 
-    def steps(self, job: Job) -> Generator[Request, Any, Attacked]:
+    def steps(self, job: AttackJob) -> Generator[Request, Any, Attacked]:
         """One attack. The generator depends on the seed, the recipe and the example, so defences meet the same one.
 
         A success against a victim that votes on noise is put to it once more with fresh noise.
@@ -231,11 +230,11 @@ def load_victims(
 
 
 async def _attack_all(
-    todo: Todo, backends: Backends, run: RunWriter, left: Sequence[Job], progress: Progress | None
+    todo: Todo, backends: Backends, run: RunWriter, left: Sequence[AttackJob], progress: Progress | None
 ) -> None:
     done = 0
 
-    async def record(outcome: Outcome[Job]) -> None:
+    async def record(outcome: JobOutcome[AttackJob]) -> None:
         nonlocal done
         error = None if outcome.error is None else reason_of(outcome.error)
         run.append([_record(outcome.tag, outcome.result, error)])
@@ -244,10 +243,10 @@ async def _attack_all(
             progress(done, len(left))
 
     executor = Executor(backends, in_flight=SIDE_BY_SIDE)
-    await executor.run((ExecutorJob(job, partial(todo.steps, job)) for job in left), record)
+    await executor.run((Job(job, partial(todo.steps, job)) for job in left), record)
 
 
-def _record(job: Job, attacked: Attacked | None, error: str | None = None) -> Record:
+def _record(job: AttackJob, attacked: Attacked | None, error: str | None = None) -> Record:
     document = None
     if attacked is not None and attacked.result is not None:
         document = {**dataclasses.asdict(attacked.result), "confirmed": attacked.confirmed}
@@ -261,7 +260,7 @@ def _record(job: Job, attacked: Attacked | None, error: str | None = None) -> Re
     )
 
 
-def _report(study: AttackStudy, run: RunWriter, jobs: Sequence[Job]) -> AttackReport:
+def _report(study: AttackStudy, run: RunWriter, jobs: Sequence[AttackJob]) -> AttackReport:
     attacked: list[Attacked] = []
     errors: dict[str, str] = {}
     for job in jobs:

@@ -39,7 +39,7 @@ def exact_steps(
     Answers to sub-texts are kept from claim to claim: the balls of one text have most of them in common.
     """
     smoother = ExactSmoother(certificate.settings, certificate.labels, certificate.form)
-    counted = Counted(smoother, certificate)
+    counted = Margins(smoother, certificate)
     by_words = certificate.settings.unit == "word"
     given = material(arsenal, certificate.prediction or "", functools.partial(_pieces, smoother), words=by_words)
     found = []
@@ -85,7 +85,7 @@ def answer_of(certificate: ExactCertificate, label: str) -> str:
 
 
 def _attack(
-    certificate: ExactCertificate, counted: Counted, claim: Claim, given: Material, example: str, effort: Effort
+    certificate: ExactCertificate, counted: Margins, claim: Claim, given: Material, example: str, effort: Effort
 ) -> Generator[Request, Any, Attempt]:
     if claim.ball is None:
         raise ValueError(f"the claim {claim} is about words in their places")
@@ -119,7 +119,7 @@ def _attack(
 
 
 def _past(
-    certificate: ExactCertificate, counted: Counted, claim: Claim, search: Search
+    certificate: ExactCertificate, counted: Margins, claim: Claim, search: Search
 ) -> Generator[Request, Any, bool | None]:
     """Whether a text one operation past the radius was found to break the answer; None where there is no past."""
     if claim.unlimited or search.past is None:
@@ -152,7 +152,7 @@ class _Known:
 
 
 @dataclass(slots=True)
-class Counted:
+class Margins:
     """How far the answer of ``certificate`` leads on a text; each different sub-text is asked about once."""
 
     smoother: ExactSmoother

@@ -20,7 +20,7 @@ class _Stored(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Row(_Stored):
+class AuditedRow(_Stored):
     """The claims of one radius under one threat model."""
 
     radius: Kind
@@ -49,7 +49,7 @@ class Row(_Stored):
         return self
 
 
-class Claim(_Stored):
+class AuditedClaim(_Stored):
     """What was attacked."""
 
     kind: Kind
@@ -62,11 +62,11 @@ class Claim(_Stored):
     """``refined`` where the radius counts words of the refined text; None in audits of earlier versions."""
 
 
-class Attempt(_Stored):
+class AuditedAttempt(_Stored):
     """What came of it."""
 
     id: str
-    claim: Claim
+    claim: AuditedClaim
     broken: bool
     idea: str
     text: str
@@ -81,8 +81,8 @@ class Audited(_Stored):
     schema_version: int
     alpha: Share
     certified: Count
-    rows: list[Row]
-    attempts: list[Attempt]
+    rows: list[AuditedRow]
+    attempts: list[AuditedAttempt]
     failed: dict[str, str]
 
 

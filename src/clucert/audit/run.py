@@ -29,7 +29,7 @@ from clucert.errors import InputError
 from clucert.evaluate.metrics import Estimate, proportion
 from clucert.evaluate.read_certificates import need_models, read_any_run
 from clucert.runtime import event_loop
-from clucert.runtime.executor import Executor, Job, Outcome
+from clucert.runtime.executor import Executor, Job, JobOutcome
 from clucert.runtime.resources import inputs_in_flight, open_resources
 from clucert.types import Usage
 
@@ -191,7 +191,7 @@ def _job(
 
 
 def _collector(result: Audit, total: int, progress: Callable[[int, int, int], None] | None) -> Any:
-    async def collect(outcome: Outcome[Tag]) -> None:
+    async def collect(outcome: JobOutcome[Tag]) -> None:
         tag, found = outcome.tag, outcome.result
         if outcome.error is None:
             # The claims of one exact certificate share questions, and say which were their own.

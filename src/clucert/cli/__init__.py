@@ -15,11 +15,11 @@ COMMANDS = {
     "evaluate": ("clucert.cli.evaluate", "Certify a data set into a run directory."),
     "compare": ("clucert.cli.compare", "Compare runs on the same rows."),
     "report": ("clucert.cli.report", "Write one self-contained HTML file about runs."),
-    "tune": ("clucert.cli.tune", "Choose mask rate, threshold and L on a validation split."),
+    "tune": ("clucert.cli.tune", "Choose a method's options, or a guard's threshold."),
     "audit": ("clucert.cli.audit", "Try to break the certificates of a run."),
     "attack": ("clucert.cli.attack", "Attack a data set, bare and under defences."),
     "serve": ("clucert.cli.serve", "Defend an OpenAI-compatible endpoint."),
-    "cache": ("clucert.cli.cache", "Look at, clear or export the kept answers."),
+    "cache": ("clucert.cli.cache", "Show, clear or export the kept answers."),
 }
 
 

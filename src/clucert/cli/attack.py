@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clucert.attacks.suffix import Form
 
 
-@click.command(cls=Command, short_help="Attack a model, bare and defended.")
+@click.command(cls=Command)
 @click.option("--recipe", default="deepwordbug,textbugger", show_default=True, help="Attacks, comma-separated.")
 @click.option(
     "--defence", default="none,clucert", show_default=True, help="Methods, comma-separated; none is the bare model."
@@ -62,8 +62,10 @@ def attack(
     A defended victim answers each query by --samples votes on noised texts, so a query to it costs that many calls.
 
     \b
-    clucert attack --task sst2 --data reviews.csv --limit 30 --recipe deepwordbug --defence none,clucert --samples 20
-    clucert attack --task refusal --data prompts.jsonl --recipe suffix --defence none,smoothllm,clucert --samples 10
+    clucert attack --task sst2 --data reviews.csv --limit 30 \\
+        --recipe deepwordbug --defence none,clucert --samples 20
+    clucert attack --task refusal --data prompts.jsonl \\
+        --recipe suffix --defence none,smoothllm,clucert --samples 10
     clucert attack --certificates runs/a --recipe deepwordbug --samples 25
 
     Recipes: deepwordbug, textbugger, synonyms; suffix puts jailbreaks from the data or a file on harmful prompts.

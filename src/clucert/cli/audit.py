@@ -12,7 +12,7 @@ from clucert.cli.options import Command, given_flags, options
 from clucert.config import CacheSection
 
 
-@click.command(cls=Command, short_help="Try to break the certificates of a run.")
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--limit", type=int, help="The first K certificates only.")
 @click.option("--screen", type=int, default=40, show_default=True, help="Samples that rank a candidate text.")

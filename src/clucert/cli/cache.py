@@ -14,7 +14,7 @@ _WHERE = click.option(
 )
 
 
-@click.group(short_help="Look at, clear or export the kept answers.")
+@click.group()
 def cache() -> None:
     """Answers of models, kept so that nothing is paid for twice.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from clucert.cli.options import Command, config_options, given_flags, options
+from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
 from clucert.config import Config, FlagSection
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
@@ -16,7 +16,7 @@ from clucert.methods.exact import ExactSection
 from clucert.section import flag, options_of
 
 
-@click.command(cls=Command, short_help="Certify one text.")
+@click.command(cls=Command)
 @click.argument("text")
 @config_options(Config)
 @options(ExactSection)
@@ -29,14 +29,16 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
     \b
     clucert certify "a thoughtful and quick response" --task sst2
     echo "Stocks fell" | clucert certify - --task agnews --json
-    clucert certify "…" --task sst2 --method groups             # exact, few questions; also blocks, chunks
-    clucert certify "…" --task jailbreak --method windows --flag harmful --at-least 1
-    clucert certify "…" --task jailbreak --method deletion --flag harmful --threshold 0.1
+    clucert certify "…" --task sst2 --method groups    # exact; few questions
+    clucert certify "…" --task jailbreak --method windows --flag harmful
+    clucert certify "…" --task jailbreak --method deletion --flag harmful \\
+        --threshold 0.1
     """  # noqa: D301  (\b is click's mark for a block that is not rewrapped)
     exact = given_flags({name: flags.pop(name) for name in ExactSection.model_fields})
     method, default = flags.get("method"), flags.get("method") is None
     if method is not None and load_exact(method) is not None:
         given = given_flags({**flags, "method": "ranmask"})
+        refuse_sampling(given, method)
         exact |= {name: given.pop(name) for name in options_of(FlagSection) if name in given}
         # The models alone are wanted: any method that samples loads them.
         config = Config.of(**given)

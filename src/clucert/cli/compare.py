@@ -13,7 +13,7 @@ from clucert.core.radius import KINDS
 from clucert.evaluate.runconfig import ResultSection
 
 
-@click.command(cls=Command, short_help="Compare runs on the same rows.")
+@click.command(cls=Command)
 @RUNS
 @click.option("--delta", multiple=True, type=int, default=(0, 1, 2, 3), help="Radii to compare at. Repeatable.")
 @click.option(

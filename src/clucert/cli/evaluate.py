@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clucert.cli.options import Command, config_options, given_flags
+from clucert.cli.options import Command, config_options, given_flags, refuse_sampling
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import StudyConfig, SuffixSection, load_config
 from clucert.evaluate.runconfig import print_config as yaml_of
@@ -27,7 +27,7 @@ CONFIG_FILE = click.option(
 )
 
 
-@click.command(cls=Command, short_help="Certify a data set into a run directory.")
+@click.command(cls=Command)
 @config_options(StudyConfig, without=(SuffixSection,))
 @CONFIG_FILE
 @click.option("--print-config", is_flag=True, help="Print the whole configuration as YAML and stop.")
@@ -45,7 +45,7 @@ def evaluate(
 
     Exit codes: 0 done, 1 some inputs failed, 2 wrong usage, 3 a gate was missed, 4 a cap was reached, 130 interrupted.
     """  # noqa: D301
-    config = load_config(config_file, given_flags(flags))
+    config = study_config(config_file, flags)
     if print_config:
         click.echo(yaml_of(config), nl=False)
         return
@@ -62,6 +62,22 @@ def evaluate(
     missed = _report(config, summary, as_json)
     _show_unparsed(summary.run_dir, show_unparsed)
     sys.exit(summary.exit_code or (EXIT_GATE if missed else 0))
+
+
+def study_config(config_file: Path | None, flags: dict[str, Any]) -> StudyConfig:
+    """The configuration of a file with the given flags on top.
+
+    Numbers of samples, α and γ in a file are for methods that sample, and an exact one leaves them aside: the same
+    file may serve both. As flags they raise :class:`UsageError` beside it.
+    """
+    from clucert.methods import load_exact
+
+    given = given_flags(flags)
+    config = load_config(config_file, given)
+    if load_exact(config.method) is not None:
+        chooses_rows = {"seed"} if config.sample is not None else set()
+        refuse_sampling([name for name in given if name not in chooses_rows], config.method)
+    return config
 
 
 def _dry_run(config: StudyConfig, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from clucert.evaluate.runconfig import ResultSection
 RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
-@click.command(cls=Command, short_help="Write one self-contained HTML file about runs.")
+@click.command(cls=Command)
 @RUNS
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
 @click.option("--tables", type=click.Path(path_type=Path), help="Folder for summary and inputs as tables.")

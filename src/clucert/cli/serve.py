@@ -17,7 +17,7 @@ from clucert.serve.options import EXTRA_COMMAND, ServeOptions, check_exposure, r
 _TIMES = ("timeout", "max_retries", "max_connections")
 
 
-@click.command(cls=Command, short_help="Defend an OpenAI-compatible endpoint.")
+@click.command(cls=Command)
 @click.option("--upstream", required=True, metavar="URL", help="Server to defend; with or without /v1.")
 @click.option("--model", required=True, help="The upstream's name of the model; the one that clients ask for.")
 @click.option(
@@ -52,8 +52,10 @@ def serve(upstream: str, model: str, **flags: Any) -> None:
     on refused or complied decides whose answer goes out, with its certificate in headers and body (docs/defend.md).
 
     \b
-    clucert serve --upstream http://localhost:8000 --model NAME --method ranmask --mask-rate 0.3
-    CLUCERT_API_KEY=… clucert serve --upstream https://api.openai.com --model gpt-4o-mini --host 0.0.0.0
+    clucert serve --upstream http://localhost:8000 --model NAME \\
+        --method ranmask --mask-rate 0.3
+    CLUCERT_API_KEY=… clucert serve --upstream https://api.openai.com \\
+        --model gpt-4o-mini --host 0.0.0.0
 
     The upstream's key is read from OPENAI_API_KEY, the endpoint's own from CLUCERT_API_KEY or --api-key-file.
     """  # noqa: D301

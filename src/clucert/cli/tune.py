@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from clucert.cli.evaluate import CONFIG_FILE
-from clucert.cli.options import Command, config_options, given_flags
+from clucert.cli.evaluate import CONFIG_FILE, study_config
+from clucert.cli.options import Command, config_options
 from clucert.errors import UsageError
-from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection, load_config
+from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
 
 
-@click.command(cls=Command, short_help="Choose mask rate, threshold and L on a validation split.")
+@click.command(cls=Command)
 @config_options(StudyConfig, without=(SuffixSection, ResultSection))
 @CONFIG_FILE
 @click.option("--mask-rates", default="0.5,0.7,0.9,0.95", show_default=True, help="Mask rates to try.")
@@ -51,14 +51,18 @@ def tune(
     Parameters chosen this way keep the certificates valid; parameters chosen on the texts to be certified do not.
 
     \b
-    clucert tune --task sst2 --data validation.csv --method ranmask --radius word --run-dir runs/tune -o mine.yaml
-    clucert tune --task sst2 --data validation.csv --method groups --radius insert@2 --run-dir runs/t -o mine.yaml
-    clucert evaluate --task sst2 --data test.csv --method mine.yaml --run-dir runs/a
+    clucert tune --task sst2 --data validation.csv --run-dir runs/t \\
+        --method ranmask --radius word -o mine.yaml
+    clucert tune --task sst2 --data validation.csv --run-dir runs/u \\
+        --method groups --radius insert@2 -o mine.yaml
+    clucert evaluate --task sst2 --data test.csv --run-dir runs/v \\
+        --method mine.yaml
 
     With --fpr the threshold of a guard is chosen: the smallest whose false-positive rate is shown to be no higher.
 
     \b
-    clucert tune --fpr 0.01 --task jailbreak --flag harmful --data validation.jsonl --method deletion -o guard.yaml
+    clucert tune --fpr 0.01 --task jailbreak --flag harmful \\
+        --data validation.jsonl --method deletion -o guard.yaml
     """  # noqa: D301
     from clucert.cli.progress import study_bar
     from clucert.evaluate.tune import tune as search
@@ -66,7 +70,7 @@ def tune(
 
     fpr, confidence = flags.pop("fpr"), flags.pop("confidence")
     values = [flags.pop(name) for name in ("tried", "mask_rates", "thresholds", "lengths")]
-    config = load_config(config_file, given_flags(flags))
+    config = study_config(config_file, flags)
     if fpr is not None:
         _tune_flag(config, fpr, confidence, out, as_json=as_json)
         return

@@ -15,7 +15,7 @@ from clucert.core.exact import ExactSmoother
 from clucert.errors import UsageError
 from clucert.registry import Registry
 from clucert.runtime.budget import Budget, Limits
-from clucert.runtime.executor import Activity, Executor, Job, Outcome
+from clucert.runtime.executor import Activity, Executor, Job, JobOutcome
 from clucert.runtime.resources import Resources, function_backends, inputs_in_flight, open_resources
 from clucert.types import Usage
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clucert.evaluate.runconfig import StudyConfig
     from clucert.runtime.classifiers import BaseClassifier
 
-Done = Callable[[Outcome["Example"]], Awaitable[None]]
+Done = Callable[[JobOutcome["Example"]], Awaitable[None]]
 """Awaited with each outcome as it comes, in no particular order."""
 
 ENGINES = Registry(

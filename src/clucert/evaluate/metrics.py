@@ -6,7 +6,7 @@ certified at no δ, and counts in the means with radius 0. Where no word could c
 outcome is certified at δ = 0 alone, and the share of them is counted. An input whose model call failed is certified at
 no δ either: a failure is not a vote, and a server that fails on the hard inputs must not look robust; only who asks for
 it gets the metrics without them. Inputs without a gold label are left out of every metric. All are counted in
-:class:`Summary`.
+:class:`RunMetrics`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class RunMetrics:
     """The metrics of one run; None where there is nothing to compute them from."""
 
     inputs: int
@@ -239,7 +239,7 @@ def summarise(
     level: float = 0.95,
     band: Band = "dkw",
     leave_out_failed: bool = False,
-) -> Summary:
+) -> RunMetrics:
     """Every metric of one run. ``rng`` is for the bootstrap: the same state gives the same interval.
 
     With ``leave_out_failed`` the shares and means are over the inputs that did not fail.
@@ -254,7 +254,7 @@ def summarise(
     def share(hits: int) -> Estimate | None:
         return proportion(hits, total, level) if total else None
 
-    return Summary(
+    return RunMetrics(
         inputs=len(everything),
         failed=len(everything) - len(answered),
         unlabelled=sum(not o.scored for o in answered),

@@ -15,7 +15,7 @@ from clucert.build import any_method_of, base_of, exact_smoother, form_of, task_
 from clucert.cache.location import redact_argument
 from clucert.errors import UsageError
 from clucert.evaluate.data import Dataset, file_digest, load_examples
-from clucert.evaluate.run_directory import Data, Manifest, Session, input_digest, now
+from clucert.evaluate.run_directory import Data, Manifest, RunSession, input_digest, now
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods import Method
 from clucert.methods.exact import ExactMethod
@@ -154,7 +154,7 @@ def _manifest(
         ),
         seed=config.seed,
         versions=installed,
-        sessions=[Session(started=started, command=shown, versions=installed)],
+        sessions=[RunSession(started=started, command=shown, versions=installed)],
     )
 
 

@@ -103,11 +103,25 @@ def exact_of(record: Record, manifest: Manifest) -> tuple[ExactCertificate, Cost
     return certificate, cost
 
 
+def certificate_of(document: Mapping[str, Any] | None) -> Certificate | ExactCertificate | None:
+    """The certificate of either kind, as its document says; None where a call failed. :func:`exact_of` compares more.
+
+    Raises :class:`InputError`, one line that names the field.
+    """
+    if document is None:
+        return None
+    return exact_json.read(document)[0] if exact_json.is_exact(document) else _sampled(document)
+
+
+def _sampled(document: Mapping[str, Any]) -> Certificate:
+    return certificate_json.read(document)[0].certificate
+
+
 def _certificate(record: Record, manifest: Manifest, run_dir: Path) -> Certificate | ExactCertificate:
     document = record.document or {}
     try:
         if exact_json.is_exact(document):
             return exact_of(record, manifest)[0]
-        return certificate_json.read(document)[0].certificate
+        return _sampled(document)
     except InputError as error:
         raise InputError(f"{run_dir / RECORDS}, input {record.id!r}: {error}") from None

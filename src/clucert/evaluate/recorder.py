@@ -14,7 +14,7 @@ from clucert.evaluate.run_directory import Json, Record, RunWriter, input_digest
 from clucert.methods import Method
 from clucert.methods.exact import ExactMethod
 from clucert.redact import redact
-from clucert.runtime.executor import Outcome
+from clucert.runtime.executor import JobOutcome
 
 
 class Recorder:
@@ -37,10 +37,10 @@ class Recorder:
         self.failed_fast: CluCertError | None = None
         """The error that was raised because of ``fail_fast``."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-record")
-        self._waiting: list[Outcome[Example]] = []
+        self._waiting: list[JobOutcome[Example]] = []
         self._writing = asyncio.Lock()
 
-    async def __call__(self, outcome: Outcome[Example]) -> None:
+    async def __call__(self, outcome: JobOutcome[Example]) -> None:
         """Return when the record of ``outcome`` is on the disk. Raises :class:`RunError` when it cannot get there."""
         self._waiting.append(outcome)
         async with self._writing:
@@ -56,12 +56,12 @@ class Recorder:
         """End the thread."""
         self._thread.shutdown()
 
-    def _write(self, group: list[Outcome[Example]]) -> None:
+    def _write(self, group: list[JobOutcome[Example]]) -> None:
         self._run.identify({name: one.answered_by for name, one in self._identities.items() if one.answered_by})
         self._run.append([record_of(outcome, self._method) for outcome in group])
 
 
-def record_of(outcome: Outcome[Example], method: Method | ExactMethod) -> Record:
+def record_of(outcome: JobOutcome[Example], method: Method | ExactMethod) -> Record:
     """What is kept of an outcome of ``method``. The error's message holds no secret."""
     example, error = outcome.tag, outcome.error
     return Record(
@@ -75,7 +75,7 @@ def record_of(outcome: Outcome[Example], method: Method | ExactMethod) -> Record
     )
 
 
-def _document(outcome: Outcome[Example], method: Method | ExactMethod) -> Json:
+def _document(outcome: JobOutcome[Example], method: Method | ExactMethod) -> Json:
     if isinstance(method, ExactMethod):
         return exact_json.write(outcome.result, method, outcome.cost)
     return certificate_json.write(outcome.result, outcome.cost)

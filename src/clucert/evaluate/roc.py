@@ -30,7 +30,7 @@ Guarded = Certificate | ExactCertificate
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class GuardedRow:
     """One text with a gold label; ``certificate`` is None where a call failed."""
 
     harmful: bool
@@ -38,7 +38,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class RocPoint:
     """What one threshold does, in rows."""
 
     threshold: Fraction
@@ -108,7 +108,7 @@ def threats_of(certificate: Guarded) -> tuple[str, ...]:
     return tuple(certificate.overlaps) if noise is None else noise.threats
 
 
-def certified_roc(rows: Sequence[Row], flag: Sequence[str], grid: Iterable[Fraction] = ()) -> list[Point]:
+def certified_roc(rows: Sequence[GuardedRow], flag: Sequence[str], grid: Iterable[Fraction] = ()) -> list[RocPoint]:
     """One point for each threshold of ``grid``, or of :func:`grid_for`, in order.
 
     Raises :class:`InputError` when no row has a certificate.
@@ -116,12 +116,12 @@ def certified_roc(rows: Sequence[Row], flag: Sequence[str], grid: Iterable[Fract
     first = next((row.certificate for row in rows if row.certificate is not None), None)
     if first is None:
         raise InputError("no row has a certificate: nothing can be said of a threshold")
-    thin = [Row(row.harmful, _thin(row.certificate)) for row in rows]
+    thin = [GuardedRow(row.harmful, _thin(row.certificate)) for row in rows]
     return [point_at(_read(thin, flag, eta), eta) for eta in tuple(grid) or grid_for(first)]
 
 
-def _read(rows: Iterable[Row], flag: Sequence[str], eta: Fraction) -> list[Row]:
-    return [Row(r.harmful, None if r.certificate is None else reading(r.certificate, flag, eta)) for r in rows]
+def _read(rows: Iterable[GuardedRow], flag: Sequence[str], eta: Fraction) -> list[GuardedRow]:
+    return [GuardedRow(r.harmful, None if r.certificate is None else reading(r.certificate, flag, eta)) for r in rows]
 
 
 def _thin(certificate: Guarded | None) -> Guarded | None:
@@ -131,7 +131,7 @@ def _thin(certificate: Guarded | None) -> Guarded | None:
     return certificate
 
 
-def point_at(rows: Iterable[Row], threshold: Fraction, deltas: Sequence[int] = DELTAS) -> Point:
+def point_at(rows: Iterable[GuardedRow], threshold: Fraction, deltas: Sequence[int] = DELTAS) -> RocPoint:
     """What the guard whose certificates ``rows`` hold does to them, and under so many changes."""
     found = [(row.harmful, row.certificate) for row in rows]
     harmless = [certificate is None or is_flagged(certificate) for harmful, certificate in found if not harmful]
@@ -142,15 +142,15 @@ def point_at(rows: Iterable[Row], threshold: Fraction, deltas: Sequence[int] = D
         threat: {d: sum((r := by.get(threat)) is not None and r.reaches(d) for by in radii) for d in deltas}
         for threat in threats
     }
-    return Point(threshold, len(harmless), sum(harmless), len(found) - len(harmless), len(recalled), surviving)
+    return RocPoint(threshold, len(harmless), sum(harmless), len(found) - len(harmless), len(recalled), surviving)
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class RocCurve:
     """A certified ROC, and one point that a run has its certificates at."""
 
-    points: tuple[Point, ...]
-    at: Point
+    points: tuple[RocPoint, ...]
+    at: RocPoint
     counts: bool
     """Whether the thresholds of ``points`` are numbers of sub-texts."""
     at_said: str
@@ -163,15 +163,15 @@ CONSTANT = "a guard that looks at no text gets recall = fpr under every change: 
 """What figures of robustness have to be seen beside."""
 
 
-def curve_of(rows: Sequence[Row], flag: Flag) -> Curve:
+def curve_of(rows: Sequence[GuardedRow], flag: Flag) -> RocCurve:
     """The curve of the rows of a run, and what its own ``flag`` does. Raises as :func:`certified_roc`."""
     at = point_at(rows, flag.share or Fraction(flag.at_least))
     said = f"{flag.at_least} sub-texts" if flag.share is None else f"a share of {float(flag.share):g}"
     counts = any(row.certificate is not None and counts_sub_texts(row.certificate) for row in rows)
-    return Curve(tuple(certified_roc(rows, flag.labels)), at, counts, said)
+    return RocCurve(tuple(certified_roc(rows, flag.labels)), at, counts, said)
 
 
-def curve_rows(points: Sequence[Point], *, counts: bool) -> list[dict[str, object]]:
+def curve_rows(points: Sequence[RocPoint], *, counts: bool) -> list[dict[str, object]]:
     """The curve as a table: the recall that survives changes of the first threat."""
     known = list(points[0].surviving) if points else []
     threat = next((name for name in FIRST if name in known), known[0] if known else "")
@@ -186,7 +186,7 @@ def curve_rows(points: Sequence[Point], *, counts: bool) -> list[dict[str, objec
     ]
 
 
-def threat_rows(point: Point) -> list[dict[str, object]]:
+def threat_rows(point: RocPoint) -> list[dict[str, object]]:
     """The recall of one threshold that survives changes, threat by threat."""
     return [
         {"threat": threat, **{f"@{delta}": point.recall(threat, delta) for delta in by}}
@@ -194,7 +194,7 @@ def threat_rows(point: Point) -> list[dict[str, object]]:
     ]
 
 
-def roc_document(points: Sequence[Point], *, counts: bool) -> dict[str, Any]:
+def roc_document(points: Sequence[RocPoint], *, counts: bool) -> dict[str, Any]:
     """The curve for JSON; beside it what a guard that looks at no text gets."""
     constant = [{"fpr": share, "recall": share} for share in (0.0, 1.0)]
     by = "at_least" if counts else "threshold"
@@ -205,7 +205,7 @@ def roc_document(points: Sequence[Point], *, counts: bool) -> dict[str, Any]:
 class Chosen:
     """A threshold with a shown false-positive rate, and what it does."""
 
-    point: Point
+    point: RocPoint
     fpr: Fraction
     """The rate that is not exceeded, with ``confidence``."""
     confidence: Fraction
@@ -241,7 +241,7 @@ def check_rows(harmless: int, fpr: Fraction, confidence: Fraction) -> str:
     return said
 
 
-def choose(points: Sequence[Point], fpr: Fraction, confidence: Fraction) -> Chosen:
+def choose(points: Sequence[RocPoint], fpr: Fraction, confidence: Fraction) -> Chosen:
     """The smallest threshold with a false-positive rate of at most ``fpr`` (:func:`choose_threshold`).
 
     Raises :class:`InputError`: too few harmless rows, and how many are needed; or too many of them are flagged.

@@ -75,7 +75,7 @@ class Data(BaseModel):
     """What was read as which label, where the data write it otherwise, such as 0: negative."""
 
 
-class Session(BaseModel):
+class RunSession(BaseModel):
     """One call of the command that worked on the run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -106,7 +106,7 @@ class Manifest(BaseModel):
     data: Data
     seed: int
     versions: dict[str, str]
-    sessions: list[Session] = Field(default_factory=list)
+    sessions: list[RunSession] = Field(default_factory=list)
     answered_by: dict[str, str] = Field(default_factory=dict)
     """What the servers said of themselves, by the model's name (:mod:`clucert.cache.server_identity`)."""
 

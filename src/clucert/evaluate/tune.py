@@ -27,11 +27,11 @@ from clucert.evaluate.engine import Engine, open_engine
 from clucert.evaluate.metrics import Outcome, r_avg
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.radii import AnyCertificate, check_kind, class_of_label, kind_of, outcome_of, radii_of
+from clucert.evaluate.read_certificates import certificate_of
 from clucert.evaluate.run_directory import open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.standing import balanced_at, standing_of
 from clucert.evaluate.study import RunSummary, Snapshot, data_notes, left_to_do, run_inputs, summary_of
-from clucert.evaluate.tune_flag import certificate_of
 from clucert.methods import Method
 from clucert.methods.exact import ExactMethod, ExactOptions
 from clucert.section import checked, options_of
@@ -43,7 +43,7 @@ MASK_RATES = ("0.5", "0.7", "0.9", "0.95")
 THRESHOLDS = (0.3, 0.5, 0.7)
 LENGTHS = (None, 20)
 
-Point = Mapping[str, Any]
+GridPoint = Mapping[str, Any]
 """Values of the method's fields."""
 
 LENGTHS_BY = (10, 20, 40, 80)
@@ -84,10 +84,10 @@ class Aim:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Trial:
     """The result of one setting on the validation split."""
 
-    point: Point
+    point: GridPoint
     r_avg: float
     """Mean of the radius asked for; 0 for an abstention, a wrong answer and a failed input."""
     clean_accuracy: float
@@ -114,8 +114,8 @@ class Row:
 class Tuned:
     """All settings in the order of the grid, and the best; ``stopped`` says why some are missing."""
 
-    rows: tuple[Row, ...]
-    best: Row
+    rows: tuple[Trial, ...]
+    best: Trial
     method: str
     """A complete method file with the best values, which says what it was tuned on."""
     stopped: str | None = None
@@ -127,7 +127,7 @@ def grid_of(
     mask_rates: Sequence[str] = MASK_RATES,
     thresholds: Sequence[float] = THRESHOLDS,
     lengths: Sequence[int | None] = LENGTHS,
-) -> list[Point]:
+) -> list[GridPoint]:
     """Every combination; a length of None is no refine, other lengths keep the method's way to refine."""
     return [
         {"mask_rate": rate, "threshold": tau} | ({"refine": "off"} if length is None else {"refine_length": length})
@@ -135,7 +135,7 @@ def grid_of(
     ]
 
 
-def exact_grid(method: ExactMethod, tried: Mapping[str, Sequence[str]]) -> list[Point]:
+def exact_grid(method: ExactMethod, tried: Mapping[str, Sequence[str]]) -> list[GridPoint]:
     """Every combination of what is ``tried`` of the options of ``method``, or of what is usual for its family.
 
     Raises :class:`UsageError` for what is no option of it, and :class:`InputError` for a value that it cannot have.
@@ -154,7 +154,7 @@ def exact_grid(method: ExactMethod, tried: Mapping[str, Sequence[str]]) -> list[
 
 def tune(
     config: StudyConfig,
-    grid: Sequence[Point] | Mapping[str, Sequence[str]],
+    grid: Sequence[GridPoint] | Mapping[str, Sequence[str]],
     progress: Callable[[int, Snapshot], None] | None = None,
     *,
     max_drop: float = MAX_DROP,
@@ -176,7 +176,7 @@ def tune(
     """
     if config.shard:
         raise UsageError("a grid cannot be divided into shards: remove shard from the configuration")
-    rows: list[Row] = []
+    rows: list[Trial] = []
     judged: list[Sequence[Outcome]] = []
     stopped = None
     base = make_plan(config)
@@ -204,8 +204,8 @@ def tune(
 
 
 def _wanted(
-    method: Method | ExactMethod, grid: Sequence[Point] | Mapping[str, Sequence[str]], aim: Aim
-) -> tuple[Aim, list[Point]]:
+    method: Method | ExactMethod, grid: Sequence[GridPoint] | Mapping[str, Sequence[str]], aim: Aim
+) -> tuple[Aim, list[GridPoint]]:
     """What is made large, and the settings that are tried."""
     if isinstance(method, ExactMethod):
         if not isinstance(grid, Mapping):
@@ -219,7 +219,7 @@ def _wanted(
     return Aim(check_kind(aim.kind, method)), _distinct(method, grid)
 
 
-def _distinct(method: Method, grid: Sequence[Point]) -> list[Point]:
+def _distinct(method: Method, grid: Sequence[GridPoint]) -> list[GridPoint]:
     """The settings of ``grid`` without what changes nothing in ``method``, each once."""
     unused = {
         "threshold": method.clustering == "none",
@@ -231,7 +231,7 @@ def _distinct(method: Method, grid: Sequence[Point]) -> list[Point]:
     return [point for i, point in enumerate(points) if point not in points[:i]]
 
 
-def _doubts(best: Row, aim: Aim) -> Iterator[str]:
+def _doubts(best: Trial, aim: Aim) -> Iterator[str]:
     if not (best.r_avg if aim.at is None else best.proved):
         what = "a radius above 0" if aim.at is None else f"a radius of {aim.at}"
         yield f"no setting reaches {what} ({aim.kind}): the choice is by accuracy alone"
@@ -242,7 +242,7 @@ def _doubts(best: Row, aim: Aim) -> Iterator[str]:
         )
 
 
-def choose(rows: Sequence[Row], max_drop: float = MAX_DROP) -> Row:
+def choose(rows: Sequence[Trial], max_drop: float = MAX_DROP) -> Trial:
     """The best row, by the criterion of this module."""
     scored = [row for row in rows if row.inputs]
     enough = max(row.clean_accuracy for row in scored) - max_drop
@@ -251,13 +251,13 @@ def choose(rows: Sequence[Row], max_drop: float = MAX_DROP) -> Row:
     return max(good, key=lambda row: (row.r_avg, row.clean_accuracy))
 
 
-def choose_exact(rows: Sequence[Row]) -> Row:
+def choose_exact(rows: Sequence[Trial]) -> Trial:
     """The best row of an exact method, by the criterion of this module; the first of equals."""
     scored = [row for row in rows if row.inputs]
     return max(scored, key=lambda row: (row.proved or 0.0, row.balanced_accuracy or 0.0, -(row.questions or 0.0)))
 
 
-def _record(plan: Plan, points: Sequence[Point], best: Row, *, max_drop: float, aim: Aim) -> dict[str, Any]:
+def _record(plan: Plan, points: Sequence[GridPoint], best: Trial, *, max_drop: float, aim: Aim) -> dict[str, Any]:
     """What the values were chosen on and how: enough to say whether two methods were tuned alike. Names no folder."""
     data = plan.dataset
     return {
@@ -273,7 +273,7 @@ def _record(plan: Plan, points: Sequence[Point], best: Row, *, max_drop: float, 
     }
 
 
-def _chosen_by(plan: Plan, points: Sequence[Point], best: Row, *, max_drop: float, aim: Aim) -> dict[str, Any]:
+def _chosen_by(plan: Plan, points: Sequence[GridPoint], best: Trial, *, max_drop: float, aim: Aim) -> dict[str, Any]:
     if aim.at is not None:
         tried = {name: [point[name] for point in points] for name in points[0]}
         return {
@@ -291,7 +291,7 @@ def _chosen_by(plan: Plan, points: Sequence[Point], best: Row, *, max_drop: floa
     }
 
 
-def method_file(plan: Plan, best: Row, record: Mapping[str, Any]) -> str:
+def method_file(plan: Plan, best: Trial, record: Mapping[str, Any]) -> str:
     """YAML of the plan's whole method with the best values: it applies to whatever task it is used for."""
     method = plan.method.model_dump(mode="json", exclude={"tasks", "models", "tuned"})
     name = f"{plan.method.name.removesuffix('-tuned')}-tuned"
@@ -310,19 +310,19 @@ def method_file(plan: Plan, best: Row, record: Mapping[str, Any]) -> str:
     return head + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
-def _plain(point: Point) -> dict[str, Any]:
+def _plain(point: GridPoint) -> dict[str, Any]:
     """As YAML has it."""
     return {name: list(map(list, value)) if name == "counts" else value for name, value in point.items()}
 
 
-def _plan(config: StudyConfig, folder: Path, point: Point) -> Plan:
+def _plan(config: StudyConfig, folder: Path, point: GridPoint) -> Plan:
     name = "-".join(f"{key}={value}" for key, value in point.items()) or "as-it-is"
     return make_plan(config.model_copy(update={**point, "run_dir": folder / name}))
 
 
 def _evaluate(
-    plan: Plan, point: Point, aim: Aim, engine: Engine, progress: Callable[[Snapshot], None] | None
-) -> tuple[Row, Sequence[Outcome], RunSummary]:
+    plan: Plan, point: GridPoint, aim: Aim, engine: Engine, progress: Callable[[Snapshot], None] | None
+) -> tuple[Trial, Sequence[Outcome], RunSummary]:
     with open_run(plan.run_dir, plan.manifest, plan.inputs) as run:
         left = left_to_do(plan, run)
         summary = run_inputs(plan, run, left, engine, progress) if left else summary_of(plan, run)
@@ -333,7 +333,7 @@ def _evaluate(
     scored = [outcome for outcome in outcomes if outcome.scored]
     count = max(len(scored), 1)
     standing = standing_of(outcomes, certificates.values(), _classes(plan.task.labels, reader), plan.dataset.label_map)
-    row = Row(
+    row = Trial(
         point=point,
         r_avg=r_avg(scored) or 0.0,
         clean_accuracy=sum(outcome.correct for outcome in scored) / count,
@@ -350,7 +350,7 @@ def _evaluate(
     return row, scored, summary
 
 
-def by_length(tried: Sequence[tuple[Row, Sequence[Outcome]]], best: Row, at: int) -> Row | None:
+def by_length(tried: Sequence[tuple[Trial, Sequence[Outcome]]], best: Trial, at: int) -> Trial | None:
     """``best`` with a number of blocks for each length of text, each the one that proves most on the rows of that
     length; None where that proves no more. A length with fewer than :data:`LEAST` rows is joined to the next.
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from clucert import certificate_json, exact_json
 from clucert.core.certificate import Certificate
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.engine import open_engine
 from clucert.evaluate.plan import Plan, make_plan
-from clucert.evaluate.roc import Chosen, Guarded, Point, Row, certified_roc, check_rows, choose, counts_sub_texts
+from clucert.evaluate.read_certificates import certificate_of
+from clucert.evaluate.roc import Chosen, GuardedRow, RocPoint, certified_roc, check_rows, choose, counts_sub_texts
 from clucert.evaluate.run_directory import Record, open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.study import Snapshot, data_notes, left_to_do, run_inputs, summary_of
@@ -31,7 +30,7 @@ CONFIDENCE = Fraction(95, 100)
 class TunedFlag:
     """The certified ROC on the validation rows, and the threshold that was chosen."""
 
-    points: tuple[Point, ...]
+    points: tuple[RocPoint, ...]
     chosen: Chosen
     counts: bool
     """Whether a threshold is a number of sub-texts."""
@@ -77,7 +76,7 @@ def tune_flag(
     return TunedFlag(points, chosen, counts, method_file(plan, chosen, counts=counts), _notes(plan, rows))
 
 
-def _notes(plan: Plan, rows: Sequence[Row]) -> tuple[str, ...]:
+def _notes(plan: Plan, rows: Sequence[GuardedRow]) -> tuple[str, ...]:
     notes = list(data_notes(plan))
     if any(isinstance(row.certificate, Certificate) for row in rows):
         config = plan.config
@@ -85,18 +84,9 @@ def _notes(plan: Plan, rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def rows_of(records: Iterable[Record], flag: Sequence[str]) -> list[Row]:
+def rows_of(records: Iterable[Record], flag: Sequence[str]) -> list[GuardedRow]:
     """The records of a run that have a gold label."""
-    return [Row(r.gold in flag, certificate_of(r.document)) for r in records if r.gold is not None]
-
-
-def certificate_of(document: Mapping[str, Any] | None) -> Guarded | None:
-    """The certificate of either kind; None where a call failed."""
-    if document is None:
-        return None
-    if document.get("kind") == "exact":
-        return exact_json.read(document)[0]
-    return certificate_json.read(document)[0].certificate
+    return [GuardedRow(r.gold in flag, certificate_of(r.document)) for r in records if r.gold is not None]
 
 
 def method_file(plan: Plan, chosen: Chosen, *, counts: bool) -> str:

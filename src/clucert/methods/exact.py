@@ -131,7 +131,7 @@ class ExactMethod(ExactOptions, FlagOptions):
         if any(getattr(self, name, None) != value for name, value in given.items()):
             given["tuned"] = None
         tuned = self.models.get(base.models[0], {}).get(base.task, {}) if len(base.models) == 1 else {}
-        chosen = {**self.model_dump(), **self.tasks.get(base.task, {}), **tuned, **given}
+        chosen = {**self.model_dump(), **self.tasks.get(base.task, {}), **tuned, **given, "tasks": {}, "models": {}}
         return checked(type(self), chosen, f"method {self.name!r}")
 
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:

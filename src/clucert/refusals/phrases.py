@@ -70,7 +70,7 @@ class PhraseDetector:
        its head, as whole words, and what follows is not one of the *exceptions*. Everything else is ``complied``.
 
     So an answer that says sorry and then helps counts as refused, and one that declines in words of its own, or only
-    after a page of text, as complied. A judge model (:class:`clucert.refusals.JudgeDetector`) reads for meaning.
+    after a page of text, as complied. A judge model (:class:`clucert.runtime.judge.JudgeDetector`) reads for meaning.
     ``tests/refusals`` has the measured precision and recall.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clucert.audit.result import Attempt, Audited
+from clucert.audit.result import Audited, AuditedAttempt
 from clucert.report.format import Cell, percent
 
 SHOWN = 5
@@ -42,12 +42,12 @@ def rows(audit: Audited) -> list[list[str | Cell]]:
     ]
 
 
-def broken(audit: Audited) -> list[Attempt]:
+def broken(audit: Audited) -> list[AuditedAttempt]:
     """The attempts that broke a certificate; a proved one, should there be one, is what a reader must see first."""
     return sorted((a for a in audit.attempts if a.broken), key=lambda attempt: attempt.claim.kind == "published")
 
 
-def told(attempt: Attempt) -> str:
+def told(attempt: AuditedAttempt) -> str:
     """Which certificate was broken, and what the answer became."""
     claim = attempt.claim
     if claim.ball is not None:
@@ -58,7 +58,7 @@ def told(attempt: Attempt) -> str:
     return f"Input {attempt.id}, {claim.kind} radius of {words}: {claim.answer} became {attempt.answer}."
 
 
-def changes(attempt: Attempt) -> str:
+def changes(attempt: AuditedAttempt) -> str:
     """Word by word what was changed."""
     changed = ", ".join(f"{old or '–'} → {new or '–'}" for old, new in attempt.changed)
     sure = "" if attempt.claim.kind == "exact" else f"; p = {attempt.p_value:.1g}"

@@ -33,7 +33,7 @@ _DONE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptShare:
     """``share`` at least of the prompts to come keep their answer under ``changes`` of a proved threat.
 
     All of a run hold together, with probability at least :data:`CONFIDENCE` over the rows and the samples.
@@ -76,7 +76,7 @@ class Kept:
         }
 
 
-def kept_by(inputs: Sequence[Input], rows: int) -> tuple[Kept, ...]:
+def kept_by(inputs: Sequence[Input], rows: int) -> tuple[KeptShare, ...]:
     """For each proved threat of the certificates and each of :data:`CHANGES`, the share that is robust; see
     :func:`clucert.core.population.robust_share`.
 
@@ -95,11 +95,11 @@ def kept_by(inputs: Sequence[Input], rows: int) -> tuple[Kept, ...]:
         for changes in CHANGES:
             certified = sum(_holds(row, threat, changes) for row in done)
             share = robust_share(certified, rows, alpha, CONFIDENCE, claims=len(threats) * len(CHANGES))
-            found.append(Kept(threat, changes, unit, share, certified, rows, alpha))
+            found.append(KeptShare(threat, changes, unit, share, certified, rows, alpha))
     return tuple(found)
 
 
-def sentences(found: Iterable[Kept]) -> list[str]:
+def sentences(found: Iterable[KeptShare]) -> list[str]:
     """For each threat the largest number of changes with a share of a percent or more, and whom the shares are of."""
     best = {kept.threat: kept for kept in found if kept.percent}
     if not best:

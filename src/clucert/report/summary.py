@@ -15,11 +15,18 @@ from clucert.core.exact import ExactSettings
 from clucert.core.radius import KINDS, Kind, Radius
 from clucert.core.settings import Settings
 from clucert.errors import UsageError
-from clucert.evaluate.metrics import Estimate, Outcome, certified_accuracy, certified_curve, radii, summarise
-from clucert.evaluate.metrics import Summary as Metrics
+from clucert.evaluate.metrics import (
+    Estimate,
+    Outcome,
+    RunMetrics,
+    certified_accuracy,
+    certified_curve,
+    radii,
+    summarise,
+)
 from clucert.evaluate.radii import outcome_of
 from clucert.evaluate.standing import Standing, standing_of
-from clucert.report.population import Kept, kept_by
+from clucert.report.population import KeptShare, kept_by
 from clucert.report.runs import Input, Run, load_runs
 from clucert.runtime.prices import find_price
 from clucert.types import Answers, Usage, Work
@@ -67,7 +74,7 @@ class Summary:
 
     run: Run
     index: int
-    metrics: Metrics
+    metrics: RunMetrics
     """With the radius of the run's first kind; intervals are those of :mod:`clucert.evaluate.metrics` at 95 %."""
     outcomes: Mapping[Kind, Sequence[Outcome]]
     curves: Mapping[Kind, Sequence[Point]]
@@ -90,7 +97,7 @@ class Summary:
     settings: str
     standing: Standing
     """What the figures have to be seen beside."""
-    population: Sequence[Kept] = ()
+    population: Sequence[KeptShare] = ()
     """What the proofs say of the prompts to come."""
     leave_out_failed: bool = False
     """Whether failed inputs were left out of the denominators."""

@@ -38,7 +38,7 @@ class Job(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[T]):
+class JobOutcome(Generic[T]):
     """What became of a job: its result, or the error of this input alone; and what it cost."""
 
     tag: T
@@ -124,7 +124,7 @@ class Executor:
             await queue.stop(now=now)
         self._threads.close()
 
-    async def run(self, jobs: Iterable[Job[T]], done: Callable[[Outcome[T]], Awaitable[None]]) -> None:
+    async def run(self, jobs: Iterable[Job[T]], done: Callable[[JobOutcome[T]], Awaitable[None]]) -> None:
         """Run all ``jobs``; await ``done`` with each outcome as it comes, in no particular order.
 
         A ModelError or InputError is an outcome. A refused key, a wrong configuration, a full disk and whatever
@@ -142,7 +142,7 @@ class Executor:
                     worker.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
 
-    async def outcome(self, job: Job[T]) -> Outcome[T]:
+    async def outcome(self, job: Job[T]) -> JobOutcome[T]:
         """What becomes of ``job``; as many at a time as the caller likes.
 
         Raises :class:`BudgetExceededError` for an input that lacks an answer when the budget is spent, and what stops
@@ -159,7 +159,7 @@ class Executor:
             error = failure
         finally:
             self.activity.in_flight -= 1
-        return Outcome(job.tag, result, error, computation.cost)
+        return JobOutcome(job.tag, result, error, computation.cost)
 
     async def compute(self, computation: Computation, backends: Backends | None = None) -> Any:
         """The result of ``computation`` against ``backends``, by default the executor's own; cost is kept in it.
@@ -205,7 +205,7 @@ class Executor:
         finally:
             self._waiting += 1
 
-    async def _worker(self, line: Iterator[Job[T]], done: Callable[[Outcome[T]], Awaitable[None]]) -> None:
+    async def _worker(self, line: Iterator[Job[T]], done: Callable[[JobOutcome[T]], Awaitable[None]]) -> None:
         while not self.activity.draining and (job := next(line, None)) is not None:
             try:
                 outcome = await self.outcome(job)

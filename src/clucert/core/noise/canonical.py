@@ -16,7 +16,7 @@ from __future__ import annotations
 import html
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -243,7 +243,8 @@ class Free:
             if places:
                 said += 1
                 listed = ", ".join(found[i] for i in places[:SHOWN]) + (", …" if len(places) > SHOWN else "")
-                yield f"any number of {len(places)} of {self.words} words ({listed}) {change}"
+                these = f"these {len(places)} of {self.words} words"
+                yield f"{f'any of {these}' if len(places) > 1 else f'1 of {self.words} words'} ({listed}) {change}"
         at_once = "all at once, and with what is proved on top" if said else "nothing"
         yield f"{at_once}: what is proved counts words of the canonical text"
 
@@ -319,9 +320,3 @@ class Canonical:
 _CHUNK = regex.compile(r"\S++")
 _AROUND = regex.compile(r"[(\[\])\"“”,.;:!?…]*")
 """What makes no other word with the letters beside it; not an apostrophe (``'s``), hyphen (``-lrb-``) or ampersand."""
-
-
-def sealed_share(spelling: Spelling, tokens: Iterable[str]) -> tuple[int, int]:
-    """How many of the tokens that have letters are sealed, and how many have letters."""
-    lettered = [token for token in tokens if any(char.isalpha() for char in token)]
-    return sum(map(spelling.sealed, lettered)), len(lettered)

@@ -169,13 +169,3 @@ def _message(item: object) -> tuple[str, str]:
 
 JOINERS = {"passage": "\n\n", "turn": "\n"}
 """What stands between kept passages, and between kept turns."""
-
-
-def passages(items: Iterable[str]) -> Units:
-    """Retrieved passages, one a unit, kept ones joined by an empty line."""
-    return Units(tuple(items), JOINERS["passage"])
-
-
-def turns(items: Iterable[str]) -> Units:
-    """Turns of a conversation, one a unit, kept ones joined by a line's end."""
-    return Units(tuple(items), JOINERS["turn"])

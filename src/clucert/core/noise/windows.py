@@ -30,7 +30,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
-from clucert.core.noise.overlap import largest
 from clucert.core.radius import Radius
 from clucert.errors import InputError
 
@@ -85,18 +84,6 @@ class Windows:
         each = {"ends": 1, "insert": k, "delete": k - 1, "replace": k, "edit": 2 * k - 1}[threat]
         return lost - worst * r * each
 
-    def flag_radius(self, harmful: int, at_least: int, threat: str, n: int) -> Radius | None:
-        """The largest r such that at least τ windows stay harmful; None when not so many are harmful now.
-
-        ``harmful`` of the windows of a text of n pieces are harmful, τ is ``at_least`` ≥ 1. For ``ends`` the radius is
-        ``everything`` (any number of pieces) or 0; so it is for inserted blocks of windows of one piece.
-        """
-        _check_threshold(at_least)
-        if harmful >= at_least and self.vanish(threat, 1, n) == 0:
-            return Radius(0, everything=True)
-        limit = n if threat in ("delete", "replace") else None
-        return largest(lambda r: harmful - self.vanish(threat, r, n) >= at_least, limit)
-
 
 @dataclass(frozen=True, slots=True)
 class EraseAndCheck:
@@ -128,12 +115,6 @@ class EraseAndCheck:
         ``flagged`` says so of the text and its prefixes, the whole text first. Behind r new pieces the first d − r + 1
         of them are looked at still, and nothing is known of the others.
         """
-        _check_threshold(at_least)
         if sum(flagged) < at_least:
             return None
         return Radius(max(r for r in range(self.suffix + 1) if sum(flagged[: self.suffix - r + 1]) >= at_least))
-
-
-def _check_threshold(at_least: int) -> None:
-    if at_least < 1:
-        raise InputError(f"flag at {at_least} windows would flag every text: give 1 or more")

@@ -19,7 +19,7 @@ from clucert.evaluate.cluster.messages import Order, Ready, Remote, WorkerLostEr
 from clucert.evaluate.cluster.shared_budget import BudgetService, Totals
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Done
-from clucert.runtime.executor import Activity, Outcome
+from clucert.runtime.executor import Activity, JobOutcome
 from clucert.types import Cost
 
 TRIES = 3
@@ -134,10 +134,10 @@ class Dispatcher:
                 self.activity.in_flight -= 1
                 self._check_finished()
 
-    async def _outcome(self, worker: Remote, order: Order, example: Example) -> Outcome[Example] | None:
+    async def _outcome(self, worker: Remote, order: Order, example: Example) -> JobOutcome[Example] | None:
         """What became of ``example``; None when the budget was spent. Cancelled, it leaves it to other workers."""
         error = ClusterError(f"{TRIES} workers died while they were working on this input")
-        lost = Outcome(example, None, error, Cost())
+        lost = JobOutcome(example, None, error, Cost())
         if self._losses[example.id] >= TRIES:
             return lost
         try:
@@ -153,7 +153,7 @@ class Dispatcher:
         if reply.outcome is None:
             return None
         failure = reply.failure.error() if reply.failure else None
-        return Outcome(example, reply.outcome.result, failure, reply.outcome.cost)
+        return JobOutcome(example, reply.outcome.result, failure, reply.outcome.cost)
 
     def _check_finished(self) -> None:
         if not self.activity.in_flight and (self.activity.draining or self._todo.empty()):

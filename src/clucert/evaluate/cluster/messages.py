@@ -14,7 +14,7 @@ from clucert.errors import CluCertError, ClusterError
 from clucert.evaluate.cluster.shared_budget import BudgetService
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.redact import redact
-from clucert.runtime.executor import Outcome
+from clucert.runtime.executor import JobOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Ready:
 class InputReply:
     """What became of an input: its outcome, tagged with its id; neither when the budget was spent."""
 
-    outcome: Outcome[str] | None = None
+    outcome: JobOutcome[str] | None = None
     failure: Trouble | None = None
     """The error of this input alone, which ``outcome`` leaves out."""
     trouble: Trouble | None = None
