@@ -20,7 +20,7 @@ from clucert.evaluate.run_directory import (
     Manifest,
     Record,
     RunError,
-    Session,
+    RunSession,
     input_digest,
     open_run,
     read_manifest,
@@ -47,7 +47,7 @@ def manifest(rows: int = 6, digest: str = "0" * 64, files: dict[str, str] | None
         data=Data(path="d.csv", sha256=digest, rows=rows),
         seed=0,
         versions={"numpy": "2"},
-        sessions=[Session(started="now", command=["clucert"], versions={"numpy": "2"})],
+        sessions=[RunSession(started="now", command=["clucert"], versions={"numpy": "2"})],
     )
 
 
