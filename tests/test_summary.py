@@ -13,7 +13,7 @@ from clucert.api import SmoothedClassifier
 from clucert.core.exact_words import better_counting
 from clucert.core.explanation import confident
 from clucert.summary import print_summary, summary_of
-from clucert.types import Cost
+from clucert.types import Cost, Predictions
 
 LABELS = ("yes", "no")
 TEXT = "a good and great and fine film with a charming story"
@@ -61,6 +61,19 @@ def test_what_proves_nothing_says_which_lead_was_missing() -> None:
     assert proof.certificate.proved["replace"].words == 0
     assert "proved      nothing" in shown
     assert "blocks proves nothing: yes leads no by 1.00, and one word replaced can take 2.00" in shown
+
+
+def test_an_answer_that_fewer_sub_texts_name_than_name_none_leads_nothing() -> None:
+    class Terse:
+        name, labels, deterministic = "terse", LABELS, True
+
+        def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
+            return Predictions(tuple("yes" if "good" in text else None for text in texts))
+
+    with clucert.smooth(Terse(), LABELS) as model:
+        (proof,) = model.prove(TEXT, ["blocks"])
+    assert proof.prediction == "yes"
+    assert "blocks proves nothing: what names no label leads yes by 3.00\n" in str(proof)
 
 
 def test_following_the_advice_proves_what_it_promised() -> None:

@@ -11,19 +11,18 @@ import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from importlib.metadata import version
-from itertools import pairwise
-from math import comb
 from typing import TYPE_CHECKING, Any, NotRequired
 
 from typing_extensions import TypedDict  # which pydantic insists on before Python 3.12
 
 from clucert.core import vote_records
-from clucert.core.bounds import ClassBounds, is_reserved
+from clucert.core.bounds import ClassBounds
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
+from clucert.core.consistency import problems
 from clucert.core.explanation import decision, fixed, free_in_words, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
 from clucert.core.settings import Settings, Subject
@@ -229,59 +228,6 @@ def _check_fractions(value: Any, where: str = "", name: str = "") -> None:
         raise _refusal(f"{where}: {str(value)[:40]!r} is no fraction")
 
 
-def problems(certificate: Certificate) -> Iterator[str]:
-    """Inconsistencies that no certification could have written, as ``field: problem``; none for a valid certificate."""
-    yield from _wrong_settings(certificate.settings)
-    yield from _wrong_subject(certificate)
-    labels = certificate.labels
-    if labels is not None and (len(labels) < 2 or len(set(labels)) < len(labels)):
-        yield "labels: there must be two or more, all different"
-    if labels is not None and (named := next(filter(is_reserved, labels), None)):
-        yield f"labels: {named!r} is the name of what is no label"
-    if certificate.answers is not None and certificate.answers.probes < 0:
-        yield "answers.probes: must be 0 or more"
-    for where, votes in (
-        ("selection", certificate.selection),
-        *((f"readings.{i}", votes) for i, votes in enumerate(certificate.readings)),
-    ):
-        if min([*votes.counts.values(), votes.unparsed, votes.dropped]) < 0:
-            yield f"{where}: a count is below 0"
-        if named := next(filter(is_reserved, votes.counts), None):
-            yield f"{where}.counts: {named!r} is the name of what is no label"
-        if labels is not None and (strange := sorted(set(votes.counts) - set(labels))):
-            yield f"{where}.counts: {strange[0]!r} is none of the labels"
-    yield from _wrong_totals(certificate)
-
-
-def _wrong_settings(settings: Settings) -> Iterator[str]:
-    bounds: tuple[tuple[str, Any, bool], ...] = (
-        ("alpha: must be above 0 and below 1", settings.alpha, 0 < settings.alpha < 1),
-        ("gamma: must be 0 to 1", settings.gamma, 0 <= settings.gamma <= 1),
-        ("mask_rate: must be 0 or more and below 1", settings.mask_rate, 0 <= settings.mask_rate < 1),
-        ("threshold: must be -1 to 1", settings.threshold, -1 <= (settings.threshold or 0) <= 1),
-        ("predict_samples: must be 1 or more", settings.predict_samples, settings.predict_samples >= 1),
-        ("recoveries: must be 1 or more", settings.recoveries, settings.recoveries >= 1),
-        ("seed: must be 0 or more", settings.seed, (settings.seed or 0) >= 0),
-        ("base.temperature: must be 0 or more", settings.base.temperature, settings.base.temperature >= 0),
-    )
-    yield from (f"settings.{what}, not {value}" for what, value, right in bounds if not right)
-    try:
-        noise = settings.noise
-    except InputError as error:
-        yield f"settings.keep: {error}"
-    else:
-        if noise is not None and (settings.clustering != "none" or settings.refine != "off" or settings.recoveries > 1):
-            yield f"settings.recovery: {settings.recovery} goes with no clustering, refine or recoveries"
-    if not settings.base.models:
-        yield "settings.base.models: must name a model"
-    for name, looks in (("looks", settings.looks), ("selection_looks", settings.selection_looks)):
-        samples = [look.samples for look in looks]
-        if samples != sorted(set(samples)) or (samples and samples[0] < 1):
-            yield f"settings.{name}: samples must grow from look to look, not be {samples}"
-        if any(look.share <= 0 for look in looks) or sum(look.share for look in looks) > 1:
-            yield f"settings.{name}: shares of alpha must be above 0 and sum to 1 at most"
-
-
 def _read_by(certificate: Certificate, settings: Settings) -> Certificate:
     """The certificate with the flag or the groups of ``settings``."""
     flag, groups = settings.flag, settings.groups
@@ -291,64 +237,6 @@ def _read_by(certificate: Certificate, settings: Settings) -> Certificate:
         return certificate.merged(flag and Flag.of(flag.labels, certificate.labels, share=flag.share), groups)
     except InputError as error:
         raise _refusal(f"settings: {error}") from None
-
-
-def _wrong_subject(certificate: Certificate) -> Iterator[str]:
-    subject, n = certificate.subject, certificate.n
-    if not 1 <= subject.retained <= n:
-        yield f"subject.retained: must be 1 to the {n} words, not {subject.retained}"
-    for name in ("attackable", "protected", "positions"):
-        if len(getattr(subject, name)) != n:
-            yield f"subject.{name}: has {len(getattr(subject, name))} entries for {n} words"
-    places = subject.positions
-    if list(places) != sorted(set(places)) or (places and not 0 <= places[0] <= places[-1] < subject.original_words):
-        yield f"subject.positions: must ascend within the {subject.original_words} original words"
-    if bool(certificate.settings.canonical) != (subject.free is not None):
-        yield "subject.free: goes with settings.canonical"
-    if subject.free is not None and (wrong := subject.free.wrong(certificate.settings.canonical)):
-        yield f"subject.{wrong}"
-    for threat, overlap in certificate.overlaps.items():
-        if len(overlap.masked) > n:
-            yield f"overlaps.{threat}.masked: has {len(overlap.masked)} entries for {n} words"
-        if not all(0 <= kappa <= 1 for kappa in (*overlap.masked, overlap.retained)):
-            yield f"overlaps.{threat}: an overlap is not in 0 to 1"
-        if overlap.shared or overlap.growth:
-            yield from _wrong_pools(threat, overlap)
-
-
-def _wrong_pools(threat: str, overlap: Overlap) -> Iterator[str]:
-    if not len(overlap.shared) == len(overlap.growth) == len(overlap.masked):
-        yield f"overlaps.{threat}: masked, shared and growth must have as many entries"
-    if not all(0 <= share <= 1 for share in overlap.shared) or not all(factor >= 1 for factor in overlap.growth):
-        yield f"overlaps.{threat}: a share is not in 0 to 1, or a growth is below 1"
-
-
-def _wrong_totals(certificate: Certificate) -> Iterator[str]:
-    """The level of a test depends on when its votes were read: they must be as many as was planned."""
-    settings, drawn = certificate.settings, certificate.selection.drawn
-    if certificate.exhaustive:
-        if settings.keep is not None:
-            yield "exhaustive: this noise is sampled"
-        sets = comb(certificate.n, certificate.s)
-        if drawn != sets:
-            yield f"selection: has {drawn} votes, and there are {sets} retention sets"
-        if certificate.readings:
-            yield "readings: must be empty where every retention set was evaluated"
-        return
-    planned = [look.samples for look in settings.selection_looks] or [settings.predict_samples]
-    if certificate.chosen_by_all:
-        planned = [0]
-    elif settings.direct:
-        # Where labels are merged into two classes, those were counted.
-        planned.insert(0, 0)
-    if drawn not in planned:
-        yield f"selection: has {drawn} votes, and was to be read at {planned}"
-    read = [votes.drawn for votes in certificate.readings]
-    if read != [look.samples for look in settings.looks][: len(read)]:
-        yield f"readings: have {read} votes, and were to be read at {[look.samples for look in settings.looks]}"
-    for before, after in pairwise(certificate.readings):
-        if any(after.counts.get(label, 0) < count for label, count in before.counts.items()):
-            yield "readings: are cumulative, and a count has shrunk"
 
 
 def wrong_cost(cost: Cost | None) -> str | None:

@@ -14,7 +14,7 @@ import pytest
 from scipy.optimize import linprog
 
 from clucert.core.noise.deletion import Deletion, KeepSome
-from clucert.core.noise.overlap import NEVER, Overlap, largest
+from clucert.core.noise.overlap import NEVER, SharedNoise, largest
 from clucert.core.radius import Radius, known
 from clucert.errors import InputError
 from tests.promises.noise_worlds import OPERATIONS, ball, common, lowest, texts
@@ -208,10 +208,10 @@ def test_deleting_everything_is_the_end_of_deletions():
 
 def test_a_constant_number_kept_proves_nothing_where_texts_are_too_short():
     noise = KeepSome(3)
-    assert noise.overlap(2, 0, 1) == Overlap(Fraction(0), Fraction(0))
+    assert noise.overlap(2, 0, 1) == SharedNoise(Fraction(0), Fraction(0))
     assert noise.slack("insert", 2, 1) == NEVER
     assert noise.slack("delete", 3, 1) == NEVER
-    assert Overlap(Fraction(0), Fraction(1, 2)).slack == Overlap(Fraction(1, 2), Fraction(0)).slack == NEVER
+    assert SharedNoise(Fraction(0), Fraction(1, 2)).slack == SharedNoise(Fraction(1, 2), Fraction(0)).slack == NEVER
     assert noise.floor("delete", 3, 1, Fraction(1)) == 0
     assert noise.slack("edit", 2, 0) == 0
 

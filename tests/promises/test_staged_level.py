@@ -20,6 +20,7 @@ import clucert
 from clucert import certificate_json
 from clucert.core.bounds import class_bounds
 from clucert.core.certificate import Certificate
+from clucert.core.consistency import problems
 from clucert.core.group_sequential import Path, boundaries
 from clucert.core.settings import Look
 from clucert.core.smoothing import Certified
@@ -191,7 +192,7 @@ def test_counts_by_look_keep_all_that_a_certificate_says(labels):
     assert read.certificate == made
     assert certificate_json.write(read) == document
     chosen = replace(made, selection=Votes({"a": 3}))
-    assert any("selection: has 3 votes" in problem for problem in certificate_json.problems(chosen))
+    assert any("selection: has 3 votes" in problem for problem in problems(chosen))
 
 
 def test_a_stored_certificate_of_four_labels_says_no_less_than_when_its_looks_shared_alpha_by_a_union_bound():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,9 @@ from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
 from clucert.methods.exact import ExactSection
 from clucert.section import flag, options_of
+
+if TYPE_CHECKING:
+    from clucert.api import Certification, ExactCertification
 
 
 @click.command(cls=Command)
@@ -69,6 +73,13 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
             document["exact"] = [proof.document() for proof in also]
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
+    _print(certification, also, config.show_samples, unread=show_unparsed, verbose=verbose)
+
+
+def _print(
+    certification: Certification, also: Sequence[ExactCertification], show: int, *, unread: int, verbose: bool
+) -> None:
+    """A certificate, exact ones beside it, and ``show`` samples of either kind: on one screen, or in full."""
     from rich.console import Console
 
     from clucert.render import print_certified, print_exact, sample_lines
@@ -76,19 +87,18 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
     from clucert.types import Cost
 
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    samples = sample_lines(certification.samples, config.show_samples)
-    if not verbose:
-        cost = Cost()
-        for each in (certification.cost, *(proof.cost for proof in also)):
-            cost.add(each)
-        proofs = [proof.certificate for proof in also]
-        print_summary(console, certification.certificate, proofs, cost, unread=show_unparsed)
-        for line in samples:
-            console.print(line)
+    samples = sample_lines(certification.samples, show)
+    if verbose:
+        print_certified(console, certification.certificate, certification.cost, samples, unread=unread)
+        for proof in also:
+            print_exact(console, proof.certificate, proof.cost, beside=certification.prediction)
         return
-    print_certified(console, certification.certificate, certification.cost, samples, unread=show_unparsed)
-    for proof in also:
-        print_exact(console, proof.certificate, proof.cost, beside=certification.prediction)
+    cost = Cost()
+    for each in (certification.cost, *(proof.cost for proof in also)):
+        cost.add(each)
+    print_summary(console, certification.certificate, [proof.certificate for proof in also], cost, unread=unread)
+    for line in samples:
+        console.print(line)
 
 
 def _prove(text: str, config: Config, method: str, parameters: dict[str, Any], as_json: bool, verbose: bool) -> None:

@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clucert.core.bounds import Number
-from clucert.core.noise.overlap import ErrsBelow, Overlap, largest, worst_errors, worst_floor, worst_slack
+from clucert.core.noise.overlap import ErrsBelow, SharedNoise, largest, worst_errors, worst_floor, worst_slack
 from clucert.core.radius import Exceeds, Radius
 from clucert.core.words import WordedText
 from clucert.errors import InputError
@@ -73,7 +73,7 @@ class _Sampled:
 
     threats: ClassVar[tuple[str, ...]] = THREATS
 
-    def overlap(self, n: int, a: int, b: int) -> Overlap:
+    def overlap(self, n: int, a: int, b: int) -> SharedNoise:
         """A and B when a of n tokens leave the common subsequence and b others join it."""
         raise NotImplementedError
 
@@ -136,9 +136,9 @@ class Deletion(_Sampled):
             raise InputError(f"deletion rate {self.p} cannot be drawn exactly: give a decimal of up to 18 digits")
         return rng.integers(self.p.denominator, size=(samples, n)) >= self.p.numerator
 
-    def overlap(self, n: int, a: int, b: int) -> Overlap:
+    def overlap(self, n: int, a: int, b: int) -> SharedNoise:
         """A = p^a and B = p^b, whatever n is."""
-        return Overlap(self.p**a, self.p**b)
+        return SharedNoise(self.p**a, self.p**b)
 
     def _worst(self, threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
         """The slack is linear in p^a for each b, and the floor falls with a: the ends."""
@@ -172,14 +172,14 @@ class KeepSome(_Sampled):
         top = bisect_left(range(shared, n), True, key=lambda m: comb(m + r, s - 1) <= 2 * comb(m, s - 1))
         return iter([(n - m, r) for m in sorted({least, shared, min(shared + top, n), n})])
 
-    def overlap(self, n: int, a: int, b: int) -> Overlap:
+    def overlap(self, n: int, a: int, b: int) -> SharedNoise:
         """A = C(n−a, s)/C(n, s) and B = C(n−a, s)/C(n−a+b, s); nothing is shared by texts too short to have both."""
         if a == b == 0:
-            return Overlap(Fraction(1), Fraction(1))
+            return SharedNoise(Fraction(1), Fraction(1))
         common = comb(n - a, self.kept)
         if not common:
-            return Overlap(Fraction(0), Fraction(0))
-        return Overlap(Fraction(common, comb(n, self.kept)), Fraction(common, comb(n - a + b, self.kept)))
+            return SharedNoise(Fraction(0), Fraction(0))
+        return SharedNoise(Fraction(common, comb(n, self.kept)), Fraction(common, comb(n - a + b, self.kept)))
 
 
 class DeletionRecovery:

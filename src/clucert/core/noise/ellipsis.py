@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from clucert.core.bounds import Number
 from clucert.core.noise.deletion import Deletion
-from clucert.core.noise.overlap import ErrsBelow, Overlap, largest, worst_errors, worst_floor, worst_slack
+from clucert.core.noise.overlap import ErrsBelow, SharedNoise, largest, worst_errors, worst_floor, worst_slack
 from clucert.core.radius import Exceeds, Radius
 from clucert.core.words import WordedText
 from clucert.errors import InputError
@@ -115,23 +115,23 @@ class CollapsedMask:
     def _limit(threat: Threat, n: int) -> int | None:
         return n if threat in ("replace", "word", "delete") else None
 
-    def _overlaps(self, threat: Threat, n: int, r: int) -> Iterator[Overlap]:
+    def _overlaps(self, threat: Threat, n: int, r: int) -> Iterator[SharedNoise]:
         if threat in ("replace", "word"):
             hidden = self.p ** min(r, n)
-            yield Overlap(hidden, hidden)
+            yield SharedNoise(hidden, hidden)
         elif threat == "append":
-            yield Overlap(Fraction(1), self.p**r)
+            yield SharedNoise(Fraction(1), self.p**r)
         elif threat == "insert":
             yield self._leaking(n, 0, r, r)
         else:  # Fewer deletions leave more gaps to leak: no a covers another one.
             for a in range(min(r, n) + 1):
                 yield self._leaking(n, a, r, 2 * r) if threat == "edit" else self._leaking(n, a, 0, a)
 
-    def _leaking(self, n: int, a: int, b: int, gaps: int) -> Overlap:
+    def _leaking(self, n: int, a: int, b: int, gaps: int) -> SharedNoise:
         """With the most one-sided gaps: no more than the common subsequence has."""
         g = min(gaps, max(0, n - a - 1))
         held = (1 - (1 - self.p) ** 2) ** g
-        return Overlap(self.p**a * held, self.p**b * held)
+        return SharedNoise(self.p**a * held, self.p**b * held)
 
 
 class EllipsisRecovery:

@@ -39,7 +39,7 @@ NEVER = Fraction(2)
 
 
 @dataclass(frozen=True, slots=True)
-class Overlap:
+class SharedNoise:
     """``before`` is A and ``after`` is B of the theorem; both 0 where nothing is known to be shared."""
 
     before: Fraction
@@ -98,18 +98,18 @@ class SampledNoise(Protocol):
         ...
 
 
-def worst_slack(overlaps: Iterable[Overlap]) -> Fraction:
+def worst_slack(overlaps: Iterable[SharedNoise]) -> Fraction:
     """The slack against an attacker who may choose any of these."""
     return max(overlap.slack for overlap in overlaps)
 
 
-def worst_floor(overlaps: Iterable[Overlap], low: Number) -> Fraction:
+def worst_floor(overlaps: Iterable[SharedNoise], low: Number) -> Fraction:
     """The lowest p_c(x′) against an attacker who may choose any of these."""
     return min(overlap.floor(low) for overlap in overlaps)
 
 
-def worst_errors(overlaps: Iterable[Overlap], theta: Fraction) -> Fraction:
-    """:meth:`Overlap.errors` against an attacker who may choose any of these."""
+def worst_errors(overlaps: Iterable[SharedNoise], theta: Fraction) -> Fraction:
+    """:meth:`SharedNoise.errors` against an attacker who may choose any of these."""
     return min(overlap.errors(theta) for overlap in overlaps)
 
 
