@@ -164,3 +164,12 @@ def test_a_bad_row_is_named_and_the_command_line_reads_the_same_inputs(tmp_path:
     assert "\n" not in str(caught.value)
     found = CliRunner().invoke(cli, ["certify", "no list", "--task", "sst2", "--method", "blocks", "--unit", "passage"])
     assert found.exit_code != 0
+
+
+def test_turns_say_that_roles_are_not_the_attackers() -> None:
+    messages = [{"role": "user", "content": f"The bridge is open {i}."} for i in range(5)]
+    with smoothed(Reader()) as model:
+        (proof,) = model.prove(json.dumps(messages), ["groups"], unit="turn")
+        (other,) = model.prove(json.dumps(["a b", "c"]), ["groups"], unit="passage")
+    assert "roles are not the attacker's" in str(proof)
+    assert not other.certificate.notes

@@ -414,4 +414,9 @@ class ExactSmoother:
 def _fixed(unit: Unit, text: str) -> tuple[str, ...]:
     """What no attacker changes, in words."""
     named = listed(text).fixed if unit in JOINERS else ()
-    return (f"fixed, and part of every sub-text: the {' and the '.join(named)}",) if named else ()
+    said = (f"fixed, and part of every sub-text: the {' and the '.join(named)}",) if named else ()
+    return (*said, ROLES) if unit == "turn" else said
+
+
+ROLES = "roles are not the attacker's: no turn of the system or developer is added, and none is renamed"
+"""Such a turn would be fixed, not one of the turns that are counted."""
