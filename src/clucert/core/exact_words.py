@@ -117,10 +117,8 @@ def missing_in_words(certificate: ExactCertificate) -> str:
     gap, lead, rival = min(short)
     named = "what names no label" if rival == UNPARSED else rival
     if lead < 0:  # Only what names no label can lead the answer, which it never is.
-        return f"{named} leads {answer} by {float(-lead):.2f}"
+        return f"{named} leads {answer} by {float(-lead):.2f}{_short(certificate)}"
     taken = f"one {settings.unit} {CHANGES[threat]} can take {float(lead - gap):.2f}"
-    if lead < 0:
-        return f"{answer} has {float(-lead):.2f} less than {named}{_short(certificate)}"
     return f"{answer} leads {named} by {float(lead):.2f}, and {taken}{_short(certificate)}"
 
 
