@@ -26,6 +26,7 @@ from clucert.guard.result import Guarded
 from clucert.serve import schemas as wire
 from clucert.serve.admission import AdmissionControl
 from clucert.serve.engine import GuardService
+from clucert.serve.fields import AllowedFields
 from clucert.serve.http_errors import Fault, fault_of, invalid, late
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import ServeOptions
@@ -74,6 +75,7 @@ class Routes:
     def __init__(self, engine: GuardService, options: ServeOptions, metrics: Metrics) -> None:
         self._engine, self._options, self._metrics = engine, options, metrics
         self._keys = tuple(_digest(key) for key in options.keys)
+        self._allowed = AllowedFields.of(options.provider, options.allow_field)
         self._admission = AdmissionControl(options.max_in_flight, options.max_queue)
         self._started = int(time.time())
         metrics.watch(self._admission)
@@ -122,6 +124,7 @@ class Routes:
             model=options.model,
             max_tokens=options.max_tokens,
             temperature=options.temperature,
+            allowed=self._allowed,
         )
         found = await _while_connected(request, self._guarded(parsed))
         envelope = wire.Envelope(f"chatcmpl-{identifier}", int(time.time()), options.model)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from clucert.errors import InputError, UsageError
 from clucert.section import Section, option
+from clucert.serve.fields import Provider
 
 KEY_VARIABLE = "CLUCERT_API_KEY"
 EXTRA_COMMAND = "pip install 'clucert[serve]'"
@@ -25,6 +26,8 @@ class ServeOptions(Section, title="Endpoint"):
     """Any of them opens ``/v1``; none leaves it open."""
     host: str = option("127.0.0.1", "Address to listen on.")
     port: int = option(8080, "0 takes a free one.", ge=0, le=65535)
+    provider: Provider = option("openai", "Whose fields a request may have beside those of OpenAI's API.")
+    allow_field: list[str] = option([], "Another field to let through, unread: min_tokens, messages.reasoning_content.")
     max_in_flight: int = option(8, "Requests that are worked on at a time.", ge=1)
     max_queue: int = option(64, "Requests that may wait; the next one gets 503.", ge=0)
     max_body: int = option(1 << 20, "Bytes of a request.", ge=1)
