@@ -24,9 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from clucert.border import MAX_JSON, json_model, read_bytes
 from clucert.context_manager import ContextManager
 from clucert.errors import CluCertError, InputError, UsageError, shortened
-from clucert.evaluate.record import Count
-from clucert.evaluate.record import Json as Json
-from clucert.evaluate.record import Record as Record
+from clucert.evaluate.record import Count, Json, Record
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.section import marked
 

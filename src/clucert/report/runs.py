@@ -17,7 +17,8 @@ from clucert.core.smoothing import Certified
 from clucert.errors import InputError
 from clucert.evaluate.radii import class_of_label, first_kind, radii_of, unit_of
 from clucert.evaluate.read_certificates import exact_of
-from clucert.evaluate.run_directory import RECORDS, Manifest, Record, by_id, read_manifest, read_records
+from clucert.evaluate.record import Record
+from clucert.evaluate.run_directory import RECORDS, Manifest, by_id, read_manifest, read_records
 from clucert.types import Cost, Usage
 
 
