@@ -25,8 +25,9 @@ from clucert.core.noise.retention import rng_for
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import Example
 from clucert.evaluate.plan import make_plan
+from clucert.evaluate.record import Record
 from clucert.evaluate.recorder import reason_of
-from clucert.evaluate.run_directory import RECORDS, Manifest, Record, RunWriter, input_digest, open_run
+from clucert.evaluate.run_directory import RECORDS, Manifest, RunWriter, input_digest, open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.study import data_notes
 from clucert.methods import CHARACTERS, load_method

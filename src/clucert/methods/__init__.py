@@ -6,9 +6,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
+from clucert.border import read_text, yaml_fields
 from clucert.config import FlagOptions, MethodOptions
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
@@ -138,22 +138,8 @@ def load_any(name_or_path: str) -> Method | ExactMethod:
 
 def _fields(name_or_path: str) -> dict[str, Any]:
     if name_or_path.endswith((".yaml", ".yml")):
-        try:
-            source = Path(name_or_path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the method file {name_or_path}: {error}") from None
-        return _parse(source, name_or_path)
+        return yaml_fields(read_text(Path(name_or_path)), name_or_path).values
     if name_or_path not in method_names():
         raise UnknownNameError("method", name_or_path, method_names())
     source = (resources.files(__name__) / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    return _parse(source, name_or_path)
-
-
-def _parse(source: str, origin: str) -> dict[str, Any]:
-    try:
-        fields = yaml.safe_load(source)
-    except yaml.YAMLError as error:
-        raise InputError(f"method file {origin} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"method file {origin} must hold fields such as `recovery: synonym`")
-    return fields
+    return yaml_fields(source, name_or_path).values
