@@ -85,7 +85,7 @@ class ParsedRequest:
     """A request that was understood."""
 
     query: Query
-    """Its ``seed`` is the client's, or None."""
+    """Its ``seed``, the client's, is not used: the same prompt gets the same draws with or without one."""
     stream: bool
     include_usage: bool
 
