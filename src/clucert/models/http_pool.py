@@ -13,7 +13,7 @@ import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -89,6 +89,8 @@ class KeepAlive:
     fresh one: it was not read.
     """
 
+    connection: ClassVar[type[Connection]]
+
     def __init__(self, url: str, headers: Mapping[str, str], *, timeout: float, connect_timeout: float) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
@@ -100,28 +102,42 @@ class KeepAlive:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = f"POST {target} HTTP/1.1\r\n{lines}Content-Type: application/json\r\nContent-Length: "
         self._head = head.encode("latin-1")
-        self._idle: list[_Connection] = []
-        self._open: set[_Connection] = set()
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
         self._closed = False
         self._watch: asyncio.TimerHandle | None = None
 
     async def post(self, body: bytes) -> Reply:
         """Send ``body`` and wait for the response."""
-        request = b"%s%d\r\n\r\n%s" % (self._head, len(body), body)
-        while self._idle:
-            kept = self._idle.pop()
-            if not kept.usable:
-                self._open.discard(kept)
-                continue
+        request = self.request(body)
+        while (kept := self.kept()) is not None:
             try:
                 return await self._ask(kept, request)
-            except _NotReadError:
+            except NotReadError:
                 continue
         fresh = await self._connect()
         try:
             return await self._ask(fresh, request)
-        except _NotReadError:
+        except NotReadError:
             raise ConnectionResetError("the server closed the connection") from None
+
+    def request(self, body: bytes) -> bytes:
+        """What is sent for ``body``."""
+        return b"%s%d\r\n\r\n%s" % (self._head, len(body), body)
+
+    def kept(self) -> Connection | None:
+        """A connection that was kept open and is so still, for one request."""
+        while self._idle:
+            kept = self._idle.pop()
+            if kept.usable:
+                return kept
+            self._open.discard(kept)
+        return None
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection."""
+        connection.close()
+        self._open.discard(connection)
 
     def close(self) -> None:
         """Close every connection; calling it twice is harmless. A later ``post`` opens a connection for itself."""
@@ -134,10 +150,10 @@ class KeepAlive:
         self._open.difference_update(self._idle)
         self._idle.clear()
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect_timeout):
-            _, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
+            _, connection = await loop.create_connection(self.connection, self._host, self._port, ssl=self._tls)
         self._open.add(connection)
         if self._watch is None:
             self._look(loop)
@@ -150,15 +166,14 @@ class KeepAlive:
             connection.give_up(now)
         self._watch = loop.call_later(self._timeout * PRECISION, self._look, loop) if self._open else None
 
-    async def _ask(self, connection: _Connection, request: bytes) -> Reply:
+    async def _ask(self, connection: Connection, request: bytes) -> Reply:
         reply: Reply | None = None
         try:
             reply = await connection.ask(request, self._timeout)
         finally:
             # The wait ended early: bytes of the old answer may still come, so the connection is not used again.
             if reply is None or self._closed or not connection.usable:
-                connection.close()
-                self._open.discard(connection)
+                self.drop(connection)
             else:
                 self._idle.append(connection)
         return reply
@@ -174,11 +189,11 @@ def _trusted() -> ssl.SSLContext:
         return ssl.create_default_context()
 
 
-class _NotReadError(OSError):
+class NotReadError(OSError):
     """The connection was closed before a byte of the answer came."""
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One request at a time. Its ``on_…`` methods are called by the parser."""
 
     def __init__(self) -> None:
@@ -194,7 +209,7 @@ class _Connection(asyncio.Protocol):
     async def ask(self, request: bytes, timeout: float) -> Reply:
         """Send ``request`` and wait for the whole answer."""
         if self._transport is None:
-            raise _NotReadError
+            raise NotReadError
         self._clear()
         self._silent = True
         answer: asyncio.Future[Reply] = self._loop.create_future()
@@ -229,7 +244,7 @@ class _Connection(asyncio.Protocol):
         if self._answer is None or self._answer.done():
             return
         if self._silent:
-            self._fail(_NotReadError("the server closed the connection"))
+            self._fail(NotReadError("the server closed the connection"))
         elif self._parser_until_close():
             self.on_message_complete()
         else:
@@ -280,3 +295,6 @@ class _Connection(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
+
+
+KeepAlive.connection = Connection

@@ -12,7 +12,7 @@ import traceback
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -26,7 +26,6 @@ from clucert.errors import CluCertError, ModelStatusError
 from clucert.guard.result import Guarded
 from clucert.serve import schemas as wire
 from clucert.serve.admission import AdmissionControl
-from clucert.serve.engine import GuardService
 from clucert.serve.fields import AllowedFields, check_size, strict_json
 from clucert.serve.http_errors import Fault, fault_of, invalid, late
 from clucert.serve.metrics import Metrics
@@ -40,12 +39,13 @@ CLIENT_GONE = 499
 DRAIN = 8 << 20
 """Bytes of a body too large that are read and thrown away, so that the client can still read the response."""
 
+T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(engine: GuardService, options: ServeOptions, metrics: Metrics) -> Starlette:
-    """The ASGI application."""
-    routes = Routes(engine, options, metrics)
+def make_app(engine: Engine, options: ServeOptions, metrics: Metrics, routes_of: type[Routes]) -> Starlette:
+    """The ASGI application, with the routes of one mode."""
+    routes = routes_of(engine, options, metrics)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -60,7 +60,7 @@ def make_app(engine: GuardService, options: ServeOptions, metrics: Metrics) -> S
     app = Starlette(
         middleware=[Middleware(LocalOnly, options.allow_host)] if local_only(options) else [],
         routes=[
-            Route("/v1/chat/completions", routes.chat, methods=["POST"]),
+            *(Route(path, routes.chat, methods=["POST"]) for path in routes.paths),
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/health", routes.health),
@@ -75,10 +75,27 @@ def make_app(engine: GuardService, options: ServeOptions, metrics: Metrics) -> S
     return app
 
 
+class Engine(Protocol):
+    """What answers requests, on one event loop."""
+
+    async def start(self) -> None:
+        """Begin."""
+
+    async def stop(self) -> None:
+        """End."""
+
+    async def ready(self) -> bool:
+        """Whether the upstream answers."""
+        ...
+
+
 class Routes:
     """The handlers of the routes."""
 
-    def __init__(self, engine: GuardService, options: ServeOptions, metrics: Metrics) -> None:
+    paths: ClassVar[tuple[str, ...]] = ("/v1/chat/completions",)
+    """Where requests are answered."""
+
+    def __init__(self, engine: Any, options: ServeOptions, metrics: Metrics) -> None:
         self._engine, self._options, self._metrics = engine, options, metrics
         self._keys = tuple(_digest(key) for key in options.keys)
         self._allowed = AllowedFields.of(options.provider, options.allow_field)
@@ -87,7 +104,7 @@ class Routes:
         metrics.watch(self._admission)
 
     async def chat(self, request: Request) -> Response:
-        """``POST /v1/chat/completions``, counted and logged whatever becomes of it."""
+        """``POST`` to one of ``paths``, counted and logged whatever becomes of it."""
         identifier, began = uuid.uuid4().hex, time.perf_counter()
         status, note = CLIENT_GONE, "gone"
         try:
@@ -125,9 +142,7 @@ class Routes:
 
     async def _respond(self, request: Request, identifier: str) -> Response:
         options = self._options
-        with self._admission.reading(options.max_body) as held:
-            fields = strict_json(await _body(request, options, held))
-        check_size(fields, options.max_characters, options.max_parts)
+        _, fields = await self._received(request)
         parsed = wire.read_request(
             fields,
             model=options.model,
@@ -144,9 +159,19 @@ class Routes:
             log.info("%s %s", identifier, json.dumps(said))
         return response
 
+    async def _received(self, request: Request) -> tuple[bytes, Any]:
+        """The body, and the JSON that it is. Raises :class:`Fault` for what is not to be worked on."""
+        options = self._options
+        with self._admission.reading(options.max_body) as held:
+            body = await _body(request, options, held)
+        fields = strict_json(body)
+        check_size(fields, options.max_characters, options.max_parts)
+        return body, fields
+
     async def _guarded(self, parsed: wire.ParsedRequest) -> Guarded:
         async with self._admission.slot():
-            return await self._engine.respond(parsed.query)
+            found: Guarded = await self._engine.respond(parsed.query)
+            return found
 
     async def models(self, request: Request) -> Response:
         """``GET /v1/models``: the one that is defended."""
@@ -218,7 +243,7 @@ async def _body(request: Request, options: ServeOptions, held: Callable[[int], N
     return b"".join(parts)
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Guarded]) -> Guarded:
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of ``work``, which is cancelled when the client hangs up. Raises ClientDisconnect then."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnected(request))

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from clucert.errors import UsageError
 from clucert.serve.http_errors import invalid
 
-Api = Literal["chat", "vote", "responses", "completions"]
+Api = Literal["chat", "vote", "responses", "completions", "embeddings"]
 DEEPEST = 64
 """Levels of lists and objects in a request."""
 
@@ -82,7 +82,9 @@ _COMPLETIONS: Spec = {
     **_any("model prompt max_tokens stream logprobs echo"),
     "stream_options": _any("include_usage include_obfuscation"),
 }
+_EMBEDDINGS: Spec = _any("model input encoding_format dimensions user")
 _APIS: Mapping[Api, Spec] = {"chat": _CHAT, "vote": _VOTE, "responses": _RESPONSES, "completions": _COMPLETIONS}
+_APIS = {**_APIS, "embeddings": _EMBEDDINGS}
 
 Provider = Literal[
     "openai", "azure", "ollama", "vllm", "llamacpp", "openrouter", "mistral", "deepseek", "groq", "together"

@@ -6,12 +6,14 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from clucert.errors import InputError, UsageError
 from clucert.section import Section, option
 from clucert.serve.fields import Provider
+from clucert.types import Who
 
 KEY_VARIABLE = "CLUCERT_API_KEY"
 EXTRA_COMMAND = "pip install 'clucert[serve]'"
@@ -42,6 +44,28 @@ class ServeOptions(Section, title="Endpoint"):
     request_timeout: float = option(300.0, "Seconds for a request, its wait in the queue included.", gt=0)
     shutdown_timeout: float = option(60.0, "Seconds that requests in flight have after SIGTERM.", gt=0)
     log_prompts: bool = option(False, "Write prompts and answers to the log.")
+
+
+class GateOptions(Section, title="Gate"):
+    """What is read of a request, and what becomes of the rest."""
+
+    upstream: str = Field(repr=False)
+    """The server's URL."""
+    refusal: str
+    seed: int | None = None
+    """For studies: fixes the noise."""
+    read: tuple[Who, ...] = option(
+        ("user", "tool"), "Whose text is read: user, tool (results), system (definitions, too), assistant.", commas=True
+    )
+    unread: Literal["refuse", "pass"] = option("refuse", "Images, sounds and files, which no gate reads.")
+
+
+class GateModelOptions(Section, title="Gate"):
+    """Who votes on what."""
+
+    gate: str | None = option(None, "Task that lets requests pass, e.g. jailbreak.", unset="vote mode")
+    gate_model: str = option("smollm2", "Who votes: smollm2, hf/…, vllm/NAME, any other --model.")
+    gate_url: str | None = option(None, "The server of that model.", unset="the provider's own", repr=False)
 
 
 def read_keys(file: Path | None, env: Mapping[str, str] = os.environ) -> tuple[str, ...]:

@@ -13,16 +13,17 @@ from contextlib import ExitStack
 
 import uvicorn
 
-from clucert.config import Config
 from clucert.errors import UsageError
-from clucert.serve.app import make_app
+from clucert.serve.app import Engine, Routes, make_app
 from clucert.serve.connections import limited
-from clucert.serve.engine import GuardOptions, GuardService
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import ServeOptions
 
+Opener = Callable[[Metrics, ExitStack], Engine]
+"""Opens what answers; the stack frees it."""
 
-def serve(config: Config, guard: GuardOptions, options: ServeOptions, listening: Callable[[str], None]) -> None:
+
+def serve(opener: Opener, routes_of: type[Routes], options: ServeOptions, listening: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish what is in flight; a second Ctrl-C does not wait.
 
     ``listening(url)`` is called once connections are taken. Raises :class:`CluCertError` for what is wrong before.
@@ -30,12 +31,12 @@ def serve(config: Config, guard: GuardOptions, options: ServeOptions, listening:
     _return_memory()
     with ExitStack() as stack:
         metrics = Metrics()
-        engine = GuardService(config, guard, metrics, stack)
+        engine = opener(metrics, stack)
         bound = stack.enter_context(_bind(options.host, options.port))
         _log_to_stderr()
         server = uvicorn.Server(
             uvicorn.Config(
-                make_app(engine, options, metrics),
+                make_app(engine, options, metrics, routes_of),
                 lifespan="on",
                 http=limited(options),
                 ws="none",
