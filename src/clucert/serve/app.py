@@ -207,7 +207,8 @@ class Routes:
         if not self._keys:
             return
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        given = _digest(key.strip() if scheme.lower() == "bearer" else "")
+        # LiteLLM sends the key of a guardrail in a header of its own.
+        given = _digest(key.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", ""))
         # Every key is compared, each in constant time: neither says how near a guess was.
         if not any([hmac.compare_digest(given, known) for known in self._keys]):  # noqa: C419 - no short cut
             raise invalid("this endpoint wants its own API key as a bearer token", "invalid_api_key", status=401)
