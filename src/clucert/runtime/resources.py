@@ -82,8 +82,11 @@ class Resources:
         *,
         batches: Path | None = None,
         watch: Callable[[int, int], None] | None = None,
+        judged_early: bool = True,
     ) -> Backends:
         """The backends for the requests of ``smoother``, with new queues.
+
+        Unless ``judged_early``, a model whose first answers cannot be read is asked on: who asks is no study.
 
         ``batches`` is the folder that keeps the list of batches: models are then asked through their providers' batch
         APIs. ``watch(answered, wanted)`` is told of the answers to each group of questions as they arrive.
@@ -95,7 +98,9 @@ class Resources:
         queues = {name: self._queue(model, config, watch, batch=batches is not None) for name, model in models.items()}
         judge = queues[config.judge] if config.judge else None
         classifiers: list[BaseClassifier] = [
-            PromptedClassifier(task, queues[name]) if judge is None else JudgedClassifier(task, queues[name], judge)
+            PromptedClassifier(task, queues[name], watched=judged_early)
+            if judge is None
+            else JudgedClassifier(task, queues[name], judge)
             for name in config.model
         ]
         return Backends(
