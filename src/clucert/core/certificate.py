@@ -23,6 +23,7 @@ from clucert.core.bounds import (
 )
 from clucert.core.flagged import Counted, Decision, Kept
 from clucert.core.group_sequential import Path
+from clucert.core.noise.canonical import Free
 from clucert.core.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
 from clucert.core.settings import Look, Settings, Subject, selection_level
 from clucert.core.thresholds import Flag, Groups
@@ -155,6 +156,11 @@ class Certificate:
     def s(self) -> int:
         """Words retained in each sample."""
         return self.subject.retained
+
+    @property
+    def free(self) -> Free | None:
+        """What may be changed any number of times; None where the text is not put into canonical form."""
+        return self.subject.free
 
     @property
     def candidate(self) -> str | None:
