@@ -114,26 +114,26 @@ def load_method(name_or_path: str) -> Method:
     Raises :class:`UnknownNameError` for a name that is neither, :class:`InputError` for a malformed file, and
     :class:`UsageError` for a method that asks a fixed family of sub-texts (:func:`load_exact`).
     """
-    fields = _fields(name_or_path)
-    if "family" in fields:
+    method = load_any(name_or_path)
+    if isinstance(method, ExactMethod):
         raise UsageError(
             f"{name_or_path} asks a fixed family of sub-texts and draws no samples: it certifies texts (clucert "
             "certify, SmoothedClassifier.prove) and data sets (clucert evaluate), and nothing else takes it"
         )
-    return checked(Method, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    return method
 
 
 def load_exact(name_or_path: str) -> ExactMethod | None:
     """The method if it asks a fixed family of sub-texts, None if it samples. Raises like :func:`load_method`."""
-    fields = _fields(name_or_path)
-    if "family" not in fields:
-        return None
-    return checked(ExactMethod, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    method = load_any(name_or_path)
+    return method if isinstance(method, ExactMethod) else None
 
 
 def load_any(name_or_path: str) -> Method | ExactMethod:
     """The method, of whichever kind. Raises like :func:`load_method`, but for no kind of method."""
-    return load_exact(name_or_path) or load_method(name_or_path)
+    fields = _fields(name_or_path)
+    kind: type[Method] | type[ExactMethod] = ExactMethod if "family" in fields else Method
+    return checked(kind, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
 
 
 def _fields(name_or_path: str) -> dict[str, Any]:
