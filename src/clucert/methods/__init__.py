@@ -128,7 +128,8 @@ def load_exact(name_or_path: str) -> ExactMethod | None:
     fields = _fields(name_or_path)
     if "family" not in fields:
         return None
-    return checked(ExactMethod, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    origin = f"method {name_or_path}"
+    return checked(ExactMethod, {"name": Path(name_or_path).stem, **fields}, origin).check_file(fields, origin)
 
 
 def load_any(name_or_path: str) -> Method | ExactMethod:
