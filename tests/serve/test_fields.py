@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clucert.errors import UsageError
-from clucert.serve.fields import PROVIDERS, AllowedFields, Api, Provider, strict_json
+from clucert.serve.fields import PROVIDERS, AllowedFields, Api, Provider, check_size, strict_json
 from clucert.serve.http_errors import Fault
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello there"}]}
@@ -108,7 +108,6 @@ def test_every_provider_is_on_the_list_and_a_name_that_is_none_is_a_usage_error(
         b'{"a": "\xff"}',
         b'{"a": 1} {"b": 2}',
         b"[" * 100_000,
-        b'{"a":' * 80 + b"1" + b"}" * 80,
         b'{"a": ' + b"9" * 10_000 + b"}",
     ],
 )
@@ -116,6 +115,32 @@ def test_what_two_parsers_may_read_in_two_ways_is_refused(body: bytes) -> None:
     with pytest.raises(Fault) as raised:
         strict_json(body)
     assert (raised.value.status, raised.value.code) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"messages": [{"content": "x" * 101}]}, 413),
+        ({"tools": [{"y" * 30: "x" * 60}, {"y": ["x" * 41]}]}, 413),
+        ({"messages": [{}] * 10}, 413),
+        ([[]] * 10, None),
+        (
+            {"messages": [{"content": [{"image_url": {"url": "x" * 1000}}, {"input_audio": {"data": "x" * 1000}}]}]},
+            None,
+        ),
+        ({"image_url": 1, "messages": [{"content": "x" * 101}]}, 413),
+        (json.loads("[" * 100 + "]" * 100), 400),
+        ({"image_url": json.loads("[" * 100 + "]" * 100)}, 400),
+        ("x" * 101, 413),
+    ],
+)
+def test_what_is_too_much_to_read_is_refused_and_images_are_no_text(body: Any, status: int | None) -> None:
+    try:
+        check_size(body, 100, 10)
+        found = None
+    except Fault as fault:
+        found = fault.status
+    assert found == status
 
 
 @given(

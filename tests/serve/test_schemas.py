@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from clucert.models.chat_api import AcceptedFields, request_of
 from clucert.serve.admission import AdmissionControl
+from clucert.serve.fields import strict_json
 from clucert.serve.http_errors import Fault
 from clucert.serve.schemas import UNSUPPORTED, ParsedRequest, encode, read_request
 
@@ -28,7 +29,7 @@ LAST = {"role": "user", "content": "hello there"}
 
 
 def read(body: bytes) -> ParsedRequest:
-    return read_request(body, model="m", max_tokens=50, temperature=1.0)
+    return read_request(strict_json(body), model="m", max_tokens=50, temperature=1.0)
 
 
 @given(st.binary() | json_values.map(encode) | st.dictionaries(st.text(), json_values).map(encode))

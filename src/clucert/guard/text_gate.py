@@ -106,13 +106,18 @@ class TextGate(ContextManager):
         self._executor = BlockingExecutor(backends)
         self._stack = stack
 
-    def check(self, request: str | Sequence[dict[str, Any]], read: Collection[Who] = ("user", "tool")) -> Verdict:
-        """What is decided about one text, or about the messages of a chat of which the roles in ``read`` are read.
+    def check(
+        self, request: str | Sequence[dict[str, Any]] | ClientText, read: Collection[Who] = ("user", "tool")
+    ) -> Verdict:
+        """What is decided about one text, about the messages of a chat of which the roles in ``read`` are read, or
+        about what was found in a request.
 
         Raises :class:`clucert.errors.InputError` where there is nothing to read, and
         :class:`clucert.errors.ModelError` when the classifier does not answer: nothing passes then.
         """
-        if isinstance(request, str):
+        if isinstance(request, ClientText):
+            found = request
+        elif isinstance(request, str):
             found = ClientText((Said("text", request),))
         else:
             found = client_text({"messages": list(request)}, "chat", read)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -25,10 +26,11 @@ from clucert.errors import CluCertError, ModelStatusError
 from clucert.guard.result import Guarded
 from clucert.serve import schemas as wire
 from clucert.serve.admission import AdmissionControl
-from clucert.serve.fields import AllowedFields
+from clucert.serve.fields import AllowedFields, check_size, strict_json
 from clucert.serve.http_errors import Fault, fault_of, invalid, late
 from clucert.serve.metrics import Metrics
-from clucert.serve.options import ServeOptions
+from clucert.serve.options import ServeOptions, local_only
+from clucert.serve.origins import LocalOnly
 
 log = logging.getLogger("clucert.serve")
 
@@ -55,7 +57,8 @@ def make_app(engine: Engine, options: ServeOptions, metrics: Metrics, routes_of:
         finally:
             await engine.stop()
 
-    return Starlette(
+    app = Starlette(
+        middleware=[Middleware(LocalOnly, options.allow_host)] if local_only(options) else [],
         routes=[
             *(Route(path, routes.chat, methods=["POST"]) for path in routes.paths),
             Route("/v1/models", routes.models),
@@ -67,6 +70,9 @@ def make_app(engine: Engine, options: ServeOptions, metrics: Metrics, routes_of:
         exception_handlers={HTTPException: _http_error, Fault: _fault_response},
         lifespan=lifespan,
     )
+    # A redirect would name the host that the client said it had called.
+    app.router.redirect_slashes = False
+    return app
 
 
 class Engine(Protocol):
@@ -136,8 +142,9 @@ class Routes:
 
     async def _respond(self, request: Request, identifier: str) -> Response:
         options = self._options
+        _, fields = await self._received(request)
         parsed = wire.read_request(
-            await _body(request, options.max_body),
+            fields,
             model=options.model,
             max_tokens=options.max_tokens,
             temperature=options.temperature,
@@ -151,6 +158,15 @@ class Routes:
             said = {"prompt": found.certificate.subject.text, "answer": found.text}
             log.info("%s %s", identifier, json.dumps(said))
         return response
+
+    async def _received(self, request: Request) -> tuple[bytes, Any]:
+        """The body, and the JSON that it is. Raises :class:`Fault` for what is not to be worked on."""
+        options = self._options
+        with self._admission.reading(options.max_body) as held:
+            body = await _body(request, options, held)
+        fields = strict_json(body)
+        check_size(fields, options.max_characters, options.max_parts)
+        return body, fields
 
     async def _guarded(self, parsed: wire.ParsedRequest) -> Guarded:
         async with self._admission.slot():
@@ -191,7 +207,8 @@ class Routes:
         if not self._keys:
             return
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        given = _digest(key.strip() if scheme.lower() == "bearer" else "")
+        # LiteLLM sends the key of a guardrail in a header of its own.
+        given = _digest(key.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", ""))
         # Every key is compared, each in constant time: neither says how near a guess was.
         if not any([hmac.compare_digest(given, known) for known in self._keys]):  # noqa: C419 - no short cut
             raise invalid("this endpoint wants its own API key as a bearer token", "invalid_api_key", status=401)
@@ -201,18 +218,27 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises :class:`Fault` (413) for one of more than ``limit`` bytes."""
-    parts, size = [], 0
+async def _body(request: Request, options: ServeOptions, held: Callable[[int], None]) -> bytes:
+    """The whole body. Raises :class:`Fault` (413, 408) for one that is too large or does not come in time.
+
+    ``held`` is told of each part that is kept.
+    """
+    parts, size, limit = [], 0, options.max_body
     declared = request.headers.get("content-length", "")
-    too_large = declared.isdigit() and int(declared) > limit
-    async for part in request.stream():
-        size += len(part)
-        too_large = too_large or size > limit
-        if too_large and (size > limit + DRAIN):
-            break
-        if not too_large:
-            parts.append(part)
+    too_large = declared.isdigit() and int(declared[:20]) > limit
+    try:
+        async with asyncio.timeout(options.body_timeout):
+            async for part in request.stream():
+                size += len(part)
+                too_large = too_large or size > limit
+                if too_large and (size > limit + DRAIN):
+                    break
+                if not too_large:
+                    held(len(part))
+                    parts.append(part)
+    except TimeoutError:
+        message = f"the request did not come within {options.body_timeout:g} s"
+        raise invalid(message, "request_timeout", status=408) from None
     if too_large:
         raise invalid(f"the request is larger than {limit:,} bytes", "request_too_large", status=413)
     return b"".join(parts)
@@ -270,7 +296,7 @@ def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) 
 def _fault_response(_: Request, fault: Exception) -> Response:
     if not isinstance(fault, Fault):
         raise fault
-    headers = fault.headers() | ({"connection": "close"} if fault.status == 413 else {})
+    headers = fault.headers() | ({"connection": "close"} if fault.status in (408, 413) else {})
     return _json(fault.body(), fault.status, headers)
 
 

@@ -65,9 +65,9 @@ class Reachable:
 class GuardService(Reachable):
     """Answers of :class:`clucert.guard.SmoothedModel`, many at a time. ``start`` and ``stop`` it on its event loop.
 
-    The noise of a request is seeded by a keyed digest of its messages. The key is secret unless ``options.seed``
-    fixes it, for studies: nobody can predict the noise and search for a prompt that it happens to leave intact; asking
-    the same again gives the same noise, so that repeating a request does not give a better draw.
+    The noise of a request is seeded by a keyed digest of the words that are noised. The key is secret unless
+    ``options.seed`` fixes it, for studies: nobody can predict the noise and search for a prompt that it happens to
+    leave intact; asking the same again gives the same noise, so that repeating a request does not give a better draw.
     """
 
     def __init__(self, config: Config, options: GuardOptions, metrics: Metrics, stack: ExitStack) -> None:
@@ -93,7 +93,7 @@ class GuardService(Reachable):
         await self._executor.stop(now=True)
 
     async def respond(self, query: Query) -> Guarded:
-        """Answer the last user turn of ``query``, whose seed is the client's or None.
+        """Answer the last user turn of ``query``, whose own seed is not used.
 
         Cancelling it hangs up on the upstream wherever nobody else waits for the same. Raises like
         :meth:`clucert.guard.SmoothedModel.respond`.

@@ -20,6 +20,9 @@ Api = Literal["chat", "vote", "responses", "completions", "embeddings"]
 DEEPEST = 64
 """Levels of lists and objects in a request."""
 
+_NO_TEXT = frozenset({"image_url", "input_audio"})
+"""Fields that hold the data of images and sounds."""
+
 Spec = Mapping[str, Any]
 """The fields of an object: None lets any value pass, a mapping is checked in turn (in each element of a list), and a
 set, at ``type``, holds the kinds of objects that may pass."""
@@ -173,7 +176,6 @@ def strict_json(body: bytes) -> Any:
         )
     except (ValueError, RecursionError):
         raise invalid("the body is not JSON, or is not to every parser (a field named twice)", "invalid_json") from None
-    _check_depth(found)
     return found
 
 
@@ -194,14 +196,32 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _check_depth(value: Any) -> None:
-    level = [value]
+def check_size(body: Any, most_characters: int, most_objects: int) -> None:
+    """Raise :class:`Fault` (400, 413) for a body that is nested too deeply, or that says too much to be read.
+
+    What is not text (the data of images and sounds) is not counted as such.
+    """
+    characters = objects = 0
+    level = [("", body)]
     for _ in range(DEEPEST):
-        level = [inner for each in level for inner in _inside(each)]
+        objects += sum(isinstance(each, dict) for _, each in level)
+        characters += sum(len(each) for name, each in level if isinstance(each, str) and name not in _NO_TEXT)
+        if characters > most_characters:
+            raise _too_long(f"more than {most_characters:,} characters")
+        if objects > most_objects:
+            raise _too_long(f"more than {most_objects:,} objects (messages, parts, tools)")
+        level = [inner for name, each in level for inner in _inside(name, each)]
         if not level:
             return
-    raise invalid(f"the body has more than {DEEPEST} levels", "invalid_json")
+    raise invalid(f"the request has more than {DEEPEST} levels", "invalid_json")
 
 
-def _inside(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+def _too_long(what: str) -> Exception:
+    return invalid(f"the request has {what}", "request_too_large", status=413)
+
+
+def _inside(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+    """What is in ``value``, each with the name of the nearest field that decides whether it is text."""
+    if isinstance(value, dict):
+        return value.items() if name not in _NO_TEXT else ((name, inner) for inner in value.values())
+    return ((name, inner) for inner in value) if isinstance(value, list) else ()

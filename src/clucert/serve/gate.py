@@ -15,16 +15,18 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from clucert.errors import ModelError
+from clucert.guard import guardrail
 from clucert.guard.client_text import Api, ClientText, client_text
 from clucert.guard.gate import Verdict
+from clucert.guard.guardrail import inputs_text
 from clucert.guard.text_gate import GateConfig, load_gate
 from clucert.models.http_stream import Stream
 from clucert.models.load import ModelOptions, load_model
 from clucert.runtime.computation import Computation
 from clucert.runtime.executor import Executor
-from clucert.serve.app import Routes, _body, _while_connected
+from clucert.serve.app import Routes, _json, _while_connected
 from clucert.serve.engine import Reachable
-from clucert.serve.fields import AllowedFields, strict_json
+from clucert.serve.fields import AllowedFields
 from clucert.serve.http_errors import Fault, fault_of, invalid
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import GateOptions, ServeOptions
@@ -34,6 +36,8 @@ from clucert.serve.schemas import encode
 
 log = logging.getLogger("clucert.serve")
 
+GUARDRAIL = "/beta/litellm_basic_guardrail_api"
+"""Where LiteLLM asks a guardrail."""
 _CAPPED = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _KEPT_HEADERS = ("content-type", "cache-control")
 """Of the upstream's response: the others may tell of its account and its network."""
@@ -53,12 +57,14 @@ class GatedRequest:
 
 
 def read_gated(
-    body: bytes, path: str, *, options: ServeOptions, gate: GateOptions, allowed: AllowedFields
+    body: bytes, fields: Any, path: str, *, options: ServeOptions, gate: GateOptions, allowed: AllowedFields
 ) -> GatedRequest:
-    """The request in ``body``. Raises :class:`Fault` for one that may not go on as it is, saying what and why, and
+    """The request in ``body``, whose ``fields`` were read.
+
+    Raises :class:`Fault` for one that may not go on as it is, saying what and why, and
     :class:`clucert.errors.InputError` for one whose text cannot be read.
     """
-    api, fields = PATHS[path], strict_json(body)
+    api = PATHS[path]
     if not isinstance(fields, dict):
         raise invalid("the body is not a JSON object", "invalid_json")
     if fields.get("model") != options.model:
@@ -149,11 +155,14 @@ class GateRoutes(Routes):
     """The handlers of the routes of a gate."""
 
     _engine: GateService
-    paths = tuple(PATHS)
+    paths = (*PATHS, GUARDRAIL)
 
     async def _respond(self, request: Request, identifier: str) -> Response:
+        if request.url.path == GUARDRAIL:
+            _, fields = await self._received(request)
+            return await _while_connected(request, self._judged(fields, identifier))
         asked = read_gated(
-            await _body(request, self._options.max_body),
+            *await self._received(request),
             request.url.path,
             options=self._options,
             gate=self._engine.options,
@@ -181,6 +190,22 @@ class GateRoutes(Routes):
         if streams(stream):
             return Passed(_events(stream, identifier, self._metrics), stream.status, headers)
         return Response(await self._engine.answer(stream), stream.status, headers)
+
+    async def _judged(self, fields: Any, identifier: str) -> Response:
+        """What LiteLLM, which asks the model itself, is told of a call."""
+        if not isinstance(fields, dict):
+            raise invalid("the body is not a JSON object", "invalid_json")
+        kind, options = fields.get("input_type"), self._engine.options
+        found = inputs_text(fields, str(kind), options.read)
+        if found.unread and options.unread == "refuse":
+            return _json(guardrail.refused(f"the gate cannot read {', '.join(found.unread)}: send text"))
+        if kind == "response" and not found.said:
+            return _json({"action": guardrail.PASSED})
+        async with self._admission.slot():
+            verdict = await self._engine.check(found)
+        if self._options.log_prompts:
+            log.info("%s %s", identifier, json.dumps([each.text for each in found.said]))
+        return _json(guardrail.answer_of(verdict), headers=verdict_headers(verdict))
 
     def _refused(self, asked: GatedRequest, verdict: Verdict, headers: dict[str, str], identifier: str) -> Response:
         refusal = Refusal(

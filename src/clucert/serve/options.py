@@ -33,6 +33,12 @@ class ServeOptions(Section, title="Endpoint"):
     max_in_flight: int = option(8, "Requests that are worked on at a time.", ge=1)
     max_queue: int = option(64, "Requests that may wait; the next one gets 503.", ge=0)
     max_body: int = option(1 << 20, "Bytes of a request.", ge=1)
+    max_header: int = option(1 << 15, "Bytes of its headers.", ge=1)
+    max_characters: int = option(100_000, "Characters of text in it.", ge=1)
+    max_parts: int = option(1000, "Objects in it: messages, their parts, tools and their parameters.", ge=1)
+    max_clients: int = option(2000, "Connections that are open at a time; the next one gets 503.", ge=1)
+    body_timeout: float = option(15.0, "Seconds for a client to send a request, or to read what it is sent.", gt=0)
+    allow_host: list[str] = option([], "A name that clients may call this endpoint by where it asks for no key.")
     max_tokens: int = option(1024, "Longest answer, also where a request does not say.", ge=1)
     temperature: float = option(1.0, "Where a request names none. At 0 equal noised prompts share a call.", ge=0, le=2)
     request_timeout: float = option(300.0, "Seconds for a request, its wait in the queue included.", gt=0)
@@ -86,12 +92,18 @@ def read_keys(file: Path | None, env: Mapping[str, str] = os.environ) -> tuple[s
 
 def check_exposure(host: str, keys: tuple[str, ...], *, allowed: bool) -> None:
     """Raise :class:`UsageError` where anybody on the network could spend the upstream's tokens."""
-    if keys or allowed or _loopback(host):
+    if keys or allowed or is_loopback(host):
         return
     raise UsageError(f"--host {host} opens the endpoint to others: set {KEY_VARIABLE}, or say --no-api-key")
 
 
-def _loopback(host: str) -> bool:
+def local_only(options: ServeOptions) -> bool:
+    """Whether only those may ask who call the endpoint by a name of this machine, or one of ``allow_host``."""
+    return bool(options.allow_host) or (not options.keys and is_loopback(options.host))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import to_json
 
 from clucert.guard.result import Guarded
-from clucert.serve.fields import AllowedFields, strict_json
+from clucert.serve.fields import AllowedFields
 from clucert.serve.http_errors import invalid
 from clucert.tasks.said import REFUSAL
 from clucert.types import Message, Query
@@ -85,19 +85,18 @@ class ParsedRequest:
     """A request that was understood."""
 
     query: Query
-    """Its ``seed`` is the client's, or None."""
+    """Its ``seed``, the client's, is not used: the same prompt gets the same draws with or without one."""
     stream: bool
     include_usage: bool
 
 
 def read_request(
-    body: bytes, *, model: str, max_tokens: int, temperature: float, allowed: AllowedFields = OPENAI
+    fields: Any, *, model: str, max_tokens: int, temperature: float, allowed: AllowedFields = OPENAI
 ) -> ParsedRequest:
-    """The request in ``body``. Raises :class:`Fault` (400, 404) for one that cannot be served, saying what and why.
+    """The request that ``fields`` are. Raises :class:`Fault` (400, 404) for what cannot be served, saying what and why.
 
     ``max_tokens`` is the longest answer, ``temperature`` what a request gets that names none.
     """
-    fields = strict_json(body)
     request = _parsed(fields)
     extra = request.model_extra or {}
     for name, why in UNSUPPORTED.items():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +15,7 @@ import uvicorn
 
 from clucert.errors import UsageError
 from clucert.serve.app import Engine, Routes, make_app
+from clucert.serve.connections import limited
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import ServeOptions
 
@@ -25,6 +28,7 @@ def serve(opener: Opener, routes_of: type[Routes], options: ServeOptions, listen
 
     ``listening(url)`` is called once connections are taken. Raises :class:`CluCertError` for what is wrong before.
     """
+    _return_memory()
     with ExitStack() as stack:
         metrics = Metrics()
         engine = opener(metrics, stack)
@@ -34,7 +38,7 @@ def serve(opener: Opener, routes_of: type[Routes], options: ServeOptions, listen
             uvicorn.Config(
                 make_app(engine, options, metrics, routes_of),
                 lifespan="on",
-                http="httptools",
+                http=limited(options),
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -56,6 +60,20 @@ def _bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot listen on {host} port {port}: {why}: choose another --host or --port") from None
+
+
+def _return_memory() -> None:
+    """Have freed memory go back to the system: what many large requests held would stay with this process for good.
+
+    The C library of most Linux systems raises the size from which it does so to that of the largest block it has freed.
+    """
+    if sys.platform != "linux":
+        return
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tune is not None:
+        # M_MMAP_THRESHOLD: the parts that bodies come in are larger than this. M_TRIM_THRESHOLD.
+        tune(-3, 1 << 16)
+        tune(-1, 1 << 17)
 
 
 def _leave_quietly() -> None:
