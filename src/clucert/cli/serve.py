@@ -15,13 +15,13 @@ from clucert.config import (
     GUARD,
     CertificateSection,
     ChangeSection,
+    ExactSection,
     FlagSection,
     MethodSection,
     ModelSection,
     SamplingSection,
 )
 from clucert.errors import MissingExtraError, UsageError
-from clucert.methods.exact import ExactSection
 from clucert.section import flag, options_of
 from clucert.serve.options import (
     EXTRA_COMMAND,

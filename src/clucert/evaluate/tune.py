@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from clucert.config import ExactOptions
 from clucert.core.exact import ExactCertificate
 from clucert.core.radius import Kind
 from clucert.errors import InputError, UsageError
@@ -33,7 +34,7 @@ from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.standing import balanced_at, standing_of
 from clucert.evaluate.study import RunSummary, Snapshot, data_notes, left_to_do, run_inputs, summary_of
 from clucert.methods import Method
-from clucert.methods.exact import ExactMethod, ExactOptions
+from clucert.methods.exact import ExactMethod
 from clucert.section import checked, options_of
 
 MAX_DROP = 0.02

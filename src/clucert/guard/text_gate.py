@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from clucert.build import task_of
-from clucert.config import Config
+from clucert.config import Config, ExactSection
 from clucert.context_manager import ContextManager
 from clucert.core.exact import ExactSmoother
 from clucert.core.smoothing import Smoother
@@ -16,7 +16,7 @@ from clucert.errors import UsageError
 from clucert.guard.client_text import ClientText, Said, client_text
 from clucert.guard.gate import Gate, Verdict
 from clucert.methods import load_any
-from clucert.methods.exact import ExactMethod, ExactSection
+from clucert.methods.exact import ExactMethod
 from clucert.protocols import Task
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.callable_classifiers import classifier_of
