@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator
 
 import httptools
 
-from clucert.models.http_pool import Connection, KeepAlive, NotReadError, Reply
+from clucert.models.http_pool import Connection, KeepAlive, NotReadError
+from clucert.models.replies import Reply
 
 MOST_BUFFERED = 1 << 18
 """Bytes of a response that wait to be taken."""
@@ -21,8 +22,8 @@ MOST_BUFFERED = 1 << 18
 class _Streaming(Connection):
     """A connection whose answer is there as soon as its headers are; the body follows through :meth:`chunk`."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
         self._paused = False
@@ -96,6 +97,7 @@ class _Streaming(Connection):
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
+        super().on_headers_complete()
         if self._parser.get_status_code() >= 200 and self._answer is not None and not self._answer.done():
             self._reading = True
             self._answer.set_result(Reply(self._parser.get_status_code(), self._fields, b""))
@@ -166,9 +168,9 @@ class StreamPool(KeepAlive):
 
     connection = _Streaming
 
-    async def open(self, body: bytes) -> Stream:
-        """Send ``body`` and wait for the headers of the response. Raises like :meth:`KeepAlive.post`."""
-        request = self.request(body)
+    async def open(self, url: str, body: bytes) -> Stream:
+        """Post ``body`` to ``url`` and wait for the headers of the response. Raises like :meth:`KeepAlive.send`."""
+        request = self.request("POST", url, body)
         while (kept := self.kept()) is not None:
             try:
                 return await self._opened(kept, request)

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from clucert.errors import AuthenticationError, BadAnswerError, ModelStatusError, ModelTimeoutError, UsageError
 from clucert.errors import ModelUnavailableError as UnavailableError
 from clucert.guard.client_text import Api
-from clucert.models.http_pool import behind_proxy
+from clucert.models.http_client import proxy_of
 from clucert.models.http_stream import Stream, StreamPool
 from clucert.models.server_address import openai_endpoint
 
@@ -38,18 +38,14 @@ class Upstream:
 
     def __init__(self, url: str, *, timeout: float) -> None:
         self._endpoint = openai_endpoint(url, os.environ)
-        base = self._endpoint.base_url.rstrip("/")
-        if behind_proxy(base):
+        chat = self._endpoint.addresses[0].chat
+        if proxy_of(chat) is not None:
             raise UsageError("a gate reaches its upstream directly: add its host to NO_PROXY")
-        headers = {"Authorization": self._endpoint.authorization, "User-Agent": "clucert"}
+        headers = {**self._endpoint.headers, "User-Agent": "clucert"}
         # The client asked for events, or for one JSON body: servers go by the request, not by this.
         headers["Accept"] = f"application/json, {_EVENTS}"
-        self._pools = {
-            path: StreamPool(
-                f"{base}{path.removeprefix('/v1')}", headers, timeout=timeout, connect_timeout=min(timeout, 10.0)
-            )
-            for path in PATHS
-        }
+        self._urls = {path: chat.replace("/chat/completions", path.removeprefix("/v1")) for path in PATHS}
+        self._pool = StreamPool(chat, headers, timeout=timeout, connect_timeout=min(timeout, 10.0))
 
     async def open(self, path: str, body: bytes) -> Stream:
         """The upstream's response to ``body``, which succeeded so far; the caller closes it.
@@ -58,7 +54,7 @@ class Upstream:
         keys.
         """
         try:
-            stream = await self._pools[path].open(body)
+            stream = await self._pool.open(self._urls[path], body)
         except TimeoutError:
             raise ModelTimeoutError("the upstream did not answer in time") from None
         except OSError:
@@ -96,8 +92,7 @@ class Upstream:
 
     def close(self) -> None:
         """Hang up."""
-        for pool in self._pools.values():
-            pool.close()
+        self._pool.close()
 
 
 def streams(stream: Stream) -> bool:
