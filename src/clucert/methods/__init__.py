@@ -132,8 +132,10 @@ def load_exact(name_or_path: str) -> ExactMethod | None:
 def load_any(name_or_path: str) -> Method | ExactMethod:
     """The method, of whichever kind. Raises like :func:`load_method`, but for no kind of method."""
     fields = _fields(name_or_path)
-    kind: type[Method] | type[ExactMethod] = ExactMethod if "family" in fields else Method
-    return checked(kind, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    origin, named = f"method {name_or_path}", {"name": Path(name_or_path).stem, **fields}
+    if "family" not in fields:
+        return checked(Method, named, origin)
+    return checked(ExactMethod, named, origin).check_file(fields, origin)
 
 
 def _fields(name_or_path: str) -> dict[str, Any]:
