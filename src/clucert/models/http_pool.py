@@ -14,8 +14,9 @@ import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
 import httptools
@@ -73,6 +74,8 @@ class KeepAlive:
     sent once more on a fresh one: it was not read. No more than ``limit`` bytes of an answer are held.
     """
 
+    connection: ClassVar[type[Connection]]
+
     def __init__(
         self,
         url: str,
@@ -91,29 +94,43 @@ class KeepAlive:
         fixed = {"Host": parts.netloc.rpartition("@")[2], "Accept": "application/json", "Accept-Encoding": "identity"}
         self._lines = "".join(f"{name}: {value}\r\n" for name, value in (fixed | {**headers}).items())
         self._heads: dict[tuple[str, str], bytes] = {}
-        self._idle: list[_Connection] = []
-        self._open: set[_Connection] = set()
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
         self._closed = False
         self._watch: asyncio.TimerHandle | None = None
 
     async def send(self, method: str, url: str, body: bytes = b"") -> Reply:
         """Send the request, whose ``url`` is one of the same server, and wait for the response."""
-        head = self._heads.get((method, url)) or self._heads.setdefault((method, url), self._head(method, url))
-        request = b"%s%d\r\n\r\n%s" % (head, len(body), body)
-        while self._idle:
-            kept = self._idle.pop()
-            if not kept.usable:
-                self._open.discard(kept)
-                continue
+        request = self.request(method, url, body)
+        while (kept := self.kept()) is not None:
             try:
                 return await self._ask(kept, request)
-            except _NotReadError:
+            except NotReadError:
                 continue
         fresh = await self._connect()
         try:
             return await self._ask(fresh, request)
-        except _NotReadError:
+        except NotReadError:
             raise ConnectionResetError("the server closed the connection") from None
+
+    def request(self, method: str, url: str, body: bytes) -> bytes:
+        """What is sent for ``body``."""
+        head = self._heads.get((method, url)) or self._heads.setdefault((method, url), self._head(method, url))
+        return b"%s%d\r\n\r\n%s" % (head, len(body), body)
+
+    def kept(self) -> Connection | None:
+        """A connection that was kept open and is so still, for one request."""
+        while self._idle:
+            kept = self._idle.pop()
+            if kept.usable:
+                return kept
+            self._open.discard(kept)
+        return None
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection."""
+        connection.close()
+        self._open.discard(connection)
 
     def close(self) -> None:
         """Close every connection; calling it twice is harmless. A later ``send`` opens a connection for itself."""
@@ -132,20 +149,18 @@ class KeepAlive:
         head = f"{method} {target} HTTP/1.1\r\n{self._lines}Content-Type: application/json\r\nContent-Length: "
         return head.encode("latin-1")
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
+        make = partial(self.connection, self._limit)
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, connection = await loop.create_connection(self._connection, self._host, self._port, ssl=self._tls)
+                _, connection = await loop.create_connection(make, self._host, self._port, ssl=self._tls)
         except TimeoutError:
             raise TimeoutError(f"could not be reached within {self._connect_timeout:g} s") from None
         self._open.add(connection)
         if self._watch is None:
             self._look(loop)
         return connection
-
-    def _connection(self) -> _Connection:
-        return _Connection(self._limit)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Time out overdue requests at intervals: a timer for each request would cost as much as reading its answer."""
@@ -154,15 +169,14 @@ class KeepAlive:
             connection.give_up(now)
         self._watch = loop.call_later(self._timeout * PRECISION, self._look, loop) if self._open else None
 
-    async def _ask(self, connection: _Connection, request: bytes) -> Reply:
+    async def _ask(self, connection: Connection, request: bytes) -> Reply:
         reply: Reply | None = None
         try:
             reply = await connection.ask(request, self._timeout)
         finally:
             # The wait ended early: bytes of the old answer may still come, so the connection is not used again.
             if reply is None or self._closed or not connection.usable:
-                connection.close()
-                self._open.discard(connection)
+                self.drop(connection)
             else:
                 self._idle.append(connection)
         return unpacked(reply, self._limit)
@@ -187,11 +201,11 @@ def trusted(ca_file: Path | None = None) -> ssl.SSLContext:
         return ssl.create_default_context()
 
 
-class _NotReadError(OSError):
+class NotReadError(OSError):
     """The connection was closed before a byte of the answer came."""
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One request at a time. Its ``on_…`` methods are called by the parser."""
 
     def __init__(self, limit: int) -> None:
@@ -208,7 +222,7 @@ class _Connection(asyncio.Protocol):
     async def ask(self, request: bytes, timeout: float) -> Reply:
         """Send ``request`` and wait for the whole answer."""
         if self._transport is None:
-            raise _NotReadError
+            raise NotReadError
         self._clear()
         self._silent = True
         answer: asyncio.Future[Reply] = self._loop.create_future()
@@ -243,7 +257,7 @@ class _Connection(asyncio.Protocol):
         if self._answer is None or self._answer.done():
             return
         if self._silent:
-            self._fail(_NotReadError("the server closed the connection"))
+            self._fail(NotReadError("the server closed the connection"))
         elif self._parser_until_close():
             self.on_message_complete()
         else:
@@ -319,3 +333,6 @@ class _Connection(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
+
+
+KeepAlive.connection = Connection
