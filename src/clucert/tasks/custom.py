@@ -24,6 +24,8 @@ The YAML file::
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,7 +43,22 @@ from clucert.tasks.refusal import GOLD, RefusalTask
 from clucert.types import Message, Query, Vote
 
 PATTERN_SECONDS = 1.0
-"""A pattern that backtracks longer than this on an answer finds nothing in it."""
+"""A pattern that backtracks longer than this on an answer, in seconds of the processor, finds nothing in it."""
+COMPILE_SECONDS, COMPILE_BYTES = 2, 1 << 30
+"""What a pattern may take to compile: ``((a{1000}){1000}){1000}`` would take all there is."""
+_TRIAL = f"""
+import sys, regex
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CPU, ({COMPILE_SECONDS}, {COMPILE_SECONDS}))
+    resource.setrlimit(resource.RLIMIT_AS, ({COMPILE_BYTES}, {COMPILE_BYTES}))
+except ImportError:
+    pass
+try:
+    regex.compile(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"), regex.MULTILINE)
+except regex.error:
+    pass
+"""
 
 
 class _ShotFields(BaseModel):
@@ -199,6 +216,8 @@ def _check_prompt(prompt: str, where: str) -> None:
 
 
 def _pattern_reader(pattern: str, path: Path) -> Any:
+    if not _compiles(pattern):
+        raise InputError(f"{path}: pattern takes too long to compile: repeat less in it")
     try:
         compiled = regex.compile(pattern, regex.MULTILINE)
     except regex.error as error:
@@ -216,6 +235,21 @@ def _pattern_reader(pattern: str, path: Path) -> Any:
         return vote.strip() or None
 
     return read
+
+
+def _compiles(pattern: str) -> bool:
+    """Whether ``pattern`` compiles, or is refused, within bounds: tried in another process, which the bounds end."""
+    if "{" not in pattern and len(pattern) < 1000:
+        return True
+    command = [sys.executable, "-P", "-c", _TRIAL]
+    try:
+        # The bound is on processor time: the limit here is for systems without it, and for machines under load.
+        done = subprocess.run(  # noqa: S603 - the pattern is read from a pipe
+            command, input=pattern.encode("utf-8", "surrogatepass"), capture_output=True, check=False, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
 
 
 def _fields(path: Path) -> TaskFile:

@@ -76,7 +76,7 @@ def words(text: str) -> Units:
 
 
 _NOT_AN_END = frozenset({"mr", "mrs", "ms", "dr", "prof", "st", "vs"})
-_END = regex.compile(r"[.!?…。！？]++[\"'’”)\]]*+(?=\s|$)|[。！？]++|\n\s*+", regex.V1)
+_END = regex.compile(r"(?<![.!?…。！？])[.!?…。！？]++[\"'’”)\]]*+(?=\s|$)|[。！？]++|\n\s*+", regex.V1)
 
 
 def sentences(text: str) -> Units:
