@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
-from clucert.config import Config, FlagSection
+from clucert.config import Config, FlagSection, implied_method
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
 from clucert.methods.exact import ExactSection
@@ -39,7 +39,8 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         --threshold 0.1
     """  # noqa: D301  (\b is click's mark for a block that is not rewrapped)
     exact = given_flags({name: flags.pop(name) for name in ExactSection.model_fields})
-    method, default = flags.get("method"), flags.get("method") is None
+    method = flags.get("method") or implied_method(flags.get("model"))
+    default = method is None
     if method is not None and load_exact(method) is not None:
         given = given_flags({**flags, "method": "ranmask"})
         refuse_sampling(given, method)
