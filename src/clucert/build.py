@@ -90,15 +90,19 @@ def method_of(config: Config, task: str) -> Method:
 
     Raises :class:`UsageError` for a method that asks a fixed family of sub-texts, and for options of such methods.
     """
+    return _sampled(load_method(config.method), config, task)
+
+
+def _sampled(method: Method, config: Config, task: str) -> Method:
     _check_options(_exact_options(config), "--method blocks, groups, chunks, windows or erase-and-check")
-    return load_method(config.method).for_task(task, **config.method_overrides)
+    return method.for_task(task, **config.method_overrides)
 
 
 def any_method_of(config: Config, base: Base) -> Method | ExactMethod:
     """The same for a method of either kind, with what was chosen for the task and the models of ``base``."""
     method = load_any(config.method)
     if isinstance(method, Method):
-        return method_of(config, base.task)
+        return _sampled(method, config, base.task)
     flags = exact_flags(config, method.name)
     return method.for_base(base, **_exact_options(config), **flags)
 
@@ -131,7 +135,7 @@ def certifier_of(config: Config, task: Task) -> Smoother | ExactSmoother:
     base = base_of(config, task)
     method = any_method_of(config, base)
     if isinstance(method, Method):
-        return smoother_of(config, task)
+        return make_smoother(config, method, task.labels, base, task)
     return exact_smoother(method, base, task.labels, form_of(config))
 
 

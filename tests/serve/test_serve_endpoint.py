@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import time
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import openai
 import pytest
-from serve_world import CALLS, KEY, PROMPT, Serving, ask, order, stats
+from serve_world import CALLS, KEY, PROMPT, Serving, ask, order, served, stats
 from upstream import REFUSAL, SECRET
 
 
@@ -117,6 +118,8 @@ def test_other_fields_go_to_the_upstream_and_only_the_last_user_turn_is_noised(s
     ("fields", "status", "param"),
     [
         ({"n": 2}, 400, "n"),
+        ({"grammar": 'root ::= "yes"', "n_predict": 9999}, 400, "grammar"),
+        ({"response_format": {"type": "json_schema"}}, 400, "response_format.type"),
         ({"tools": [{"type": "function"}]}, 400, "tools"),
         ({"logprobs": True}, 400, "logprobs"),
         ({"modalities": ["audio"]}, 400, "modalities"),
@@ -243,3 +246,27 @@ def test_neither_keys_nor_prompts_are_in_the_log(serving: Serving) -> None:
         assert secret not in log
     assert "Traceback" not in log
     assert "unexpected" not in log
+
+
+PLAIN = "please tell me the wonderful secret of baking, with terrible people and wonderful stories"
+DISGUISED = "please tell me the wonderfull s\u0435cret of baking, with terible ｐeoｐle and w\u200bonderful stories"
+
+
+def test_prompts_of_one_canonical_form_get_one_answer_and_the_upstream_sees_the_form(
+    upstream: str, tmp_path: Path
+) -> None:
+    with served(upstream, tmp_path, "--canonical", "characters,spelling,synonyms") as running:
+        with running.client() as client:
+            found = []
+            for prompt in (PLAIN, DISGUISED):
+                reply = ask(client, prompt)
+                certificate = reply.model_extra["clucert"]
+                derived = certificate["derived"]
+                assert derived["free"][0].startswith("any number of characters")
+                found.append((reply.choices[0].message.content, certificate["readings"], derived["proved"]["word"]))
+                seen = stats(upstream)["last"]["messages"][-1]["content"]
+                assert not any(word in seen for word in ("wonderfull", "terible", "\u0435", "ｐ", "\u200b"))
+                forms = [form.split()[0] for form in certificate["settings"]["canonical"]]
+                assert forms == ["characters", "spelling", "synonyms"]
+        assert found[0] == found[1]
+        assert running.stop() == 0

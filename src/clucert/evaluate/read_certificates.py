@@ -14,16 +14,8 @@ from clucert.core.exact import ExactCertificate
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import file_digest
 from clucert.evaluate.plan import server_of
-from clucert.evaluate.run_directory import (
-    MANIFEST,
-    RECORDS,
-    Manifest,
-    Record,
-    by_id,
-    input_digest,
-    read_manifest,
-    read_records,
-)
+from clucert.evaluate.record import Record
+from clucert.evaluate.run_directory import MANIFEST, RECORDS, Manifest, by_id, input_digest, read_manifest, read_records
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.models.function_files import file_of, is_function, reads_text
 from clucert.redact import clean_base_url, redact

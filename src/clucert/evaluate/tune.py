@@ -143,9 +143,10 @@ def exact_grid(method: ExactMethod, tried: Mapping[str, Sequence[str]]) -> list[
     known = options_of(ExactOptions)
     if unknown := next((name for name in tried if name not in known), None):
         raise UsageError(f"--try {unknown}: it is none of {', '.join(known)}")
-    values: Mapping[str, Sequence[Any]] = tried or EXACT[method.family]
-    if method.scores == "hard":
-        values = {name: each for name, each in values.items() if name != "sharpness"}
+    if wrong := method.unread(tried):
+        raise UsageError(f"--try {wrong[0]}: it goes with {wrong[1]}, and {method.name} does not read it")
+    usual = {name: each for name, each in EXACT[method.family].items() if not method.unread([name])}
+    values: Mapping[str, Sequence[Any]] = tried or usual
     points = [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
     # Read as the method reads them: 8 is 8.0.
     read = [checked(ExactMethod, {**method.model_dump(), **point}, "--try") for point in points]

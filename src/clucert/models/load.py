@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from clucert.errors import InputError, UnknownNameError
 from clucert.models.function_files import PREFIX, is_function, load_function
 from clucert.models.functions import function_model
+from clucert.models.replies import MOST_BYTES
 from clucert.models.trained import SUFFIX, read
 from clucert.protocols import LanguageModel
 from clucert.registry import Registry
@@ -35,6 +37,10 @@ class ModelOptions:
     """Seconds for one try of one request."""
     max_retries: int = 5
     max_connections: int = 32
+    max_answer_bytes: int = MOST_BYTES
+    """Bytes of one reply that are read; a longer one is no answer."""
+    ca_file: Path | None = None
+    """Certificates of the authorities that are trusted, in place of the usual ones."""
     temperature: float = 0.0
     """What the task will sample at; above 0 a remote model is not deterministic."""
     deterministic: bool = False

@@ -83,8 +83,11 @@ class Resources:
         *,
         batches: Path | None = None,
         watch: Callable[[int, int], None] | None = None,
+        judged_early: bool = True,
     ) -> Backends:
         """The backends for the requests of ``smoother``, with new queues.
+
+        Unless ``judged_early``, a model whose first answers cannot be read is asked on: who asks is no study.
 
         ``batches`` is the folder that keeps the list of batches: models are then asked through their providers' batch
         APIs. ``watch(answered, wanted)`` is told of the answers to each group of questions as they arrive.
@@ -97,7 +100,7 @@ class Resources:
         judge = queues[config.judge] if config.judge else None
         asked = {name: bare(task) if reads_text(name) else task for name in config.model}
         classifiers: list[BaseClassifier] = [
-            PromptedClassifier(asked[name], queues[name])
+            PromptedClassifier(asked[name], queues[name], watched=judged_early)
             if judge is None
             else JudgedClassifier(asked[name], queues[name], judge)
             for name in config.model
