@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": ("clucert.cli.evaluate", "Certify a data set into a run directory."),
     "compare": ("clucert.cli.compare", "Compare runs on the same rows."),
     "report": ("clucert.cli.report", "Write one self-contained HTML file about runs."),
+    "train": ("clucert.cli.train", "Train a classifier on noise, and certify with it."),
     "tune": ("clucert.cli.tune", "Choose a method's options, or a guard's threshold."),
     "audit": ("clucert.cli.audit", "Try to break the certificates of a run."),
     "attack": ("clucert.cli.attack", "Attack a data set, bare and under defences."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
-from clucert.config import Config, FlagSection
+from clucert.config import Config, FlagSection, implied_method
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
 from clucert.methods.exact import ExactConfig, ExactSection
@@ -39,6 +39,8 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         --threshold 0.1
     """  # noqa: D301  (\b is click's mark for a block that is not rewrapped)
     given = given_flags(flags)
+    if implied := implied_method(given.get("model")):
+        given.setdefault("method", implied)
     default = "method" not in given
     if not default and load_exact(given["method"]) is not None:
         refuse_sampling(given, given["method"])

@@ -335,6 +335,10 @@ class ExactSmoother:
         """The sub-texts of ``text``. Raises InputError for a text without a unit, or with too many questions."""
         return self.cut_units(self.units(text))
 
+    def has_units(self, text: str) -> bool:
+        """Whether there is anything of ``text`` to cut, and to certify."""
+        return bool(self._units(text).pieces)
+
     def cut_units(self, units: Units) -> Cut:
         """The sub-texts of a text that has these units, in canonical form where there is one."""
         if not units.pieces:

@@ -15,6 +15,7 @@ from clucert.core.noise.retention import parse_mask_rate
 from clucert.core.thresholds import Flag
 from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.methods.exact import ExactMethod
+from clucert.models.trained import SUFFIX, read_header
 from clucert.section import checked
 
 CHARACTERS = ("perturbation", "q")
@@ -109,7 +110,7 @@ def method_names() -> tuple[str, ...]:
 
 
 def load_method(name_or_path: str) -> Method:
-    """A packaged method by name, or a YAML file of the same form by path.
+    """A packaged method by name, a YAML file of the same form by path, or the one that a trained classifier brings.
 
     Raises :class:`UnknownNameError` for a name that is neither, :class:`InputError` for a malformed file, and
     :class:`UsageError` for a method that asks a fixed family of sub-texts (:func:`load_exact`).
@@ -139,6 +140,8 @@ def load_any(name_or_path: str) -> Method | ExactMethod:
 
 
 def _fields(name_or_path: str) -> dict[str, Any]:
+    if name_or_path.endswith(SUFFIX):
+        return read_header(name_or_path).method
     if name_or_path.endswith((".yaml", ".yml")):
         return yaml_fields(read_text(Path(name_or_path)), name_or_path).values
     if name_or_path not in method_names():
