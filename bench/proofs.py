@@ -434,19 +434,25 @@ def _line(line: Mapping[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str | None, tasks: Sequence[str]) -> argparse.ArgumentParser:
+    """What such a benchmark is always told: where the data are, on which tasks, how many rows train, where to write."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--tasks", nargs="+", default=["agnews", "sst2", "sms"])
+    parser.add_argument("--tasks", nargs="+", default=tasks)
+    parser.add_argument("--train-rows", type=int, default=2000)
+    parser.add_argument("--out", type=Path, help="Write <out>.json and <out>.md.")
+    return parser
+
+
+def main() -> None:
+    parser = parser_of(__doc__, ["agnews", "sst2", "sms"])
     parser.add_argument("--classifiers", nargs="+", default=["tfidf", "minilm"])
     parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--train-rows", type=int, default=2000)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--llm-validation-rows", type=int, default=48)
     parser.add_argument("--noises", nargs="+", help="Only these, such as 'blocks K=5' 'groups K=7' 'chunks B=4'.")
     parser.add_argument("--llm-ranmask", action="store_true", help="125 questions a row: minutes")
     parser.add_argument("--no-speed", action="store_true")
-    parser.add_argument("--out", type=Path, help="Write <out>.json and <out>.md.")
     options = parser.parse_args()
     began = time.perf_counter()
     results = []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clucert import certificate_json, exact_json
+from clucert.border import MAX_JSON, json_value, read_bytes
 from clucert.config import Config
 from clucert.context_manager import ContextManager
 from clucert.core.certificate import Certificate
@@ -348,9 +349,4 @@ def load(path: str | Path) -> Certification:
 
 
 def _json_of(path: str | Path) -> Any:
-    import json
-
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read the certificate {path}: {error}") from None
+    return json_value(read_bytes(Path(path), MAX_JSON), f"the certificate {path}")

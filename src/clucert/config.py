@@ -88,6 +88,14 @@ class ModelSection(Section, title="Model"):
     timeout: float = option(60.0, "Seconds to wait for one answer.", may_differ=True, gt=0)
     max_retries: int = option(5, "Tries after the first before a call counts as failed.", may_differ=True, ge=0)
     max_connections: int = option(32, "Calls under way at once.", may_differ=True, ge=1)
+    max_answer_bytes: int = option(10_000_000, "Longest reply of a server that is read.", may_differ=True, ge=1000)
+    ca_file: Path | None = option(
+        None,
+        "PEM file of authorities to trust.",
+        unset="SSL_CERT_FILE, else the usual",
+        may_differ=True,
+        users_own=True,
+    )
     temperature: float = option(0.0, "Of the base classifier.", ge=0)
     deterministic: bool | None = option(
         None, "Ask equal questions once / every sample anew.", unset="servers are probed", off="--sampled"

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import floor
 from typing import TYPE_CHECKING
 
-from clucert.core import exact_words
 from clucert.core.bounds import UNPARSED
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
 from clucert.core.exact import ExactCertificate
+from clucert.core.exact_words import exact_in_words, flag_in_words
 from clucert.core.explanation import (
     OPERATIONS,
     THREATS,
@@ -72,7 +72,7 @@ def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> s
 def unread_lines(unread: Sequence[Unread], limit: int) -> Iterable[Text]:
     """Answers that were no votes, one a line, and why they were none. Answers are hostile: they are escaped."""
     for answer in unread[:limit]:
-        yield _row("unparsed", safe(shown(answer.text, 200)), (f"  {answer.why}", "dim"))
+        yield row("unparsed", safe(shown(answer.text, 200)), (f"  {answer.why}", "dim"))
 
 
 def key_value_table(fields: Mapping[str, object]) -> str:
@@ -124,7 +124,8 @@ def _visible(character: str) -> str:
     return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
 
 
-def _row(name: str, *parts: str | Text | tuple[str, str]) -> Text:
+def row(name: str, *parts: str | Text | tuple[str, str]) -> Text:
+    """A line: a name in a column of its own, and what is said."""
     from rich.text import Text
 
     return Text.assemble((f"{name:<12}", "dim"), *parts)
@@ -132,55 +133,55 @@ def _row(name: str, *parts: str | Text | tuple[str, str]) -> Text:
 
 def _headline(certificate: Certificate) -> Iterable[Text]:
     subject = certificate.subject
-    yield _row("text", safe(subject.text))
+    yield row("text", safe(subject.text))
     if subject.domain == "refined":
-        yield _row("refined to", safe(subject.noised_text))
+        yield row("refined to", safe(subject.noised_text))
     elif certificate.settings.canonical:
-        yield _row("canonical", safe(subject.noised_text))
+        yield row("canonical", safe(subject.noised_text))
     if certificate.prediction is None:
         if certificate.unreadable:
-            yield _row("prediction", ("none", "bold yellow"), f": {certificate.unreadable}")
+            yield row("prediction", ("none", "bold yellow"), f": {certificate.unreadable}")
             return
-        yield _row("prediction", ("abstained", "bold yellow"), f": {certificate.abstained}")
+        yield row("prediction", ("abstained", "bold yellow"), f": {certificate.abstained}")
         return
     prediction = safe(certificate.prediction, 80)
     prediction.stylize("bold green")
-    yield _row("prediction", prediction)
+    yield row("prediction", prediction)
     radius, attackable = certificate.radius, sum(subject.attackable)
     confidence = f"({confident(certificate.settings.alpha)} % confidence)"
     if why := decision(certificate):
-        yield _row("", safe(why))
+        yield row("", safe(why))
         if certificate.unreadable:
-            yield _row("note", (safe(certificate.unreadable).plain, "yellow"))
+            yield row("note", (safe(certificate.unreadable).plain, "yellow"))
     if not certificate.settings.published:
-        yield _row("radius", "none published, see the proved ones", f" {confidence}")
+        yield row("radius", "none published, see the proved ones", f" {confidence}")
         yield from _proved(certificate)
         yield from _free(free_in_words(certificate))
         return
-    yield _row(
+    yield row(
         "radius",
         (radius_words(radius, attackable, certificate.n, domain_of(certificate)), "bold"),
         f" {_may_change(radius)} {confidence}",
     )
-    yield _row("", *_assumes(certificate))
+    yield row("", *_assumes(certificate))
     yield from _proved(certificate)
     yield from _free(free_in_words(certificate))
     if why := gap(certificate):
-        yield _row("why", why)
+        yield row("why", why)
 
 
 def _proved(certificate: Certificate) -> Iterable[Text]:
     name = "proved"
     for threat, proved in certificate.proved.items():
         count, change = proved_in_words(certificate, threat, proved)
-        yield _row(name, (count, "bold"), f" {change}")
+        yield row(name, (count, "bold"), f" {change}")
         name = ""
 
 
 def _free(lines: Iterable[str]) -> Iterable[Text]:
     """What the canonical form allows any number of times."""
     for i, line in enumerate(lines):
-        yield _row("" if i else "free", (safe(line).plain, "bold"))
+        yield row("" if i else "free", (safe(line).plain, "bold"))
 
 
 def _may_change(radius: Radius | None) -> str:
@@ -223,29 +224,29 @@ def _votes_table(certificate: Certificate) -> Text:
 def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
     settings, total = certificate.settings, cost.total
     for name in certificate.assumptions:
-        yield _row(name, ASSUMPTIONS[name])
+        yield row(name, ASSUMPTIONS[name])
     if certificate.prediction is not None:
-        yield _row("fixed", fixed(certificate))
+        yield row("fixed", fixed(certificate))
     for note in certificate.notes:
-        yield _row("note", (note, "yellow"))
+        yield row("note", (note, "yellow"))
     base = settings.base
     where = f" at {base.base_url}" if base.base_url else ""
     reader = f", read by {base.reader}" if base.reader else ""
     asked = f"{' + '.join(base.models)}{where}, task {base.task or '–'} ({base.question}){reader}"
-    yield _row("classifier", safe(asked))
-    yield _row(
+    yield row("classifier", safe(asked))
+    yield row(
         "method",
         f"{settings.method}: {_noise(certificate)}, "
         f"recovery {settings.recovery}, clustering {settings.clustering}, threshold {settings.threshold}, "
         f"alpha {settings.alpha:g}, gamma {settings.gamma:g}",
     )
     if certificate.answers:
-        yield _row("answers", str(certificate.answers))
+        yield row("answers", str(certificate.answers))
     yield from _sampler(certificate)
     seconds = sum(cost.seconds.values())
     slowest = sorted(cost.seconds.items(), key=lambda item: -item[1])
     spent = ", ".join(f"{work} {took:.1f}" for work, took in slowest if took >= 0.05)
-    yield _row(
+    yield row(
         "cost",
         f"{total.calls} calls{_reused(cost)} for {cost.samples} samples, {total.input} tokens in "
         f"({total.cached} cached), {total.output} out{_estimated(total)}, {seconds:.1f} s ({spent}), "
@@ -267,7 +268,7 @@ def _sampler(certificate: Certificate) -> Iterable[Text]:
             edge = certificate.agreement(threat, radius.words) or 0.0
             # Rounded down: lower bounds.
             at, far = (f"{floor(100 * p) / 100:.2f}" for p in (here, edge))
-            yield _row(
+            yield row(
                 name,
                 f"predict answers so with probability ≥ {at} on this text, ≥ {far} at the edge of the proved radius "
                 f"({radius.words}, {_change(certificate, threat)}); else it {otherwise}",
@@ -283,28 +284,28 @@ def print_exact(
     ``beside`` is the answer of another classifier that is shown with it.
     """
     if text:
-        console.print(_row("text", safe(certificate.text)))
+        console.print(row("text", safe(certificate.text)))
     answer = safe(certificate.prediction or "none", 80)
     answer.stylize("bold green" if certificate.prediction else "bold yellow")
-    console.print(_row("answer", answer, (f"  of {certificate.settings.method}, which is what is certified", "dim")))
+    console.print(row("answer", answer, (f"  of {certificate.settings.method}, which is what is certified", "dim")))
     if beside is not None and beside != certificate.prediction:
         note = (
             f"another answer than {beside[:80]}, above: each certificate is about its own classifier, not the other's"
         )
-        console.print(_row("note", (safe(note).plain, "yellow")))
+        console.print(row("note", (safe(note).plain, "yellow")))
     if certificate.settings.flag is not None:
         state = "flagged" if certificate.is_flagged else "passed"
-        console.print(_row(state, safe(exact_words.flag_in_words(certificate))))
-    for line in exact_words.exact_in_words(certificate):
-        console.print(_row(line[:12].strip(), (safe(line[12:]).plain, "bold")))
-    for row in _free(exact_words.free_in_words(certificate)):
-        console.print(row)
+        console.print(row(state, safe(flag_in_words(certificate))))
+    for name, said in exact_in_words(certificate):
+        console.print(row(name, (safe(said).plain, "bold")))
+    for line in _free(free_in_words(certificate)):
+        console.print(line)
     for note in certificate.notes:
-        console.print(_row("note", safe(note)))
+        console.print(row("note", safe(note)))
     counts = ", ".join(f"{safe(label, 40).plain} {count}" for label, count in certificate.counts.items())
     unparsed = f", unparsed {certificate.unparsed}" if certificate.unparsed else ""
-    console.print(_row("votes", f"{counts}{unparsed} of {sum(map(len, certificate.partitions))} sub-texts"))
-    console.print(_row("cost", f"{cost.total.calls} calls{_reused(cost)}, {cost.total.input} tokens in"))
+    console.print(row("votes", f"{counts}{unparsed} of {sum(map(len, certificate.partitions))} sub-texts"))
+    console.print(row("cost", f"{cost.total.calls} calls{_reused(cost)}, {cost.total.input} tokens in"))
 
 
 def _reused(cost: Cost) -> str:
@@ -332,4 +333,4 @@ def sample_lines(samples: Sequence[Sample], limit: int) -> Iterable[Text]:
     for kept in (True, False):
         rows = [sample for sample in samples if sample.kept == kept][:limit]
         for sample in rows:
-            yield _row("kept" if kept else "dropped", safe(sample.text), (f"  {sample.vote or ''}", "dim"))
+            yield row("kept" if kept else "dropped", safe(sample.text), (f"  {sample.vote or ''}", "dim"))

@@ -10,10 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clucert.core import exact_words
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
-from clucert.core.exact_words import better_counting, flag_in_words, missing_in_words, stays_in_words, threats_in_words
+from clucert.core.exact_words import (
+    better_counting,
+    flag_in_words,
+    missing_in_words,
+    price_in_words,
+    stays_in_words,
+    threats_in_words,
+)
 from clucert.core.explanation import (
     confident,
     decision,
@@ -25,7 +31,7 @@ from clucert.core.explanation import (
     radius_words,
 )
 from clucert.core.words import split
-from clucert.render import safe, unread_lines
+from clucert.render import row, safe, unread_lines
 from clucert.types import Cost
 
 if TYPE_CHECKING:
@@ -74,21 +80,17 @@ def print_summary(
 
 
 def _text(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Text]:
-    from rich.text import Text
-
     if certificate is None:
-        yield Text.assemble((f"{'text':<12}", "dim"), safe(exact[0].text))
+        yield row("text", safe(exact[0].text))
         if exact[0].settings.canonical:
-            yield Text.assemble((f"{'canonical':<12}", "dim"), safe(" ".join(exact[0].pieces)))
+            yield row("canonical", safe(" ".join(exact[0].pieces)))
         return
     subject = certificate.subject
-    yield Text.assemble(
-        (f"{'text':<12}", "dim"), _marked(certificate) if domain_of(certificate) == "original" else safe(subject.text)
-    )
+    yield row("text", _marked(certificate) if domain_of(certificate) == "original" else safe(subject.text))
     if domain_of(certificate) == "canonical":
-        yield Text.assemble((f"{'canonical':<12}", "dim"), _marked(certificate))
+        yield row("canonical", _marked(certificate))
     if subject.domain == "refined":
-        yield Text.assemble((f"{'refined to':<12}", "dim"), _marked(certificate))
+        yield row("refined to", _marked(certificate))
 
 
 def _marked(certificate: Certificate) -> Text:
@@ -158,10 +160,9 @@ def _proofs(certificate: Certificate | None, exact: Sequence[ExactCertificate]) 
 
 def _exact(exact: Iterable[ExactCertificate]) -> Iterator[tuple[str, str]]:
     for each in exact:
-        questions = f"{each.questions} question{'s' if each.questions != 1 else ''}"
         for change in threats_in_words(each):
             said = f"{change}: {stays_in_words(each)}" if each.settings.flag else change
-            yield said, f"{each.settings.method}, {questions}, exact"
+            yield said, f"{each.settings.method}, {price_in_words(each)}"
 
 
 def _sampled(certificate: Certificate | None) -> Iterator[tuple[str, str]]:
@@ -183,7 +184,7 @@ def _sampled_price(certificate: Certificate) -> str:
 def _free(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Line]:
     """What the canonical form allows any number of times: the same for every method that answers."""
     sentences = free_in_words(certificate) if certificate else []
-    sentences = sentences or next(filter(None, map(exact_words.free_in_words, exact)), [])
+    sentences = sentences or next(filter(None, map(free_in_words, exact)), [])
     for i, sentence in enumerate(sentences):
         yield Line("" if i else "free", sentence, style="bold")
 
@@ -229,7 +230,6 @@ def _cost(cost: Cost, certificate: Certificate | None) -> Iterator[Line]:
 def _aligned(lines: Sequence[Line], width: int) -> Iterator[Text]:
     """Prices in a column of their own where they fit; behind what they are the price of, otherwise."""
     from rich.cells import cell_len
-    from rich.text import Text
 
     shown = [(line, safe(line.said, 600).plain, safe(line.price).plain) for line in lines]
     column = max((cell_len(said) for _, said, price in shown if price), default=0)
@@ -237,4 +237,4 @@ def _aligned(lines: Sequence[Line], width: int) -> Iterator[Text]:
     for line, said, price in shown:
         space = " " * (column - cell_len(said)) if fits else ""
         behind = (f"{space}  {price}" if fits else f"  ({price})") if price else ""
-        yield Text.assemble((f"{line.name:<12}", "dim"), (said, line.style), (behind, "dim"))
+        yield row(line.name, (said, line.style), (behind, "dim"))

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from clucert.errors import AuthenticationError, ModelStatusError, ModelTimeoutError, ModelUnavailableError
-from clucert.models.http_pool import Handler, Reply
+from clucert.models.http_pool import Handler
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
+from clucert.models.replies import Reply
 from clucert.models.server_address import Endpoint, openai_endpoint
 from clucert.types import Message, Query
 
@@ -112,7 +113,7 @@ def test_a_failure_is_the_error_that_a_server_would_cause(model_of, reply, error
     assert KEY not in str(raised.value)
 
 
-def test_a_redirect_is_followed_by_the_official_client(model_of):
+def test_a_redirect_is_followed(model_of):
     there = f"{ADDRESS}/elsewhere"
 
     def server(method: str, url: str, body: bytes) -> Reply:

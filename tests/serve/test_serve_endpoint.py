@@ -118,6 +118,8 @@ def test_other_fields_go_to_the_upstream_and_only_the_last_user_turn_is_noised(s
     ("fields", "status", "param"),
     [
         ({"n": 2}, 400, "n"),
+        ({"grammar": 'root ::= "yes"', "n_predict": 9999}, 400, "grammar"),
+        ({"response_format": {"type": "json_schema"}}, 400, "response_format.type"),
         ({"tools": [{"type": "function"}]}, 400, "tools"),
         ({"logprobs": True}, 400, "logprobs"),
         ({"modalities": ["audio"]}, 400, "modalities"),

@@ -22,7 +22,7 @@ from clucert.core.noise.retention import rng_for
 from clucert.core.noise.tokens import tokenize, tokens_apart
 from clucert.core.refine import NoRefiner
 from clucert.core.smoothing import Smoother
-from clucert.core.thresholds import class_of, merged_votes
+from clucert.core.thresholds import class_of, decided_votes
 from clucert.core.words import WordedText, same_shape
 from clucert.types import Request, SideBySide, Vote, Votes
 
@@ -189,10 +189,8 @@ def _votes(
 ) -> Generator[Request, Any, Votes]:
     changed = _text_of(text, candidate)
     _, votes = yield from target.trusted(changed, name, lambda channel: channel.sample(samples, "certify"))
-    flag, labels = target.settings.flag, target.labels
-    if labels is None:
-        return votes
-    return merged_votes(votes, target.settings.groups) if flag is None else flag.merged(votes, labels)
+    settings, labels = target.settings, target.labels
+    return votes if labels is None else decided_votes(votes, labels, settings.flag, settings.groups)
 
 
 def _named(target: Smoother, vote: Vote) -> Vote:

@@ -42,7 +42,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
     default = "method" not in given
     if not default and load_exact(given["method"]) is not None:
         refuse_sampling(given, given["method"])
-        _prove(text, ExactConfig.of(**given), as_json, verbose)
+        _prove(text, ExactConfig.of(**given), as_json=as_json, unread=show_unparsed, verbose=verbose)
         return
     if exact := next((name for name in given if name in ExactSection.model_fields), None):
         raise UsageError(f"{flag(exact)} goes with --method blocks, groups, chunks, windows or erase-and-check")
@@ -68,9 +68,14 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
 
 
 def _print(
-    certification: Certification, also: Sequence[ExactCertification], show: int, *, unread: int, verbose: bool
+    certification: Certification | None,
+    exact: Sequence[ExactCertification],
+    show: int = 0,
+    *,
+    unread: int,
+    verbose: bool,
 ) -> None:
-    """A certificate, exact ones beside it, and ``show`` samples of either kind: on one screen, or in full."""
+    """A certificate by samples, exact ones, or both, and ``show`` samples of either kind: on one screen, or in full."""
     from rich.console import Console
 
     from clucert.render import print_certified, print_exact, sample_lines
@@ -78,21 +83,24 @@ def _print(
     from clucert.types import Cost
 
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    samples = sample_lines(certification.samples, show)
+    samples = sample_lines(certification.samples, show) if certification else ()
     if verbose:
-        print_certified(console, certification.certificate, certification.cost, samples, unread=unread)
-        for proof in also:
-            print_exact(console, proof.certificate, proof.cost, beside=certification.prediction)
+        if certification:
+            print_certified(console, certification.certificate, certification.cost, samples, unread=unread)
+        beside = certification.prediction if certification else None
+        for proof in exact:
+            print_exact(console, proof.certificate, proof.cost, text=certification is None, beside=beside)
         return
     cost = Cost()
-    for each in (certification.cost, *(proof.cost for proof in also)):
-        cost.add(each)
-    print_summary(console, certification.certificate, [proof.certificate for proof in also], cost, unread=unread)
+    for each in (*((certification,) if certification else ()), *exact):
+        cost.add(each.cost)
+    certificate = certification.certificate if certification else None
+    print_summary(console, certificate, [proof.certificate for proof in exact], cost, unread=unread)
     for line in samples:
         console.print(line)
 
 
-def _prove(text: str, config: ExactConfig, as_json: bool, verbose: bool) -> None:
+def _prove(text: str, config: ExactConfig, *, as_json: bool, unread: int, verbose: bool) -> None:
     """Print the certificate of a method that asks a fixed family of sub-texts."""
     from clucert.api import ExactSession
     from clucert.cli.progress import vote_bar
@@ -104,16 +112,7 @@ def _prove(text: str, config: ExactConfig, as_json: bool, verbose: bool) -> None
     if as_json:
         click.echo(json.dumps(proof.document(), ensure_ascii=False, indent=2))
         return
-    from rich.console import Console
-
-    from clucert.render import print_exact
-    from clucert.summary import print_summary
-
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    if verbose:
-        print_exact(console, proof.certificate, proof.cost, text=True)
-    else:
-        print_summary(console, None, [proof.certificate], proof.cost)
+    _print(None, [proof], unread=unread, verbose=verbose)
 
 
 def _standard_input() -> str:

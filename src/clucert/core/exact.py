@@ -314,12 +314,13 @@ class ExactSmoother:
 
         Raises :class:`clucert.errors.InputError` for a text without a unit.
         """
-        certificate = yield from self._answered(text, example)
+        certificate = yield from self.flag_steps(text, example)
         if self.form is None:
             return certificate
         return replace(certificate, free=self.form.free("\n".join(self._items(text))))
 
-    def _answered(self, text: str, example: str) -> Generator[Request, Any, ExactCertificate]:
+    def flag_steps(self, text: str, example: str = "") -> Generator[Request, Any, ExactCertificate]:
+        """As :meth:`steps`, without looking for what may be changed for free."""
         yield Phase("noise")
         cut = self.cut(text)
         answers: Sequence[Scored] = yield Classify(cut.asked, "certify", scored=True)
@@ -329,7 +330,7 @@ class ExactSmoother:
 
     def cut(self, text: str) -> Cut:
         """The sub-texts of ``text``. Raises InputError for a text without a unit, or with too many questions."""
-        return self.cut_units(self._units(text))
+        return self.cut_units(self.units(text))
 
     def cut_units(self, units: Units) -> Cut:
         """The sub-texts of a text that has these units, in canonical form where there is one."""
@@ -358,7 +359,7 @@ class ExactSmoother:
 
     def predict_steps(self, text: str, example: str = "") -> Generator[Request, Any, Vote]:
         """The answer alone: the same questions."""
-        certificate = yield from self._answered(text, example)
+        certificate = yield from self.flag_steps(text, example)
         return certificate.prediction
 
     def _members(self, pieces: Sequence[str]) -> Sequence[Sequence[tuple[int, ...]]]:
@@ -367,7 +368,8 @@ class ExactSmoother:
             return [noise.members(pieces)]
         return noise.members(pieces)
 
-    def _units(self, text: str) -> Units:
+    def units(self, text: str) -> Units:
+        """What ``text`` is cut into, in canonical form where there is one."""
         unit, form = self.settings.unit, self.form
         if self.settings.canonical and form is None:
             raise InputError(

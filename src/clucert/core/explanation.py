@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from clucert.core.certificate import Certificate
+from clucert.core.exact import ExactCertificate
 from clucert.core.radius import Radius
 from clucert.core.settings import Settings
 
@@ -37,12 +38,11 @@ def fixed(certificate: Certificate) -> str:
     return f"{said}; counted in the canonical form of the text" if certificate.settings.canonical else said
 
 
-def free_in_words(certificate: Certificate) -> list[str]:
-    """What changes nothing because the text is put into canonical form; nothing for an abstention."""
-    subject = certificate.subject
-    if subject.free is None or certificate.prediction is None:
+def free_in_words(certificate: Certificate | ExactCertificate) -> list[str]:
+    """What changes nothing because the text is put into canonical form; nothing where there is no answer."""
+    if certificate.free is None or certificate.prediction is None:
         return []
-    return [*subject.free.in_words(certificate.settings.canonical)]
+    return [*certificate.free.in_words(certificate.settings.canonical)]
 
 
 def domain_of(certificate: Certificate) -> str:

@@ -61,6 +61,19 @@ def merged_votes(votes: Votes, groups: Groups) -> Votes:
     return replace(votes, counts=counts)
 
 
+def decided_labels(labels: Sequence[str], flag: Flag | None, groups: Groups) -> tuple[str, ...]:
+    """What votes for ``labels`` are counted as: flagged and passed, or the labels with each group as one.
+
+    Raises :class:`InputError` where there cannot be such.
+    """
+    return merged_labels(labels, groups) if flag is None else flag.names(labels)
+
+
+def decided_votes(votes: Votes, labels: Sequence[str], flag: Flag | None, groups: Groups) -> Votes:
+    """``votes`` for ``labels``, counted so."""
+    return merged_votes(votes, groups) if flag is None else flag.merged(votes, labels)
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """Flag a text, or let it pass: when at least ``at_least`` of its sub-texts get one of ``labels``, or, with
@@ -105,6 +118,13 @@ class Flag:
         flag = cls(found, at_least, None if share is None else exact(share, "threshold"))
         flag.names(every or ())
         return flag
+
+    @property
+    def eta(self) -> Fraction:
+        """The threshold of sampled votes. Raises :class:`InputError` for a flag that has none."""
+        if self.share is None:
+            raise InputError("sampled votes are flagged by their share: give --threshold, such as 0.1, not --at-least")
+        return self.share
 
     @property
     def name(self) -> str:

@@ -30,7 +30,8 @@ from clucert.evaluate.metrics import Outcome, r_avg
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.radii import AnyCertificate, check_kind, class_of_label, kind_of, outcome_of, radii_of
 from clucert.evaluate.read_certificates import certificate_of
-from clucert.evaluate.run_directory import Record, open_run
+from clucert.evaluate.record import Record
+from clucert.evaluate.run_directory import open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.standing import balanced_at, standing_of
 from clucert.evaluate.study import RunSummary, Snapshot, data_notes, left_to_do, run_inputs, summary_of

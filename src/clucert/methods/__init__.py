@@ -6,9 +6,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
+from clucert.border import read_text, yaml_fields
 from clucert.config import FlagOptions, MethodOptions
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
@@ -114,47 +114,34 @@ def load_method(name_or_path: str) -> Method:
     Raises :class:`UnknownNameError` for a name that is neither, :class:`InputError` for a malformed file, and
     :class:`UsageError` for a method that asks a fixed family of sub-texts (:func:`load_exact`).
     """
-    fields = _fields(name_or_path)
-    if "family" in fields:
+    method = load_any(name_or_path)
+    if isinstance(method, ExactMethod):
         raise UsageError(
             f"{name_or_path} asks a fixed family of sub-texts and draws no samples: it certifies texts (clucert "
             "certify, SmoothedClassifier.prove) and data sets (clucert evaluate), and nothing else takes it"
         )
-    return checked(Method, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    return method
 
 
 def load_exact(name_or_path: str) -> ExactMethod | None:
     """The method if it asks a fixed family of sub-texts, None if it samples. Raises like :func:`load_method`."""
-    fields = _fields(name_or_path)
-    if "family" not in fields:
-        return None
-    origin = f"method {name_or_path}"
-    return checked(ExactMethod, {"name": Path(name_or_path).stem, **fields}, origin).check_file(fields, origin)
+    method = load_any(name_or_path)
+    return method if isinstance(method, ExactMethod) else None
 
 
 def load_any(name_or_path: str) -> Method | ExactMethod:
     """The method, of whichever kind. Raises like :func:`load_method`, but for no kind of method."""
-    return load_exact(name_or_path) or load_method(name_or_path)
+    fields = _fields(name_or_path)
+    origin, named = f"method {name_or_path}", {"name": Path(name_or_path).stem, **fields}
+    if "family" not in fields:
+        return checked(Method, named, origin)
+    return checked(ExactMethod, named, origin).check_file(fields, origin)
 
 
 def _fields(name_or_path: str) -> dict[str, Any]:
     if name_or_path.endswith((".yaml", ".yml")):
-        try:
-            source = Path(name_or_path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the method file {name_or_path}: {error}") from None
-        return _parse(source, name_or_path)
+        return yaml_fields(read_text(Path(name_or_path)), name_or_path).values
     if name_or_path not in method_names():
         raise UnknownNameError("method", name_or_path, method_names())
     source = (resources.files(__name__) / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    return _parse(source, name_or_path)
-
-
-def _parse(source: str, origin: str) -> dict[str, Any]:
-    try:
-        fields = yaml.safe_load(source)
-    except yaml.YAMLError as error:
-        raise InputError(f"method file {origin} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"method file {origin} must hold fields such as `recovery: synonym`")
-    return fields
+    return yaml_fields(source, name_or_path).values

@@ -185,6 +185,7 @@ def made(summary: Summary) -> list[tuple[str, str]]:
             " · ".join(filter(None, [manifest.data.path, f"{manifest.data.rows} rows" if manifest.data.rows else ""])),
         ),
         ("Data, SHA-256", manifest.data.sha256),
+        ("Records without a checksum", str(summary.run.unsealed or "")),
         ("Seed", "" if manifest.seed is None else str(manifest.seed)),
         ("Settings", summary.settings),
         ("Created", manifest.created),

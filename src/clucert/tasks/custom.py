@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import regex
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from clucert.border import read_text, yaml_model
 from clucert.errors import InputError
 from clucert.protocols import Task
 from clucert.refusals.phrases import PhraseDetector, read_phrases
@@ -170,7 +170,7 @@ def from_prompt_file(labels: list[str] | None, prompt: Path | None, name: str | 
     """The task of ``--labels`` and ``--prompt``. Raises :class:`InputError` when one is missing or wrong."""
     if labels is None or prompt is None:
         raise InputError("a task of your own needs both:  --labels spam,ham --prompt prompt.txt")
-    return _closed(name or prompt.stem, _read(prompt), labels)
+    return _closed(name or prompt.stem, read_text(prompt), labels)
 
 
 def _closed(
@@ -219,20 +219,4 @@ def _pattern_reader(pattern: str, path: Path) -> Any:
 
 
 def _fields(path: Path) -> TaskFile:
-    try:
-        content = yaml.safe_load(_read(path))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    try:
-        return TaskFile.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    return yaml_model(TaskFile, read_text(path), str(path))
