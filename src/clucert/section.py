@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from clucert.errors import InputError, UnknownNameError, UsageError
+from clucert.redact import redact
 
 
 class Section(BaseModel):
@@ -138,7 +139,7 @@ def problem(error: ValidationError) -> tuple[str, str]:
     if first["type"] == "literal_error" and isinstance(value, str):
         return name, str(UnknownNameError("value", value, re.findall(r"'([^']+)'", first["ctx"]["expected"])))
     message = first["msg"].removeprefix("Value error, ")
-    return name, f"{message} (got {value!r:.80})" if name else message
+    return name, f"{message} (got {redact(repr(value), limit=80)})" if name else message
 
 
 def checked(model: type[M], fields: Mapping[str, Any], origin: str) -> M:

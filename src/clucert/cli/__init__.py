@@ -79,6 +79,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    one_line = " ".join(message.split())
-    click.echo(f"clucert: {one_line}", err=True)
+    from clucert.redact import redact
+
+    click.echo(f"clucert: {redact(message)}", err=True)
     return code
