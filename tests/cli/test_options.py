@@ -33,6 +33,11 @@ EXPECTED = {
     "compare": ["Options", "Results"],
     "report": ["Options", "Results"],
     "cache": ["Options", "Commands"],
+    "init": ["Options"],
+    "methods": ["Options"],
+    "tasks": ["Options"],
+    "models": ["Options"],
+    "attacks": ["Options"],
 }
 
 

@@ -74,7 +74,8 @@ class ExactSettings:
         most = self.noise.sub_texts if isinstance(self.noise, Blocks | Groups) else self.flag.at_least
         if self.flag.at_least > most:
             raise InputError(
-                f"--at-least {self.flag.at_least}: {self.method} has {most} sub-texts and would flag nothing"
+                f"--at-least {self.flag.at_least}: {self.method} has {most} sub-texts and would flag nothing: "
+                f"give at most {most}"
             )
 
     def of_length(self, n: int) -> Noise:
