@@ -6,6 +6,7 @@ The YAML file::
     prompt: |                     # {text} stands for the text, {labels} for the labels; both optional but {text}
       Is this message {labels}?
       Message: {text}
+    prompt_file: prompt.txt       # … or in a file of its own, beside this one
     labels: [spam, ham]           # either a closed label set …
     pattern: "#### (\\S+)"       # … or a regular expression whose first group is the vote
     reader: refusal               # … or whether the answer refuses; the prompt is then {text} when not given
@@ -88,6 +89,7 @@ class TaskFile(BaseModel):
 
     name: str | None = None
     prompt: str | None = None
+    prompt_file: Path | None = None
     labels: list[str] | None = None
     pattern: str | None = None
     reader: Literal["refusal"] | None = None
@@ -145,6 +147,10 @@ def read_task(path: Path) -> Task:
     shots = tuple(Shot(shot.text, shot.label) for shot in fields.shots)
     if sum(given is not None for given in (fields.labels, fields.pattern, fields.reader)) != 1:
         raise InputError(f"{path}: give either labels or a pattern or  reader: refusal")
+    if fields.prompt_file is not None:
+        if fields.prompt is not None:
+            raise InputError(f"{path}: give either prompt or prompt_file")
+        fields.prompt = _read(path.parent / fields.prompt_file)
     if fields.prompt is None and fields.reader is None:
         raise InputError(f"{path}: prompt: Field required")
     if fields.phrases is not None and fields.reader is None:
