@@ -16,7 +16,8 @@ from clucert.errors import UsageError
 from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
 
 if TYPE_CHECKING:
-    from clucert.evaluate.tune import Trial, Tuned
+    from clucert.evaluate.trials import Trial
+    from clucert.evaluate.tune import Tuned
 
 
 @click.command(cls=Command)

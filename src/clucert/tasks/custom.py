@@ -150,7 +150,7 @@ def read_task(path: Path) -> Task:
     if fields.prompt_file is not None:
         if fields.prompt is not None:
             raise InputError(f"{path}: give either prompt or prompt_file")
-        fields.prompt = _read(path.parent / fields.prompt_file)
+        fields.prompt = read_text(path.parent / fields.prompt_file)
     if fields.prompt is None and fields.reader is None:
         raise InputError(f"{path}: prompt: Field required")
     if fields.phrases is not None and fields.reader is None:
