@@ -36,6 +36,11 @@ EXPECTED = {
     "compare": ["Options", "Results"],
     "report": ["Options", "Results"],
     "cache": ["Options", "Commands"],
+    "init": ["Options"],
+    "methods": ["Options"],
+    "tasks": ["Options"],
+    "models": ["Options"],
+    "attacks": ["Options"],
 }
 
 
