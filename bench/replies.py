@@ -24,7 +24,7 @@ from typing import Any
 
 from clucert.cache.base import decode_answer, encode_answer
 from clucert.errors import ModelError
-from clucert.models.http_pool import _Connection
+from clucert.models.http_pool import KeepAlive, _Connection
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
 from clucert.models.replies import Reply
