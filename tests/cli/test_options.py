@@ -35,6 +35,7 @@ EXPECTED = {
     "audit": ["Options", "Cache"],
     "compare": ["Options", "Results"],
     "report": ["Options", "Results"],
+    "train": ["Options", "Data", "Task", "Exact methods", "Samples"],
     "cache": ["Options", "Commands"],
 }
 

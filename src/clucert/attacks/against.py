@@ -85,7 +85,7 @@ def attack_run(
     """
     match = match or Match()
     attacks = {name: None if name == GUIDED else _word_attack(name) for name in recipes}
-    need_models(run_dir)
+    need_models(run_dir, overrides)
     config, certificates = read_any_run(run_dir, limit, overrides)
     exact = {name: each for name, each in certificates.items() if isinstance(each, ExactCertificate)}
     if exact:

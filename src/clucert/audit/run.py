@@ -95,7 +95,7 @@ def audit(
     are kept in the cache, so an audit that was interrupted goes on where it was. Raises
     :class:`clucert.errors.InputError` when the folder is no run, or holds no certificate.
     """
-    need_models(run_dir)
+    need_models(run_dir, overrides)
     config, certificates = read_any_run(run_dir, limit, overrides)
     if not certificates:
         raise InputError(f"{run_dir} holds no certificate yet: run  clucert evaluate --run-dir {run_dir}  first")

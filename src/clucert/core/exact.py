@@ -337,7 +337,7 @@ class ExactSmoother:
 
     def has_units(self, text: str) -> bool:
         """Whether there is anything of ``text`` to cut, and to certify."""
-        return bool(self._units(text).pieces)
+        return bool(self.units(text).pieces)
 
     def cut_units(self, units: Units) -> Cut:
         """The sub-texts of a text that has these units, in canonical form where there is one."""
