@@ -220,7 +220,7 @@ def exact_smoother(
         unit=method.unit,
         soft=method.scores != "hard",
         sharpness=method.sharpness,
-        bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels)) for b in method.bias),
+        bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels), b.scale) for b in method.bias),
         flag=method.flags(labels),
         canonical=form.names if form else tuple(forms or ()),
         groups=method.label_groups(labels),

@@ -32,10 +32,16 @@ EXPECTED = {
         *("Options", "Gate", "Endpoint", "Model", "Method", "Flags and groups", "Changes of the method"),
         *("Exact methods", "Samples", "Certificate"),
     ],
+    "train": ["Options", "Data", "Task", "Exact methods", "Samples"],
     "audit": ["Options", "Cache"],
     "compare": ["Options", "Results"],
     "report": ["Options", "Results"],
     "cache": ["Options", "Commands"],
+    "init": ["Options"],
+    "methods": ["Options"],
+    "tasks": ["Options"],
+    "models": ["Options"],
+    "attacks": ["Options"],
 }
 
 

@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from clucert.config import Config, FlagOptions
 from clucert.core.exact import Noise, Unit
@@ -43,12 +51,20 @@ KINDS: Mapping[Family, _Kind] = {
 
 
 class LabelBias(BaseModel):
-    """The bias of each label, for sub-texts of at most ``words`` words; None: of any length."""
+    """The bias of each label, for sub-texts of at most ``words`` words (None: of any length), and the scale."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     words: int | None = Field(default=None, ge=1)
     of: dict[str, float]
+    scale: float = Field(default=1.0, gt=0, le=100)
+    """1 / temperature: softmax(scale · (log p − bias)) is sharpened, and added up."""
+
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a scale that changes nothing: documents of earlier versions stay as they were."""
+        fields: dict[str, Any] = write(self)
+        return {name: value for name, value in fields.items() if (name, value) != ("scale", 1.0)}
 
 
 class ExactOptions(BaseModel):
@@ -85,8 +101,8 @@ class ExactMethod(ExactOptions, FlagOptions):
     key: str = "clucert"
     """Of the hash; fixed before any text is seen, and may be public."""
     bias: tuple[LabelBias, ...] = ()
-    """Taken off the log-probability of each label, by length of the sub-text; fitted to validation texts that are cut
-    in the same way (:func:`clucert.core.calibration.fit`). A mapping of labels alone is for every length."""
+    """Taken off the log-probability of each label, and a scale, by length of the sub-text; fitted to validation texts
+    that are cut in the same way (`clucert tune`). A mapping of labels alone is for every length."""
     counts: tuple[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1, le=500)]], ...] = ()
     """Of `blocks`: K by the number of units, [[20, 3], [60, 5]] for texts of at most 20 and 60; longer ones have
     `count`. Of no other family: where units can be added or removed, one more could regroup all."""
@@ -185,11 +201,12 @@ class ExactMethod(ExactOptions, FlagOptions):
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
         if not self.flag:
+            example = labels[0] if labels else "harmful"
             if self.family in ("windows", "erase"):
-                raise InputError(f"{self.name} flags texts: say which label, for example  --flag harmful")
+                raise InputError(f"{self.name} flags texts: say which label, for example  --flag {example}")
             if self.flag_threshold is not None or self.at_least > 1:
                 given = "a flag threshold" if self.flag_threshold is not None else f"--at-least {self.at_least}"
-                raise InputError(f"{given} needs the labels that flag a text, for example  --flag harmful")
+                raise InputError(f"{given} needs the labels that flag a text, for example  --flag {example}")
             return None
         return Flag.of(self.flag, labels, self.at_least, self.flag_threshold)
 
