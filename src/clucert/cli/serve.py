@@ -16,13 +16,13 @@ from clucert.config import (
     GUARD,
     CertificateSection,
     ChangeSection,
+    ExactSection,
     FlagSection,
     MethodSection,
     ModelSection,
     SamplingSection,
 )
 from clucert.errors import InputError, MissingExtraError, UsageError
-from clucert.methods.exact import ExactSection
 from clucert.section import flag, nearest, options_of
 from clucert.serve.options import (
     EXTRA_COMMAND,
@@ -121,8 +121,8 @@ def serve(upstream: str, model: str, **flags: Any) -> None:
     clucert serve --upstream http://localhost:8000 --model NAME \\
         --gate jailbreak --gate-model smollm2 --method windows
     clucert serve --upstream http://localhost:8000 --model NAME \\
-        --gate jailbreak --gate-model vllm/GUARD --gate-url http://gpu:8001 \\
-        --method deletion --threshold 0.3
+        --gate jailbreak --gate-model vllm/GUARD \\
+        --gate-url http://gpu:8001 --method deletion --threshold 0.3
     CLUCERT_API_KEY=… clucert serve --upstream https://api.openai.com \\
         --model gpt-4o-mini --host 0.0.0.0 --method ranmask
 

@@ -19,7 +19,8 @@ from clucert.guard import guardrail
 from clucert.guard.client_text import Api, ClientText, client_text
 from clucert.guard.gate import Verdict
 from clucert.guard.guardrail import inputs_text
-from clucert.guard.text_gate import GateConfig, load_gate
+from clucert.guard.text_gate import load_gate
+from clucert.methods.exact import ExactConfig
 from clucert.models.http_stream import Stream
 from clucert.models.load import ModelOptions, load_model
 from clucert.runtime.computation import Computation
@@ -106,7 +107,7 @@ class GateService(Reachable):
     """The gate with its classifier, and the upstream. ``start`` and ``stop`` it on its event loop."""
 
     def __init__(
-        self, config: GateConfig, options: GateOptions, served: ServeOptions, metrics: Metrics, stack: ExitStack
+        self, config: ExactConfig, options: GateOptions, served: ServeOptions, metrics: Metrics, stack: ExitStack
     ) -> None:
         self.options, self._metrics = options, metrics
         self._upstream = Upstream(options.upstream, timeout=served.request_timeout)
