@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, mo
 from clucert.cache.location import CacheField
 from clucert.redact import without_credentials
 from clucert.section import Section, changes_of, option, options_of
-from clucert.types import PerturbationKind, RetainedKernel
+from clucert.types import PerturbationKind, RetainedKernel, Unit
 
 
 def _as_list(value: object) -> object:
@@ -184,6 +184,30 @@ class FlagOptions(BaseModel):
 @changes_of(FlagOptions)
 class FlagSection(Section, title="Flags and groups", may_differ=True):
     """The options of :class:`FlagOptions`; None takes the method's value."""
+
+
+class ExactOptions(BaseModel):
+    """What such a method, and nothing else, is asked for."""
+
+    count: int = option(5, "Groups of words (K), of blocks and groups.", ge=1, le=500)
+    hashes: int = option(1, "Ways to group by hashes (q), of groups and chunks.", ge=1, le=100)
+    every: int | None = option(None, "About so many words in a chunk (B).", ge=1)
+    """A chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
+    size: int = option(10, "Words in a window.", ge=1)
+    suffix: int = option(20, "Longest appended text of erase-and-check, in words (d).", ge=1, le=1000)
+    unit: Unit = option("word", "What is kept, dropped and counted.")
+    """A word is a token, and punctuation is among them."""
+    scores: Literal["auto", "soft", "hard"] = option(
+        "auto", "Add up label probabilities (auto: where the model gives them) or votes."
+    )
+    sharpness: float = option(8.0, "Of label probabilities: p^sharpness is added up.", gt=0, le=100)
+    """Normalised. Probabilities that are only averaged prove little (1)."""
+    at_least: int = option(1, "Flagged sub-texts that flag the text, where no share is given.", ge=1)
+
+
+@changes_of(ExactOptions)
+class ExactSection(Section, title="Exact methods", may_differ=True):
+    """The options of an exact method; None takes the method's value."""
 
 
 class SamplingSection(Section, title="Samples"):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
-from clucert.config import Config, FlagSection, implied_method
+from clucert.config import Config, ExactSection, FlagSection, implied_method
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
-from clucert.methods.exact import ExactConfig, ExactSection
+from clucert.methods.exact import ExactConfig
 from clucert.section import flag, options_of
 
 if TYPE_CHECKING:
