@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
-from clucert.config import Config, FlagSection
+from clucert.config import Config, FlagSection, implied_method
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
 from clucert.methods.exact import ExactConfig, ExactSection
@@ -39,6 +39,8 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         --threshold 0.1
     """  # noqa: D301  (\b is click's mark for a block that is not rewrapped)
     given = given_flags(flags)
+    if implied := implied_method(given.get("model")):
+        given.setdefault("method", implied)
     default = "method" not in given
     if not default and load_exact(given["method"]) is not None:
         refuse_sampling(given, given["method"])
@@ -51,6 +53,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         text = _standard_input()
     from clucert.api import Session
     from clucert.cli.progress import vote_bar
+    from clucert.summary import verdict
 
     with vote_bar() as bar, Session(config, watch=bar.answered) as session:
         certification = session.certify(text, progress=bar)
@@ -62,6 +65,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         document = certification.document()
         if default:
             document["exact"] = [proof.document() for proof in also]
+        document["verdict"] = verdict(certification.certificate, [proof.certificate for proof in also])
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
     _print(certification, also, config.show_samples, unread=show_unparsed, verbose=verbose)
@@ -104,13 +108,15 @@ def _prove(text: str, config: ExactConfig, *, as_json: bool, unread: int, verbos
     """Print the certificate of a method that asks a fixed family of sub-texts."""
     from clucert.api import ExactSession
     from clucert.cli.progress import vote_bar
+    from clucert.summary import verdict
 
     if text == "-":
         text = _standard_input()
     with vote_bar() as bar, ExactSession(config, watch=bar.answered) as session:
         proof = session.prove(text, progress=bar)
     if as_json:
-        click.echo(json.dumps(proof.document(), ensure_ascii=False, indent=2))
+        document = proof.document() | {"verdict": verdict(None, [proof.certificate])}
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
     _print(None, [proof], unread=unread, verbose=verbose)
 

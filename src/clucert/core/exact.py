@@ -73,7 +73,8 @@ class ExactSettings:
         most = self.noise.sub_texts if isinstance(self.noise, Blocks | Groups) else self.flag.at_least
         if self.flag.at_least > most:
             raise InputError(
-                f"--at-least {self.flag.at_least}: {self.method} has {most} sub-texts and would flag nothing"
+                f"--at-least {self.flag.at_least}: {self.method} has {most} sub-texts and would flag nothing: "
+                f"give at most {most}"
             )
 
     def of_length(self, n: int) -> Noise:
@@ -331,6 +332,10 @@ class ExactSmoother:
     def cut(self, text: str) -> Cut:
         """The sub-texts of ``text``. Raises InputError for a text without a unit, or with too many questions."""
         return self.cut_units(self.units(text))
+
+    def has_units(self, text: str) -> bool:
+        """Whether there is anything of ``text`` to cut, and to certify."""
+        return bool(self.units(text).pieces)
 
     def cut_units(self, units: Units) -> Cut:
         """The sub-texts of a text that has these units, in canonical form where there is one."""

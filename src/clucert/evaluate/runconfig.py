@@ -15,6 +15,7 @@ from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import DataSource
 from clucert.evaluate.readers import Format
 from clucert.methods.exact import ExactSection
+from clucert.redact import shown
 from clucert.section import Section, flag, nearest, option, problem, shared
 
 
@@ -109,5 +110,7 @@ def load_config(path: Path | None, flags: Mapping[str, Any]) -> StudyConfig:
 
 
 def print_config(config: StudyConfig) -> str:
-    """The whole configuration as YAML that :func:`load_config` reads back to the same."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=False)
+    """The whole configuration as YAML that :func:`load_config` reads back to the same, secrets aside."""
+    return yaml.safe_dump(
+        shown(config.model_dump(mode="json")), sort_keys=False, allow_unicode=True, default_flow_style=False
+    )

@@ -201,11 +201,12 @@ class ExactMethod(ExactOptions, FlagOptions):
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
         if not self.flag:
+            example = labels[0] if labels else "harmful"
             if self.family in ("windows", "erase"):
-                raise InputError(f"{self.name} flags texts: say which label, for example  --flag harmful")
+                raise InputError(f"{self.name} flags texts: say which label, for example  --flag {example}")
             if self.flag_threshold is not None or self.at_least > 1:
                 given = "a flag threshold" if self.flag_threshold is not None else f"--at-least {self.at_least}"
-                raise InputError(f"{given} needs the labels that flag a text, for example  --flag harmful")
+                raise InputError(f"{given} needs the labels that flag a text, for example  --flag {example}")
             return None
         return Flag.of(self.flag, labels, self.at_least, self.flag_threshold)
 

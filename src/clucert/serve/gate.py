@@ -89,7 +89,7 @@ def _check_cap(fields: Mapping[str, Any], most: int) -> None:
     """The answer's length is the client's to say, as the request goes on as it came."""
     given = {name: fields[name] for name in _CAPPED if fields.get(name) is not None}
     for name, value in given.items():
-        if not isinstance(value, int) or not 1 <= value <= most:
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
             raise invalid(f"{name} must be a number from 1 to {most}", param=name)
     if not given:
         raise invalid(f"say how long the answer may be: max_tokens up to {most}", param="max_tokens")
