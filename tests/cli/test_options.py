@@ -32,6 +32,7 @@ EXPECTED = {
         *("Options", "Gate", "Endpoint", "Model", "Method", "Flags and groups", "Changes of the method"),
         *("Exact methods", "Samples", "Certificate"),
     ],
+    "train": ["Options", "Data", "Task", "Exact methods", "Samples"],
     "audit": ["Options", "Cache"],
     "compare": ["Options", "Results"],
     "report": ["Options", "Results"],
