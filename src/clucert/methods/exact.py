@@ -203,6 +203,11 @@ def _families_of(field: str) -> tuple[Family, ...]:
     return tuple(family for family, kind in KINDS.items() if field in (*kind.made_of, *kind.also))
 
 
+def own_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a stored exact method without those that change nothing in its family."""
+    return {n: v for n, v in parameters.items() if parameters.get("family") in (_families_of(n) or KINDS)}
+
+
 def _written(name: str) -> str:
     return flag(name) if name in options_of(ExactOptions) else name
 
