@@ -27,9 +27,11 @@ _FIELD = re.compile(
 )
 """Of an object that is shown, as Python or JSON writes it."""
 _PARAMETER = re.compile(
-    r"([?&;][\w.%-]*(?:key|token|secret|sig|pass|auth|credential)[\w.%-]*=)[^\s&;#]+", re.IGNORECASE
+    r"([?&;][\w.%-]{0,60}?(?:key|token|secret|sig|pass|auth|credential)[\w.%-]{0,60}=)[^\s&;#]+", re.IGNORECASE
 )
-_HEADER = re.compile(r"\b((?:[\w-]*api[-_]key|authorization)['\"]?\s*[:=]\s*['\"]?)(?!Bearer |Basic )[^\s'\",]+", re.I)
+_HEADER = re.compile(
+    r"\b((?:[\w-]{0,40}?api[-_]key|authorization)['\"]?\s*[:=]\s*['\"]?)(?!Bearer |Basic )[^\s'\",]+", re.I
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

@@ -21,7 +21,7 @@ from clucert.redact import redact
 class Section(BaseModel):
     """Options that belong together: a group of the help, called by the ``title``. A configuration inherits them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     may_differ: ClassVar[bool] = False
     """Whether a run may go on with another value, or what the value comes to is compared in another form."""

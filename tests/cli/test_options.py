@@ -30,11 +30,20 @@ EXPECTED = {
     "evaluate": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods", "Data", "Run", "Results"],
     "tune": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods", "Data", "Run"],
     "attack": ["Options", "Data", "Attacks in the data", "Run", *MAJORITY, "Spending"],
-    "serve": ["Options", "Endpoint", "Model", "Method", "Changes of the method", "Samples", "Certificate"],
+    "serve": [
+        *("Options", "Gate", "Endpoint", "Model", "Method", "Flags and groups", "Changes of the method"),
+        *("Exact methods", "Samples", "Certificate"),
+    ],
+    "train": ["Options", "Data", "Task", "Exact methods", "Samples"],
     "audit": ["Options", "Cache"],
     "compare": ["Options", "Results"],
     "report": ["Options", "Results"],
     "cache": ["Options", "Commands"],
+    "init": ["Options"],
+    "methods": ["Options"],
+    "tasks": ["Options"],
+    "models": ["Options"],
+    "attacks": ["Options"],
 }
 
 

@@ -37,7 +37,9 @@ class RowAttack(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SuffixAttack:
-    """Asks about the prompt as it is, then about its attacked forms in order, until one gets another answer.
+    """Jailbreaks of the data or a file on harmful prompts, in order, until one gets another answer.
+
+    It asks about the prompt as it is first.
 
     Unlike an attack that searches, it goes on when the victim was wrong before anything was changed (``skipped``): the
     success rate of the jailbreak literature is over all attacked prompts, whatever the bare model says to them.

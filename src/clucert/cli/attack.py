@@ -75,15 +75,21 @@ def attack(
         return
     from clucert.attacks.study import AttackStudy, run_attacks
     from clucert.attacks.suffix import read_suffixes
+    from clucert.attacks.table import verdict_of
+    from clucert.cli.screen import headline, warn, width
 
     config = load_config(None, given_flags(flags))
     suffixes = read_suffixes(suffix_file) if suffix_file else ()
     study = AttackStudy(config, _names(recipe), _names(defence), max_queries, suffixes, attack_form)
     with _bar() as bar:
         report = run_attacks(study, bar, command=sys.argv)
-    click.echo(json.dumps(report.document(), ensure_ascii=False, indent=1) if as_json else str(report))
+    if as_json:
+        click.echo(json.dumps(report.document(), ensure_ascii=False, indent=1))
+    else:
+        headline(verdict_of(report.rows))
+        click.echo(report.text(width()))
     for note in report.notes:
-        click.echo(f"clucert: note: {note}", err=True)
+        warn("note", note)
     click.echo(f"wrote {report.run_dir}", err=True)
     if report.errors:
         key, why = next(iter(report.errors.items()))
@@ -97,14 +103,19 @@ def _attack_certificates(
     """A table: how far the attacks go in what the run has proved."""
     from clucert.attacks.against import FILE, attack_run
     from clucert.attacks.certificates import Match
+    from clucert.cli.screen import headline, width
 
     limit, samples = flags.pop("limit", None), flags.pop("samples", None)
-    if wrong := sorted(set(flags) - {"cache", "base_url"}):
+    if wrong := sorted(set(flags) - {"cache", "base_url", "model"}):
         raise UsageError(f"{flag(wrong[0])} does not go with --certificates: the run {run} says what is attacked")
     with _bar() as bar:
         match = Match(samples=samples, max_queries=max_queries)
         found = attack_run(run, recipes, match, limit=limit, overrides=flags, progress=bar)
-    click.echo(json.dumps(found.document(), ensure_ascii=False, indent=1) if as_json else str(found))
+    if as_json:
+        click.echo(json.dumps(found.document(), ensure_ascii=False, indent=1))
+    else:
+        headline(found.verdict)
+        click.echo(found.text(width()))
     click.echo(f"wrote {run / FILE}", err=True)
 
 

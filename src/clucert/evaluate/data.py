@@ -19,6 +19,7 @@ from clucert.core.noise.tokens import FIXED_PARTS, listed
 from clucert.errors import InputError
 from clucert.evaluate.gold import BadRowError, GoldReader, LabelNames, Numbering, sorted_note
 from clucert.evaluate.readers import Format, Malformed, Row, Table, open_table
+from clucert.section import flag
 
 TEXT_COLUMNS = ("text", "sentence", "question", "prompt")
 LISTS: Mapping[str, str] = {"passage": "passages", "turn": "messages"}
@@ -230,7 +231,7 @@ def _column(
     near = difflib.get_close_matches(named or usual[0], table.columns, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise InputError(
-        f"{source.path} has no column {wanted}: {hint}name one with {option}; columns: {known}{table.hint}"
+        f"{source.path} has no column {wanted}: {hint}name one with {flag(option)}; columns: {known}{table.hint}"
     )
 
 
@@ -250,7 +251,7 @@ class _Loader:
             except BadRowError as error:
                 where = self._where(row.line)
                 if not self.source.skip_malformed:
-                    raise InputError(f"{where}: {error} (skip_malformed leaves such rows out)") from error
+                    raise InputError(f"{where}: {error} (--skip-malformed leaves such rows out)") from error
                 self.skipped.append(Problem(where, str(error)))
             else:
                 yield example
@@ -278,7 +279,7 @@ class _Loader:
             return str(row.line)
         value = row.values.get(column)
         if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-            raise BadRowError(f"no usable {column!r}; id_column='' numbers the rows instead")
+            raise BadRowError(f"no usable {column!r}; --id-column  numbers the rows instead")
         name = _text({column: str(value)}, column)
         if name in self._lines:
             raise BadRowError(f"{column} {name!r} was that of {self._where(self._lines[name])} already")

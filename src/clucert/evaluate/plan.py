@@ -19,6 +19,7 @@ from clucert.evaluate.run_directory import Data, Manifest, RunSession, input_dig
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods import Method
 from clucert.methods.exact import ExactMethod
+from clucert.models.function_files import file_of, reads_text
 from clucert.protocols import Task
 from clucert.redact import clean_base_url, redact, shown
 from clucert.types import Answer, Vote
@@ -171,6 +172,7 @@ def named_files(config: StudyConfig) -> dict[str, str]:
         named.append(("prompt", config.prompt))
     if config.task is not None and config.task.endswith((".yaml", ".yml")):
         named.append(("task", config.task))
+    named += [(f"model {i}", file_of(name)) for i, name in enumerate(config.model, 1) if reads_text(name)]
     form = form_of(config)
     tables = {f"canonical {name.partition(' ')[0]}": name for name in form.names} if form else {}
     return {role: file_digest(str(path)) or "" for role, path in named} | tables

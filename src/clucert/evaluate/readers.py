@@ -95,7 +95,7 @@ def _format_of(file: Path) -> Format:
     kind = _SUFFIXES.get(suffixes[-1]) if suffixes else None
     if kind is None:
         raise InputError(
-            f"{file} has no known ending: name its format, one of csv, tsv, jsonl, parquet "
+            f"{file} has no known ending: name its format with --format, one of csv, tsv, jsonl, parquet "
             f"(known endings: {', '.join(_SUFFIXES)}, each also with .gz)"
         )
     return kind
@@ -157,7 +157,9 @@ def _csv_rows(
             yield Malformed(line, f"{len(cells)} fields where the header names {len(columns)}")
             continue
         if refuse_ambiguous and _reads_as_several_rows(cells):
-            yield Malformed(line, "a quote that may or may not span lines: say with quoted which it is")
+            yield Malformed(
+                line, "a quote that may or may not span lines: say with --quoted or --no-quoted which it is"
+            )
             continue
         yield Row(line, {name: cells[place] for name, place in places})
 

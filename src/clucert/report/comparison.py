@@ -150,7 +150,7 @@ def _apart(runs: Sequence[Run], kind: Kind) -> Iterator[str]:
 
 _ALONE = (
     *("run", "mask_rate", "judged", "failed", "clean_accuracy", "constant_answer", "radii_count", "radii_at_cap"),
-    "attackable_words",
+    *("attackable_words", "questions_a_row"),
 )
 
 

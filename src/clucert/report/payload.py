@@ -9,7 +9,7 @@ from typing import Any
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Sample
 from clucert.core.exact import ExactCertificate
-from clucert.core.exact_words import exact_in_words
+from clucert.core.exact_words import exact_sentences
 from clucert.core.explanation import radius_words
 from clucert.core.radius import KINDS, Radius
 from clucert.core.words import split
@@ -102,7 +102,7 @@ def _exact(row: Input, certificate: ExactCertificate) -> Json:
         "refined": None,
         "confidence": 1.0,
         "assumes": [],
-        "notes": [" ".join(line.split()) for line in exact_in_words(certificate)],
+        "notes": exact_sentences(certificate),
         "parts": [certificate.text],
         "marks": "",
         "reasons": {},

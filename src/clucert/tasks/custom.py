@@ -6,6 +6,7 @@ The YAML file::
     prompt: |                     # {text}, or {{text}}, stands for the text, {labels} for the labels, if wanted
       Is this message {labels}?
       Message: {text}
+    prompt_file: prompt.txt       # … or in a file of its own, beside this one
     labels: [spam, ham]           # either a closed label set …
     pattern: "#### (\\S+)"       # … or a regular expression whose first group is the vote
     reader: refusal               # … or whether the answer refuses; the prompt is then {text} when not given
@@ -25,6 +26,8 @@ The YAML file::
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +46,22 @@ from clucert.tasks.refusal import GOLD, RefusalTask
 from clucert.types import Message, Query, Vote
 
 PATTERN_SECONDS = 1.0
-"""A pattern that backtracks longer than this on an answer finds nothing in it."""
+"""A pattern that backtracks longer than this on an answer, in seconds of the processor, finds nothing in it."""
+COMPILE_SECONDS, COMPILE_BYTES = 2, 1 << 30
+"""What a pattern may take to compile: ``((a{1000}){1000}){1000}`` would take all there is."""
+_TRIAL = f"""
+import sys, regex
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CPU, ({COMPILE_SECONDS}, {COMPILE_SECONDS}))
+    resource.setrlimit(resource.RLIMIT_AS, ({COMPILE_BYTES}, {COMPILE_BYTES}))
+except ImportError:
+    pass
+try:
+    regex.compile(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"), regex.MULTILINE)
+except regex.error:
+    pass
+"""
 
 
 class _ShotFields(BaseModel):
@@ -73,6 +91,7 @@ class TaskFile(BaseModel):
 
     name: str | None = None
     prompt: str | None = None
+    prompt_file: Path | None = None
     labels: list[str] | None = None
     pattern: str | None = None
     reader: Literal["refusal"] | None = None
@@ -130,6 +149,10 @@ def read_task(path: Path) -> Task:
     shots = tuple(Shot(shot.text, shot.label) for shot in fields.shots)
     if sum(given is not None for given in (fields.labels, fields.pattern, fields.reader)) != 1:
         raise InputError(f"{path}: give either labels or a pattern or  reader: refusal")
+    if fields.prompt_file is not None:
+        if fields.prompt is not None:
+            raise InputError(f"{path}: give either prompt or prompt_file")
+        fields.prompt = read_text(path.parent / fields.prompt_file)
     if fields.prompt is None and fields.reader is None:
         raise InputError(f"{path}: prompt: Field required")
     if fields.phrases is not None and fields.reader is None:
@@ -212,6 +235,8 @@ def _listed(labels: Sequence[str]) -> str:
 
 
 def _pattern_reader(pattern: str, path: Path) -> Any:
+    if not _compiles(pattern):
+        raise InputError(f"{path}: pattern takes too long to compile: repeat less in it")
     try:
         compiled = regex.compile(pattern, regex.MULTILINE)
     except regex.error as error:
@@ -229,6 +254,21 @@ def _pattern_reader(pattern: str, path: Path) -> Any:
         return vote.strip() or None
 
     return read
+
+
+def _compiles(pattern: str) -> bool:
+    """Whether ``pattern`` compiles, or is refused, within bounds: tried in another process, which the bounds end."""
+    if "{" not in pattern and len(pattern) < 1000:
+        return True
+    command = [sys.executable, "-P", "-c", _TRIAL]
+    try:
+        # The bound is on processor time: the limit here is for systems without it, and for machines under load.
+        done = subprocess.run(  # noqa: S603 - the pattern is read from a pipe
+            command, input=pattern.encode("utf-8", "surrogatepass"), capture_output=True, check=False, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
 
 
 def _fields(path: Path) -> TaskFile:

@@ -221,7 +221,7 @@ class Free:
         if self.words != len(split(self.text)):
             return f"free.words: must be the words of the text, not {self.words}"
         for name, kind, places in (("sealed", "spelling", self.sealed), ("synonyms", "synonyms", self.synonyms)):
-            if list(places) != sorted(set(places)) or (places and not 0 <= places[0] <= places[-1] < self.words):
+            if not ascend_within(places, self.words):
                 return f"free.{name}: must ascend within the {self.words} words"
             if places and kind not in kinds:
                 return f"free.{name}: there is no form of {kind}"
@@ -247,6 +247,11 @@ class Free:
                 yield f"{f'any of {these}' if len(places) > 1 else f'1 of {self.words} words'} ({listed}) {change}"
         at_once = "all at once, and with what is proved on top" if said else "nothing"
         yield f"{at_once}: what is proved counts words of the canonical text"
+
+
+def ascend_within(places: Sequence[int], size: int) -> bool:
+    """Whether these are different places of a text of ``size`` words, in order."""
+    return list(places) == sorted(set(places)) and (not places or 0 <= places[0] <= places[-1] < size)
 
 
 @dataclass(frozen=True, slots=True)

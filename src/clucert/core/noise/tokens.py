@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import regex
 
@@ -75,7 +76,7 @@ def words(text: str) -> Units:
 
 
 _NOT_AN_END = frozenset({"mr", "mrs", "ms", "dr", "prof", "st", "vs"})
-_END = regex.compile(r"[.!?…。！？]++[\"'’”)\]]*+(?=\s|$)|[。！？]++|\n\s*+", regex.V1)
+_END = regex.compile(r"(?<![.!?…。！？])[.!?…。！？]++[\"'’”)\]]*+(?=\s|$)|[。！？]++|\n\s*+", regex.V1)
 
 
 def sentences(text: str) -> Units:
@@ -125,6 +126,7 @@ FIXED_PARTS = ("system", "question")
 _ROLES_FIXED = ("system", "developer")
 
 
+@lru_cache(maxsize=64)  # Read for the units, for what is free and for what is fixed.
 def listed(text: str) -> Listed:
     """The passages or turns that ``text`` lists as JSON.
 
