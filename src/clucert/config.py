@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, mo
 
 from clucert.cache.location import CacheField
 from clucert.redact import without_credentials
-from clucert.section import Section, changes_of, option, options_of
+from clucert.section import Section, changes_of, option, options_of, parts_of
 from clucert.types import PerturbationKind, RetainedKernel, Unit
 
 
@@ -51,7 +51,7 @@ def _as_groups(value: object) -> object:
 def _as_group(value: object) -> object:
     """As a tuple: a strict reader of JSON takes no list for one."""
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(","))
+        return tuple(parts_of(value))
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -122,8 +122,10 @@ def _prove(text: str, config: ExactConfig, *, as_json: bool, unread: int, verbos
 
 
 def _standard_input() -> str:
+    """What is piped in, without the marks of a file: a byte order mark, carriage returns, the end of the last line."""
     data = sys.stdin.buffer.read()
     try:
-        return data.decode("utf-8").removesuffix("\n")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not UTF-8 (byte {error.start}): convert it first (iconv)") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
