@@ -179,7 +179,7 @@ def tune(
     rows: list[Trial] = []
     judged: list[Sequence[Outcome]] = []
     stopped = None
-    base = make_plan(config)
+    base = make_plan(config, need_labels=True)
     aim, points = _wanted(base.method, grid, Aim.of(radius))
     with ExitStack() as stack:
         engine = open_engine(config, stack)
@@ -317,7 +317,7 @@ def _plain(point: GridPoint) -> dict[str, Any]:
 
 def _plan(config: StudyConfig, folder: Path, point: GridPoint) -> Plan:
     name = "-".join(f"{key}={value}" for key, value in point.items()) or "as-it-is"
-    return make_plan(config.model_copy(update={**point, "run_dir": folder / name}))
+    return make_plan(config.model_copy(update={**point, "run_dir": folder / name}), need_labels=True)
 
 
 def _evaluate(
