@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: bench browser postgres demo test fast fuzz check lint types setup clean help
+.PHONY: bench browser postgres demo test fast fuzz check lint types site setup clean help
 
 # The first Python that runs and is new enough; a shim of a version that is not installed does not count.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -55,7 +55,7 @@ bench: $(STAMP) postgres ## every measurement, into bench/results (forty minutes
 	$(BIN)/python -c "import torch, transformers, gguf, ray" 2>/dev/null || $(PIP) install --editable '.[hf,ray]'
 	$(BIN)/python bench/run.py $(if $(DATA),--data $(DATA))
 
-check: lint types ## lint and types
+check: lint types site ## lint, types, and the documentation's links
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -63,6 +63,9 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+site: $(STAMP) ## the documentation, into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean: ## remove what `make` made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -5,10 +5,10 @@
 
 Classifiers: ``tfidf`` and ``minilm`` (packaged encoder) with logistic regression, trained on ``<task>_train.jsonl`` and
 on copies of it that are noised as the certificate noises; any other name is a language model, ``--model``, asked with
-the task's shots. Settings (K or B, hard or soft votes, sharpness; for a language model a label bias from noised texts)
-are chosen on ``<task>_validation.jsonl``, everything that is printed is of ``<task>.jsonl``. *Right and proved* means:
-the answer is the gold label and no change of that many words alters it. Every share is the mean over the labels
-(balanced); by label stands beside it. A constant answer has 1/labels.
+the task's shots; a task may be a YAML file (``bench/sms.yaml``). Settings (K or B, hard or soft votes, sharpness; for a
+language model a label bias from noised texts) are chosen on ``<task>_validation.jsonl``, everything that is printed is
+of ``<task>.jsonl``. *Right and proved* means: the answer is the gold label and no change of that many words alters it.
+Every share is the mean over the labels (balanced); by label stands beside it. A constant answer has 1/labels.
 """
 
 from __future__ import annotations
@@ -350,7 +350,7 @@ def cheap(learner: Tfidf | MiniLm, task: str, options: argparse.Namespace) -> li
 
 def prompted(task: str, options: argparse.Namespace) -> list[Measured]:
     question, model = load_task(task), load_model(options.model)
-    labels = tuple(question.labels or ())
+    labels, task = tuple(question.labels or ()), question.name
     rows = {
         "validation": balanced(rows_of(options.data / f"{task}_validation.jsonl"), options.llm_validation_rows),
         "test": balanced(rows_of(options.data / f"{task}.jsonl"), options.rows),
@@ -460,11 +460,12 @@ def main() -> None:
         print(f"{task}, {name}", flush=True)
         learner = {"tfidf": Tfidf, "minilm": MiniLm}.get(name)
         lines = prompted(task, options) if learner is None else cheap(learner(), task, options)
-        rows = len(balanced(rows_of(options.data / f"{task}.jsonl"), options.rows))
+        stem = Path(task).stem
+        rows = len(balanced(rows_of(options.data / f"{stem}.jsonl"), options.rows))
         documents = [line.document() for line in lines]
         who = options.model if learner is None else name
         results.append(
-            {"task": task, "classifier": who, "rows": rows, "labels": list(lines[0].right), "lines": documents}
+            {"task": stem, "classifier": who, "rows": rows, "labels": list(lines[0].right), "lines": documents}
         )
     document = {
         "command": "python " + shlex.join(["bench/proofs.py", *sys.argv[1:]]),

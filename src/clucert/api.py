@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clucert import certificate_json, exact_json
+from clucert.border import MAX_JSON, json_value, read_bytes
 from clucert.config import Config
 from clucert.context_manager import ContextManager
 from clucert.core.certificate import Certificate
@@ -19,7 +20,7 @@ from clucert.core.exact import ExactCertificate
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Certified, Smoother, side_by_side
 from clucert.errors import InputError, UsageError
-from clucert.methods.exact import ExactMethod
+from clucert.methods.exact import ExactConfig, ExactMethod
 from clucert.protocols import Classifier, Steps
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.computation import Backends, Progress
@@ -240,6 +241,39 @@ class Session(SmoothedClassifier):
             super().__init__(resources.loaded, backends, stack.pop_all(), seeded=config.seeded)
 
 
+class ExactSession(ContextManager):
+    """The classifier that an exact method deploys (``config.method``), made from a configuration; it owns its models.
+
+    ``watch(answered, wanted)`` is told of every answer as it arrives. Raises :class:`UsageError` for a method that
+    samples, and for a model that does not answer equal texts alike.
+    """
+
+    def __init__(self, config: ExactConfig, watch: Callable[[int, int], None] | None = None) -> None:
+        from clucert.build import any_method_of, base_of, task_of
+        from clucert.runtime.resources import open_resources
+
+        task = task_of(config)
+        method = any_method_of(config, base_of(config, task))
+        if not isinstance(method, ExactMethod):
+            raise UsageError(f"{config.method} samples: use certify")
+        self.method = method
+        with ExitStack() as stack:
+            resources = open_resources(config, stack, task)
+            self._smoother: Any = resources.opened
+            self._executor = BlockingExecutor(resources.backends(config, task, resources.opened, watch=watch))
+            self._stack = stack.pop_all()
+
+    def prove(self, text: str, *, example: str = "", progress: Progress | None = None) -> ExactCertification:
+        """The exact certificate of one text. Raises :class:`InputError` for a text without a unit."""
+        certificate, cost = self._executor.run(functools.partial(self._smoother.steps, text, example), progress)
+        return ExactCertification(certificate, self.method, cost)
+
+    def close(self) -> None:
+        """Free what was loaded; calling it twice is harmless."""
+        self._executor.close()
+        self._stack.close()
+
+
 def open_session(**options: Any) -> Session:
     """A session with the fields of :class:`clucert.config.Config`: ``open_session(task="sst2", model="smollm2")``."""
     return Session(Config.of(**options))
@@ -315,9 +349,4 @@ def load(path: str | Path) -> Certification:
 
 
 def _json_of(path: str | Path) -> Any:
-    import json
-
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read the certificate {path}: {error}") from None
+    return json_value(read_bytes(Path(path), MAX_JSON), f"the certificate {path}")

@@ -24,15 +24,22 @@ from clucert.lexicon import load_lexicon
 from clucert.lexicon.canonical import load_form
 from clucert.methods import Method, load_any, load_method
 from clucert.methods.exact import ExactMethod, ExactSection
+from clucert.models.function_files import labels_of_model, reads_text
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
 from clucert.section import flag, options_of, shared
 from clucert.tasks import custom_task, load_task
+from clucert.tasks.bare import BareTask
+from clucert.tasks.classification import ClosedTask
 from clucert.tasks.open_ended import OpenTask
 
 
 def task_of(config: Config) -> Task:
-    """The task that ``config`` names or spells out, asked at the temperature that it sets."""
+    """The task that ``config`` names or spells out, asked at the temperature that it sets; without its prompt where all
+    models are functions of texts, whose own labels then do where it names none.
+    """
+    if all(map(reads_text, config.model)):
+        return _bare_task(config)
     if config.labels is not None or config.prompt is not None:
         task: Any = custom_task(labels=config.labels, prompt=config.prompt, name=config.task)
     elif config.task is None:
@@ -45,6 +52,25 @@ def task_of(config: Config) -> Task:
         fields["temperature"] = config.temperature
     checked: Task = replace(task, **fields) if fields else task
     return checked
+
+
+def _bare_task(config: Config) -> Task:
+    """The task of functions of texts. Raises :class:`UsageError` for options of a prompt."""
+    for name in ("prompt", "system_prompt", "answer_tokens", "temperature"):
+        if getattr(config, name):
+            raise UsageError(f"{flag(name)} is for language models, and {config.model[0]} is asked the text alone")
+    if config.labels is not None:
+        return BareTask.labelled(config.task or "labels", config.labels)
+    if config.task is None:
+        name, labels = labels_of_model(config.model[0])
+        return BareTask.labelled(name, labels)
+    task = load_task(config.task)
+    return bare(task)
+
+
+def bare(task: Task) -> Task:
+    """``task`` as a function of texts is asked it. Answers that are open are read as those of a language model."""
+    return BareTask.of(task) if isinstance(task, ClosedTask) and not isinstance(task, BareTask) else task
 
 
 def _answer_fields(config: Config, task: Task) -> dict[str, Any]:
@@ -194,7 +220,7 @@ def exact_smoother(
         unit=method.unit,
         soft=method.scores != "hard",
         sharpness=method.sharpness,
-        bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels)) for b in method.bias),
+        bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels), b.scale) for b in method.bias),
         flag=method.flags(labels),
         canonical=form.names if form else tuple(forms or ()),
         groups=method.label_groups(labels),

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
 
 from clucert.cache.location import CacheField
 from clucert.redact import without_credentials
@@ -58,6 +58,14 @@ def _as_group(value: object) -> object:
 LabelGroups = Annotated[list[tuple[str, ...]], BeforeValidator(_as_groups)]
 
 
+def implied_method(model: object) -> str | None:
+    """The method that a trained classifier brings, where it is asked alone: its file names both."""
+    names = [model] if isinstance(model, str) else model
+    if isinstance(names, list | tuple) and len(names) == 1 and str(names[0]).endswith(".clucert"):
+        return str(names[0])
+    return None
+
+
 class TaskSection(Section, title="Task"):
     """What is asked."""
 
@@ -76,7 +84,7 @@ class ModelSection(Section, title="Model"):
 
     model: Names = option(
         ["smollm2"],
-        "openai/NAME, vllm/NAME, ollama/NAME, llamacpp/FILE.gguf, …; several vote.",
+        "openai/NAME, vllm/NAME, llamacpp/FILE.gguf, python:FILE.py:FUNCTION, FILE.clucert, …; several vote.",
         may_differ=True,
         min_length=1,
     )
@@ -88,6 +96,14 @@ class ModelSection(Section, title="Model"):
     timeout: float = option(60.0, "Seconds to wait for one answer.", may_differ=True, gt=0)
     max_retries: int = option(5, "Tries after the first before a call counts as failed.", may_differ=True, ge=0)
     max_connections: int = option(32, "Calls under way at once.", may_differ=True, ge=1)
+    max_answer_bytes: int = option(10_000_000, "Longest reply of a server that is read.", may_differ=True, ge=1000)
+    ca_file: Path | None = option(
+        None,
+        "PEM file of authorities to trust.",
+        unset="SSL_CERT_FILE, else the usual",
+        may_differ=True,
+        users_own=True,
+    )
     temperature: float = option(0.0, "Of the base classifier.", ge=0)
     deterministic: bool | None = option(
         None, "Ask equal questions once / every sample anew.", unset="servers are probed", off="--sampled"
@@ -213,6 +229,13 @@ class Config(  # the fields of the last section come first
     CacheSection, ModelSection, TaskSection,
 ):  # fmt: skip
     """What to certify with."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trained(cls, given: Any) -> Any:
+        """A classifier that was trained on noise is certified with the same unless a method is named."""
+        implied = implied_method(given.get("model")) if isinstance(given, dict) and "method" not in given else None
+        return {**given, "method": implied} if implied else given
 
     @property
     def seeded(self) -> bool:

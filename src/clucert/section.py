@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from clucert.errors import InputError, UnknownNameError, UsageError
+from clucert.redact import redact
 
 
 class Section(BaseModel):
     """Options that belong together: a group of the help, called by the ``title``. A configuration inherits them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     may_differ: ClassVar[bool] = False
     """Whether a run may go on with another value, or what the value comes to is compared in another form."""
@@ -138,7 +139,7 @@ def problem(error: ValidationError) -> tuple[str, str]:
     if first["type"] == "literal_error" and isinstance(value, str):
         return name, str(UnknownNameError("value", value, re.findall(r"'([^']+)'", first["ctx"]["expected"])))
     message = first["msg"].removeprefix("Value error, ")
-    return name, f"{message} (got {value!r:.80})" if name else message
+    return name, f"{message} (got {redact(repr(value), limit=80)})" if name else message
 
 
 def checked(model: type[M], fields: Mapping[str, Any], origin: str) -> M:

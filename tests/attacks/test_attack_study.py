@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import clucert
 from clucert.attacks.study import AttackStudy, run_attacks
 from clucert.cache.server_identity import IDENTIFYING_TEXT
 from clucert.cli import main
 from clucert.errors import UnknownNameError, UsageError
 from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig, load_config
+from clucert.runtime.callable_classifiers import classifier_of
 
 SERVER = Path(__file__).parents[1] / "evaluate" / "chat_server.py"
 DATA = (
@@ -137,6 +139,45 @@ def test_what_cannot_be_attacked_is_said_before_anything_is_asked(world: World) 
     with pytest.raises(UsageError, match="label"):
         run_attacks(world.study())
     assert world.calls() == 0
+
+
+def test_exact_methods_are_attacked_beside_those_that_sample(world: World) -> None:
+    report = run_attacks(world.study(defences="none groups ranmask", deterministic=True))
+    assert report.mask_rates() == {"ranmask": "0.3"}
+    found = [one for one in report.attacked if one.defence == "groups"]
+    assert [one.result is not None for one in found] == [True] * 5
+    # Nothing is random there, so nothing is put to fresh noise.
+    assert {one.confirmed for one in found} == {None}
+    calls = world.calls()
+    again = run_attacks(world.study(defences="none groups ranmask", deterministic=True))
+    assert (again.rows, world.calls()) == (report.rows, calls)
+
+
+def test_an_exact_defence_needs_a_model_that_repeats_itself(world: World) -> None:
+    for defences in ("groups", "groups ranmask"):
+        with pytest.raises(UsageError, match="equal answers to equal texts"):
+            run_attacks(world.study(defences=defences, deterministic=False, run_dir=world.folder / defences))
+    assert world.calls() == 0
+
+
+def test_a_function_is_attacked_and_what_flips_it_does(world: World) -> None:
+    def classify(texts: list[str]) -> list[str]:
+        return ["positive" if {"warm", "good"} & set(text.split()) else "negative" for text in texts]
+
+    function = classifier_of(classify, ("positive", "negative"), deterministic=True)
+    study = world.study(defences="none blocks ranmask", model=["a-function"], base_url=None)
+    report = run_attacks(study, classifier=function)
+    assert world.calls() == 0
+    won = [one for one in report.attacked if one.result and one.result.status == "success"]
+    assert {one.defence for one in won} >= {"none"}
+    for one in won:
+        if one.defence == "none":
+            assert classify([one.result.perturbed]) == [one.result.after] != [one.result.gold]
+        if one.defence == "blocks":
+            # Five blocks of a text, hard votes of the deployed classifier.
+            smoothed = clucert.smooth(classify, ["positive", "negative"], deterministic=True)
+            (again,) = smoothed.prove(one.result.perturbed, ["blocks"])
+            assert again.prediction == one.result.after != one.result.gold
 
 
 @pytest.mark.llm

@@ -28,7 +28,10 @@ EXPECTED = {
     "evaluate": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods", "Data", "Run", "Results"],
     "tune": ["Options", *GROUPS, "Shown samples", "Spending", "Exact methods", "Data", "Run"],
     "attack": ["Options", "Data", "Attacks in the data", "Run", *MAJORITY, "Spending"],
-    "serve": ["Options", "Endpoint", "Model", "Method", "Changes of the method", "Samples", "Certificate"],
+    "serve": [
+        *("Options", "Gate", "Endpoint", "Model", "Method", "Flags and groups", "Changes of the method"),
+        *("Exact methods", "Samples", "Certificate"),
+    ],
     "audit": ["Options", "Cache"],
     "compare": ["Options", "Results"],
     "report": ["Options", "Results"],

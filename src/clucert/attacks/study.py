@@ -19,24 +19,30 @@ from clucert.attacks.recipes import load_attack
 from clucert.attacks.steps import SIDE_BY_SIDE, LazyEncoder, attack_steps
 from clucert.attacks.suffix import SUFFIX, Form, RowAttack, SuffixAttack
 from clucert.attacks.table import Attacked, AttackRow, attack_rows, render_rows, verdict_of
-from clucert.attacks.victims import BareVictim, SmoothedVictim, Victim
-from clucert.build import method_of, smoother_of, task_of
+from clucert.attacks.victims import BareVictim, ExactVictim, SmoothedVictim, Victim
+from clucert.build import any_method_of, base_of, certifier_of, task_of
+from clucert.config import ChangeSection
+from clucert.core.exact import ExactSmoother
 from clucert.core.noise.retention import rng_for
+from clucert.core.smoothing import Smoother
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import Example
 from clucert.evaluate.plan import make_plan
+from clucert.evaluate.record import Record
 from clucert.evaluate.recorder import reason_of
-from clucert.evaluate.run_directory import RECORDS, Manifest, Record, RunWriter, input_digest, open_run
+from clucert.evaluate.run_directory import RECORDS, Manifest, RunWriter, input_digest, open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.study import data_notes
-from clucert.methods import CHARACTERS, load_method
+from clucert.methods import CHARACTERS, Method, load_any
+from clucert.methods.exact import ExactMethod
 from clucert.runtime import event_loop
+from clucert.runtime.classifiers import BaseClassifier
 from clucert.runtime.computation import Backends
 from clucert.runtime.executor import Executor, Job, JobOutcome
 from clucert.runtime.model_queue import ModelQueue
-from clucert.runtime.resources import open_resources
-from clucert.section import flag
-from clucert.types import Request
+from clucert.runtime.resources import check_exact, function_backends, open_resources
+from clucert.section import flag, options_of
+from clucert.types import Answers, Request
 
 SCHEMA_VERSION = 1
 RESULTS, TABLE = "attacks.json", "attacks.txt"
@@ -101,18 +107,24 @@ class AttackReport:
     def mask_rates(self) -> dict[str, str]:
         """Of the defences that mask words."""
         config, used = self.study.config, [name for name in self.study.defences if name != UNDEFENDED]
-        methods = {name: method_of(_config_of(config, name), config.task or "") for name in used}
-        return {name: str(m.mask_rate) for name, m in methods.items() if m.recovery != "characters"}
+        methods = {name: _method_of(config, name) for name in used}
+        sampled = {name: method for name, method in methods.items() if isinstance(method, Method)}
+        return {name: str(m.mask_rate) for name, m in sampled.items() if m.recovery != "characters"}
 
 
 def run_attacks(
-    study: AttackStudy, progress: Progress | None = None, *, command: Sequence[str] | None = None
+    study: AttackStudy,
+    progress: Progress | None = None,
+    *,
+    command: Sequence[str] | None = None,
+    classifier: BaseClassifier | None = None,
 ) -> AttackReport:
     """Attack every example with every recipe under every defence, or what is left of that, and write the table.
 
     The records (``records.jsonl``), the results (``attacks.json``) and the table (``attacks.txt``) are in the run
     directory; a run that was interrupted goes on where it was. An attack whose victim did not answer is a failed
-    record, never a failed attack, and is tried again by the next call.
+    record, never a failed attack, and is tried again by the next call. A ``classifier`` of one's own is attacked in
+    place of the model that the configuration names.
 
     Raises :class:`clucert.errors.UsageError` for unknown names, missing labels or another run in that directory.
     """
@@ -135,7 +147,7 @@ def run_attacks(
                 stack.callback(close)
         left = [job for job in jobs if job.key not in run.records or run.records[job.key].status == "failed"]
         if left:
-            victims, queues = load_victims(config, study.defences, stack)
+            victims, queues = load_victims(config, study.defences, stack, classifier)
             fresh = {name: victim.fresh() for name, victim in victims.items() if isinstance(victim, SmoothedVictim)}
             todo = Todo(victims, fresh, config.seed, study.max_queries)
             event_loop.run(_attack_all(todo, Backends(queues=queues, encoder=LazyEncoder()), run, left, progress))
@@ -208,29 +220,51 @@ class Todo:
 
 
 def load_victims(
-    config: StudyConfig, defences: Sequence[str], stack: ExitStack
+    config: StudyConfig, defences: Sequence[str], stack: ExitStack, classifier: BaseClassifier | None = None
 ) -> tuple[dict[str, Victim], Sequence[ModelQueue]]:
-    """The model of ``config`` bare and under each method, behind one cache, and the queues they share; ``stack`` frees
-    them.
+    """The model of ``config``, or ``classifier``, bare and under each method, behind one cache, and the queues they
+    share; ``stack`` frees them.
+
+    Raises :class:`UsageError` for an exact method around what answers equal texts differently.
     """
     task = task_of(config)
     methods = {name: _config_of(config, name) for name in defences if name != UNDEFENDED}
-    smoothers = {name: smoother_of(changed, task) for name, changed in methods.items()}
-    # Of all methods, the one that needs the helper model decides what is loaded.
-    asking = [name for name, s in smoothers.items() if "llm" in (s.settings.recovery, s.settings.refine)]
-    first = next(iter([*asking, *methods]), None)
+    certifiers = {name: certifier_of(changed, task) for name, changed in methods.items()}
+    # Of all methods, the one that needs the helper model decides what is loaded, and else one that samples.
+    first = max(certifiers, key=lambda name: _needs(certifiers[name]), default=None)
     wanted = methods[first] if first else _config_of(config, config.method)
+    if classifier is not None:
+        found = {n: function_backends(c, task, classifier, stack) for n, c in methods.items()}
+        bare = BareVictim(Backends(classifier))
+        return {n: _victim(*found[n], config) if n in found else bare for n in defences}, ()
     resources = open_resources(wanted, stack)
-    shared = resources.backends(wanted, task, resources.loaded)
-    victims: dict[str, Victim] = {}
-    for name in defences:
-        if name == UNDEFENDED:
-            victims[name] = BareVictim(shared)
+    shared = resources.backends(wanted, task, resources.opened)
+    victims: dict[str, Victim] = {UNDEFENDED: BareVictim(shared)}
+    for name, certifier in certifiers.items():
+        backends = dataclasses.replace(shared, encoder=resources.encoder(certifier))
+        if isinstance(certifier, ExactSmoother):
+            if isinstance(resources.opened, Smoother):
+                check_exact(deterministic=resources.loaded.answers in FIXED)
         else:
-            backends = dataclasses.replace(shared, encoder=resources.encoder(smoothers[name]))
-            smoother = dataclasses.replace(smoothers[name], answers=resources.loaded.answers)
-            victims[name] = SmoothedVictim(smoother, backends, config.samples)
-    return victims, shared.queues
+            certifier = dataclasses.replace(certifier, answers=resources.loaded.answers)  # noqa: PLW2901
+        victims[name] = _victim(certifier, backends, config)
+    return {name: victims[name] for name in defences}, shared.queues
+
+
+FIXED = (Answers("deterministic"), Answers("declared"))
+
+
+def _needs(certifier: Smoother | ExactSmoother) -> int:
+    """How much of what may be loaded a defence needs."""
+    if isinstance(certifier, ExactSmoother):
+        return 0
+    return 2 if "llm" in (certifier.settings.recovery, certifier.settings.refine) else 1
+
+
+def _victim(certifier: Smoother | ExactSmoother, backends: Backends, config: StudyConfig) -> Victim:
+    if isinstance(certifier, ExactSmoother):
+        return ExactVictim(certifier, backends)
+    return SmoothedVictim(certifier, backends, config.samples)
 
 
 async def _attack_all(
@@ -299,9 +333,9 @@ def _write(report: AttackReport, folder: Path) -> None:
 def _manifest(manifest: Manifest, study: AttackStudy) -> Manifest:
     config = study.config
     used = [name for name in study.defences if name != UNDEFENDED]
-    methods = {name: method_of(_config_of(config, name), manifest.task) for name in used}
+    methods = {name: _method_of(config, name) for name in used}
     given = next((name for name in CHARACTERS if config.method_overrides[name]), None)
-    if given and all(method.recovery != "characters" for method in methods.values()):
+    if given and all(getattr(method, "recovery", None) != "characters" for method in methods.values()):
         raise UsageError(f"{flag(given)} is smoothllm's, which is none of the defences: add it, or leave this out")
     parameters: dict[str, Any] = {
         "recipes": list(study.recipes),
@@ -315,13 +349,26 @@ def _manifest(manifest: Manifest, study: AttackStudy) -> Manifest:
 
 def _config_of(config: StudyConfig, defence: str) -> StudyConfig:
     """The configuration of one defence among several: what is meant for another kind of noise is left out."""
-    characters = (config.method_overrides["recovery"] or load_method(defence).recovery) == "characters"
+    method = load_any(defence)
+    if isinstance(method, ExactMethod):
+        # Nor do they have pools: lexicon files are those of the canonical form.
+        files = [str(path) for path in config.lexicon_files]
+        return config.model_copy(
+            update={"method": defence, "lexicon": files, **dict.fromkeys(options_of(ChangeSection))}
+        )
+    characters = (config.method_overrides["recovery"] or method.recovery) == "characters"
     others = ("mask_rate",) if characters else CHARACTERS
     return config.model_copy(update={"method": defence, **dict.fromkeys(others)})
 
 
+def _method_of(config: StudyConfig, defence: str) -> Method | ExactMethod:
+    changed = _config_of(config, defence)
+    return any_method_of(changed, base_of(changed, task_of(changed)))
+
+
 def _parameters(method: Any) -> Any:
-    return None if method is None else method.model_dump(mode="json", exclude={"name", "description", "tasks"})
+    hidden = {"name", "description", "tasks", "models"}
+    return None if method is None else method.model_dump(mode="json", exclude=hidden)
 
 
 def _folder_name(manifest: Manifest) -> str:

@@ -9,8 +9,11 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from clucert.core.bounds import leader
+from clucert.core.exact import ExactSmoother
+from clucert.core.noise.votes import total
 from clucert.core.smoothing import Smoother
 from clucert.core.words import split
+from clucert.errors import InputError
 from clucert.runtime.computation import Backends
 from clucert.types import Classify, Request, Scored, SideBySide, Votes
 
@@ -117,6 +120,46 @@ class SmoothedVictim:
             text, f"{self.stream}/{digest}", lambda channel: channel.sample(samples, "predict")
         )
         return votes
+
+
+@dataclass(frozen=True, slots=True)
+class ExactVictim:
+    """The deployed classifier of an exact method: its shares are those of the scores of a text's sub-texts.
+
+    Nothing is random: an answer that was flipped stays so.
+    """
+
+    smoother: ExactSmoother
+    backends: Backends
+
+    def __post_init__(self) -> None:
+        settings = self.smoother.settings
+        if settings.flag is not None or settings.groups:
+            raise InputError("an attack goes by the largest total among the labels: leave out flag and group")
+
+    @property
+    def name(self) -> str:
+        """The method and the base classifier."""
+        base = self.backends.classifier
+        return f"{self.smoother.settings.method}({base.name if base else ''})"
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The closed label set."""
+        return self.smoother.labels
+
+    def steps(self, texts: Sequence[str]) -> Steps:
+        """A text that lost its only word has no answer."""
+        return list((yield SideBySide([partial(self._scored, text) for text in texts], self.backends)))
+
+    def _scored(self, text: str) -> Generator[Request, Any, Scored]:
+        try:
+            certificate = yield from self.smoother.steps(text)
+        except InputError:
+            return Scored(None, {})
+        scores, sub_texts = total(certificate.family), sum(map(len, certificate.family))
+        shares = {label: float(scores.get(label, 0) / sub_texts) for label in self.smoother.labels}
+        return Scored(certificate.prediction, shares)
 
 
 def scored_votes(votes: Votes) -> Scored:

@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": ("clucert.cli.evaluate", "Certify a data set into a run directory."),
     "compare": ("clucert.cli.compare", "Compare runs on the same rows."),
     "report": ("clucert.cli.report", "Write one self-contained HTML file about runs."),
+    "train": ("clucert.cli.train", "Train a classifier on noise, and certify with it."),
     "tune": ("clucert.cli.tune", "Choose a method's options, or a guard's threshold."),
     "audit": ("clucert.cli.audit", "Try to break the certificates of a run."),
     "attack": ("clucert.cli.attack", "Attack a data set, bare and under defences."),
@@ -28,7 +29,7 @@ COMMANDS = {
 }
 GROUPS = {
     "Start": ("init", "certify"),
-    "A data set": ("evaluate", "compare", "report", "tune"),
+    "A data set": ("evaluate", "compare", "report", "tune", "train"),
     "Try to break it": ("audit", "attack"),
     "Run it": ("serve", "cache"),
     "What there is": ("methods", "tasks", "models", "attacks"),
@@ -98,6 +99,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    one_line = " ".join(message.split())
-    click.echo(f"clucert: {one_line}", err=True)
+    from clucert.redact import redact
+
+    click.echo(f"clucert: {redact(message)}", err=True)
     return code

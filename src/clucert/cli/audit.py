@@ -25,11 +25,13 @@ from clucert.config import CacheSection
 )
 @options(CacheSection)
 @click.option("--base-url", help="The run's server, which is asked only where you name it here, or another one.")
+@click.option("--model", multiple=True, help="The run's Python function, whose file is run only where you name it.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, the texts included.")
 def audit(
     run: Path,
     limit: int | None,
     base_url: str | None,
+    model: tuple[str, ...],
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -50,7 +52,7 @@ def audit(
         result = attack_run(
             run,
             limit=limit,
-            overrides=given_flags({"base_url": base_url, **given}),
+            overrides=given_flags({"base_url": base_url, "model": model, **given}),
             effort=effort,
             progress=bar,
         )

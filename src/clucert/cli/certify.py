@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
-from clucert.config import Config, FlagSection
+from clucert.config import Config, FlagSection, implied_method
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
-from clucert.methods.exact import ExactSection
+from clucert.methods.exact import ExactConfig, ExactSection
 from clucert.section import flag, options_of
 
 if TYPE_CHECKING:
@@ -38,24 +38,17 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
     clucert certify "…" --task jailbreak --method deletion --flag harmful \\
         --threshold 0.1
     """  # noqa: D301  (\b is click's mark for a block that is not rewrapped)
-    exact = given_flags({name: flags.pop(name) for name in ExactSection.model_fields})
-    method, default = flags.get("method"), flags.get("method") is None
-    if method is not None and load_exact(method) is not None:
-        given = given_flags({**flags, "method": "ranmask"})
-        refuse_sampling(given, method)
-        exact |= {name: given.pop(name) for name in options_of(FlagSection) if name in given}
-        # The models alone are wanted: any method that samples loads them.
-        config = Config.of(**given)
-        from clucert.build import exact_flags
-
-        exact_flags(config, method)
-        _prove(text, config, method, exact, as_json=as_json, unread=show_unparsed, verbose=verbose)
+    given = given_flags(flags)
+    if implied := implied_method(given.get("model")):
+        given.setdefault("method", implied)
+    default = "method" not in given
+    if not default and load_exact(given["method"]) is not None:
+        refuse_sampling(given, given["method"])
+        _prove(text, ExactConfig.of(**given), as_json=as_json, unread=show_unparsed, verbose=verbose)
         return
-    if exact:
-        raise UsageError(
-            f"{flag(next(iter(exact)))} goes with --method blocks, groups, chunks, windows or erase-and-check"
-        )
-    config = Config.of(**given_flags(flags))
+    if exact := next((name for name in given if name in ExactSection.model_fields), None):
+        raise UsageError(f"{flag(exact)} goes with --method blocks, groups, chunks, windows or erase-and-check")
+    config = Config.of(**given)
     if text == "-":
         text = _standard_input()
     from clucert.api import Session
@@ -111,25 +104,16 @@ def _print(
         console.print(line)
 
 
-def _prove(
-    text: str,
-    config: Config,
-    method: str,
-    parameters: dict[str, Any],
-    *,
-    as_json: bool,
-    unread: int,
-    verbose: bool,
-) -> None:
+def _prove(text: str, config: ExactConfig, *, as_json: bool, unread: int, verbose: bool) -> None:
     """Print the certificate of a method that asks a fixed family of sub-texts."""
-    from clucert.api import Session
+    from clucert.api import ExactSession
     from clucert.cli.progress import vote_bar
     from clucert.summary import verdict
 
     if text == "-":
         text = _standard_input()
-    with vote_bar() as bar, Session(config, watch=bar.answered) as session:
-        (proof,) = session.prove(text, [method], progress=bar, **parameters)
+    with vote_bar() as bar, ExactSession(config, watch=bar.answered) as session:
+        proof = session.prove(text, progress=bar)
     if as_json:
         document = proof.document() | {"verdict": verdict(None, [proof.certificate])}
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))

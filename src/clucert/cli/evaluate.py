@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli.options import Command, config_options, given_flags, refuse_sampling
-from clucert.errors import UsageError
+from clucert.errors import InputError, UsageError
 from clucert.evaluate.runconfig import StudyConfig, SuffixSection, load_config
 from clucert.evaluate.runconfig import print_config as yaml_of
 
@@ -168,7 +168,10 @@ def _show_unparsed(run_dir: Path, limit: int) -> None:
     from clucert.types import Unread
 
     records = read_records(run_dir)[0].values() if limit > 0 else ()
-    found = [Unread(**answer) for record in records for answer in (record.document or {}).get("unread", ())]
+    try:
+        found = [Unread(**answer) for record in records for answer in (record.document or {}).get("unread", ())]
+    except TypeError as error:
+        raise InputError(f"{run_dir} holds an unread answer that is none: {error}") from None
     for answer in distinct(found)[:limit]:
         click.echo(f"clucert: unparsed ({answer.why}): {shown(answer.text, 200)}", err=True)
 

@@ -41,6 +41,10 @@ class Option(click.Option):
         self.group = group
 
 
+HELP_WIDTH = 72
+"""Characters of a flag with its values on one line of the help."""
+
+
 class Choice(click.Choice):  # type: ignore[type-arg]  # click 8.1 has no parameter for it
     """One of a few values; another one is met with the nearest."""
 
@@ -102,6 +106,9 @@ def _flags(section: Kind, name: str, field: FieldInfo, hint: Hint, default: Any)
         more["is_flag"] = True
     elif all(isinstance(kind, str) for kind in kinds):
         more["type"] = Choice(kinds)
+        if len(written) + sum(len(kind) + 1 for kind in kinds) > HELP_WIDTH:
+            more["metavar"] = "NAME"
+            more["help"] = f"{more['help']}  One of {', '.join(kinds)}."
     elif hint.commas:
         more["type"] = Commas()
     elif kinds[0] in (list, dict, tuple):

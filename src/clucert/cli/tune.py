@@ -16,7 +16,8 @@ from clucert.errors import UsageError
 from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
 
 if TYPE_CHECKING:
-    from clucert.evaluate.tune import Trial, Tuned
+    from clucert.evaluate.trials import Trial
+    from clucert.evaluate.tune import Tuned
 
 
 @click.command(cls=Command)
@@ -192,8 +193,10 @@ def _flat(row: Any) -> dict[str, Any]:
         if "count" in point:
             # K by length, where that proves more: of at most so many units.
             point["counts"] = ", ".join(f"{most}: {count}" for most, count in point.get("counts", ())) or None
+        point.pop("bias", None)
+        point["calibration"] = fields["calibration"]
         return {**point, **{name: fields[name] for name in (*shown, "abstained", "inputs", "failed")}}
-    fields = {name: value for name, value in fields.items() if name not in ("proved", "questions")}
+    fields = {name: value for name, value in fields.items() if name not in ("proved", "questions", "calibration")}
     length = "off" if point.get("refine") == "off" else point.get("refine_length")
     setting = {"mask_rate": point.get("mask_rate"), "threshold": point.get("threshold"), "refine_length": length}
     return {**setting, **fields}

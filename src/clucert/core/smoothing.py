@@ -119,6 +119,16 @@ class Smoother:
         certificate = replace(certificate, settings=replace(certificate.settings, direct=False))
         return None if certificate.abstained_at_selection else certificate.candidate
 
+    def flag_steps(self, text: str, example: str = "") -> Generator[Request, Any, Certificate]:
+        """Certify ``text`` by the flag: N′ fresh votes are drawn only where N do not let it pass."""
+        _, certificate = yield from self.trusted(text, example, self._certify_if_flagged)
+        return certificate
+
+    def _certify_if_flagged(self, channel: Channel) -> Generator[Request, Any, Certificate]:
+        selection = yield from self._select(channel)
+        certificate = self._certificate(channel, selection)
+        return (yield from self._certify(channel, selection)) if certificate.flagged else certificate
+
     def trusted(
         self, text: str, example: str, work: Callable[[Channel], Generator[Request, Any, T]]
     ) -> Generator[Request, Any, tuple[Channel, T]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from clucert.border import json_value
 from clucert.core.noise.tokens import FIXED_PARTS, listed
 from clucert.errors import InputError
 from clucert.evaluate.gold import BadRowError, GoldReader, LabelNames, Numbering, sorted_note
@@ -375,7 +376,7 @@ def _list_of(values: Mapping[str, Any], columns: _Columns) -> str:
         name: value for name, column in columns.fixed.items() if (value := values.get(column or "")) not in ("", None)
     }
     try:
-        items = json.loads(given) if isinstance(given, str) else given
+        items = json_value(given, "it") if isinstance(given, str) else given
         parts = items if isinstance(items, dict) else {"passages": items}
         written = listed(json.dumps({**parts, **fixed}, ensure_ascii=False, default=str)).written()
     except (ValueError, InputError) as error:

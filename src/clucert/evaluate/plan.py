@@ -19,8 +19,9 @@ from clucert.evaluate.run_directory import Data, Manifest, RunSession, input_dig
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods import Method
 from clucert.methods.exact import ExactMethod
+from clucert.models.function_files import file_of, reads_text
 from clucert.protocols import Task
-from clucert.redact import clean_base_url
+from clucert.redact import clean_base_url, redact, shown
 from clucert.types import Answer, Vote
 
 _PACKAGES = (
@@ -140,28 +141,28 @@ def _manifest(
 ) -> Manifest:
     started = now()
     installed = versions()
-    shown = [redact_argument(part) for part in command]
-    fields = config.model_dump(mode="json") | {"base_url": server_of(config)}
+    command = [redact_argument(part) for part in command]
+    fields = shown(config.model_dump(mode="json")) | {"base_url": server_of(config)}
     return Manifest(
         clucert_version=installed.get("clucert", ""),
         created=started,
-        command=shown,
+        command=command,
         config=fields,
         task=task.name,
         labels=None if task.labels is None else list(task.labels),
         method=method.name,
         parameters=method.model_dump(mode="json", exclude=NOT_PARAMETERS),
         files=named_files(config) | _reader(task),
-        model=list(config.model),
+        model=shown(config.model),
         data=Data(
-            path=dataset.source.path,
+            path=redact(dataset.source.path),
             sha256=dataset.digest,
             rows=len(dataset.examples),
             label_map=dict(dataset.label_map),
         ),
         seed=config.seed,
         versions=installed,
-        sessions=[RunSession(started=started, command=shown, versions=installed)],
+        sessions=[RunSession(started=started, command=command, versions=installed)],
     )
 
 
@@ -178,6 +179,7 @@ def named_files(config: StudyConfig) -> dict[str, str]:
         named.append(("prompt", config.prompt))
     if config.task is not None and config.task.endswith((".yaml", ".yml")):
         named.append(("task", config.task))
+    named += [(f"model {i}", file_of(name)) for i, name in enumerate(config.model, 1) if reads_text(name)]
     form = form_of(config)
     tables = {f"canonical {name.partition(' ')[0]}": name for name in form.names} if form else {}
     return {role: file_digest(str(path)) or "" for role, path in named} | tables

@@ -12,18 +12,12 @@ from clucert import certificate_json, exact_json
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.errors import InputError, UsageError
+from clucert.evaluate.data import file_digest
 from clucert.evaluate.plan import server_of
-from clucert.evaluate.run_directory import (
-    MANIFEST,
-    RECORDS,
-    Manifest,
-    Record,
-    by_id,
-    input_digest,
-    read_manifest,
-    read_records,
-)
+from clucert.evaluate.record import Record
+from clucert.evaluate.run_directory import MANIFEST, RECORDS, Manifest, by_id, input_digest, read_manifest, read_records
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.models.function_files import file_of, is_function, reads_text
 from clucert.redact import clean_base_url, redact
 from clucert.section import marked, problem
 from clucert.types import Cost
@@ -75,6 +69,7 @@ def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
         config = StudyConfig.model_validate({**kept, **overrides})
     except ValidationError as error:
         raise InputError(f"{run_dir / MANIFEST} is damaged: config.{': '.join(problem(error))}") from None
+    _check_functions(run_dir, stored, config, overrides)
     there = stored.get("base_url")
     if there and config.base_url is None and server_of(config) != clean_base_url(str(there)):
         raise UsageError(
@@ -82,6 +77,32 @@ def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
             f"confirm it with --base-url, or name another one"
         )
     return config
+
+
+def _check_functions(
+    run_dir: Path, stored: Mapping[str, Any], config: StudyConfig, overrides: Mapping[str, Any]
+) -> None:
+    """Raise :class:`UsageError` where the run names Python code that the user has not named, or asks another file than
+    it asked then.
+    """
+    asked = [*config.model, *filter(None, [config.helper_model, config.judge])]
+    named = overrides.get("model", ())
+    if code := next((name for name in asked if is_function(name) and name not in named), None):
+        raise UsageError(
+            f"the run in {run_dir} calls the Python function {code}: if that file may be run, confirm it with  "
+            f"--model {code}"
+        )
+    if "model" in overrides and list(map(_last_part, config.model)) != list(map(_last_part, stored.get("model", []))):
+        raise UsageError(f"the run in {run_dir} asked {'+'.join(stored.get('model', []))}, and not that --model")
+    then = read_manifest(run_dir).files
+    for i, name in enumerate(config.model, 1):
+        if reads_text(name) and file_digest(str(file_of(name))) != then.get(f"model {i}"):
+            raise UsageError(f"{name} has changed since the run in {run_dir}: its certificates are about what it was")
+
+
+def _last_part(name: str) -> str:
+    """Of the name of a model that is a file, which may lie elsewhere now."""
+    return Path(name).name if reads_text(name) else name
 
 
 def exact_of(record: Record, manifest: Manifest) -> tuple[ExactCertificate, Cost]:

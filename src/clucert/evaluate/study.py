@@ -246,6 +246,8 @@ def _notes(plan: Plan, run: RunWriter) -> Iterator[str]:
         yield f"{skipped} malformed rows were left out, the first: {plan.dataset.skipped[0].where}"
     if run.repaired:
         yield "the last record was torn by a kill; that input was done again"
+    if run.unsealed:
+        yield f"{run.unsealed} records of an earlier version have no checksum: an edit of them would not be noticed"
     changed = [
         f"{name} {was} became {now}"
         for name, was in run.manifest.versions.items()

@@ -7,9 +7,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
+from clucert.border import read_text, yaml_fields
 from clucert.config import FlagOptions, MethodOptions
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.deletion import THREATS
@@ -19,6 +19,7 @@ from clucert.core.threats import BLIND
 from clucert.core.thresholds import Flag
 from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.methods.exact import ExactMethod
+from clucert.models.trained import SUFFIX, read_header
 from clucert.section import checked
 
 CHARACTERS = ("perturbation", "q")
@@ -114,7 +115,7 @@ def method_names() -> tuple[str, ...]:
 
 
 def load_method(name_or_path: str) -> Method:
-    """A packaged method by name, or a YAML file of the same form by path.
+    """A packaged method by name, a YAML file of the same form by path, or the one that a trained classifier brings.
 
     Raises :class:`UnknownNameError` for a name that is neither, :class:`InputError` for a malformed file, and
     :class:`UsageError` for a method that asks a fixed family of sub-texts (:func:`load_exact`).
@@ -137,8 +138,10 @@ def load_exact(name_or_path: str) -> ExactMethod | None:
 def load_any(name_or_path: str) -> Method | ExactMethod:
     """The method, of whichever kind. Raises like :func:`load_method`, but for no kind of method."""
     fields = _fields(name_or_path)
-    kind: type[Method] | type[ExactMethod] = ExactMethod if "family" in fields else Method
-    return checked(kind, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    origin, named = f"method {name_or_path}", {"name": Path(name_or_path).stem, **fields}
+    if "family" not in fields:
+        return checked(Method, named, origin)
+    return checked(ExactMethod, named, origin).check_file(fields, origin)
 
 
 def proves(method: Method | ExactMethod) -> dict[str, Any]:
@@ -188,23 +191,11 @@ def _changes(threats: Sequence[str], mixed: Sequence[str] = ("replace", "insert"
 
 
 def _fields(name_or_path: str) -> dict[str, Any]:
+    if name_or_path.endswith(SUFFIX):
+        return read_header(name_or_path).method
     if name_or_path.endswith((".yaml", ".yml")):
-        try:
-            source = Path(name_or_path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the method file {name_or_path}: {error}") from None
-        return _parse(source, name_or_path)
+        return yaml_fields(read_text(Path(name_or_path)), name_or_path).values
     if name_or_path not in method_names():
         raise UnknownNameError("method", name_or_path, method_names())
     source = (resources.files(__name__) / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    return _parse(source, name_or_path)
-
-
-def _parse(source: str, origin: str) -> dict[str, Any]:
-    try:
-        fields = yaml.safe_load(source)
-    except yaml.YAMLError as error:
-        raise InputError(f"method file {origin} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"method file {origin} must hold fields such as `recovery: synonym`")
-    return fields
+    return yaml_fields(source, name_or_path).values

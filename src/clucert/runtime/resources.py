@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clucert.build import certifier_of, make_smoother, method_of, smoother_of, task_of
+from clucert.build import bare, certifier_of, make_smoother, method_of, smoother_of, task_of
 from clucert.cache import AnswerCache, open_cache
 from clucert.config import Config
 from clucert.core.exact import ExactSmoother
@@ -19,6 +19,7 @@ from clucert.errors import UsageError
 from clucert.models.batch import GATHERED, batched
 from clucert.models.batchledger import BatchLedger
 from clucert.models.encoders import load_encoder
+from clucert.models.function_files import reads_text
 from clucert.models.load import ModelOptions, load_model
 from clucert.protocols import Encoder, LanguageModel, Task
 from clucert.runtime.budget import Budget, Limits, check_price
@@ -82,8 +83,11 @@ class Resources:
         *,
         batches: Path | None = None,
         watch: Callable[[int, int], None] | None = None,
+        judged_early: bool = True,
     ) -> Backends:
         """The backends for the requests of ``smoother``, with new queues.
+
+        Unless ``judged_early``, a model whose first answers cannot be read is asked on: who asks is no study.
 
         ``batches`` is the folder that keeps the list of batches: models are then asked through their providers' batch
         APIs. ``watch(answered, wanted)`` is told of the answers to each group of questions as they arrive.
@@ -94,8 +98,11 @@ class Resources:
             models = {name: batched(model, ledger) for name, model in models.items()}
         queues = {name: self._queue(model, config, watch, batch=batches is not None) for name, model in models.items()}
         judge = queues[config.judge] if config.judge else None
+        asked = {name: bare(task) if reads_text(name) else task for name in config.model}
         classifiers: list[BaseClassifier] = [
-            PromptedClassifier(task, queues[name]) if judge is None else JudgedClassifier(task, queues[name], judge)
+            PromptedClassifier(asked[name], queues[name], watched=judged_early)
+            if judge is None
+            else JudgedClassifier(asked[name], queues[name], judge)
             for name in config.model
         ]
         return Backends(
@@ -130,7 +137,8 @@ class Resources:
             identity=str(getattr(model, "identity", "")),
             price=price,
         )
-        return ModelQueue(model, cache=self.cache, budget=self.budget, options=options, watch=watch)
+        cache = self.cache if getattr(model, "cached", True) else None
+        return ModelQueue(model, cache=cache, budget=self.budget, options=options, watch=watch)
 
 
 def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -> Resources:
@@ -154,7 +162,9 @@ def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -
         check_exact(deterministic=fixed)
         return Resources(smoother, models, cache, budget)
     helper = models.get(config.helper_model or config.model[0])
-    smoother = _asked(config, smoother, deterministic=fixed, helper=helper, task=task)
+    # A function that nobody vouches for may draw at random, and is not put on trial.
+    on_trial = None if any(map(reads_text, config.model)) else task
+    smoother = _asked(config, smoother, deterministic=fixed, helper=helper, task=on_trial)
     return Resources(smoother, models, cache, budget, encoders)
 
 

@@ -12,23 +12,25 @@ import traceback
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from clucert.errors import CluCertError, ModelStatusError
+from clucert.errors import CluCertError, ModelError, ModelStatusError
 from clucert.guard.result import Guarded
 from clucert.serve import schemas as wire
 from clucert.serve.admission import AdmissionControl
-from clucert.serve.engine import GuardService
+from clucert.serve.fields import AllowedFields, check_size, strict_json
 from clucert.serve.http_errors import Fault, fault_of, invalid, late
 from clucert.serve.metrics import Metrics
-from clucert.serve.options import ServeOptions
+from clucert.serve.options import ServeOptions, local_only
+from clucert.serve.origins import LocalOnly
 
 log = logging.getLogger("clucert.serve")
 
@@ -37,12 +39,13 @@ CLIENT_GONE = 499
 DRAIN = 8 << 20
 """Bytes of a body too large that are read and thrown away, so that the client can still read the response."""
 
+T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(engine: GuardService, options: ServeOptions, metrics: Metrics) -> Starlette:
-    """The ASGI application."""
-    routes = Routes(engine, options, metrics)
+def make_app(engine: Engine, options: ServeOptions, metrics: Metrics, routes_of: type[Routes]) -> Starlette:
+    """The ASGI application, with the routes of one mode."""
+    routes = routes_of(engine, options, metrics)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -54,9 +57,10 @@ def make_app(engine: GuardService, options: ServeOptions, metrics: Metrics) -> S
         finally:
             await engine.stop()
 
-    return Starlette(
+    app = Starlette(
+        middleware=[Middleware(LocalOnly, options.allow_host)] if local_only(options) else [],
         routes=[
-            Route("/v1/chat/completions", routes.chat, methods=["POST"]),
+            *(Route(path, routes.chat, methods=["POST"]) for path in routes.paths),
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/health", routes.health),
@@ -66,20 +70,41 @@ def make_app(engine: GuardService, options: ServeOptions, metrics: Metrics) -> S
         exception_handlers={HTTPException: _http_error, Fault: _fault_response},
         lifespan=lifespan,
     )
+    # A redirect would name the host that the client said it had called.
+    app.router.redirect_slashes = False
+    return app
+
+
+class Engine(Protocol):
+    """What answers requests, on one event loop."""
+
+    async def start(self) -> None:
+        """Begin."""
+
+    async def stop(self) -> None:
+        """End."""
+
+    async def ready(self) -> bool:
+        """Whether the upstream answers."""
+        ...
 
 
 class Routes:
     """The handlers of the routes."""
 
-    def __init__(self, engine: GuardService, options: ServeOptions, metrics: Metrics) -> None:
+    paths: ClassVar[tuple[str, ...]] = ("/v1/chat/completions",)
+    """Where requests are answered."""
+
+    def __init__(self, engine: Any, options: ServeOptions, metrics: Metrics) -> None:
         self._engine, self._options, self._metrics = engine, options, metrics
         self._keys = tuple(_digest(key) for key in options.keys)
+        self._allowed = AllowedFields.of(options.provider, options.allow_field)
         self._admission = AdmissionControl(options.max_in_flight, options.max_queue)
         self._started = int(time.time())
         metrics.watch(self._admission)
 
     async def chat(self, request: Request) -> Response:
-        """``POST /v1/chat/completions``, counted and logged whatever becomes of it."""
+        """``POST`` to one of ``paths``, counted and logged whatever becomes of it."""
         identifier, began = uuid.uuid4().hex, time.perf_counter()
         status, note = CLIENT_GONE, "gone"
         try:
@@ -117,11 +142,13 @@ class Routes:
 
     async def _respond(self, request: Request, identifier: str) -> Response:
         options = self._options
+        _, fields = await self._received(request)
         parsed = wire.read_request(
-            await _body(request, options.max_body),
+            fields,
             model=options.model,
             max_tokens=options.max_tokens,
             temperature=options.temperature,
+            allowed=self._allowed,
         )
         found = await _while_connected(request, self._guarded(parsed))
         envelope = wire.Envelope(f"chatcmpl-{identifier}", int(time.time()), options.model)
@@ -132,9 +159,19 @@ class Routes:
             log.info("%s %s", identifier, json.dumps(said))
         return response
 
+    async def _received(self, request: Request) -> tuple[bytes, Any]:
+        """The body, and the JSON that it is. Raises :class:`Fault` for what is not to be worked on."""
+        options = self._options
+        with self._admission.reading(options.max_body) as held:
+            body = await _body(request, options, held)
+        fields = strict_json(body)
+        check_size(fields, options.max_characters, options.max_parts)
+        return body, fields
+
     async def _guarded(self, parsed: wire.ParsedRequest) -> Guarded:
         async with self._admission.slot():
-            return await self._engine.respond(parsed.query)
+            found: Guarded = await self._engine.respond(parsed.query)
+            return found
 
     async def models(self, request: Request) -> Response:
         """``GET /v1/models``: the one that is defended."""
@@ -170,7 +207,8 @@ class Routes:
         if not self._keys:
             return
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        given = _digest(key.strip() if scheme.lower() == "bearer" else "")
+        # LiteLLM sends the key of a guardrail in a header of its own.
+        given = _digest(key.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", ""))
         # Every key is compared, each in constant time: neither says how near a guess was.
         if not any([hmac.compare_digest(given, known) for known in self._keys]):  # noqa: C419 - no short cut
             raise invalid("this endpoint wants its own API key as a bearer token", "invalid_api_key", status=401)
@@ -180,24 +218,33 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises :class:`Fault` (413) for one of more than ``limit`` bytes."""
-    parts, size = [], 0
+async def _body(request: Request, options: ServeOptions, held: Callable[[int], None]) -> bytes:
+    """The whole body. Raises :class:`Fault` (413, 408) for one that is too large or does not come in time.
+
+    ``held`` is told of each part that is kept.
+    """
+    parts, size, limit = [], 0, options.max_body
     declared = request.headers.get("content-length", "")
-    too_large = declared.isdigit() and int(declared) > limit
-    async for part in request.stream():
-        size += len(part)
-        too_large = too_large or size > limit
-        if too_large and (size > limit + DRAIN):
-            break
-        if not too_large:
-            parts.append(part)
+    too_large = declared.isdigit() and int(declared[:20]) > limit
+    try:
+        async with asyncio.timeout(options.body_timeout):
+            async for part in request.stream():
+                size += len(part)
+                too_large = too_large or size > limit
+                if too_large and (size > limit + DRAIN):
+                    break
+                if not too_large:
+                    held(len(part))
+                    parts.append(part)
+    except TimeoutError:
+        message = f"the request did not come within {options.body_timeout:g} s"
+        raise invalid(message, "request_timeout", status=408) from None
     if too_large:
         raise invalid(f"the request is larger than {limit:,} bytes", "request_too_large", status=413)
     return b"".join(parts)
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Guarded]) -> Guarded:
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of ``work``, which is cancelled when the client hangs up. Raises ClientDisconnect then."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnected(request))
@@ -219,10 +266,11 @@ async def _disconnected(request: Request) -> None:
 
 
 def _logged_fault(error: CluCertError, identifier: str) -> Fault:
-    """The fault of ``error``, which is logged for the operator; a server's message may repeat a prompt."""
+    """The fault of ``error``, which is logged for the operator: not in a server's words, which may repeat a prompt."""
     fault = fault_of(error)
     if fault.status >= 429:
-        said = f"answered {error.status}" if isinstance(error, ModelStatusError) else str(error)
+        said = fault.message if isinstance(error, ModelError) else str(error)
+        said = f"answered {error.status}" if isinstance(error, ModelStatusError) else said
         log.warning("%s %s: %s", identifier, fault.code, said)
     return fault
 
@@ -249,7 +297,7 @@ def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) 
 def _fault_response(_: Request, fault: Exception) -> Response:
     if not isinstance(fault, Fault):
         raise fault
-    headers = fault.headers() | ({"connection": "close"} if fault.status == 413 else {})
+    headers = fault.headers() | ({"connection": "close"} if fault.status in (408, 413) else {})
     return _json(fault.body(), fault.status, headers)
 
 

@@ -35,12 +35,39 @@ class GuardOptions:
     """Fixes the noise and shows its seed, for studies; None draws a secret key: nobody can foresee it then."""
 
 
-class GuardService:
+class Reachable:
+    """A service before an upstream, which is asked whether it answers at most every ``READY_SECONDS``."""
+
+    def __init__(self, upstream: LanguageModel, seconds: float) -> None:
+        self._reach = getattr(upstream, "reach", None)
+        self._reach_seconds = seconds
+        self._checked = (-READY_SECONDS, False)
+        self._checking = asyncio.Lock()
+
+    async def ready(self) -> bool:
+        """Whether the upstream answers, asked anew every ``READY_SECONDS``."""
+        async with self._checking:
+            when, ready = self._checked
+            if time.monotonic() - when >= READY_SECONDS:
+                ready = await self._reachable()
+                self._checked = (time.monotonic(), ready)
+        return ready
+
+    async def _reachable(self) -> bool:
+        try:
+            if self._reach is not None:
+                await self._reach(self._reach_seconds)
+        except ModelError:
+            return False
+        return True
+
+
+class GuardService(Reachable):
     """Answers of :class:`clucert.guard.SmoothedModel`, many at a time. ``start`` and ``stop`` it on its event loop.
 
-    The noise of a request is seeded by a keyed digest of its messages. The key is secret unless ``options.seed``
-    fixes it, for studies: nobody can predict the noise and search for a prompt that it happens to leave intact; asking
-    the same again gives the same noise, so that repeating a request does not give a better draw.
+    The noise of a request is seeded by a keyed digest of the words that are noised. The key is secret unless
+    ``options.seed`` fixes it, for studies: nobody can predict the noise and search for a prompt that it happens to
+    leave intact; asking the same again gives the same noise, so that repeating a request does not give a better draw.
     """
 
     def __init__(self, config: Config, options: GuardOptions, metrics: Metrics, stack: ExitStack) -> None:
@@ -49,8 +76,7 @@ class GuardService:
         self._models = resources.models
         self._encoder = resources.encoder(self._defence.smoother)
         self._key = NoiseKey(options.seed)
-        self._checked = (-READY_SECONDS, False)
-        self._checking = asyncio.Lock()
+        super().__init__(self._models[config.model[0]], min(5.0, config.timeout))
 
     async def start(self) -> None:
         """Open the queues to the models."""
@@ -67,30 +93,12 @@ class GuardService:
         await self._executor.stop(now=True)
 
     async def respond(self, query: Query) -> Guarded:
-        """Answer the last user turn of ``query``, whose seed is the client's or None.
+        """Answer the last user turn of ``query``, whose own seed is not used.
 
         Cancelling it hangs up on the upstream wherever nobody else waits for the same. Raises like
         :meth:`clucert.guard.SmoothedModel.respond`.
         """
         return await self._guard.respond(self._executor, query, self._key)
-
-    async def ready(self) -> bool:
-        """Whether the upstream answers, asked anew every ``READY_SECONDS``."""
-        async with self._checking:
-            when, ready = self._checked
-            if time.monotonic() - when >= READY_SECONDS:
-                ready = await self._reachable()
-                self._checked = (time.monotonic(), ready)
-        return ready
-
-    async def _reachable(self) -> bool:
-        reach = getattr(self._models[self._config.model[0]], "reach", None)
-        try:
-            if reach is not None:
-                await reach(min(5.0, self._config.timeout))
-        except ModelError:
-            return False
-        return True
 
     def _queue(self, model: LanguageModel) -> ModelQueue:
         counted = MeteredModel(model, self._metrics) if isinstance(model, AsyncModel) else model

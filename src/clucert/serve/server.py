@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
 import uvicorn
 
-from clucert.config import Config
 from clucert.errors import UsageError
-from clucert.serve.app import make_app
-from clucert.serve.engine import GuardOptions, GuardService
+from clucert.serve.app import Engine, Routes, make_app
+from clucert.serve.connections import limited
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import ServeOptions
 
+Opener = Callable[[Metrics, ExitStack], Engine]
+"""Opens what answers; the stack frees it."""
 
-def serve(config: Config, guard: GuardOptions, options: ServeOptions, listening: Callable[[str], None]) -> None:
+
+def serve(opener: Opener, routes_of: type[Routes], options: ServeOptions, listening: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish what is in flight; a second Ctrl-C does not wait.
 
     ``listening(url)`` is called once connections are taken. Raises :class:`CluCertError` for what is wrong before.
     """
+    _return_memory()
     with ExitStack() as stack:
         metrics = Metrics()
-        engine = GuardService(config, guard, metrics, stack)
+        engine = opener(metrics, stack)
         bound = stack.enter_context(_bind(options.host, options.port))
         _log_to_stderr()
         server = uvicorn.Server(
             uvicorn.Config(
-                make_app(engine, options, metrics),
+                make_app(engine, options, metrics, routes_of),
                 lifespan="on",
-                http="httptools",
+                http=limited(options),
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -55,6 +60,20 @@ def _bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot listen on {host} port {port}: {why}: choose another --host or --port") from None
+
+
+def _return_memory() -> None:
+    """Have freed memory go back to the system: what many large requests held would stay with this process for good.
+
+    The C library of most Linux systems raises the size from which it does so to that of the largest block it has freed.
+    """
+    if sys.platform != "linux":
+        return
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tune is not None:
+        # M_MMAP_THRESHOLD: the parts that bodies come in are larger than this. M_TRIM_THRESHOLD.
+        tune(-3, 1 << 16)
+        tune(-1, 1 << 17)
 
 
 def _leave_quietly() -> None:

@@ -25,14 +25,16 @@ The YAML file::
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import regex
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from clucert.border import read_text, yaml_model
 from clucert.errors import InputError
 from clucert.protocols import Task
 from clucert.refusals.phrases import PhraseDetector, read_phrases
@@ -42,7 +44,22 @@ from clucert.tasks.refusal import GOLD, RefusalTask
 from clucert.types import Message, Query, Vote
 
 PATTERN_SECONDS = 1.0
-"""A pattern that backtracks longer than this on an answer finds nothing in it."""
+"""A pattern that backtracks longer than this on an answer, in seconds of the processor, finds nothing in it."""
+COMPILE_SECONDS, COMPILE_BYTES = 2, 1 << 30
+"""What a pattern may take to compile: ``((a{1000}){1000}){1000}`` would take all there is."""
+_TRIAL = f"""
+import sys, regex
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CPU, ({COMPILE_SECONDS}, {COMPILE_SECONDS}))
+    resource.setrlimit(resource.RLIMIT_AS, ({COMPILE_BYTES}, {COMPILE_BYTES}))
+except ImportError:
+    pass
+try:
+    regex.compile(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"), regex.MULTILINE)
+except regex.error:
+    pass
+"""
 
 
 class _ShotFields(BaseModel):
@@ -133,7 +150,7 @@ def read_task(path: Path) -> Task:
     if fields.prompt_file is not None:
         if fields.prompt is not None:
             raise InputError(f"{path}: give either prompt or prompt_file")
-        fields.prompt = _read(path.parent / fields.prompt_file)
+        fields.prompt = read_text(path.parent / fields.prompt_file)
     if fields.prompt is None and fields.reader is None:
         raise InputError(f"{path}: prompt: Field required")
     if fields.phrases is not None and fields.reader is None:
@@ -176,7 +193,7 @@ def from_prompt_file(labels: list[str] | None, prompt: Path | None, name: str | 
     """The task of ``--labels`` and ``--prompt``. Raises :class:`InputError` when one is missing or wrong."""
     if labels is None or prompt is None:
         raise InputError("a task of your own needs both:  --labels spam,ham --prompt prompt.txt")
-    return _closed(name or prompt.stem, _read(prompt), labels)
+    return _closed(name or prompt.stem, read_text(prompt), labels)
 
 
 def _closed(
@@ -205,6 +222,8 @@ def _check_prompt(prompt: str, where: str) -> None:
 
 
 def _pattern_reader(pattern: str, path: Path) -> Any:
+    if not _compiles(pattern):
+        raise InputError(f"{path}: pattern takes too long to compile: repeat less in it")
     try:
         compiled = regex.compile(pattern, regex.MULTILINE)
     except regex.error as error:
@@ -224,21 +243,20 @@ def _pattern_reader(pattern: str, path: Path) -> Any:
     return read
 
 
+def _compiles(pattern: str) -> bool:
+    """Whether ``pattern`` compiles, or is refused, within bounds: tried in another process, which the bounds end."""
+    if "{" not in pattern and len(pattern) < 1000:
+        return True
+    command = [sys.executable, "-P", "-c", _TRIAL]
+    try:
+        # The bound is on processor time: the limit here is for systems without it, and for machines under load.
+        done = subprocess.run(  # noqa: S603 - the pattern is read from a pipe
+            command, input=pattern.encode("utf-8", "surrogatepass"), capture_output=True, check=False, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
 def _fields(path: Path) -> TaskFile:
-    try:
-        content = yaml.safe_load(_read(path))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    try:
-        return TaskFile.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    return yaml_model(TaskFile, read_text(path), str(path))
