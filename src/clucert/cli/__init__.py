@@ -29,7 +29,7 @@ COMMANDS = {
 }
 GROUPS = {
     "Start": ("init", "certify"),
-    "A data set": ("evaluate", "compare", "report", "tune"),
+    "A data set": ("evaluate", "compare", "report", "tune", "train"),
     "Try to break it": ("audit", "attack"),
     "Run it": ("serve", "cache"),
     "What there is": ("methods", "tasks", "models", "attacks"),
