@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from clucert.cli.terminal import echo
 from clucert.errors import CluCertError, UnknownNameError
 
 # name: (module, one line for the overview); the module's function of the same name is the command.
@@ -79,5 +80,5 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> int:
     one_line = " ".join(message.split())
-    click.echo(f"clucert: {one_line}", err=True)
+    echo(f"clucert: {one_line}", err=True)
     return code

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from clucert.cli.options import Choice, Command, options
 from clucert.cli.report import RUNS
+from clucert.cli.terminal import echo, echo_json
 from clucert.core.radius import KINDS
 from clucert.evaluate.runconfig import ResultSection
 
@@ -50,9 +50,9 @@ def compare(
         leave_out_failed=bool(leave_out_failed),
     )
     if as_json:
-        click.echo(json.dumps(comparison.document(), indent=2))
+        echo_json(comparison.document(), indent=2)
     else:
-        click.echo(rows_table(comparison.runs))
-        click.echo(rows_table(comparison.rows()))
+        echo(rows_table(comparison.runs))
+        echo(rows_table(comparison.rows()))
     for note in comparison.notes:
-        click.echo(f"clucert: warning: {note}", err=True)
+        echo(f"clucert: warning: {note}", err=True)
