@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+from clucert.visible import visible
+
 HIDDEN = "***"
 SECRET_PARAMETER = re.compile(r"key|token|secret|sig|pass|auth|credential", re.IGNORECASE)
 """In the name of a URL's parameter: what it is set to is not shown."""
@@ -46,7 +48,7 @@ def redact(
         message = message.replace(secret, HIDDEN)
     message = _USER.sub("", _LOOKS.sub(HIDDEN, message))
     message = _HEADER.sub(rf"\1{HIDDEN}", _PARAMETER.sub(rf"\1{HIDDEN}", message))
-    message = " ".join(message.split())
+    message = " ".join(visible(message).split())
     return message if limit is None or len(message) <= limit else f"{message[: limit - 3]}…"
 
 
