@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -55,8 +54,12 @@ def listening(
         found = Listening(server.getsockname()[1])
 
         def one(connection: socket.socket) -> None:
-            with suppress(OSError, struct.error), connection:
-                handle(tls.wrap_socket(connection, server_side=True) if tls else connection, found)
+            with suppress(OSError), connection:
+                if tls is None:
+                    handle(connection, found)
+                    return
+                with tls.wrap_socket(connection, server_side=True) as secured:
+                    handle(secured, found)
 
         def accept() -> None:
             while True:
