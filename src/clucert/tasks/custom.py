@@ -166,7 +166,6 @@ def read_task(path: Path) -> Task:
         raise InputError(f"{path}: stop goes with labels")
     if fields.label_map and fields.reader is None:
         raise InputError(f"{path}: label_map goes with labels or  reader: refusal")
-    _check_prompt(prompt, str(path))
     common: dict[str, Any] = {
         "name": name,
         "instruction": (fields.system or "").strip(),
