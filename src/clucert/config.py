@@ -30,8 +30,8 @@ def _as_text(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_as_text)]
 """A string that YAML may have read as a number, such as a label or a price."""
 
-LEXICONS = ("default", "classes")
-"""The packaged lexicons: synonym pools as they come, or closed classes."""
+LEXICONS = ("default", "wide", "classes")
+"""The packaged lexicons: strict or wide synonym pools as they come, or closed classes."""
 
 Form = Literal["characters", "spelling", "synonyms"]
 """Canonical forms: look-alike characters, misspellings and closed synonym classes are one."""
@@ -129,7 +129,7 @@ class MethodSection(Section, title="Method"):
     method: str = option("clucert", "clucert, ranmask, selfdenoise, smoothllm, …, or a YAML file.", may_differ=True)
     lexicon: Names = option(
         [],
-        "default, classes (closed synonym classes), or a TSV of yours on top of either. Repeatable.",
+        "default, wide (the paper's pools), classes (closed), or a TSV of yours on top. Repeatable.",
         may_differ=True,
     )
     protect: list[str] = option([], "Comma-separated words that recovery must leave alone.", commas=True)
