@@ -14,6 +14,7 @@ from clucert.cli.options import Command, config_options
 from clucert.cli.terminal import echo, echo_json
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
+from clucert.section import flag
 
 if TYPE_CHECKING:
     from clucert.evaluate.trials import Trial
@@ -72,9 +73,11 @@ def tune(
     from clucert.cli.screen import headline, show, warn
     from clucert.evaluate.tune import tune as search
 
+    given = {name for name in _ASIDE if _was_given(name)}
     fpr, confidence = flags.pop("fpr"), flags.pop("confidence")
     values = [flags.pop(name) for name in ("tried", "mask_rates", "thresholds", "lengths")]
     config = study_config(config_file, flags)
+    _check_read(config, given, fpr=fpr is not None)
     if fpr is not None:
         _tune_flag(config, fpr, confidence, out, as_json=as_json)
         return
@@ -107,6 +110,31 @@ def tune(
         echo(f"clucert: {tuned.stopped}", err=True)
 
 
+_SAMPLED = ("mask_rates", "thresholds", "lengths", "max_drop")
+_ASIDE = (*_SAMPLED, "tried", "radius", "confidence")
+"""Options of this command that not every way to tune reads."""
+
+
+def _was_given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, click.core.ParameterSource.DEFAULT)
+
+
+def _check_read(config: StudyConfig, given: set[str], *, fpr: bool) -> None:
+    """Raise :class:`UsageError` for an option that would be left aside."""
+    from clucert.methods import load_exact
+
+    belongs = {"confidence": "--fpr"}
+    if fpr:
+        belongs = dict.fromkeys(_ASIDE[:-1], "tuning without --fpr, which chooses the threshold of --flag alone")
+    elif load_exact(config.method) is not None:
+        belongs |= dict.fromkeys(_SAMPLED, f"methods that sample, which {config.method} does not")
+    else:
+        belongs["tried"] = "--method blocks, groups, chunks, windows or erase-and-check"
+    if wrong := next((name for name in belongs if name in given), None):
+        raise UsageError(f"{flag({'tried': 'try'}.get(wrong, wrong))} goes with {belongs[wrong]}: leave it out")
+
+
 def _setting(trial: Trial) -> dict[str, Any]:
     return {name: value for name, value in trial.point.items() if name != "counts"}
 
@@ -114,7 +142,10 @@ def _setting(trial: Trial) -> dict[str, Any]:
 def _verdict(tuned: Tuned, radius: str) -> str:
     """One sentence: which setting, what it gets on these rows, and beside what."""
     best = tuned.best
-    setting = ", ".join(f"{name} {value}" for name, value in best.point.items())
+    chosen = {name: value for name, value in best.point.items() if name != "bias"}
+    if best.calibration:
+        chosen["fitted by length:"] = best.calibration
+    setting = ", ".join(f"{name} {value}" for name, value in chosen.items())
     gets = f"mean {radius} radius {best.r_avg:.3g}" if best.proved is None else f"{best.proved:.0%} proved at {radius}"
     asked = "" if best.questions is None else f", {best.questions:.3g} questions a row"
     return (
@@ -161,8 +192,6 @@ def _grid(config: StudyConfig, tried: Sequence[str], mask_rates: str, thresholds
 
     if load_exact(config.method) is not None:
         return {name: _parts(values) for name, values in _pairs(tried)}
-    if tried:
-        raise UsageError("--try goes with --method blocks, groups, chunks, windows or erase-and-check")
     try:
         taus = [float(tau) for tau in _parts(thresholds)]
         sizes = [None if length == "off" else int(length) for length in _parts(lengths)]
