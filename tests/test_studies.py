@@ -153,6 +153,16 @@ def test_rows_that_are_none_are_told(data: Any, tmp_path: Path) -> None:
         clucert.evaluate(data=data, model=spam, labels=LABELS, run_dir=tmp_path / "run")
 
 
+def test_a_guard_around_a_function_that_answers() -> None:
+    def answer(prompt: str) -> str:
+        return "Sorry, I cannot help with that." if "bomb" in prompt else "Sure, here you are."
+
+    with clucert.open_guard(model=answer, deterministic=True, method="ranmask") as guard:
+        assert guard.respond("bake bread with me please").answer.text == "Sure, here you are."
+    names = set(inspect.signature(clucert.open_guard).parameters)
+    assert names == set(Config.model_fields) | {"detector", "policy"}
+
+
 def test_labels_of_an_object_are_its_own() -> None:
     class Model:
         labels = ("ham", "spam")

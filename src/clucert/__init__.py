@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from clucert.core.certificate import Certificate
     from clucert.core.radius import Radius
     from clucert.errors import CluCertError
-    from clucert.guard import Guarded, SmoothedModel, open_guard
+    from clucert.guard import Guarded, SmoothedModel, TextGate, Verdict, open_gate, open_guard
     from clucert.studies import attack, audit, evaluate
 
 _HOMES = {
@@ -47,10 +47,13 @@ _HOMES = {
     "Session": "clucert.api",
     "SmoothedClassifier": "clucert.api",
     "SmoothedModel": "clucert.guard",
+    "TextGate": "clucert.guard",
+    "Verdict": "clucert.guard",
     "certify": "clucert.api",
     "certify_callable": "clucert.api",
     "evaluate_callable": "clucert.api",
     "load": "clucert.api",
+    "open_gate": "clucert.guard",
     "open_guard": "clucert.guard",
     "open_session": "clucert.api",
     "smooth": "clucert.api",
@@ -67,6 +70,8 @@ __all__ = [
     "Session",
     "SmoothedClassifier",
     "SmoothedModel",
+    "TextGate",
+    "Verdict",
     "attack",
     "audit",
     "certify",
@@ -75,6 +80,7 @@ __all__ = [
     "evaluate_callable",
     "load",
     "load_exact",
+    "open_gate",
     "open_guard",
     "open_session",
     "smooth",

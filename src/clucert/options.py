@@ -67,7 +67,7 @@ class ProveOptions(TypedDict, total=False):
     cache: str | Path | bool | None
     """File of answers, or postgresql+psycopg://USER@HOST/DB to share them."""
     lexicon: str | Sequence[str]
-    """default, classes (closed synonym classes), or a TSV of yours on top of either. Repeatable."""
+    """default, wide (the paper's pools), classes (closed), or a TSV of yours on top. Repeatable."""
     protect: Sequence[str]
     """Comma-separated words that recovery must leave alone."""
     canonical: FormName | Sequence[FormName] | None
@@ -192,7 +192,7 @@ class CertifyOptions(TypedDict, total=False):
     method: str
     """clucert, ranmask, selfdenoise, smoothllm, …, or a YAML file."""
     lexicon: str | Sequence[str]
-    """default, classes (closed synonym classes), or a TSV of yours on top of either. Repeatable."""
+    """default, wide (the paper's pools), classes (closed), or a TSV of yours on top. Repeatable."""
     protect: Sequence[str]
     """Comma-separated words that recovery must leave alone."""
     canonical: FormName | Sequence[FormName] | None
@@ -295,7 +295,7 @@ class SmoothOptions(TypedDict, total=False):
     method: str
     """clucert, ranmask, selfdenoise, smoothllm, …, or a YAML file."""
     lexicon: str | Sequence[str]
-    """default, classes (closed synonym classes), or a TSV of yours on top of either. Repeatable."""
+    """default, wide (the paper's pools), classes (closed), or a TSV of yours on top. Repeatable."""
     protect: Sequence[str]
     """Comma-separated words that recovery must leave alone."""
     canonical: FormName | Sequence[FormName] | None
@@ -402,7 +402,7 @@ class StudyOptions(TypedDict, total=False):
     method: str
     """clucert, ranmask, selfdenoise, smoothllm, …, or a YAML file."""
     lexicon: str | Sequence[str]
-    """default, classes (closed synonym classes), or a TSV of yours on top of either. Repeatable."""
+    """default, wide (the paper's pools), classes (closed), or a TSV of yours on top. Repeatable."""
     protect: Sequence[str]
     """Comma-separated words that recovery must leave alone."""
     canonical: FormName | Sequence[FormName] | None
@@ -487,6 +487,10 @@ class StudyOptions(TypedDict, total=False):
     """Of the file, where its name does not say."""
     quoted: bool
     """Whether CSV and TSV use quotes."""
+    header: bool
+    """Whether CSV and TSV begin with column names; else columns are called 1, 2, …"""
+    encoding: str | None
+    """Of the file, such as latin-1, cp1252 or utf-16."""
     text_column: str | None
     """Column of the text."""
     label_column: str | None

@@ -66,7 +66,7 @@ _CEILINGS: dict[str, Callable[[Summary], float | None]] = {
     "coe": lambda s: s.coe,
     "fpr": lambda s: None if (point := guard_point(s)) is None else point.fpr,
 }
-_WRITTEN = re.compile(r"\s*([a-zA-Z_-]+)\s*(?:@\s*(\d+))?\s*(>=|<=|=)\s*([0-9.eE+-]+)\s*(%?)\s*")
+_WRITTEN = re.compile(r"\s*([a-zA-Z_-]+)\s*(?:@\s*(\d{1,9}))?\s*(>=|<=|=)\s*([0-9.eE+-]+)\s*(%?)\s*")
 
 
 def parse_gate(written: str) -> Gate:
@@ -80,7 +80,9 @@ def parse_gate(written: str) -> Gate:
     """
     match = _WRITTEN.fullmatch(written)
     if match is None:
-        raise UsageError(f"the gate {written!r} is not METRIC[@δ]=VALUE: write it like certacc@1=0.6 or abstained<=0.1")
+        raise UsageError(
+            f"the gate {written[:80]!r} is not METRIC[@δ]=VALUE: write it like certacc@1=0.6 or abstained<=0.1"
+        )
     metric, at, sign, digits, unit = match.groups()
     metric = metric.lower().replace("_", "-").replace("r-avg", "ravg")
     counted = {*_RADII, *_RECALL}
