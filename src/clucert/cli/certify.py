@@ -13,7 +13,7 @@ from clucert.cli.options import Command, config_options, given_flags, options, r
 from clucert.config import Config, FlagSection, implied_method
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
-from clucert.methods.exact import ExactConfig, ExactSection
+from clucert.methods.exact import ExactConfig, ExactSection, readers_of
 from clucert.section import flag, options_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         _prove(text, ExactConfig.of(**given), as_json=as_json, unread=show_unparsed, verbose=verbose)
         return
     if exact := next((name for name in given if name in ExactSection.model_fields), None):
-        raise UsageError(f"{flag(exact)} goes with --method blocks, groups, chunks, windows or erase-and-check")
+        raise UsageError(f"{flag(exact)} goes with {readers_of(exact)}")
     config = Config.of(**given)
     if text == "-":
         text = _standard_input()
