@@ -14,7 +14,7 @@ from clucert.cli.terminal import echo_json
 from clucert.config import Config, ExactSection, FlagSection, implied_method
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
-from clucert.methods.exact import ExactConfig
+from clucert.methods.exact import ExactConfig, readers_of
 from clucert.section import flag, options_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         _prove(text, ExactConfig.of(**given), as_json=as_json, unread=show_unparsed, verbose=verbose)
         return
     if exact := next((name for name in given if name in ExactSection.model_fields), None):
-        raise UsageError(f"{flag(exact)} goes with --method blocks, groups, chunks, windows or erase-and-check")
+        raise UsageError(f"{flag(exact)} goes with {readers_of(exact)}")
     config = Config.of(**given)
     if text == "-":
         text = _standard_input()
