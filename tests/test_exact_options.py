@@ -20,7 +20,7 @@ from clucert.errors import InputError, UsageError
 from clucert.evaluate.runconfig import load_config
 from clucert.evaluate.tune import exact_grid
 from clucert.methods import load_exact, method_names
-from clucert.methods.exact import KINDS, ExactMethod, ExactOptions
+from clucert.methods.exact import KINDS, ExactMethod, ExactOptions, own_fields
 from clucert.section import flag, options_of
 from tests.promises.test_exact_certificates import scattered
 
@@ -185,3 +185,14 @@ def test_a_whole_method_file_is_read_and_so_is_a_study_that_says_nothing(tmp_pat
         assert load_exact(str(path)) == method
         study = load_config(None, {"method": name, "task": "sst2", "flag": ["negative"]})
         assert isinstance(any_method_of(study, BASE), ExactMethod)
+
+
+def test_reports_show_what_a_family_reads_and_nothing_else(methods: dict[str, str]) -> None:
+    for family, name in methods.items():
+        method = load_exact(name)
+        assert method is not None
+        shown = own_fields(method.model_dump(mode="json"))
+        assert {n for n in shown if n in ANOTHER} == {
+            *KINDS[family].made_of,  # type: ignore[index]
+            *("unit", "scores", "sharpness", "at_least"),
+        } & set(ANOTHER)

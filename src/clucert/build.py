@@ -8,7 +8,7 @@ from dataclasses import is_dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from clucert.config import Config, FlagSection
+from clucert.config import Config, ExactSection, FlagSection
 from clucert.core.calibration import Bias
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSettings, ExactSmoother
@@ -23,7 +23,7 @@ from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
 from clucert.lexicon.canonical import load_form
 from clucert.methods import Method, load_any, load_method
-from clucert.methods.exact import ExactMethod, ExactSection
+from clucert.methods.exact import ExactMethod
 from clucert.models.function_files import labels_of_model, reads_text
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
@@ -220,7 +220,7 @@ def exact_smoother(
         unit=method.unit,
         soft=method.scores != "hard",
         sharpness=method.sharpness,
-        bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels)) for b in method.bias),
+        bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels), b.scale) for b in method.bias),
         flag=method.flags(labels),
         canonical=form.names if form else tuple(forms or ()),
         groups=method.label_groups(labels),

@@ -7,12 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
 
 from clucert.cache.location import CacheField
 from clucert.redact import without_credentials
-from clucert.section import Section, changes_of, option, options_of
-from clucert.types import PerturbationKind, RetainedKernel
+from clucert.section import Section, changes_of, option, options_of, parts_of
+from clucert.types import PerturbationKind, RetainedKernel, Unit
 
 
 def _as_list(value: object) -> object:
@@ -51,11 +51,19 @@ def _as_groups(value: object) -> object:
 def _as_group(value: object) -> object:
     """As a tuple: a strict reader of JSON takes no list for one."""
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(","))
+        return tuple(parts_of(value))
     return tuple(value) if isinstance(value, list) else value
 
 
 LabelGroups = Annotated[list[tuple[str, ...]], BeforeValidator(_as_groups)]
+
+
+def implied_method(model: object) -> str | None:
+    """The method that a trained classifier brings, where it is asked alone: its file names both."""
+    names = [model] if isinstance(model, str) else model
+    if isinstance(names, list | tuple) and len(names) == 1 and str(names[0]).endswith(".clucert"):
+        return str(names[0])
+    return None
 
 
 class TaskSection(Section, title="Task"):
@@ -76,7 +84,7 @@ class ModelSection(Section, title="Model"):
 
     model: Names = option(
         ["smollm2"],
-        "openai/NAME, vllm/NAME, ollama/NAME, llamacpp/FILE.gguf, …; several vote.",
+        "openai/NAME, vllm/NAME, llamacpp/FILE.gguf, python:FILE.py:FUNCTION, FILE.clucert, …; several vote.",
         may_differ=True,
         min_length=1,
     )
@@ -178,6 +186,30 @@ class FlagSection(Section, title="Flags and groups", may_differ=True):
     """The options of :class:`FlagOptions`; None takes the method's value."""
 
 
+class ExactOptions(BaseModel):
+    """What such a method, and nothing else, is asked for."""
+
+    count: int = option(5, "Groups of words (K), of blocks and groups.", ge=1, le=500)
+    hashes: int = option(1, "Ways to group by hashes (q), of groups and chunks.", ge=1, le=100)
+    every: int | None = option(None, "About so many words in a chunk (B).", ge=1)
+    """A chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
+    size: int = option(10, "Words in a window.", ge=1)
+    suffix: int = option(20, "Longest appended text of erase-and-check, in words (d).", ge=1, le=1000)
+    unit: Unit = option("word", "What is kept, dropped and counted.")
+    """A word is a token, and punctuation is among them."""
+    scores: Literal["auto", "soft", "hard"] = option(
+        "auto", "Add up label probabilities (auto: where the model gives them) or votes."
+    )
+    sharpness: float = option(8.0, "Of label probabilities: p^sharpness is added up.", gt=0, le=100)
+    """Normalised. Probabilities that are only averaged prove little (1)."""
+    at_least: int = option(1, "Flagged sub-texts that flag the text, where no share is given.", ge=1)
+
+
+@changes_of(ExactOptions)
+class ExactSection(Section, title="Exact methods", may_differ=True):
+    """The options of an exact method; None takes the method's value."""
+
+
 class SamplingSection(Section, title="Samples"):
     """How many votes are drawn."""
 
@@ -221,6 +253,13 @@ class Config(  # the fields of the last section come first
     CacheSection, ModelSection, TaskSection,
 ):  # fmt: skip
     """What to certify with."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trained(cls, given: Any) -> Any:
+        """A classifier that was trained on noise is certified with the same unless a method is named."""
+        implied = implied_method(given.get("model")) if isinstance(given, dict) and "method" not in given else None
+        return {**given, "method": implied} if implied else given
 
     @property
     def seeded(self) -> bool:

@@ -54,10 +54,11 @@ def print_certified(
         console.print(line)
 
 
-def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = (), width: int | None = None) -> str:
     """Lines of as many cells each as aligned columns of plain text; columns whose places are in ``right`` end flush.
 
-    Cells take as many columns of the terminal as their characters do: a Chinese character takes two.
+    Cells take as many columns of the terminal as their characters do: a Chinese character takes two. What is wider than
+    ``width`` goes on below, in columns of their own beside the first one again, so that no cell is broken.
     """
     from rich.cells import cell_len
 
@@ -67,7 +68,24 @@ def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> s
         space = " " * (widths[place] - cell_len(cell))
         return space + cell if place in right else cell + space
 
-    return "\n".join("  ".join(padded(*cell) for cell in enumerate(line)).rstrip() for line in lines)
+    return "\n\n".join(
+        "\n".join("  ".join(padded(place, line[place]) for place in part).rstrip() for line in lines)
+        for part in _parts(widths, width)
+    )
+
+
+def _parts(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """The columns that stand beside each other in ``width``; the first one in every part."""
+    if not widths:
+        return []
+    parts, taken = [[0]], widths[0]
+    for place in range(1, len(widths)):
+        if width is not None and len(parts[-1]) > 1 and taken + 2 + widths[place] > width:
+            parts.append([0])
+            taken = widths[0]
+        parts[-1].append(place)
+        taken += 2 + widths[place]
+    return parts
 
 
 def unread_lines(unread: Sequence[Unread], limit: int) -> Iterable[Text]:
@@ -81,25 +99,25 @@ def key_value_table(fields: Mapping[str, object]) -> str:
     return text_table([(name, _shown(value)) for name, value in fields.items()])
 
 
-def rows_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows with the same fields as aligned columns of plain text, numbers to the right."""
+def rows_table(rows: Sequence[Mapping[str, object]], width: int | None = None) -> str:
+    """Rows with the same fields as aligned columns of plain text (:func:`text_table`), numbers to the right."""
     if not rows:
         return ""
     names = list(rows[0])
     right = {i for i, name in enumerate(names) if all(isinstance(row[name], int | float | None) for row in rows)}
-    return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right)
+    return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right, width)
 
 
-def roc_text(points: Sequence[RocPoint], at: RocPoint, at_said: str, *, counts: bool) -> str:
+def roc_text(points: Sequence[RocPoint], at: RocPoint, at_said: str, *, counts: bool, width: int | None = None) -> str:
     """The certified ROC as tables; of the threshold ``at``, which is ``at_said``, the recall under each threat."""
     from clucert.evaluate.roc import CONSTANT, curve_rows, threat_rows
 
     shown = "–" if at.fpr is None or at.recall() is None else f"fpr {at.fpr:.4g}, recall {at.recall():.4g}"
     parts = [
         "certified ROC: recall as it stands, and that survives so many changes",
-        f"{rows_table(curve_rows(points, counts=counts))}\n",
+        f"{rows_table(curve_rows(points, counts=counts), width)}\n",
         f"flagged at {at_said}: {shown}; recall that survives so many changes, by threat",
-        f"{rows_table(threat_rows(at))}\n",
+        f"{rows_table(threat_rows(at), width)}\n",
         CONSTANT,
     ]
     return "\n".join(parts)
@@ -242,8 +260,8 @@ def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
     spent = ", ".join(f"{work} {took:.1f}" for work, took in slowest if took >= 0.05)
     yield row(
         "cost",
-        f"{total.calls} calls{_reused(cost)} for {cost.samples} samples, {total.input} tokens in "
-        f"({total.cached} cached), {total.output} out{_estimated(total)}, {seconds:.1f} s ({spent}), "
+        f"{calls_in_words(total, cost.reused)}; {cost.samples:,} samples, {total.cached:,} of the tokens cached, "
+        f"{total.output:,} out{_estimated(total)}, {seconds:.1f} s ({spent}), "
         + ("noise from a secret key" if settings.seed is None else f"seed {settings.seed}"),
     )
 
@@ -299,12 +317,18 @@ def print_exact(
     counts = ", ".join(f"{safe(label, 40).plain} {count}" for label, count in certificate.counts.items())
     unparsed = f", unparsed {certificate.unparsed}" if certificate.unparsed else ""
     console.print(row("votes", f"{counts}{unparsed} of {sum(map(len, certificate.partitions))} sub-texts"))
-    console.print(row("cost", f"{cost.total.calls} calls{_reused(cost)}, {cost.total.input} tokens in"))
+    console.print(row("cost", calls_in_words(cost.total, cost.reused)))
 
 
-def _reused(cost: Cost) -> str:
-    """What a warm cache saved: the calls are what the certificate would have cost."""
-    return f" ({cost.reused.calls} of them known: paid for before)" if cost.reused.calls else ""
+def calls_in_words(total: Usage, reused: Usage) -> str:
+    """The calls that were made; and where answers were known, what it takes when none is."""
+    made = total - reused
+    if not reused.calls:
+        return f"{total.calls:,} calls, {total.input:,} tokens in"
+    alone = f"without the cache {total.calls:,} calls, {total.input:,} tokens in"
+    if not made.calls:
+        return f"no call, all {total.calls:,} answers were known ({alone})"
+    return f"{made.calls:,} calls, {made.input:,} tokens in; {reused.calls:,} more answers were known ({alone})"
 
 
 def _change(certificate: Certificate, threat: str) -> str:

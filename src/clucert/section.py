@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from clucert.errors import InputError, UnknownNameError, UsageError
+from clucert.redact import redact
 
 
 class Section(BaseModel):
@@ -81,6 +82,18 @@ def options_of(model: type[BaseModel]) -> dict[str, tuple[FieldInfo, Hint]]:
     return found
 
 
+def parts_of(written: str) -> list[str]:
+    """The parts of a list that is written with commas; between double quotes a comma is one of the text."""
+    if written.count('"') % 2:
+        return [part.strip() for part in written.split(",")]
+    parts = [""]
+    for i, piece in enumerate(written.split('"')):
+        first, *more = [piece] if i % 2 else piece.split(",")
+        parts[-1] += first
+        parts += more
+    return [part.strip() for part in parts]
+
+
 M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=Section)
 
@@ -138,7 +151,7 @@ def problem(error: ValidationError) -> tuple[str, str]:
     if first["type"] == "literal_error" and isinstance(value, str):
         return name, str(UnknownNameError("value", value, re.findall(r"'([^']+)'", first["ctx"]["expected"])))
     message = first["msg"].removeprefix("Value error, ")
-    return name, f"{message} (got {value!r:.80})" if name else message
+    return name, f"{message} (got {redact(repr(value), limit=80)})" if name else message
 
 
 def checked(model: type[M], fields: Mapping[str, Any], origin: str) -> M:

@@ -31,7 +31,7 @@ from clucert.core.explanation import (
     radius_words,
 )
 from clucert.core.words import split
-from clucert.render import row, safe, unread_lines
+from clucert.render import calls_in_words, row, safe, unread_lines
 from clucert.types import Cost
 
 if TYPE_CHECKING:
@@ -59,6 +59,57 @@ def summary_of(certificate: Certificate | None, exact: Sequence[ExactCertificate
     return captured.get().rstrip()
 
 
+def verdict(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> str:
+    """One sentence: the answer, what is proved to leave it as it is, and at what price."""
+    claims = [(_answer(each), said, price) for each in exact for said, price in _exact([each])]
+    if certificate is not None:
+        claims += [(_answer(certificate), said, price) for said, price in _sampled(certificate)]
+    if not claims:
+        return _nothing(certificate, exact)
+    answer = claims[0][0]
+    mine = [
+        (said.partition(": still")[0].partition(", no assumption")[0], price)
+        for its, said, price in claims
+        if its == answer
+    ]
+    shown = list(dict.fromkeys(said for said, _ in mine))[:MOST_SAID]
+    prices = "; ".join(dict.fromkeys(price for _, price in mine))
+    others = {*map(_answer, exact), *([_answer(certificate)] if certificate else [])} - {answer}
+    apart = f". Another classifier answers otherwise ({', '.join(sorted(others))})" if others else ""
+    return f"{answer} is proved to stay with {', or '.join(shown)} ({prices}){apart}"
+
+
+MOST_SAID = 4
+"""Changes that the first sentence names; all stand below it."""
+
+
+def _answer(certificate: Certificate | ExactCertificate) -> str:
+    """What is answered, and whether that flags the text."""
+    answer = certificate.prediction or "no answer"
+    if certificate.settings.flag is None or certificate.prediction is None:
+        return answer
+    flagged = certificate.is_flagged if isinstance(certificate, ExactCertificate) else certificate.flagged
+    return f"{answer} ({'flagged' if flagged else 'passed'})"
+
+
+def _nothing(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> str:
+    """The first sentence where nothing is proved."""
+    if certificate is None:
+        return f"{_answer(exact[0])}, and nothing is proved"
+    if certificate.prediction is None:
+        return f"no answer, and nothing is proved: {certificate.unreadable or certificate.abstained}"
+    radius = certificate.radius
+    known = [each for each in (radius, *certificate.proved.values()) if each is not None]
+    if known and all(each.nothing_to_attack for each in known):
+        return f"{_answer(certificate)}, and nothing was tested: no word of the text can be attacked"
+    words = radius.words if radius else 0
+    many = "a change of 1 word" if words == 1 else f"changes of up to {words} words"
+    claimed = (
+        f"; that it stays under {many} is a claim that rests on {', '.join(certificate.assumptions)}" if words else ""
+    )
+    return f"{_answer(certificate)}, and nothing is proved{claimed}"
+
+
 def print_summary(
     console: Console,
     certificate: Certificate | None,
@@ -68,6 +119,7 @@ def print_summary(
     unread: int = 0,
 ) -> None:
     """Print what holds for one text: a sampled certificate, exact ones, or both. ``cost`` is that of all together."""
+    console.print(safe(verdict(certificate, exact), 600), style="bold")
     for line in _text(certificate, exact):
         console.print(line)
     lines = [*_answers(certificate, exact), *_proofs(certificate, exact), *_free(certificate, exact)]
@@ -217,14 +269,13 @@ def _reasons(certificate: Certificate | None, exact: Sequence[ExactCertificate])
 
 
 def _cost(cost: Cost, certificate: Certificate | None) -> Iterator[Line]:
-    total, reused = cost.total, cost.reused.calls
-    known = f" ({reused:,} of them paid for before)" if reused else ""
     seconds = sum(cost.seconds.values())
     seed = ""
     if certificate is not None:
         drawn = certificate.settings.seed
         seed = ", noise from a secret key" if drawn is None else f", seed {drawn}"
-    yield Line("cost", f"{total.calls:,} calls{known}, {total.input:,} tokens in, {seconds:.1f} s{seed}  (-v for all)")
+    calls = calls_in_words(cost.total, cost.reused)
+    yield Line("cost", f"{calls}, {seconds:.1f} s{seed}  (-v for all)")
 
 
 def _aligned(lines: Sequence[Line], width: int) -> Iterator[Text]:

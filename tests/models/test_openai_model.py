@@ -15,7 +15,14 @@ import pytest
 from fake_server import Reply, Request, Server, completion, error, serving
 from tests.processes import free_port
 
-from clucert.errors import AuthenticationError, BadAnswerError, CluCertError, InputError, ModelUnavailableError
+from clucert.errors import (
+    AuthenticationError,
+    BadAnswerError,
+    CluCertError,
+    InputError,
+    ModelStatusError,
+    ModelUnavailableError,
+)
 from clucert.models.load import ModelOptions, load_model
 from clucert.models.openai import OpenAIModel
 from clucert.models.retries import RetryPolicy
@@ -306,7 +313,8 @@ def test_refused_logprobs_are_asked_for_once() -> None:
     with serving(respond) as server, model(server) as asked:
         votes = [SST2.read(asked.answer([SST2.query(text)])[0]) for text in "abc"]
     assert votes == ["positive"] * 3
-    assert ["logprobs" in r.body for r in server.requests] == [True, False, False, False]
+    # The second and the third are the question of our own that this is learned from.
+    assert ["logprobs" in r.body for r in server.requests] == [True, True, False, False, False, False]
 
 
 def test_max_tokens_gives_way_to_its_new_name() -> None:
@@ -318,6 +326,54 @@ def test_max_tokens_gives_way_to_its_new_name() -> None:
     with serving(respond) as server, model(server) as asked:
         assert asked.answer([ask(max_tokens=7)])[0].text == "ok"
     assert server.requests[-1].body["max_completion_tokens"] == 7
+
+
+PROBE = [{"role": "user", "content": "Say yes."}]
+
+
+@pytest.mark.parametrize(
+    "said", ["the seed field is not supported", "use max_completion_tokens", "stop", "top_logprobs"]
+)
+def test_what_a_server_says_about_the_text_of_others_teaches_nothing(said: str) -> None:
+    """It repeats the text, or is about a value in it; all fields are fine."""
+
+    def respond(request: Request, _: int) -> Reply:
+        if said in str(request.body["messages"]):
+            return error(400, f"cannot process: {said}")
+        return completion("ok")
+
+    asks = {"max_tokens": 7, "seed": 3, "stop": ("x",), "temperature": 0.5, "labels": ("ok", "no")}
+    with serving(respond) as server, model(server, temperature=0.5) as asked:
+        for _ in range(3):
+            with pytest.raises(ModelStatusError):
+                asked.answer([ask(said, **asks)])
+        assert asked.answer([ask("fine", **asks)])[0].text == "ok"
+    sent = [request.body for request in server.requests]
+    assert sum(body["messages"] == PROBE for body in sent) == 1
+    assert all({"max_tokens", "seed", "stop", "logprobs"} <= body.keys() for body in sent)
+
+
+def test_a_field_is_not_left_out_where_that_does_not_help() -> None:
+    with serving(lambda request, _: error(400, "seed: no")) as server, model(server, temperature=0.5) as asked:
+        with pytest.raises(ModelStatusError):
+            asked.answer([ask(seed=3, temperature=0.5)])
+        with pytest.raises(ModelStatusError):
+            asked.answer([ask(seed=3, temperature=0.5)])
+    assert "seed" in server.requests[-1].body
+
+
+def test_several_fields_are_left_out_at_once_and_by_their_whole_names() -> None:
+    def respond(request: Request, _: int) -> Reply:
+        for name in ("max_tokens", "stop", "seed"):
+            if name in request.body:
+                return error(400, f"Unknown name {name!r}; max_completion_tokens, seed_offset and nonstop are known")
+        return completion("ok")
+
+    with serving(respond) as server, model(server, temperature=0.5) as asked:
+        assert asked.answer([ask(seed=3, stop=("x",), temperature=0.5)])[0].text == "ok"
+        before = len(server.requests)
+        assert asked.answer([ask(seed=3, stop=("x",), temperature=0.5)])[0].text == "ok"
+        assert len(server.requests) == before + 1
 
 
 def test_a_cut_prompt_is_noticed() -> None:

@@ -90,10 +90,11 @@ def test_what_the_function_refuses_once_is_tried_again(model_of):
 
 
 def test_a_refused_field_is_left_out(model_of):
-    server = Server(refusal(400, "logprobs are not supported"), completion("good"))
+    refused = refusal(400, "logprobs are not supported")
+    server = Server(refused, refused, completion("yes"), completion("good"))
     asked = Query((Message("user", "x"),), max_tokens=4, labels=("good", "bad"))
     assert model_of(server).answer([asked])[0].text == "good"
-    assert ["logprobs" in body for _, _, body in server.asked] == [True, False]
+    assert ["logprobs" in body for _, _, body in server.asked] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(

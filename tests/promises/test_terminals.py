@@ -37,7 +37,7 @@ def harmless(data: bytes, where: object) -> str:
 
 
 class Hostile(ThreadingHTTPServer):
-    """Says the label and hostile things around it; every ``fails``-th time it is an error, or an answer that is none."""
+    """Says the label, or hostile things around one; every ``fails``-th time it is an error."""
 
     daemon_threads = True
     fails = 0
@@ -117,9 +117,9 @@ def clucert(folder: Path, *arguments: str) -> tuple[int, str]:
 
 def files_are_harmless(folder: Path) -> None:
     for path in folder.rglob("*"):
-        if path.is_file() and path.suffix in (".json", ".jsonl", ".html", ".xml", ".md", ".yaml", ".csv", ".log"):
-            if path.name not in ("data.jsonl", "task.yaml"):
-                harmless(path.read_bytes(), path)
+        written = path.suffix in (".json", ".jsonl", ".html", ".xml", ".md", ".yaml", ".csv", ".log")
+        if written and path.name not in ("data.jsonl", "task.yaml"):
+            harmless(path.read_bytes(), path)
 
 
 SMALL = ("--method", "ranmask", "--mask-rate", "0.5", "--samples", "5", "--certify-samples", "12", "--max-retries", "0")

@@ -183,6 +183,8 @@ FAILURES = {
     "drop": (502, "upstream_unreachable"),
     "not json": (502, "upstream_bad_answer"),
     "no choices": (502, "upstream_bad_answer"),
+    "gzip 503": (502, "upstream_error"),
+    "redirect": (502, "upstream_unreachable"),
     "nothing": (502, "upstream_bad_answer"),
     500: (502, "upstream_error"),
     503: (502, "upstream_error"),
@@ -202,6 +204,22 @@ def test_an_upstream_that_fails_is_named_in_openais_shape_and_nothing_is_made_up
     assert SECRET not in str(error)
     assert "127.0.0.1" not in str(error)
     assert error.response.headers.get("retry-after") == ("7" if fail in (429, 500, 503) else None)
+
+
+@pytest.mark.parametrize("wait", ["inf", "1e999", "-5", "nan", "soon", "99999999999", "٧"])
+def test_an_odd_time_to_wait_becomes_one_that_a_client_can_keep(serving: Serving, wait: str) -> None:
+    with serving.client() as client, pytest.raises(openai.RateLimitError) as raised:
+        ask(client, fail=429, retry_after=wait)
+    assert 1 <= int(raised.value.response.headers["retry-after"]) <= 3600
+
+
+@pytest.mark.parametrize("fail", ["negative", "gzip"])
+def test_an_odd_answer_is_read_or_refused_and_no_count_goes_backwards(serving: Serving, fail: str) -> None:
+    before = serving.metrics()['clucert_upstream_tokens_total{direction="in"}']
+    with serving.client() as client:
+        found = ask(client, fail=fail, refuse=0)
+    assert found.usage.prompt_tokens > 0
+    assert serving.metrics()['clucert_upstream_tokens_total{direction="in"}'] > before
 
 
 def test_an_upstream_that_is_late_is_a_gateway_timeout(serving: Serving) -> None:

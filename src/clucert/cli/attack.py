@@ -76,15 +76,21 @@ def attack(
         return
     from clucert.attacks.study import AttackStudy, run_attacks
     from clucert.attacks.suffix import read_suffixes
+    from clucert.attacks.table import verdict_of
+    from clucert.cli.screen import headline, warn, width
 
     config = load_config(None, given_flags(flags))
     suffixes = read_suffixes(suffix_file) if suffix_file else ()
     study = AttackStudy(config, _names(recipe), _names(defence), max_queries, suffixes, attack_form)
     with _bar() as bar:
         report = run_attacks(study, bar, command=sys.argv)
-    echo_json(report.document(), indent=1) if as_json else echo(str(report))
+    if as_json:
+        echo_json(report.document(), indent=1)
+    else:
+        headline(verdict_of(report.rows))
+        echo(report.text(width()))
     for note in report.notes:
-        echo(f"clucert: note: {note}", err=True)
+        warn("note", note)
     echo(f"wrote {report.run_dir}", err=True)
     if report.errors:
         key, why = next(iter(report.errors.items()))
@@ -98,6 +104,7 @@ def _attack_certificates(
     """A table: how far the attacks go in what the run has proved."""
     from clucert.attacks.against import FILE, attack_run
     from clucert.attacks.certificates import Match
+    from clucert.cli.screen import headline, width
 
     limit, samples = flags.pop("limit", None), flags.pop("samples", None)
     if wrong := sorted(set(flags) - {"cache", "base_url", "model"}):
@@ -105,7 +112,11 @@ def _attack_certificates(
     with _bar() as bar:
         match = Match(samples=samples, max_queries=max_queries)
         found = attack_run(run, recipes, match, limit=limit, overrides=flags, progress=bar)
-    echo_json(found.document(), indent=1) if as_json else echo(str(found))
+    if as_json:
+        echo_json(found.document(), indent=1)
+    else:
+        headline(found.verdict)
+        echo(found.text(width()))
     echo(f"wrote {run / FILE}", err=True)
 
 

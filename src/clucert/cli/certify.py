@@ -11,10 +11,10 @@ import click
 from clucert.cli import terminal
 from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
 from clucert.cli.terminal import echo_json
-from clucert.config import Config, FlagSection
+from clucert.config import Config, ExactSection, FlagSection, implied_method
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
-from clucert.methods.exact import ExactConfig, ExactSection
+from clucert.methods.exact import ExactConfig
 from clucert.section import flag, options_of
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         --threshold 0.1
     """  # noqa: D301  (\b is click's mark for a block that is not rewrapped)
     given = given_flags(flags)
+    if implied := implied_method(given.get("model")):
+        given.setdefault("method", implied)
     default = "method" not in given
     if not default and load_exact(given["method"]) is not None:
         refuse_sampling(given, given["method"])
@@ -52,6 +54,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         text = _standard_input()
     from clucert.api import Session
     from clucert.cli.progress import vote_bar
+    from clucert.summary import verdict
 
     with vote_bar() as bar, Session(config, watch=bar.answered) as session:
         certification = session.certify(text, progress=bar)
@@ -63,6 +66,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         document = certification.document()
         if default:
             document["exact"] = [proof.document() for proof in also]
+        document["verdict"] = verdict(certification.certificate, [proof.certificate for proof in also])
         echo_json(document, indent=2)
         return
     _print(certification, also, config.show_samples, unread=show_unparsed, verbose=verbose)
@@ -103,20 +107,24 @@ def _prove(text: str, config: ExactConfig, *, as_json: bool, unread: int, verbos
     """Print the certificate of a method that asks a fixed family of sub-texts."""
     from clucert.api import ExactSession
     from clucert.cli.progress import vote_bar
+    from clucert.summary import verdict
 
     if text == "-":
         text = _standard_input()
     with vote_bar() as bar, ExactSession(config, watch=bar.answered) as session:
         proof = session.prove(text, progress=bar)
     if as_json:
-        echo_json(proof.document(), indent=2)
+        document = proof.document() | {"verdict": verdict(None, [proof.certificate])}
+        echo_json(document, indent=2)
         return
     _print(None, [proof], unread=unread, verbose=verbose)
 
 
 def _standard_input() -> str:
+    """What is piped in, without the marks of a file: a byte order mark, carriage returns, the end of the last line."""
     data = sys.stdin.buffer.read()
     try:
-        return data.decode("utf-8").removesuffix("\n")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not UTF-8 (byte {error.start}): convert it first (iconv)") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,10 @@ from clucert.cli.options import Command, config_options
 from clucert.cli.terminal import echo, echo_json
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
+
+if TYPE_CHECKING:
+    from clucert.evaluate.trials import Trial
+    from clucert.evaluate.tune import Tuned
 
 
 @click.command(cls=Command)
@@ -65,8 +69,8 @@ def tune(
         --data validation.jsonl --method deletion -o guard.yaml
     """  # noqa: D301
     from clucert.cli.progress import study_bar
+    from clucert.cli.screen import headline, show, warn
     from clucert.evaluate.tune import tune as search
-    from clucert.render import rows_table
 
     fpr, confidence = flags.pop("fpr"), flags.pop("confidence")
     values = [flags.pop(name) for name in ("tried", "mask_rates", "thresholds", "lengths")]
@@ -81,22 +85,47 @@ def tune(
     if out:
         out.write_text(tuned.method, encoding="utf-8")
         echo(f"wrote {out}: use it as --method {out}", err=True)
-    rows = [_flat(row) for row in tuned.rows]
+    rows, verdict = [_flat(row) for row in tuned.rows], _verdict(tuned, radius)
     if as_json:
         best = _flat(tuned.best)
-        more = {"radius": radius, "method": tuned.method, "notes": list(tuned.notes)}
+        more = {"radius": radius, "verdict": verdict, "method": tuned.method, "notes": list(tuned.notes)}
         echo_json({"schema_version": 1, "rows": rows, "best": best, **more}, indent=2)
     else:
-        echo(rows_table(rows))
+        headline(verdict)
+        # A number of blocks by length is no row of the grid: that of the longest texts is marked.
+        best = _setting(tuned.best)
+        show(
+            [
+                {"": "best" if _setting(trial) == best else "", **row}
+                for trial, row in zip(tuned.rows, rows, strict=True)
+            ]
+        )
         echo(f"\nbest, as a method file:\n{tuned.method}")
     for note in tuned.notes:
-        echo(f"clucert: note: {note}", err=True)
+        warn("note", note)
     if tuned.stopped:
         echo(f"clucert: {tuned.stopped}", err=True)
 
 
+def _setting(trial: Trial) -> dict[str, Any]:
+    return {name: value for name, value in trial.point.items() if name != "counts"}
+
+
+def _verdict(tuned: Tuned, radius: str) -> str:
+    """One sentence: which setting, what it gets on these rows, and beside what."""
+    best = tuned.best
+    setting = ", ".join(f"{name} {value}" for name, value in best.point.items())
+    gets = f"mean {radius} radius {best.r_avg:.3g}" if best.proved is None else f"{best.proved:.0%} proved at {radius}"
+    asked = "" if best.questions is None else f", {best.questions:.3g} questions a row"
+    return (
+        f"best of {len(tuned.rows)} settings: {setting}: {gets}, {best.clean_accuracy:.0%} of {best.inputs} rows right"
+        f"{asked}. These rows chose it: what it certifies is measured on others"
+    )
+
+
 def _tune_flag(config: StudyConfig, fpr: str, confidence: str, out: Path | None, *, as_json: bool) -> None:
     from clucert.cli.progress import study_bar
+    from clucert.cli.screen import headline, warn, width
     from clucert.core.thresholds import exact
     from clucert.evaluate.roc import roc_document
     from clucert.evaluate.tune_flag import tune_flag
@@ -108,15 +137,22 @@ def _tune_flag(config: StudyConfig, fpr: str, confidence: str, out: Path | None,
         out.write_text(tuned.method, encoding="utf-8")
         echo(f"wrote {out}: use it as --method {out}", err=True)
     if as_json:
-        more = {"chosen": tuned.chosen.document(), "method": tuned.method, "notes": list(tuned.notes)}
+        verdict = tuned.chosen.in_words(counts=tuned.counts)
+        more = {
+            "verdict": verdict,
+            "chosen": tuned.chosen.document(),
+            "method": tuned.method,
+            "notes": list(tuned.notes),
+        }
         echo_json({"schema_version": 1, **roc_document(tuned.points, counts=tuned.counts), **more}, indent=2)
     else:
         point = tuned.chosen.point
         said = f"{int(point.threshold)} sub-texts" if tuned.counts else f"a share of {float(point.threshold):g}"
-        echo(roc_text(tuned.points, point, said, counts=tuned.counts))
-        echo(f"\n{tuned.chosen.in_words(counts=tuned.counts)}\n\nas a method file:\n{tuned.method}")
+        headline(tuned.chosen.in_words(counts=tuned.counts))
+        echo(roc_text(tuned.points, point, said, counts=tuned.counts, width=width()))
+        echo(f"\nas a method file:\n{tuned.method}")
     for note in tuned.notes:
-        echo(f"clucert: note: {note}", err=True)
+        warn("note", note)
 
 
 def _grid(config: StudyConfig, tried: Sequence[str], mask_rates: str, thresholds: str, lengths: str) -> Any:
@@ -155,8 +191,10 @@ def _flat(row: Any) -> dict[str, Any]:
         if "count" in point:
             # K by length, where that proves more: of at most so many units.
             point["counts"] = ", ".join(f"{most}: {count}" for most, count in point.get("counts", ())) or None
+        point.pop("bias", None)
+        point["calibration"] = fields["calibration"]
         return {**point, **{name: fields[name] for name in (*shown, "abstained", "inputs", "failed")}}
-    fields = {name: value for name, value in fields.items() if name not in ("proved", "questions")}
+    fields = {name: value for name, value in fields.items() if name not in ("proved", "questions", "calibration")}
     length = "off" if point.get("refine") == "off" else point.get("refine_length")
     setting = {"mask_rate": point.get("mask_rate"), "threshold": point.get("threshold"), "refine_length": length}
     return {**setting, **fields}

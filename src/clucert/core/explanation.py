@@ -141,9 +141,11 @@ def gap(certificate: Certificate) -> str | None:
 def _causes(settings: Settings, *, dropped: bool) -> Iterator[tuple[str, str]]:
     """(what keeps the published radius from being proved, what to do about it)."""
     if settings.recovery == "synonym":
+        # Masked texts are so unlike the original that a filter by similarity would keep none.
+        mask = "--recovery mask" + (" --clustering none" if settings.clustering != "none" else "")
         yield (
             "the pool of a masked word gives away which word it was (A1)",
-            "--recovery mask (any words), or --lexicon classes --retained-kernel canonical (any number of synonyms)",
+            f"{mask} (any words), or --lexicon classes --retained-kernel canonical (any number of synonyms)",
         )
     if settings.clustering != "none" and dropped:
         yield (

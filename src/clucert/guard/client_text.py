@@ -47,7 +47,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class ClientText:
-    """What is read of a request, in its order; and how many parts of each kind are not."""
+    """What is read of a request, in its order; and how many parts of each kind cannot be."""
 
     said: tuple[Said, ...]
     unread: Mapping[str, int] = field(default_factory=dict)
@@ -62,9 +62,10 @@ def client_text(fields: Mapping[str, Any], api: Api, read: Collection[Who] = ("u
     unread: Counter[str] = Counter()
     said = []
     for where, who, value in _parts(fields, api):
-        # Counted wherever they stand, but read only where somebody may have written them.
+        if who not in read:
+            continue
         found = "\n".join(_strings(value, where, unread))
-        if who in read and found.strip():
+        if found.strip():
             said.append(Said(where, found))
     return ClientText(tuple(said), dict(unread))
 

@@ -63,8 +63,8 @@ class Reading:
     flagged: bool
     untouched: bool
     words: int
-    share: float
-    """Of the votes that are the flag's; or flagged sub-texts."""
+    score: float
+    """The share of the votes that is the flag's, or how many sub-texts are flagged, where these count."""
     proved: Mapping[str, Radius] = field(default_factory=dict)
     """By threat, how many changes leave a flagged text flagged."""
 
@@ -76,7 +76,7 @@ class Reading:
     def document(self) -> dict[str, Any]:
         """For JSON; without a word of the text. A radius is a number of words, ``any`` is any number."""
         shown = {threat: "any" if r.everything else r.words for threat, r in self.proved.items()}
-        found = {"where": self.where, "flagged": self.flagged, "words": self.words, "share": round(self.share, 4)}
+        found = {"where": self.where, "flagged": self.flagged, "words": self.words, "score": round(self.score, 4)}
         return found | {"respelled": self.respelled, "untouched": self.untouched, "proved": shown}
 
 
@@ -133,7 +133,7 @@ class Verdict:
         found |= {"method": self.method, "alpha": self.alpha}
         if about is None:
             return found
-        found |= {"text": about.where, "words": about.words, "share": round(about.share, 4)}
+        found |= {"text": about.where, "words": about.words, "score": round(about.score, 4)}
         return found | ({"still_blocked": about.document()["proved"]} if self.blocked else {})
 
     def in_words(self) -> str:
@@ -294,9 +294,9 @@ class Gate:
         whole = " ".join(certificate.pieces)
         untouched = [shown.text for shown in certificate.answers] == [whole]
         flagged = certificate.is_flagged or (untouched and certificate.flagged > 0)
-        share = certificate.flagged if self.flag.share is None else float(certificate.flag_share)
+        score = certificate.flagged if self.flag.share is None else float(certificate.flag_share)
         proved = certificate.proved if flagged and not untouched else {}
-        return Reading("", False, flagged, untouched, certificate.n, share, _shown(proved))
+        return Reading("", False, flagged, untouched, certificate.n, score, _shown(proved))
 
     def _sampled(self, smoother: Smoother, text: str, level: Fraction) -> Generator[Request, Any, Reading]:
         keyed = smoother.keyed(self._key, smoother.said(text))
@@ -305,10 +305,10 @@ class Gate:
             return (yield from self._bare(smoother, text, n))
         certificate: Certificate = yield from keyed.flag_steps(text)
         votes, flagged = certificate.selection, certificate.flagged
-        share = votes.counts[self.flag.name] / max(1, votes.drawn)
+        score = votes.counts[self.flag.name] / max(1, votes.drawn)
         # One of several texts is chosen to be certified: each holds at its part of the level.
         proved = certificate.replace(alpha=float(level)).proved if flagged else {}
-        return Reading("", False, flagged, False, n, share, _shown(proved))
+        return Reading("", False, flagged, False, n, score, _shown(proved))
 
     def _bare(self, smoother: Smoother, text: str, n: int) -> Generator[Request, Any, Reading]:
         """The same test on N answers about the whole text: p_harm of its noised texts is not above p_harm of it."""

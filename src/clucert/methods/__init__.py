@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -11,10 +12,14 @@ from pydantic import Field, field_validator, model_validator
 from clucert.border import read_text, yaml_fields
 from clucert.config import FlagOptions, MethodOptions
 from clucert.core.noise.characters import parse_q
+from clucert.core.noise.deletion import THREATS
+from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.noise.retention import parse_mask_rate
+from clucert.core.threats import BLIND
 from clucert.core.thresholds import Flag
 from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.methods.exact import ExactMethod
+from clucert.models.trained import SUFFIX, read_header
 from clucert.section import checked
 
 CHARACTERS = ("perturbation", "q")
@@ -90,7 +95,8 @@ class Method(MethodOptions, FlagOptions):
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
         if not self.flag:
             if self.flag_threshold is not None:
-                raise InputError("a flag threshold needs the labels that flag a text, for example  --flag harmful")
+                example = labels[0] if labels else "harmful"
+                raise InputError(f"a flag threshold needs the labels that flag a text, for example  --flag {example}")
             return None
         return Flag.of(self.flag, labels, share=self.flag_threshold)
 
@@ -109,7 +115,7 @@ def method_names() -> tuple[str, ...]:
 
 
 def load_method(name_or_path: str) -> Method:
-    """A packaged method by name, or a YAML file of the same form by path.
+    """A packaged method by name, a YAML file of the same form by path, or the one that a trained classifier brings.
 
     Raises :class:`UnknownNameError` for a name that is neither, :class:`InputError` for a malformed file, and
     :class:`UsageError` for a method that asks a fixed family of sub-texts (:func:`load_exact`).
@@ -138,7 +144,55 @@ def load_any(name_or_path: str) -> Method | ExactMethod:
     return checked(ExactMethod, named, origin).check_file(fields, origin)
 
 
+def proves(method: Method | ExactMethod) -> dict[str, Any]:
+    """What certificates of ``method`` can prove if the votes allow it: the threats, in words, and whether exactly."""
+    if isinstance(method, ExactMethod):
+        threats = method.noise().threats
+        return {"proves": list(threats), "exact": True, "in_words": f"{_changes(threats)}; exactly"}
+    proved: tuple[str, ...] = ("synonym",)
+    if method.keep is not None:
+        proved = CollapsedMask.threats if method.recovery == "ellipsis" else THREATS
+        said = _changes(proved, ("replace", "insert", "delete", "move"))
+    elif method.recovery == "characters":
+        return {"proves": [], "exact": False, "in_words": "nothing: a baseline that votes"}
+    elif method.recovery in BLIND:
+        proved = ("word", "synonym")
+        more = " and any number of synonyms of closed classes" if method.retained_kernel != "keep" else ""
+        said = f"words replaced{more}"
+    elif method.retained_kernel != "keep":
+        said = "any number of synonyms of closed classes"
+    else:
+        return {
+            "proves": ["synonym"],
+            "exact": False,
+            "in_words": "few swaps of synonyms; the published radius rests on assumptions",
+        }
+    return {"proves": list(proved), "exact": False, "in_words": f"{said}; at level 1 − α"}
+
+
+_DONE = {
+    "replace": "replaced",
+    "word": "replaced",
+    "insert": "inserted",
+    "delete": "deleted",
+    "move": "moved",
+    "append": "added at the ends",
+    "suffix": "appended",
+    "ends": "before and behind, any number",
+    "block": "inserted as blocks of any length",
+}
+
+
+def _changes(threats: Sequence[str], mixed: Sequence[str] = ("replace", "insert", "delete")) -> str:
+    """``mixed`` are those that "edit" is any mix of."""
+    held = {*threats, *(mixed if "edit" in threats else ())}
+    said = ", ".join(dict.fromkeys(said for threat, said in _DONE.items() if threat in held))
+    return f"words {said}{', in any mix' if 'edit' in threats else ''}"
+
+
 def _fields(name_or_path: str) -> dict[str, Any]:
+    if name_or_path.endswith(SUFFIX):
+        return read_header(name_or_path).method
     if name_or_path.endswith((".yaml", ".yml")):
         return yaml_fields(read_text(Path(name_or_path)), name_or_path).values
     if name_or_path not in method_names():

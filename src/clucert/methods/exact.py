@@ -7,17 +7,25 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from clucert.config import Config, FlagOptions
-from clucert.core.exact import Noise, Unit
+from clucert.config import Config, ExactOptions, ExactSection, FlagOptions
+from clucert.core.exact import Noise
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.settings import Base
 from clucert.core.thresholds import Flag, merged_labels
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError, UsageError
-from clucert.section import Section, changes_of, checked, flag, option, options_of
+from clucert.section import checked, flag, options_of
 
 Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
 
@@ -43,31 +51,20 @@ KINDS: Mapping[Family, _Kind] = {
 
 
 class LabelBias(BaseModel):
-    """The bias of each label, for sub-texts of at most ``words`` words; None: of any length."""
+    """The bias of each label, for sub-texts of at most ``words`` words (None: of any length), and the scale."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     words: int | None = Field(default=None, ge=1)
     of: dict[str, float]
+    scale: float = Field(default=1.0, gt=0, le=100)
+    """1 / temperature: softmax(scale · (log p − bias)) is sharpened, and added up."""
 
-
-class ExactOptions(BaseModel):
-    """What such a method, and nothing else, is asked for."""
-
-    count: int = option(5, "Groups of words (K), of blocks and groups.", ge=1, le=500)
-    hashes: int = option(1, "Ways to group by hashes (q), of groups and chunks.", ge=1, le=100)
-    every: int | None = option(None, "About so many words in a chunk (B).", ge=1)
-    """A chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
-    size: int = option(10, "Words in a window.", ge=1)
-    suffix: int = option(20, "Longest appended text of erase-and-check, in words (d).", ge=1, le=1000)
-    unit: Unit = option("word", "What is kept, dropped and counted.")
-    """A word is a token, and punctuation is among them."""
-    scores: Literal["auto", "soft", "hard"] = option(
-        "auto", "Add up label probabilities (auto: where the model gives them) or votes."
-    )
-    sharpness: float = option(8.0, "Of label probabilities: p^sharpness is added up.", gt=0, le=100)
-    """Normalised. Probabilities that are only averaged prove little (1)."""
-    at_least: int = option(1, "Flagged sub-texts that flag the text, where no share is given.", ge=1)
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a scale that changes nothing: documents of earlier versions stay as they were."""
+        fields: dict[str, Any] = write(self)
+        return {name: value for name, value in fields.items() if (name, value) != ("scale", 1.0)}
 
 
 class ExactMethod(ExactOptions, FlagOptions):
@@ -85,8 +82,8 @@ class ExactMethod(ExactOptions, FlagOptions):
     key: str = "clucert"
     """Of the hash; fixed before any text is seen, and may be public."""
     bias: tuple[LabelBias, ...] = ()
-    """Taken off the log-probability of each label, by length of the sub-text; fitted to validation texts that are cut
-    in the same way (:func:`clucert.core.calibration.fit`). A mapping of labels alone is for every length."""
+    """Taken off the log-probability of each label, and a scale, by length of the sub-text; fitted to validation texts
+    that are cut in the same way (`clucert tune`). A mapping of labels alone is for every length."""
     counts: tuple[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1, le=500)]], ...] = ()
     """Of `blocks`: K by the number of units, [[20, 3], [60, 5]] for texts of at most 20 and 60; longer ones have
     `count`. Of no other family: where units can be added or removed, one more could regroup all."""
@@ -185,11 +182,12 @@ class ExactMethod(ExactOptions, FlagOptions):
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
         if not self.flag:
+            example = labels[0] if labels else "harmful"
             if self.family in ("windows", "erase"):
-                raise InputError(f"{self.name} flags texts: say which label, for example  --flag harmful")
+                raise InputError(f"{self.name} flags texts: say which label, for example  --flag {example}")
             if self.flag_threshold is not None or self.at_least > 1:
                 given = "a flag threshold" if self.flag_threshold is not None else f"--at-least {self.at_least}"
-                raise InputError(f"{given} needs the labels that flag a text, for example  --flag harmful")
+                raise InputError(f"{given} needs the labels that flag a text, for example  --flag {example}")
             return None
         return Flag.of(self.flag, labels, self.at_least, self.flag_threshold)
 
@@ -205,13 +203,13 @@ def _families_of(field: str) -> tuple[Family, ...]:
     return tuple(family for family, kind in KINDS.items() if field in (*kind.made_of, *kind.also))
 
 
+def own_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a stored exact method without those that change nothing in its family."""
+    return {n: v for n, v in parameters.items() if parameters.get("family") in (_families_of(n) or KINDS)}
+
+
 def _written(name: str) -> str:
     return flag(name) if name in options_of(ExactOptions) else name
-
-
-@changes_of(ExactOptions)
-class ExactSection(Section, title="Exact methods", may_differ=True):
-    """The options of an exact method; None takes the method's value."""
 
 
 class ExactConfig(ExactSection, Config):

@@ -104,14 +104,15 @@ def body_bytes(body: dict[str, Any]) -> bytes:
         return json.dumps(body).encode()
 
 
-_REFUSED: dict[str, tuple[re.Pattern[str], dict[str, Any]]] = {
-    "logprobs": (re.compile("logprob"), {"logprobs": False}),
-    "max_tokens": (re.compile("max_completion_tokens|^max_tokens$"), {"max_tokens": "max_completion_tokens"}),
-    "seed": (re.compile(r"\bseed\b"), {"seed": False}),
-    "stop": (re.compile(r"\bstop\b"), {"stop": False}),
-    "temperature": (re.compile(r"\btemperature\b"), {"temperature": False}),
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_REFUSED: dict[str, tuple[frozenset[str], dict[str, Any]]] = {
+    "logprobs": (frozenset({"logprobs", "top_logprobs", "logprob"}), {"logprobs": False}),
+    "max_tokens": (frozenset({"max_completion_tokens"}), {"max_tokens": "max_completion_tokens"}),
+    "seed": (frozenset({"seed"}), {"seed": False}),
+    "stop": (frozenset({"stop"}), {"stop": False}),
+    "temperature": (frozenset({"temperature"}), {"temperature": False}),
 }
-"""By the field that was sent: what a complaint about it says, and what is accepted then."""
+"""By the field that was sent: which names a complaint about it has, and what is accepted then."""
 
 
 def without_refused(accepted: AcceptedFields, message: str, sent: Mapping[str, Any]) -> AcceptedFields | None:
@@ -120,8 +121,10 @@ def without_refused(accepted: AcceptedFields, message: str, sent: Mapping[str, A
     A temperature other than 1 is never left out: answers would be drawn in another way than was asked for.
     """
     message = message.casefold()
-    for name, (complaint, change) in _REFUSED.items():
-        if name in sent and complaint.search(message) and (name != "temperature" or sent[name] == 1):
+    # Whole names: another field's may have this one in it.
+    named = set(_NAME.findall(message)) | ({"max_completion_tokens"} if message == "max_tokens" else set())
+    for name, (complaints, change) in _REFUSED.items():
+        if name in sent and complaints & named and (name != "temperature" or sent[name] == 1):
             return replace(accepted, **change)
     return None
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from clucert.errors import InputError, UnknownNameError
 from clucert.models.functions import FunctionModel, TextFunction, function_model, known_labels, told
+from clucert.models.trained import SUFFIX, class_names, read_header
 from clucert.protocols import LanguageModel
 from clucert.tasks.function_answers import plain
 
@@ -29,7 +30,7 @@ def is_function(name: str) -> bool:
 
 def reads_text(name: str) -> bool:
     """Whether the model of this name is asked about texts alone, without a prompt."""
-    return is_function(name) or name.endswith(".clucert")
+    return is_function(name) or name.endswith(SUFFIX)
 
 
 def file_of(name: str) -> Path:
@@ -64,6 +65,8 @@ def labels_of_model(name: str) -> tuple[str, tuple[str, ...]]:
 
     Raises :class:`InputError` where nothing does, or numbers do.
     """
+    if name.endswith(SUFFIX):
+        return Path(name).stem, class_names(read_header(name).classes)
     target, _ = _target(name)
     module = sys.modules[_module_name(file_of(name).resolve())]
     labels = known_labels(target) or getattr(module, "LABELS", None)
@@ -72,6 +75,11 @@ def labels_of_model(name: str) -> tuple[str, tuple[str, ...]]:
             f"{name} does not say what its labels are: --labels a,b (or --task), or  LABELS = …  in its file"
         )
     return name.rpartition(":")[2], tuple(labels)
+
+
+def target_of(name: str) -> Any:
+    """The object that ``python:FILE.py:NAME`` names. Raises :class:`InputError`, one line."""
+    return _target(name)[0]
 
 
 def _target(name: str) -> tuple[Any, str]:

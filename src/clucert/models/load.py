@@ -7,7 +7,9 @@ from pathlib import Path
 
 from clucert.errors import InputError, UnknownNameError
 from clucert.models.function_files import PREFIX, is_function, load_function
+from clucert.models.functions import function_model
 from clucert.models.replies import MOST_BYTES
+from clucert.models.trained import SUFFIX, read
 from clucert.protocols import LanguageModel
 from clucert.registry import Registry
 
@@ -51,12 +53,15 @@ class ModelOptions:
 
 def load_model(name: str, options: ModelOptions | None = None) -> LanguageModel:
     """The model called ``smollm2``, ``llamacpp/<file.gguf>``, ``openai/<model>``, ``vllm/<model>``, ``ollama/<model>``,
-    or the function called ``python:FILE.py:NAME``.
+    the function called ``python:FILE.py:NAME``, or the trained classifier in ``FILE.clucert``.
 
     Raises :class:`clucert.errors.UnknownNameError` for another provider; never falls back to a different one.
     """
     if is_function(name):
         return load_function(name, deterministic=options is not None and options.deterministic)
+    if name.endswith(SUFFIX):
+        trained = read(name)
+        return function_model(trained, name, deterministic=True, identity=trained.digest)
     provider, _, model = name.partition("/")
     if provider not in MODELS:
         if ".py:" in name:

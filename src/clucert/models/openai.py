@@ -21,7 +21,6 @@ from clucert.errors import (
     ModelError,
 )
 from clucert.models.chat_api import (
-    AcceptedFields,
     CutPromptError,
     answer_in,
     answer_of,
@@ -30,6 +29,7 @@ from clucert.models.chat_api import (
     unlike,
     without_refused,
 )
+from clucert.models.dialect import Dialect
 from clucert.models.http_client import Reach
 from clucert.models.http_pool import Handler
 from clucert.models.official_client import NotThereError, official_client
@@ -78,7 +78,7 @@ class OpenAIModel:
             endpoint.headers, options.timeout, options.max_connections, options.max_answer_bytes, options.ca_file
         )
         self._requests = Requests(endpoint, self._reach, self._submit, server)
-        self._accepted = AcceptedFields()
+        self._dialect = Dialect(model, self._answer)
         self._read_whole = 0
         self.server_identity = ServerIdentity(endpoint.base_url, accept=options.accept_model_change)
         self._model_list: Future[None] | None = None
@@ -167,7 +167,7 @@ class OpenAIModel:
 
     def request(self, query: Query) -> dict[str, Any]:
         """The body that ``query`` is sent as."""
-        return request_of(self._model, query, self._accepted)
+        return request_of(self._model, query, self._dialect.accepted)
 
     def read(self, body: object, query: Query) -> Answer:
         """Read a completion. Raises :class:`BadAnswerError` when it is none, and :class:`ModelChangedError`."""
@@ -175,8 +175,8 @@ class OpenAIModel:
 
     def drop_refused(self, refusal: str, query: Query) -> bool:
         """Leave out the field that the message ``refusal`` complains about from now on; whether ``query`` had it."""
-        accepted = without_refused(self._accepted, refusal, self.request(query))
-        self._accepted = accepted or self._accepted
+        accepted = without_refused(self._dialect.accepted, refusal, self.request(query))
+        self._dialect.accepted = accepted or self._dialect.accepted
         return accepted is not None
 
     def scrub(self, message: str) -> str:
@@ -304,21 +304,19 @@ class OpenAIModel:
             raise
 
     async def _try(self, query: Query) -> Answer:
-        """One request, repeated at once without a field that the server refuses."""
-        accepted = self._accepted
-        while True:
-            body = request_of(self._model, query, accepted)
-            try:
-                answer = await self._answer(query, body)
-            except FailedReply as failure:
-                without = without_refused(accepted, failure.about, body) if failure.refuses else None
-                if without is None:
-                    raise
-                accepted = without
-            else:
-                # Kept once it has helped: a message may name a field by chance.
-                self._accepted = accepted
-                return answer
+        """One request, repeated at once without a field that the server turns out not to take."""
+        accepted = self._dialect.accepted
+        body = request_of(self._model, query, accepted)
+        try:
+            return await self._answer(query, body)
+        except FailedReply as failure:
+            if not failure.refuses or without_refused(accepted, failure.about, body) is None:
+                raise
+            # In one place for all event loops, and whoever waits for it may be cancelled.
+            learning = asyncio.wrap_future(self._submit(self._dialect.learn(query, accepted)))
+            if not await asyncio.shield(learning):
+                raise
+        return await self._answer(query, request_of(self._model, query, self._dialect.accepted))
 
     async def _answer(self, query: Query, body: dict[str, Any]) -> Answer:
         reply = await self._post(body)
@@ -341,7 +339,7 @@ class OpenAIModel:
         Raises ``cut`` where it was cut there as well.
         """
         other, enough = unlike(query), cut.words + 1
-        body = request_of(self._model, replace(other, max_tokens=1), self._accepted)
+        body = request_of(self._model, replace(other, max_tokens=1), self._dialect.accepted)
         try:
             usage = answer_in((await self._post(body)).body, other, enough).usage
         except (BadAnswerError, FailedReply) as failure:

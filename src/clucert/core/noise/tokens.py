@@ -9,13 +9,13 @@ from functools import lru_cache
 
 import regex
 
-from clucert.core.words import WordedText, split
+from clucert.core.words import TAG, WordedText, split
 from clucert.errors import InputError
 
 _MARK = regex.compile(
-    r"-(?i:[lr][rcs]b)-|&(?i:lt|gt|amp|quot|apos|nbsp);|&?\#(?:[0-9]{1,7}|x[0-9a-fA-F]{1,6});|(\S)\1*+"
+    rf"{TAG}|-(?i:[lr][rcs]b)-|&(?i:lt|gt|amp|quot|apos|nbsp);|&?\#(?:[0-9]{{1,7}}|x[0-9a-fA-F]{{1,6}});|(\S)\1*+"
 )
-"""A piece of what stands between words: a treebank bracket, an HTML entity, or a run of one character."""
+"""A piece of what stands between words: a tag, a treebank bracket, an HTML entity, or a run of one character."""
 
 
 def tokenize(text: str) -> tuple[str, ...]:
