@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import logging
-import os
 import re
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 import pytest
 from rich.text import Text
 
-from clucert.cli import terminal
+from clucert.cli import main, terminal
 from clucert.visible import harmless_json, replaced, visible
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\u200f\x7f\x85\u2028\U000e0041"
@@ -105,14 +103,25 @@ def world(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def clucert(folder: Path, *arguments: str) -> tuple[int, str]:
-    environment = {**os.environ, "OPENAI_API_KEY": "sk-verysecret0123456789", "XDG_CACHE_HOME": str(folder / "xdg")}
-    done = subprocess.run(
-        [sys.executable, "-m", "clucert", *arguments], env=environment, capture_output=True, check=False, cwd=folder
-    )
-    out, err = harmless(done.stdout, arguments), harmless(done.stderr, arguments)
-    assert "Traceback" not in err
-    return done.returncode, out + err
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def clucert(world: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
+    """The command in this process, in the folder of ``world``; everything that it prints is looked at."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-verysecret0123456789")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(world / "xdg"))
+    monkeypatch.chdir(world)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
+        capfdbinary.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capfdbinary.readouterr()
+        return int(left.value.code or 0), harmless(printed.out, arguments) + harmless(printed.err, arguments)
+
+    return run
 
 
 def files_are_harmless(folder: Path) -> None:
@@ -125,32 +134,30 @@ def files_are_harmless(folder: Path) -> None:
 SMALL = ("--method", "ranmask", "--mask-rate", "0.5", "--samples", "5", "--certify-samples", "12", "--max-retries", "0")
 
 
-def test_no_output_of_a_study_holds_what_was_planted(world: Path) -> None:
+def test_no_output_of_a_study_holds_what_was_planted(world: Path, clucert: Command) -> None:
     common = ("--task", "task.yaml", "--model", "openai/test", *SMALL)
     with hostile() as url:
         asked = (*common, "--base-url", url, "--cache", "c.sqlite")
-        code, said = clucert(
-            world, "evaluate", *asked, "--data", "data.jsonl", "--run-dir", "run", "--show-unparsed", "3"
-        )
+        code, said = clucert("evaluate", *asked, "--data", "data.jsonl", "--run-dir", "run", "--show-unparsed", "3")
         assert code == 0, said
         assert r"\x1b[2J" in said
-        clucert(world, "evaluate", *asked, "--data", "data.jsonl", "--run-dir", "run", "--json", "--junit", "j.xml")
-        clucert(world, "evaluate", *asked, "--data", "data.jsonl", "--run-dir", "other", "--dry-run")
-        code, said = clucert(world, "audit", "run", "--base-url", url, "--limit", "1")
-        clucert(world, "certify", f"good{ESCAPE} one", *asked, "-v", "--show-samples", "2")
-        clucert(world, "certify", f"good{ESCAPE} one", *asked, "--json")
-    clucert(world, "report", "run", "-o", "r.html")
+        clucert("evaluate", *asked, "--data", "data.jsonl", "--run-dir", "run", "--json", "--junit", "j.xml")
+        clucert("evaluate", *asked, "--data", "data.jsonl", "--run-dir", "other", "--dry-run")
+        code, said = clucert("audit", "run", "--base-url", url, "--limit", "1")
+        clucert("certify", f"good{ESCAPE} one", *asked, "-v", "--show-samples", "2")
+        clucert("certify", f"good{ESCAPE} one", *asked, "--json")
+    clucert("report", "run", "-o", "r.html")
     for more in ((), ("--json",)):
-        clucert(world, "compare", "run", "run", *more)
-        clucert(world, "cache", "stats", "--cache", "c.sqlite", *more)
-    clucert(world, "cache", "export", "out.jsonl", "--cache", "c.sqlite")
+        clucert("compare", "run", "run", *more)
+        clucert("cache", "stats", "--cache", "c.sqlite", *more)
+    clucert("cache", "export", "out.jsonl", "--cache", "c.sqlite")
     files_are_harmless(world)
 
 
-def test_errors_of_servers_and_users_hold_nothing_of_it_either(world: Path) -> None:
+def test_errors_of_servers_and_users_hold_nothing_of_it_either(world: Path, clucert: Command) -> None:
     with hostile(fails=2) as url:
         asked = ("--task", "task.yaml", "--model", "openai/test", *SMALL, "--base-url", url, "--cache", "c.sqlite")
-        code, said = clucert(world, "evaluate", *asked, "--data", "data.jsonl", "--run-dir", "run")
+        code, said = clucert("evaluate", *asked, "--data", "data.jsonl", "--run-dir", "run")
         assert code == 1
         assert r"answered 400: no\x1b]0;owned" in said
     files_are_harmless(world)
@@ -164,7 +171,7 @@ def test_errors_of_servers_and_users_hold_nothing_of_it_either(world: Path) -> N
         ("report", f"{ESCAPE[:12]}"),
         ("cache", "stats", "--cache", f"postgresql+psycopg://h/{ESCAPE[:12]}"),
     ):
-        assert clucert(world, *arguments)[0] in (1, 2)
+        assert clucert(*arguments)[0] in (1, 2)
 
 
 def test_visible_shows_everything_and_changes_nothing_else() -> None:
