@@ -76,7 +76,7 @@ def cli(ctx: click.Context) -> None:
     reached, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        echo(ctx.get_help())
 
 
 def main() -> None:
