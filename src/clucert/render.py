@@ -27,6 +27,7 @@ from clucert.core.explanation import (
 from clucert.core.radius import Radius
 from clucert.models.legible import shown
 from clucert.types import Cost, Unread, Usage
+from clucert.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,14 +133,7 @@ def safe(text: str, limit: int = 300) -> Text:
     """``text`` as plain text: markup inert, control and direction-changing characters visible, length bounded."""
     from rich.text import Text
 
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    return Text("".join(c if c.isprintable() else _visible(c) for c in shown))
-
-
-def _visible(character: str) -> str:
-    if character in "\n\t\r":
-        return " "
-    return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
+    return Text(visible(text if len(text) <= limit else text[: limit - 1] + "…"))
 
 
 def row(name: str, *parts: str | Text | tuple[str, str]) -> Text:
@@ -327,14 +321,14 @@ def print_exact(
 
 
 def calls_in_words(total: Usage, reused: Usage) -> str:
-    """The calls that were made; and where answers were known, what it takes when none is."""
+    """The calls that were made; and where answers were reused, what it takes when none is."""
     made = total - reused
     if not reused.calls:
         return f"{total.calls:,} calls, {total.input:,} tokens in"
     alone = f"without the cache {total.calls:,} calls, {total.input:,} tokens in"
     if not made.calls:
-        return f"no call, all {total.calls:,} answers were known ({alone})"
-    return f"{made.calls:,} calls, {made.input:,} tokens in; {reused.calls:,} more answers were known ({alone})"
+        return f"no call, all {total.calls:,} answers were reused ({alone})"
+    return f"{made.calls:,} calls, {made.input:,} tokens in; {reused.calls:,} more answers were reused ({alone})"
 
 
 def _change(certificate: Certificate, threat: str) -> str:

@@ -32,6 +32,8 @@ class DataSection(Section, title="Data", may_differ=True):
     data: str | None = option(None, "CSV, TSV, JSON Lines or Parquet file, or hf:NAME@SPLIT with clucert[hub].")
     format: Format | None = option(None, "Of the file, where its name does not say.")
     quoted: bool = option(True, "Whether CSV and TSV use quotes.")
+    header: bool = option(True, "Whether CSV and TSV begin with column names; else columns are called 1, 2, …")
+    encoding: str | None = option(None, "Of the file, such as latin-1, cp1252 or utf-16.", unset="utf-8")
     text_column: str | None = option(None, "Column of the text.", unset="text, sentence, question or prompt")
     label_column: str | None = option(None, "Column of the gold label.", unset="label or answer")
     id_column: str | None = option(None, "Column that names a row.", unset="the line number")
