@@ -54,11 +54,22 @@ class Asked:
             self._trained[task] = trained(TRAINED[self.name](), rows, masked, labels)
         return self._trained[task]
 
+    def path(self, task: str, split: str) -> Path:
+        """The rows of ``<task><split>.jsonl``. Of a task without validation rows (GSM8K) its last third is that."""
+        whole, validation = self.data / f"{task}.jsonl", self.data / f"{task}_validation.jsonl"
+        if validation.exists():
+            return self.data / f"{task}{split}.jsonl"
+        lines = whole.read_text(encoding="utf-8").splitlines(keepends=True)
+        cut = len(lines) * 2 // 3
+        own = self.out / f"{task}{split}.jsonl"
+        own.write_text("".join(lines[cut:] if split else lines[:cut]), encoding="utf-8")
+        return own
+
     def config(self, task: str, split: str, folder: str, fields: Fields) -> StudyConfig:
         """The configuration of a study of ``<task><split>.jsonl`` below ``folder``."""
         given: Fields = {
             "task": task,
-            "data": str(self.data / f"{task}{split}.jsonl"),
+            "data": str(self.path(task, split)),
             "model": [self.name],
             "run_dir": self.out / folder,
             "cache": self.out / "answers.sqlite",
