@@ -20,8 +20,7 @@ from clucert.evaluate.tune import Trial, choose
 from clucert.report.summary import Summary, read_summaries
 from clucert.report.tables import summary_rows
 from clucert.runtime.blocking import BlockingExecutor
-from clucert.runtime.computation import Backends
-from clucert.runtime.resources import open_resources
+from clucert.runtime.resources import function_backends, open_resources
 from proofs import MiniLm, Tfidf, masked, rows_of, trained
 
 TRAINED = {"tfidf": Tfidf, "minilm": MiniLm}
@@ -130,10 +129,11 @@ class Asked:
         config = self.config(task, "_validation", "unused", fields)
         classifier = self.classifier(task)
         with ExitStack() as stack:
+            asked = task_of(config)
             if classifier is not None:
-                backends = Backends(classifier)
+                _, backends = function_backends(config, asked, classifier, stack)
             else:
-                resources, asked = open_resources(config, stack), task_of(config)
+                resources = open_resources(config, stack)
                 backends = resources.backends(config, asked, certifier_of(config, asked))
             yield stack.enter_context(closing(BlockingExecutor(backends)))
 

@@ -58,16 +58,18 @@ def run(paper: ModuleType, monkeypatch: pytest.MonkeyPatch, folder: Path, *parts
 
 def test_it_writes_what_was_run_and_goes_on(bench: Any, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paper = bench("paper")
-    first = run(paper, monkeypatch, data, "pools", "grid", "table1", "table2")
+    first = run(paper, monkeypatch, data, "pools", "grid", "table1", "refine", "table2")
     assert set(first["table1"]["methods"]) == {"clucert", "ranmask"}
     assert all(f["judged"] == 4 and f["mask_rate"] == 0.5 for f in first["table1"]["methods"].values())
     assert [len(f["tried"]) for f in first["table1"]["methods"].values()] == [2, 1]
     assert {line["defence"] for line in first["table2"]["lines"]} >= {"none", "deletion", "groups", "groups, canonical"}
     assert {n["lexicon"] for n in first["grid"]["noises"]} == {"default", "wide", "mask"}
     page = (data / "paper.md").read_text()
-    for heading in ("## What holds", "## Pools", "## Filters", "## Table 1", "## Table 2"):
+    for heading in ("## What holds", "## Pools", "## Filters", "## Table 1", "## Refine", "## Table 2"):
         assert heading in page
-    assert "## Refine" not in page
+    assert "## Figure 4" not in page
+    assert first["refine"]["ways"]["off"]["lost"] == first["refine"]["ways"]["off"]["won"] == 0
+    assert first["refine"]["ways"]["embedding"]["shortened"] == 1.0
     assert (data / first["table1"]["pictures"]["certified-accuracy"]).is_file()
     # A kill tears the last line of the grid: it is done again, and comes to the same.
     store = data / "runs/tfidf/grid-sst2.jsonl"
