@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_claims import claims
+from paper_claims import PAPER, claims
 
 Fields = dict[str, Any]
 HEAD = """# The paper, reproduced and explained
@@ -15,7 +15,8 @@ HEAD = """# The paper, reproduced and explained
 *CluCERT: Certifying LLM Robustness via Clustering-Guided Denoising Smoothing* (Wang, Jin, Hu and Mu, AAAI 2026;
 [arXiv:2512.08967](https://arxiv.org/abs/2512.08967)) on models at hand. `python bench/paper.py --model …` makes
 this page and every figure on it; it goes on where it is stopped. Nothing here is copied from an older run or from
-the paper, but for the claims in the first table, which are its abstract's and the factor of its efficiency study.
+the paper, but for the claims in the first table, which are its abstract's, and what `bench/paper_figures.json` holds
+of its figures.
 
 How to read it: *published* is the paper's radius, which assumes things (A1 to A4 in [guarantees](guarantees.md));
 *proved* assumes none. Radii count words and are 0 where the answer is wrong or abstained. *Constant* is what
@@ -54,7 +55,7 @@ def write(results: Path, page: Path) -> None:
         if held:
             lines += ["", f"## {title}", ""]
         for one, task, body in held:
-            lines += [f"**{one['model']}, {task}** ({_how(body)})", "", *draw(body["found"]), ""]
+            lines += [f"**{one['model']}, {task}** ({_how(body)})", "", *draw(body["found"], task), ""]
         if part == "grid" and held:
             lines += [ASSUMED]
     lines += ["", "## What was run", ""]
@@ -91,7 +92,19 @@ def signed(value: Sequence[float | None], digits: int = 2) -> str:
     return f"{middle:+.{digits}f} {interval}"
 
 
-def pools(found: Fields) -> list[str]:
+Row = tuple[str, ...]
+
+
+def beside(
+    title: Row, rows: Sequence[Row], known: Mapping[str, str], key: slice = slice(0, 1)
+) -> tuple[Row, Sequence[Row]]:
+    """The table with a column of the paper's own figures, where they are known for any of its rows."""
+    if not known:
+        return title, rows
+    return (*title, "the paper's"), [(*row, known.get(" / ".join(row[key]), "–")) for row in rows]
+
+
+def pools(found: Fields, _: str) -> list[str]:
     """Coverage of the lexicons."""
     rows = [
         (name, f"{f['words']:.0%}", f"{f['content']:.0%}", number(f["size"], 1))
@@ -113,7 +126,7 @@ FAMILIES = {
 }
 
 
-def grid(found: Fields) -> list[str]:
+def grid(found: Fields, _: str) -> list[str]:
     """Of each family of filters the best, on validation rows; all of them are in the JSON file."""
     rows = []
     for noise in found["noises"]:
@@ -143,7 +156,7 @@ def _best(filters: Sequence[Fields], name: str) -> str:
     return f"{signed(best[name], 3)} {told}"
 
 
-def table1(found: Fields) -> list[str]:
+def table1(found: Fields, task: str) -> list[str]:
     """Table 1, differences, by label, and Figure 3."""
     rows = []
     for name, f in found["methods"].items():
@@ -172,6 +185,7 @@ def table1(found: Fields) -> list[str]:
         *("method", "mask rate", "τ", "r_avg, published", "Coe", "right", "balanced", "constant", "CertAcc(1)"),
         *("balanced", "r_avg, proved, any word", "proved, synonyms", "at cap", "attackable", "abstained", "kept"),
     )
+    title, rows = beside(title, rows, PAPER["table1"].get(task, {}))
     judged = {f["judged"] for f in found["methods"].values()}
     out = [f"{', '.join(map(str, sorted(judged)))} rows.", "", *table(title, rows), ""]
     out += [f"* {name}: {f['per_label']}" for name, f in found["methods"].items() if f["per_label"]]
@@ -183,7 +197,7 @@ def table1(found: Fields) -> list[str]:
     return [*out, "", *(f"![{name}]({path})" for name, path in found["pictures"].items())]
 
 
-def refine(found: Fields) -> list[str]:
+def refine(found: Fields, _: str) -> list[str]:
     """Refine, three ways."""
     rows = [
         (
@@ -211,7 +225,7 @@ def refine(found: Fields) -> list[str]:
     return [f"{found['rows']} rows, L = {found['length']}, method clucert.", "", *table(title, rows)]
 
 
-def table2(found: Fields) -> list[str]:
+def table2(found: Fields, task: str) -> list[str]:
     """Attacks."""
     rows = []
     for f in found["lines"]:
@@ -235,6 +249,7 @@ def table2(found: Fields) -> list[str]:
         *("recipe", "defence", "votes a query", "clean accuracy", "attack success", "on fresh noise"),
         *("right under attack", "balanced (by label)", "constant", "queries", "attacked"),
     )
+    title, rows = beside(title, rows, PAPER["table2"].get(task, {}), key=slice(0, 2))
     budget = {f["defence"]: f["most"] for f in found["lines"] if f["most"]}
     limits = ", ".join(f"{name} {most}" for name, most in budget.items())
     note = f" At most so many queries an attack: {limits}." if limits else ""
@@ -245,7 +260,7 @@ def _estimate(value: Fields | None, digits: int = 2) -> str:
     return number(None if value is None else [value["value"], value["low"], value["high"]], digits)
 
 
-def figure4(found: Fields) -> list[str]:
+def figure4(found: Fields, _: str) -> list[str]:
     """Seconds and tokens by stage."""
     methods: Mapping[str, Fields] = found["methods"]
     stages = list(dict.fromkeys(stage for f in methods.values() for stage in f["seconds"]))
@@ -257,7 +272,7 @@ def figure4(found: Fields) -> list[str]:
     return [f"For each 1,000 samples; drawn: {drawn}.", "", *table(("", *methods), rows)]
 
 
-def speed(found: Fields) -> list[str]:
+def speed(found: Fields, _: str) -> list[str]:
     """Backends side by side."""
     rows = [
         (name, number(f["label"], 2), number(f["fill"], 2), number(f["label"] / f["fill"], 1))
@@ -273,7 +288,7 @@ def speed(found: Fields) -> list[str]:
     ]
 
 
-PARTS: list[tuple[str, str, Callable[[Fields], list[str]]]] = [
+PARTS: list[tuple[str, str, Callable[[Fields, str], list[str]]]] = [
     ("Pools", "pools", pools),
     ("Filters: clustering, τ and the noised text alone", "grid", grid),
     ("Table 1 and Figure 3", "table1", table1),

@@ -117,6 +117,15 @@ def test_a_verdict_is_that_of_its_interval(bench: Any) -> None:
     assert verdicts(document(refine={"ways": ways, "length": 10})) == ["accuracy is lost (p = 0.0039)"]
 
 
+def test_the_papers_own_figure_stands_beside_ours_where_it_is_known(bench: Any) -> None:
+    page = bench("paper_page")
+    title, rows = page.beside(("method", "r"), [("clucert", "1"), ("ranmask", "2")], {"ranmask": "r_avg 3"})
+    assert page.table(title, rows) == [
+        "| method | r | the paper's |", "|---|---|---|", "| clucert | 1 | – |", "| ranmask | 2 | r_avg 3 |"
+    ]  # fmt: skip
+    assert page.beside(("method", "r"), [("clucert", "1")], {}) == (("method", "r"), [("clucert", "1")])
+
+
 def test_a_filter_is_measured_on_its_own_votes(bench: Any) -> None:
     grid = bench("paper_grid")
     record = {"row": 0, "lexicon": "wide", "mask_rate": "0.5", "samples": 10, "distinct": 10, "correlation": {}}
