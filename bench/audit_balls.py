@@ -39,7 +39,7 @@ from clucert.core.settings import Base
 from clucert.evaluate.metrics import proportion
 from clucert.methods import load_method
 from clucert.runtime.computation import Backends
-from proofs import Row, Tfidf, rows_of, trained
+from proofs import Row, Tfidf, parser_of, rows_of, trained
 
 KEEP = 0.3
 """Of the words, in the copies that the classifier is trained on."""
@@ -203,16 +203,12 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--tasks", nargs="+", default=["sst2", "sms", "agnews"])
+    parser = parser_of(__doc__, ["sst2", "sms", "agnews"])
     parser.add_argument("--claims", type=int, default=510, help="Of each kind.")
     parser.add_argument("--texts", type=int, default=80, help="Tried for each exact claim.")
     parser.add_argument("--token-texts", type=int, default=16, help="Tried for each claim by samples.")
     parser.add_argument("--samples", type=int, default=300, help="That certify a row, by samples.")
-    parser.add_argument("--train-rows", type=int, default=2000)
     parser.add_argument("--methods", nargs="+", default=[*EXACT, "deletion"])
-    parser.add_argument("--out", type=Path, help="Write <out>.json and <out>.md.")
     options = parser.parse_args()
     began = time.perf_counter()
     effort = Effort(screen=20, confirm=200, texts=options.texts, token_texts=options.token_texts)

@@ -2,8 +2,9 @@
 
     python bench/calibrate.py ../shared/data --model smollm2 --tasks sst2 agnews --method blocks
 
-Rows are cut into 3, 5 and 7 parts. Longer texts are rows of one label joined (three and ten at a time), as the
-validation rows at hand are short. The packaged figures of `blocks` and `groups` were made so.
+`clucert tune` fits it to the rows that it tunes on, as part of its search. Here rows are cut into 3, 5 and 7 parts, and
+rows of one label are joined (three and ten at a time) to longer texts, as the validation rows at hand are short. The
+packaged figures of `blocks` and `groups` were made so.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import yaml
 
 from clucert.core.calibration import Fragment, fit
 from clucert.core.noise.groups import Blocks, Groups
+from clucert.evaluate.calibrated import label_biases
 from clucert.methods import load_exact
 from clucert.models.load import load_model
 from clucert.protocols import LanguageModel
@@ -69,12 +71,7 @@ def main() -> None:
         rows = balanced(rows_of(options.data / f"{task}_validation.jsonl"), options.rows)
         labels = load_task(task).labels or ()
         biases = fit(measured(model, task, options.method, rows, options.long))
-        tuned[task] = {
-            "bias": [
-                {**({} if bias.words is None else {"words": bias.words}), "of": dict(zip(labels, bias.of, strict=True))}
-                for bias in biases
-            ]
-        }
+        tuned[task] = {"bias": [bias.model_dump(exclude_none=True) for bias in label_biases(biases, labels)]}
     print(yaml.safe_dump({"models": {options.model: tuned}}, sort_keys=False, default_flow_style=None))
 
 

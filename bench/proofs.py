@@ -5,10 +5,10 @@
 
 Classifiers: ``tfidf`` and ``minilm`` (packaged encoder) with logistic regression, trained on ``<task>_train.jsonl`` and
 on copies of it that are noised as the certificate noises; any other name is a language model, ``--model``, asked with
-the task's shots. Settings (K or B, hard or soft votes, sharpness; for a language model a label bias from noised texts)
-are chosen on ``<task>_validation.jsonl``, everything that is printed is of ``<task>.jsonl``. *Right and proved* means:
-the answer is the gold label and no change of that many words alters it. Every share is the mean over the labels
-(balanced); by label stands beside it. A constant answer has 1/labels.
+the task's shots; a task may be a YAML file (``bench/sms.yaml``). Settings (K or B, hard or soft votes, sharpness; for a
+language model a label bias from noised texts) are chosen on ``<task>_validation.jsonl``, everything that is printed is
+of ``<task>.jsonl``. *Right and proved* means: the answer is the gold label and no change of that many words alters it.
+Every share is the mean over the labels (balanced); by label stands beside it. A constant answer has 1/labels.
 """
 
 from __future__ import annotations
@@ -350,7 +350,7 @@ def cheap(learner: Tfidf | MiniLm, task: str, options: argparse.Namespace) -> li
 
 def prompted(task: str, options: argparse.Namespace) -> list[Measured]:
     question, model = load_task(task), load_model(options.model)
-    labels = tuple(question.labels or ())
+    labels, task = tuple(question.labels or ()), question.name
     rows = {
         "validation": balanced(rows_of(options.data / f"{task}_validation.jsonl"), options.llm_validation_rows),
         "test": balanced(rows_of(options.data / f"{task}.jsonl"), options.rows),
@@ -434,19 +434,25 @@ def _line(line: Mapping[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str | None, tasks: Sequence[str]) -> argparse.ArgumentParser:
+    """What such a benchmark is always told: where the data are, on which tasks, how many rows train, where to write."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--tasks", nargs="+", default=["agnews", "sst2", "sms"])
+    parser.add_argument("--tasks", nargs="+", default=tasks)
+    parser.add_argument("--train-rows", type=int, default=2000)
+    parser.add_argument("--out", type=Path, help="Write <out>.json and <out>.md.")
+    return parser
+
+
+def main() -> None:
+    parser = parser_of(__doc__, ["agnews", "sst2", "sms"])
     parser.add_argument("--classifiers", nargs="+", default=["tfidf", "minilm"])
     parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--train-rows", type=int, default=2000)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--llm-validation-rows", type=int, default=48)
     parser.add_argument("--noises", nargs="+", help="Only these, such as 'blocks K=5' 'groups K=7' 'chunks B=4'.")
     parser.add_argument("--llm-ranmask", action="store_true", help="125 questions a row: minutes")
     parser.add_argument("--no-speed", action="store_true")
-    parser.add_argument("--out", type=Path, help="Write <out>.json and <out>.md.")
     options = parser.parse_args()
     began = time.perf_counter()
     results = []
@@ -454,11 +460,12 @@ def main() -> None:
         print(f"{task}, {name}", flush=True)
         learner = {"tfidf": Tfidf, "minilm": MiniLm}.get(name)
         lines = prompted(task, options) if learner is None else cheap(learner(), task, options)
-        rows = len(balanced(rows_of(options.data / f"{task}.jsonl"), options.rows))
+        stem = Path(task).stem
+        rows = len(balanced(rows_of(options.data / f"{stem}.jsonl"), options.rows))
         documents = [line.document() for line in lines]
         who = options.model if learner is None else name
         results.append(
-            {"task": task, "classifier": who, "rows": rows, "labels": list(lines[0].right), "lines": documents}
+            {"task": stem, "classifier": who, "rows": rows, "labels": list(lines[0].right), "lines": documents}
         )
     document = {
         "command": "python " + shlex.join(["bench/proofs.py", *sys.argv[1:]]),

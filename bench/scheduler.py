@@ -101,13 +101,16 @@ def measure(work: Callable[[], Any], server: int) -> Measured:
 async def transport(url: str, connections: int, calls: int) -> int:
     import json
 
-    pool = KeepAlive(f"{url}/v1/chat/completions", {"Authorization": "Bearer x"}, timeout=60, connect_timeout=60)
+    address = f"{url}/v1/chat/completions"
+    pool = KeepAlive(address, {"Authorization": "Bearer x"}, timeout=60, connect_timeout=60)
     task = load_task("sst2")
     left = iter(range(calls))
 
     async def worker() -> None:
         for i in left:
-            await pool.post(json.dumps(request_of("m", task.query(TEXT.format(0, i)), AcceptedFields())).encode())
+            await pool.send(
+                "POST", address, json.dumps(request_of("m", task.query(TEXT.format(0, i)), AcceptedFields())).encode()
+            )
 
     await asyncio.gather(*(worker() for _ in range(connections)))
     pool.close()

@@ -31,3 +31,15 @@ def test_control_characters_of_a_value_are_shown_and_do_not_bend_the_table() -> 
     shown = key_value_table({"path": "a\u202eb\x1b[31m", "entries": 3})
     assert shown == "path     a\\u202eb\\x1b[31m\nentries  3"
     assert key_value_table({}) == ""
+
+
+def test_a_table_that_is_too_wide_goes_on_below_and_breaks_no_number() -> None:
+    rows = [{"name": f"row {i}", **{f"figure {k}": 1000 * i + k for k in range(12)}} for i in range(3)]
+    whole, folded = rows_table(rows), rows_table(rows, 40)
+    assert max(map(len, folded.splitlines())) <= 40 < max(map(len, whole.splitlines()))
+    parts = [part.splitlines() for part in folded.split("\n\n")]
+    assert all(part[1].startswith("row 0") for part in parts)
+    assert [cell for i in (1, 2, 3) for part in parts for cell in part[i].split()[2:]] == [
+        cell for line in whole.splitlines()[1:] for cell in line.split()[2:]
+    ]
+    assert rows_table(rows, 5).count("\n\n") == 11

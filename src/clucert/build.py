@@ -8,7 +8,7 @@ from dataclasses import is_dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from clucert.config import Config, FlagSection
+from clucert.config import Config, ExactSection, FlagSection
 from clucert.core.calibration import Bias
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSettings, ExactSmoother
@@ -23,16 +23,23 @@ from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
 from clucert.lexicon.canonical import load_form
 from clucert.methods import Method, load_any, load_method
-from clucert.methods.exact import ExactMethod, ExactSection
+from clucert.methods.exact import ExactMethod, readers_of
+from clucert.models.function_files import labels_of_model, reads_text
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
 from clucert.section import flag, options_of, shared
 from clucert.tasks import custom_task, load_task
+from clucert.tasks.bare import BareTask
+from clucert.tasks.classification import ClosedTask
 from clucert.tasks.open_ended import OpenTask
 
 
 def task_of(config: Config) -> Task:
-    """The task that ``config`` names or spells out, asked at the temperature that it sets."""
+    """The task that ``config`` names or spells out, asked at the temperature that it sets; without its prompt where all
+    models are functions of texts, whose own labels then do where it names none.
+    """
+    if all(asked_the_text(config, name) for name in config.model):
+        return _bare_task(config)
     if config.labels is not None or config.prompt is not None:
         task: Any = custom_task(labels=config.labels, prompt=config.prompt, name=config.task)
     elif config.task is None:
@@ -45,6 +52,42 @@ def task_of(config: Config) -> Task:
         fields["temperature"] = config.temperature
     checked: Task = replace(task, **fields) if fields else task
     return checked
+
+
+def _bare_task(config: Config) -> Task:
+    """The task of functions of texts. Raises :class:`UsageError` for options of a prompt."""
+    for name in ("prompt", "system_prompt", "answer_tokens", "temperature"):
+        if getattr(config, name):
+            raise UsageError(f"{flag(name)} is for language models, and {config.model[0]} is asked the text alone")
+    if config.labels is not None:
+        return BareTask.labelled(config.task or "labels", config.labels)
+    if config.task is None:
+        name, labels = _own_labels(config)
+        return BareTask.labelled(name, labels)
+    task = load_task(config.task)
+    return bare(task)
+
+
+def _own_labels(config: Config) -> tuple[str, tuple[str, ...]]:
+    """The name of the first model as a task, and the labels that it says itself."""
+    name = config.model[0]
+    if name not in config.given:
+        return labels_of_model(name)
+    labels = getattr(config.given[name], "labels", None)
+    if labels is None:
+        raise UsageError(f"{name} does not say what its labels are: give  labels=[…]  or a task")
+    return name, tuple(map(str, labels))
+
+
+def asked_the_text(config: Config, name: str) -> bool:
+    """Whether the model of this name is asked the text alone, without a prompt."""
+    given = config.given.get(name)
+    return reads_text(name) if given is None else getattr(given, "reads_text", False)
+
+
+def bare(task: Task) -> Task:
+    """``task`` as a function of texts is asked it. Answers that are open are read as those of a language model."""
+    return BareTask.of(task) if isinstance(task, ClosedTask) and not isinstance(task, BareTask) else task
 
 
 def _answer_fields(config: Config, task: Task) -> dict[str, Any]:
@@ -64,15 +107,20 @@ def method_of(config: Config, task: str) -> Method:
 
     Raises :class:`UsageError` for a method that asks a fixed family of sub-texts, and for options of such methods.
     """
-    _check_options(_exact_options(config), "--method blocks, groups, chunks, windows or erase-and-check")
-    return load_method(config.method).for_task(task, **config.method_overrides)
+    return _sampled(load_method(config.method), config, task)
+
+
+def _sampled(method: Method, config: Config, task: str) -> Method:
+    if wrong := next((name for name, value in _exact_options(config).items() if value is not None), None):
+        raise UsageError(f"{flag(wrong)} goes with {readers_of(wrong)}")
+    return method.for_task(task, **config.method_overrides)
 
 
 def any_method_of(config: Config, base: Base) -> Method | ExactMethod:
     """The same for a method of either kind, with what was chosen for the task and the models of ``base``."""
     method = load_any(config.method)
     if isinstance(method, Method):
-        return method_of(config, base.task)
+        return _sampled(method, config, base.task)
     flags = exact_flags(config, method.name)
     return method.for_base(base, **_exact_options(config), **flags)
 
@@ -81,18 +129,14 @@ def exact_flags(config: Config, method: str) -> dict[str, Any]:
     """The flag and the groups of an exact method; raises :class:`UsageError` for a change of methods that sample."""
     changes = config.method_overrides
     flags = {name: changes.pop(name) for name in options_of(FlagSection)}
-    _check_options(changes, f"methods that sample, which {method} does not")
+    if wrong := next((name for name, value in changes.items() if value is not None), None):
+        raise UsageError(f"{flag(wrong)} goes with methods that sample, which {method} does not")
     return flags
 
 
 def _exact_options(config: Config) -> dict[str, Any]:
     """Of a configuration that has them, as that of a study does."""
     return {name: getattr(config, name, None) for name in options_of(ExactSection)}
-
-
-def _check_options(given: dict[str, Any], belongs: str) -> None:
-    if wrong := next((name for name, value in given.items() if value is not None), None):
-        raise UsageError(f"{flag(wrong)} goes with {belongs}")
 
 
 def smoother_of(config: Config, task: Task) -> Smoother:
@@ -105,7 +149,7 @@ def certifier_of(config: Config, task: Task) -> Smoother | ExactSmoother:
     base = base_of(config, task)
     method = any_method_of(config, base)
     if isinstance(method, Method):
-        return smoother_of(config, task)
+        return make_smoother(config, method, task.labels, base, task)
     return exact_smoother(method, base, task.labels, form_of(config))
 
 
@@ -190,7 +234,7 @@ def exact_smoother(
         unit=method.unit,
         soft=method.scores != "hard",
         sharpness=method.sharpness,
-        bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels)) for b in method.bias),
+        bias=tuple(Bias(b.words, tuple(b.of.get(label, 0.0) for label in labels), b.scale) for b in method.bias),
         flag=method.flags(labels),
         canonical=form.names if form else tuple(forms or ()),
         groups=method.label_groups(labels),

@@ -23,7 +23,7 @@ from clucert.core.bounds import ClassBounds
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
 from clucert.core.consistency import problems
-from clucert.core.explanation import decision, fixed, free_in_words, gap, proved_in_words
+from clucert.core.explanation import THREATS, decision, fixed, free_in_words, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
 from clucert.core.settings import Settings, Subject
 from clucert.core.smoothing import Certified
@@ -41,26 +41,24 @@ Json = dict[str, Any]
 
 def write(certified: Certified, cost: Cost | None = None) -> Json:
     """The document of one certificate, its shown samples and its cost. See docs/json.md for every field."""
-    certificate, plain = certified.certificate, certified.certificate.unmerged
+    certificate, unmerged = certified.certificate, certified.certificate.unmerged
     settings = certificate.settings
     subject = dataclasses.asdict(certificate.subject)
     return {
         "schema_version": SCHEMA_VERSION,
         "clucert_version": version("clucert"),
         # Left out where it is what it always was, so that documents of earlier methods stay as they are.
-        "subject": _plain({name: value for name, value in subject.items() if (name, value) != ("free", None)}),
+        "subject": plain({name: value for name, value in subject.items() if (name, value) != ("free", None)}),
         "settings": {
-            name: value
-            for name, value in _plain(dataclasses.asdict(settings)).items()
-            if value or name not in _OPTIONAL
+            name: value for name, value in plain(dataclasses.asdict(settings)).items() if value or name not in _OPTIONAL
         },
-        "labels": plain.labels and list(plain.labels),
-        "selection": _votes(plain.selection),
-        "readings": [_votes(votes) for votes in plain.readings],
+        "labels": unmerged.labels and list(unmerged.labels),
+        "selection": _votes(unmerged.selection),
+        "readings": [_votes(votes) for votes in unmerged.readings],
         "exhaustive": certificate.exhaustive,
         "overlaps": {threat: _overlap(overlap) for threat, overlap in certificate.overlaps.items()},
         "notes": list(certificate.notes),
-        "ballots": _vote_records(plain),
+        "ballots": _vote_records(unmerged),
         "answers": certificate.answers and dataclasses.asdict(certificate.answers),
         "derived": derived(certificate),
         "samples": [dataclasses.asdict(sample) for sample in certified.samples],
@@ -124,9 +122,7 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
     """
     if not isinstance(document, Mapping):
         raise _refusal("it is not an object of JSON")
-    version = document.get("schema_version")
-    if type(version) is int and version > SCHEMA_VERSION:
-        raise InputError(f"the certificate has schema {version}, newer than {SCHEMA_VERSION}: upgrade")
+    refuse_newer(document, SCHEMA_VERSION)
     try:
         stored = _validated(document)
         certificate = Certificate(
@@ -142,6 +138,9 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
         )
         cost = stored.get("cost")
         wrong = next(problems(certificate), None) or _wrong_total(document, certificate) or wrong_cost(cost)
+        wrong = wrong or next(
+            (f"overlaps.{name}: is no threat" for name in {*stored["overlaps"]} - THREATS.keys()), None
+        )
         if wrong:
             raise _refusal(wrong)
         certificate = _read_by(_with_vote_records(certificate, document.get("ballots")), stored["settings"])
@@ -278,18 +277,25 @@ def _with_vote_records(certificate: Certificate, fields: Mapping[str, Any] | Non
     return dataclasses.replace(certificate, example=example, vote_records=found)
 
 
+def refuse_newer(document: Mapping[str, Any], known: int) -> None:
+    """Raise :class:`InputError` for a schema that a later version wrote."""
+    version = document.get("schema_version")
+    if type(version) is int and version > known:
+        raise InputError(f"the certificate has schema {version}, newer than {known}: upgrade")
+
+
 def _refusal(why: str) -> InputError:
     return InputError(f"this is not a CluCERT certificate: {' '.join(why.split())[:300]}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Tuples as lists and fractions as text, so that a document equals its round trip through JSON."""
     if isinstance(value, Fraction):
         return str(value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
@@ -299,7 +305,7 @@ def _votes(votes: Votes) -> Json:
 
 def _overlap(overlap: Overlap) -> Json:
     pools = {"shared": overlap.shared, "growth": overlap.growth} if overlap.shared else {}
-    return _plain({"masked": overlap.masked, "retained": overlap.retained, **pools})  # type: ignore[no-any-return]
+    return plain({"masked": overlap.masked, "retained": overlap.retained, **pools})  # type: ignore[no-any-return]
 
 
 def _radius(radius: Radius | None) -> Json | None:

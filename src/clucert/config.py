@@ -4,15 +4,17 @@ once, in its section; those of a data set and a run are in :mod:`clucert.evaluat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, PrivateAttr, model_validator
 
 from clucert.cache.location import CacheField
+from clucert.protocols import LanguageModel
 from clucert.redact import without_credentials
-from clucert.section import Section, changes_of, option, options_of
-from clucert.types import PerturbationKind, RetainedKernel
+from clucert.section import Section, changes_of, option, options_of, parts_of
+from clucert.types import PerturbationKind, RetainedKernel, Unit
 
 
 def _as_list(value: object) -> object:
@@ -51,11 +53,19 @@ def _as_groups(value: object) -> object:
 def _as_group(value: object) -> object:
     """As a tuple: a strict reader of JSON takes no list for one."""
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(","))
+        return tuple(parts_of(value))
     return tuple(value) if isinstance(value, list) else value
 
 
 LabelGroups = Annotated[list[tuple[str, ...]], BeforeValidator(_as_groups)]
+
+
+def implied_method(model: object) -> str | None:
+    """The method that a trained classifier brings, where it is asked alone: its file names both."""
+    names = [model] if isinstance(model, str) else model
+    if isinstance(names, list | tuple) and len(names) == 1 and str(names[0]).endswith(".clucert"):
+        return str(names[0])
+    return None
 
 
 class TaskSection(Section, title="Task"):
@@ -76,7 +86,7 @@ class ModelSection(Section, title="Model"):
 
     model: Names = option(
         ["smollm2"],
-        "openai/NAME, vllm/NAME, ollama/NAME, llamacpp/FILE.gguf, …; several vote.",
+        "openai/NAME, vllm/NAME, llamacpp/FILE.gguf, python:FILE.py:FUNCTION, FILE.clucert, …; several vote.",
         may_differ=True,
         min_length=1,
     )
@@ -88,6 +98,14 @@ class ModelSection(Section, title="Model"):
     timeout: float = option(60.0, "Seconds to wait for one answer.", may_differ=True, gt=0)
     max_retries: int = option(5, "Tries after the first before a call counts as failed.", may_differ=True, ge=0)
     max_connections: int = option(32, "Calls under way at once.", may_differ=True, ge=1)
+    max_answer_bytes: int = option(10_000_000, "Longest reply of a server that is read.", may_differ=True, ge=1000)
+    ca_file: Path | None = option(
+        None,
+        "PEM file of authorities to trust.",
+        unset="SSL_CERT_FILE, else the usual",
+        may_differ=True,
+        users_own=True,
+    )
     temperature: float = option(0.0, "Of the base classifier.", ge=0)
     deterministic: bool | None = option(
         None, "Ask equal questions once / every sample anew.", unset="servers are probed", off="--sampled"
@@ -170,6 +188,30 @@ class FlagSection(Section, title="Flags and groups", may_differ=True):
     """The options of :class:`FlagOptions`; None takes the method's value."""
 
 
+class ExactOptions(BaseModel):
+    """What such a method, and nothing else, is asked for."""
+
+    count: int = option(5, "Groups of words (K), of blocks and groups.", ge=1, le=500)
+    hashes: int = option(1, "Ways to group by hashes (q), of groups and chunks.", ge=1, le=100)
+    every: int | None = option(None, "About so many words in a chunk (B).", ge=1)
+    """A chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
+    size: int = option(10, "Words in a window.", ge=1)
+    suffix: int = option(20, "Longest appended text of erase-and-check, in words (d).", ge=1, le=1000)
+    unit: Unit = option("word", "What is kept, dropped and counted.")
+    """A word is a token, and punctuation is among them."""
+    scores: Literal["auto", "soft", "hard"] = option(
+        "auto", "Add up label probabilities (auto: where the model gives them) or votes."
+    )
+    sharpness: float = option(8.0, "Of label probabilities: p^sharpness is added up.", gt=0, le=100)
+    """Normalised. Probabilities that are only averaged prove little (1)."""
+    at_least: int = option(1, "Flagged sub-texts that flag the text, where no share is given.", ge=1)
+
+
+@changes_of(ExactOptions)
+class ExactSection(Section, title="Exact methods", may_differ=True):
+    """The options of an exact method; None takes the method's value."""
+
+
 class SamplingSection(Section, title="Samples"):
     """How many votes are drawn."""
 
@@ -213,6 +255,26 @@ class Config(  # the fields of the last section come first
     CacheSection, ModelSection, TaskSection,
 ):  # fmt: skip
     """What to certify with."""
+
+    _given: dict[str, LanguageModel] = PrivateAttr(default_factory=dict)
+
+    @property
+    def given(self) -> Mapping[str, LanguageModel]:
+        """Models that Python gave as objects, by name: they are asked in place of any that has to be loaded."""
+        return self._given
+
+    def giving(self, models: Mapping[str, LanguageModel]) -> Self:
+        """The same with these models as objects."""
+        made = self.model_copy()
+        made._given = dict(models)
+        return made
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trained(cls, given: Any) -> Any:
+        """A classifier that was trained on noise is certified with the same unless a method is named."""
+        implied = implied_method(given.get("model")) if isinstance(given, dict) and "method" not in given else None
+        return {**given, "method": implied} if implied else given
 
     @property
     def seeded(self) -> bool:

@@ -28,11 +28,35 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from clucert.visible import visible
+
+_LONGEST = 1200
+"""Characters of a message that are shown."""
+
+
+def shortened(text: str, most: int = 120) -> str:
+    """``text`` as a message may repeat it: on one line, no control characters, at most ``most`` characters."""
+    # Cut first: what is repeated may be a file.
+    line = " ".join(text[: 4 * most].split())
+    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    return plain if len(plain) <= most and len(text) <= 4 * most else f"{plain[: most - 1]}…"
+
 
 class CluCertError(Exception):
-    """Base class; ``exit_code`` is what the command line leaves with."""
+    """Base class; ``exit_code`` is what the command line leaves with.
+
+    Control characters of the message, which may repeat what data, a model or a server said, are made visible here.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(visible(message))
+
+    def __str__(self) -> str:
+        """The message; of one that repeats a whole file, how it begins and how it ends."""
+        message = super().__str__()
+        return message if len(message) <= _LONGEST else f"{message[:_LONGEST]} … {message[-_LONGEST // 4 :]}"
 
 
 class UsageError(CluCertError):
@@ -50,6 +74,7 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
+        name = shortened(name)
         near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}known: {', '.join(names)}")

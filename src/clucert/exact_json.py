@@ -11,10 +11,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clucert.build import exact_smoother
-from clucert.certificate_json import cost_document, wrong_cost
+from clucert.certificate_json import cost_document, plain, refuse_newer, wrong_cost
 from clucert.core.bounds import is_reserved
 from clucert.core.exact import Cut, ExactCertificate, ExactSmoother, Shown
-from clucert.core.exact_words import exact_in_words, free_in_words
+from clucert.core.exact_words import exact_sentences
+from clucert.core.explanation import free_in_words
 from clucert.core.noise.canonical import Free
 from clucert.core.settings import Base
 from clucert.errors import CluCertError, InputError
@@ -68,14 +69,11 @@ def write(certificate: ExactCertificate, method: ExactMethod, cost: Cost | None 
         "text": certificate.text,
         "example": certificate.example,
         "labels": list(certificate.labels),
-        "base": {**dataclasses.asdict(certificate.settings.base), "models": list(certificate.settings.base.models)},
+        "base": plain(dataclasses.asdict(certificate.settings.base)),
         "method": method.model_dump(
             mode="json", exclude={"tasks", "models"} | {n for n in _NEW if not getattr(method, n)}
         ),
-        "answers": [
-            {"text": shown.text, "vote": shown.vote, "shares": None if shown.shares is None else list(shown.shares)}
-            for shown in certificate.answers
-        ],
+        "answers": [plain(dataclasses.asdict(shown)) for shown in certificate.answers],
         **_canonical(certificate),
         "derived": derived(certificate),
     }
@@ -88,10 +86,8 @@ def _canonical(certificate: ExactCertificate) -> Json:
     """Left out where there is none, so that documents of earlier versions stay as they are."""
     if certificate.free is None:
         return {}
-    free = dataclasses.asdict(certificate.free)
-    free |= {name: list(places) for name, places in free.items() if isinstance(places, tuple)}
-    forms = list(certificate.settings.canonical)
-    return {"canonical": {"forms": forms, "pieces": list(certificate.pieces), "free": free}}
+    found = {"forms": certificate.settings.canonical, "pieces": certificate.pieces}
+    return {"canonical": plain(found | {"free": dataclasses.asdict(certificate.free)})}
 
 
 def is_exact(document: Mapping[str, Any]) -> bool:
@@ -115,7 +111,7 @@ def derived(certificate: ExactCertificate) -> Json:
         },
         **({"free": free_in_words(certificate)} if certificate.free else {}),
         "notes": list(certificate.notes),
-        "in_words": [" ".join(line.split()) for line in exact_in_words(certificate)],
+        "in_words": exact_sentences(certificate),
     }
 
 
@@ -139,9 +135,7 @@ def read(document: Any) -> tuple[ExactCertificate, ExactMethod, Cost]:
     """
     if not isinstance(document, Mapping):
         raise _refusal("it is not an object of JSON")
-    newer = document.get("schema_version")
-    if type(newer) is int and newer > SCHEMA_VERSION:
-        raise InputError(f"the certificate has schema {newer}, newer than {SCHEMA_VERSION}: upgrade")
+    refuse_newer(document, SCHEMA_VERSION)
     fields = {name: document[name] for name in _Stored.model_fields if name in document}
     try:
         # As JSON: there, a tuple is a list, and a string is never a number.

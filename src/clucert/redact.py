@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from clucert.visible import visible
 
 HIDDEN = "***"
 SECRET_PARAMETER = re.compile(r"key|token|secret|sig|pass|auth|credential", re.IGNORECASE)
@@ -18,11 +21,19 @@ _SECRET_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECAS
 _LEAST = 8
 """Characters of the shortest value of such an environment variable that is taken for a secret."""
 _LOOKS = re.compile(r"\b(?:sk|pk|key|gsk|hf|xai)[-_][\w-]{8,}|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+")
-_USER = re.compile(r"(?<=://)[^\s/@]+@")
-_PARAMETER = re.compile(
-    r"([?&;][\w.%-]*(?:key|token|secret|sig|pass|auth|credential)[\w.%-]*=)[^\s&;#]+", re.IGNORECASE
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,40}:/{1,2}\S+")
+"""With one slash, too: so a path is shown that was given as a URL."""
+_FIELD = re.compile(
+    r"""((['"])[\w-]{0,60}?(?:key|token|secret|passw|auth|credential)[\w-]{0,60}\2\s{0,9}:\s*)(?:(['"]).*?\3|[^\s,}\]]+)""",
+    re.IGNORECASE,
 )
-_HEADER = re.compile(r"\b((?:[\w-]*api[-_]key|authorization)['\"]?\s*[:=]\s*['\"]?)(?!Bearer |Basic )[^\s'\",]+", re.I)
+"""Of an object that is shown, as Python or JSON writes it."""
+_PARAMETER = re.compile(
+    r"([?&;][\w.%-]{0,60}?(?:key|token|secret|sig|pass|auth|credential)[\w.%-]{0,60}=)[^\s&;#]+", re.IGNORECASE
+)
+_HEADER = re.compile(
+    r"\b((?:[\w-]{0,40}?api[-_]key|authorization)['\"]?\s*[:=]\s*['\"]?)(?!Bearer |Basic )[^\s'\",]+", re.I
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -37,23 +48,40 @@ def redact(
 
     ``limit`` cuts it to that many characters, once nothing secret is left in it.
     """
+    message = " ".join(visible(_hidden(message, secrets, env)).split())
+    return message if limit is None or len(message) <= limit else f"{message[: limit - 3]}…"
+
+
+def shown(value: Any) -> Any:
+    """``value``, of lists, mappings and strings, with what :func:`redact` hides; else each string as it is."""
+    if isinstance(value, str):
+        return _hidden(value)
+    if isinstance(value, Mapping):
+        return {name: shown(item) for name, item in value.items()}
+    return [shown(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _hidden(text: str, secrets: Iterable[str | None] = (), env: Mapping[str, str] = os.environ) -> str:
     known = {secret for secret in secrets if secret}
     known |= {value for name, value in env.items() if _SECRET_VARIABLE.search(name) and len(value) >= _LEAST}
     written = known | {quote(secret, safe="") for secret in known}
     for secret in sorted(written, key=len, reverse=True):
-        message = message.replace(secret, HIDDEN)
-    message = _USER.sub("", _LOOKS.sub(HIDDEN, message))
-    message = _HEADER.sub(rf"\1{HIDDEN}", _PARAMETER.sub(rf"\1{HIDDEN}", message))
-    message = " ".join(message.split())
-    return message if limit is None or len(message) <= limit else f"{message[: limit - 3]}…"
+        text = text.replace(secret, HIDDEN)
+    text = _LOOKS.sub(HIDDEN, _URL.sub(lambda url: without_credentials(url[0]), text))
+    for named in (_FIELD, _PARAMETER, _HEADER):
+        text = named.sub(rf"\1{HIDDEN}", text)
+    return text
 
 
 def without_credentials(url: str) -> str:
     """``url`` without user, password and secret parameters; one without them as it is."""
     scheme, found, rest = url.rpartition("://")
     place, question, query = rest.partition("?")
-    # A slash or question mark in a password that was not quoted would end the host.
-    if "@" in place or "@" in query.partition("=")[0]:
+    # A slash or question mark in a password that was not quoted would end the host: what has a port that is none, or
+    # no path before its question mark, is taken for one.
+    _, colon, port = place.partition("/")[0].rpartition(":")
+    unquoted = "/" not in place or (colon and not port.isdecimal() and "]" not in port)
+    if "@" in place or "@" in query.partition("=")[0] or ("@" in query and unquoted):
         place, question, query = rest.rpartition("@")[2].partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     if any(SECRET_PARAMETER.search(name) for name, _ in pairs):

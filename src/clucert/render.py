@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import floor
 from typing import TYPE_CHECKING
 
-from clucert.core import exact_words
 from clucert.core.bounds import UNPARSED
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
 from clucert.core.exact import ExactCertificate
+from clucert.core.exact_words import exact_in_words, flag_in_words
 from clucert.core.explanation import (
     OPERATIONS,
     THREATS,
@@ -27,6 +27,7 @@ from clucert.core.explanation import (
 from clucert.core.radius import Radius
 from clucert.models.legible import shown
 from clucert.types import Cost, Unread, Usage
+from clucert.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,10 +54,11 @@ def print_certified(
         console.print(line)
 
 
-def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = (), width: int | None = None) -> str:
     """Lines of as many cells each as aligned columns of plain text; columns whose places are in ``right`` end flush.
 
-    Cells take as many columns of the terminal as their characters do: a Chinese character takes two.
+    Cells take as many columns of the terminal as their characters do: a Chinese character takes two. What is wider than
+    ``width`` goes on below, in columns of their own beside the first one again, so that no cell is broken.
     """
     from rich.cells import cell_len
 
@@ -66,13 +68,30 @@ def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> s
         space = " " * (widths[place] - cell_len(cell))
         return space + cell if place in right else cell + space
 
-    return "\n".join("  ".join(padded(*cell) for cell in enumerate(line)).rstrip() for line in lines)
+    return "\n\n".join(
+        "\n".join("  ".join(padded(place, line[place]) for place in part).rstrip() for line in lines)
+        for part in _parts(widths, width)
+    )
+
+
+def _parts(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """The columns that stand beside each other in ``width``; the first one in every part."""
+    if not widths:
+        return []
+    parts, taken = [[0]], widths[0]
+    for place in range(1, len(widths)):
+        if width is not None and len(parts[-1]) > 1 and taken + 2 + widths[place] > width:
+            parts.append([0])
+            taken = widths[0]
+        parts[-1].append(place)
+        taken += 2 + widths[place]
+    return parts
 
 
 def unread_lines(unread: Sequence[Unread], limit: int) -> Iterable[Text]:
     """Answers that were no votes, one a line, and why they were none. Answers are hostile: they are escaped."""
     for answer in unread[:limit]:
-        yield _row("unparsed", safe(shown(answer.text, 200)), (f"  {answer.why}", "dim"))
+        yield row("unparsed", safe(shown(answer.text, 200)), (f"  {answer.why}", "dim"))
 
 
 def key_value_table(fields: Mapping[str, object]) -> str:
@@ -80,25 +99,25 @@ def key_value_table(fields: Mapping[str, object]) -> str:
     return text_table([(name, _shown(value)) for name, value in fields.items()])
 
 
-def rows_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows with the same fields as aligned columns of plain text, numbers to the right."""
+def rows_table(rows: Sequence[Mapping[str, object]], width: int | None = None) -> str:
+    """Rows with the same fields as aligned columns of plain text (:func:`text_table`), numbers to the right."""
     if not rows:
         return ""
     names = list(rows[0])
     right = {i for i, name in enumerate(names) if all(isinstance(row[name], int | float | None) for row in rows)}
-    return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right)
+    return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right, width)
 
 
-def roc_text(points: Sequence[RocPoint], at: RocPoint, at_said: str, *, counts: bool) -> str:
+def roc_text(points: Sequence[RocPoint], at: RocPoint, at_said: str, *, counts: bool, width: int | None = None) -> str:
     """The certified ROC as tables; of the threshold ``at``, which is ``at_said``, the recall under each threat."""
     from clucert.evaluate.roc import CONSTANT, curve_rows, threat_rows
 
     shown = "–" if at.fpr is None or at.recall() is None else f"fpr {at.fpr:.4g}, recall {at.recall():.4g}"
     parts = [
         "certified ROC: recall as it stands, and that survives so many changes",
-        f"{rows_table(curve_rows(points, counts=counts))}\n",
+        f"{rows_table(curve_rows(points, counts=counts), width)}\n",
         f"flagged at {at_said}: {shown}; recall that survives so many changes, by threat",
-        f"{rows_table(threat_rows(at))}\n",
+        f"{rows_table(threat_rows(at), width)}\n",
         CONSTANT,
     ]
     return "\n".join(parts)
@@ -114,17 +133,11 @@ def safe(text: str, limit: int = 300) -> Text:
     """``text`` as plain text: markup inert, control and direction-changing characters visible, length bounded."""
     from rich.text import Text
 
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    return Text("".join(c if c.isprintable() else _visible(c) for c in shown))
+    return Text(visible(text if len(text) <= limit else text[: limit - 1] + "…"))
 
 
-def _visible(character: str) -> str:
-    if character in "\n\t\r":
-        return " "
-    return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
-
-
-def _row(name: str, *parts: str | Text | tuple[str, str]) -> Text:
+def row(name: str, *parts: str | Text | tuple[str, str]) -> Text:
+    """A line: a name in a column of its own, and what is said."""
     from rich.text import Text
 
     return Text.assemble((f"{name:<12}", "dim"), *parts)
@@ -132,55 +145,55 @@ def _row(name: str, *parts: str | Text | tuple[str, str]) -> Text:
 
 def _headline(certificate: Certificate) -> Iterable[Text]:
     subject = certificate.subject
-    yield _row("text", safe(subject.text))
+    yield row("text", safe(subject.text))
     if subject.domain == "refined":
-        yield _row("refined to", safe(subject.noised_text))
+        yield row("refined to", safe(subject.noised_text))
     elif certificate.settings.canonical:
-        yield _row("canonical", safe(subject.noised_text))
+        yield row("canonical", safe(subject.noised_text))
     if certificate.prediction is None:
         if certificate.unreadable:
-            yield _row("prediction", ("none", "bold yellow"), f": {certificate.unreadable}")
+            yield row("prediction", ("none", "bold yellow"), f": {certificate.unreadable}")
             return
-        yield _row("prediction", ("abstained", "bold yellow"), f": {certificate.abstained}")
+        yield row("prediction", ("abstained", "bold yellow"), f": {certificate.abstained}")
         return
     prediction = safe(certificate.prediction, 80)
     prediction.stylize("bold green")
-    yield _row("prediction", prediction)
+    yield row("prediction", prediction)
     radius, attackable = certificate.radius, sum(subject.attackable)
     confidence = f"({confident(certificate.settings.alpha)} % confidence)"
     if why := decision(certificate):
-        yield _row("", safe(why))
+        yield row("", safe(why))
         if certificate.unreadable:
-            yield _row("note", (safe(certificate.unreadable).plain, "yellow"))
+            yield row("note", (safe(certificate.unreadable).plain, "yellow"))
     if not certificate.settings.published:
-        yield _row("radius", "none published, see the proved ones", f" {confidence}")
+        yield row("radius", "none published, see the proved ones", f" {confidence}")
         yield from _proved(certificate)
         yield from _free(free_in_words(certificate))
         return
-    yield _row(
+    yield row(
         "radius",
         (radius_words(radius, attackable, certificate.n, domain_of(certificate)), "bold"),
         f" {_may_change(radius)} {confidence}",
     )
-    yield _row("", *_assumes(certificate))
+    yield row("", *_assumes(certificate))
     yield from _proved(certificate)
     yield from _free(free_in_words(certificate))
     if why := gap(certificate):
-        yield _row("why", why)
+        yield row("why", why)
 
 
 def _proved(certificate: Certificate) -> Iterable[Text]:
     name = "proved"
     for threat, proved in certificate.proved.items():
         count, change = proved_in_words(certificate, threat, proved)
-        yield _row(name, (count, "bold"), f" {change}")
+        yield row(name, (count, "bold"), f" {change}")
         name = ""
 
 
 def _free(lines: Iterable[str]) -> Iterable[Text]:
     """What the canonical form allows any number of times."""
     for i, line in enumerate(lines):
-        yield _row("" if i else "free", (safe(line).plain, "bold"))
+        yield row("" if i else "free", (safe(line).plain, "bold"))
 
 
 def _may_change(radius: Radius | None) -> str:
@@ -223,32 +236,32 @@ def _votes_table(certificate: Certificate) -> Text:
 def _details(certificate: Certificate, cost: Cost) -> Iterable[Text]:
     settings, total = certificate.settings, cost.total
     for name in certificate.assumptions:
-        yield _row(name, ASSUMPTIONS[name])
+        yield row(name, ASSUMPTIONS[name])
     if certificate.prediction is not None:
-        yield _row("fixed", fixed(certificate))
+        yield row("fixed", fixed(certificate))
     for note in certificate.notes:
-        yield _row("note", (note, "yellow"))
+        yield row("note", (note, "yellow"))
     base = settings.base
     where = f" at {base.base_url}" if base.base_url else ""
     reader = f", read by {base.reader}" if base.reader else ""
     asked = f"{' + '.join(base.models)}{where}, task {base.task or '–'} ({base.question}){reader}"
-    yield _row("classifier", safe(asked))
-    yield _row(
+    yield row("classifier", safe(asked))
+    yield row(
         "method",
         f"{settings.method}: {_noise(certificate)}, "
         f"recovery {settings.recovery}, clustering {settings.clustering}, threshold {settings.threshold}, "
         f"alpha {settings.alpha:g}, gamma {settings.gamma:g}",
     )
     if certificate.answers:
-        yield _row("answers", str(certificate.answers))
+        yield row("answers", str(certificate.answers))
     yield from _sampler(certificate)
     seconds = sum(cost.seconds.values())
     slowest = sorted(cost.seconds.items(), key=lambda item: -item[1])
     spent = ", ".join(f"{work} {took:.1f}" for work, took in slowest if took >= 0.05)
-    yield _row(
+    yield row(
         "cost",
-        f"{total.calls} calls{_reused(cost)} for {cost.samples} samples, {total.input} tokens in "
-        f"({total.cached} cached), {total.output} out{_estimated(total)}, {seconds:.1f} s ({spent}), "
+        f"{calls_in_words(total, cost.reused)}; {cost.samples:,} samples, {total.cached:,} of the tokens cached, "
+        f"{total.output:,} out{_estimated(total)}, {seconds:.1f} s ({spent}), "
         + ("noise from a secret key" if settings.seed is None else f"seed {settings.seed}"),
     )
 
@@ -267,7 +280,7 @@ def _sampler(certificate: Certificate) -> Iterable[Text]:
             edge = certificate.agreement(threat, radius.words) or 0.0
             # Rounded down: lower bounds.
             at, far = (f"{floor(100 * p) / 100:.2f}" for p in (here, edge))
-            yield _row(
+            yield row(
                 name,
                 f"predict answers so with probability ≥ {at} on this text, ≥ {far} at the edge of the proved radius "
                 f"({radius.words}, {_change(certificate, threat)}); else it {otherwise}",
@@ -283,33 +296,39 @@ def print_exact(
     ``beside`` is the answer of another classifier that is shown with it.
     """
     if text:
-        console.print(_row("text", safe(certificate.text)))
+        console.print(row("text", safe(certificate.text)))
     answer = safe(certificate.prediction or "none", 80)
     answer.stylize("bold green" if certificate.prediction else "bold yellow")
-    console.print(_row("answer", answer, (f"  of {certificate.settings.method}, which is what is certified", "dim")))
+    console.print(row("answer", answer, (f"  of {certificate.settings.method}, which is what is certified", "dim")))
     if beside is not None and beside != certificate.prediction:
         note = (
             f"another answer than {beside[:80]}, above: each certificate is about its own classifier, not the other's"
         )
-        console.print(_row("note", (safe(note).plain, "yellow")))
+        console.print(row("note", (safe(note).plain, "yellow")))
     if certificate.settings.flag is not None:
         state = "flagged" if certificate.is_flagged else "passed"
-        console.print(_row(state, safe(exact_words.flag_in_words(certificate))))
-    for line in exact_words.exact_in_words(certificate):
-        console.print(_row(line[:12].strip(), (safe(line[12:]).plain, "bold")))
-    for row in _free(exact_words.free_in_words(certificate)):
-        console.print(row)
+        console.print(row(state, safe(flag_in_words(certificate))))
+    for name, said in exact_in_words(certificate):
+        console.print(row(name, (safe(said).plain, "bold")))
+    for line in _free(free_in_words(certificate)):
+        console.print(line)
     for note in certificate.notes:
-        console.print(_row("note", safe(note)))
+        console.print(row("note", safe(note)))
     counts = ", ".join(f"{safe(label, 40).plain} {count}" for label, count in certificate.counts.items())
     unparsed = f", unparsed {certificate.unparsed}" if certificate.unparsed else ""
-    console.print(_row("votes", f"{counts}{unparsed} of {sum(map(len, certificate.partitions))} sub-texts"))
-    console.print(_row("cost", f"{cost.total.calls} calls{_reused(cost)}, {cost.total.input} tokens in"))
+    console.print(row("votes", f"{counts}{unparsed} of {sum(map(len, certificate.partitions))} sub-texts"))
+    console.print(row("cost", calls_in_words(cost.total, cost.reused)))
 
 
-def _reused(cost: Cost) -> str:
-    """What a warm cache saved: the calls are what the certificate would have cost."""
-    return f" ({cost.reused.calls} of them known: paid for before)" if cost.reused.calls else ""
+def calls_in_words(total: Usage, reused: Usage) -> str:
+    """The calls that were made; and where answers were reused, what it takes when none is."""
+    made = total - reused
+    if not reused.calls:
+        return f"{total.calls:,} calls, {total.input:,} tokens in"
+    alone = f"without the cache {total.calls:,} calls, {total.input:,} tokens in"
+    if not made.calls:
+        return f"no call, all {total.calls:,} answers were reused ({alone})"
+    return f"{made.calls:,} calls, {made.input:,} tokens in; {reused.calls:,} more answers were reused ({alone})"
 
 
 def _change(certificate: Certificate, threat: str) -> str:
@@ -332,4 +351,4 @@ def sample_lines(samples: Sequence[Sample], limit: int) -> Iterable[Text]:
     for kept in (True, False):
         rows = [sample for sample in samples if sample.kept == kept][:limit]
         for sample in rows:
-            yield _row("kept" if kept else "dropped", safe(sample.text), (f"  {sample.vote or ''}", "dim"))
+            yield row("kept" if kept else "dropped", safe(sample.text), (f"  {sample.vote or ''}", "dim"))

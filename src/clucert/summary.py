@@ -10,10 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clucert.core import exact_words
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
-from clucert.core.exact_words import better_counting, flag_in_words, missing_in_words, stays_in_words, threats_in_words
+from clucert.core.exact_words import (
+    better_counting,
+    flag_in_words,
+    missing_in_words,
+    price_in_words,
+    stays_in_words,
+    threats_in_words,
+)
 from clucert.core.explanation import (
     confident,
     decision,
@@ -25,7 +31,7 @@ from clucert.core.explanation import (
     radius_words,
 )
 from clucert.core.words import split
-from clucert.render import safe, unread_lines
+from clucert.render import calls_in_words, row, safe, unread_lines
 from clucert.types import Cost
 
 if TYPE_CHECKING:
@@ -53,6 +59,57 @@ def summary_of(certificate: Certificate | None, exact: Sequence[ExactCertificate
     return captured.get().rstrip()
 
 
+def verdict(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> str:
+    """One sentence: the answer, what is proved to leave it as it is, and at what price."""
+    claims = [(_answer(each), said, price) for each in exact for said, price in _exact([each])]
+    if certificate is not None:
+        claims += [(_answer(certificate), said, price) for said, price in _sampled(certificate)]
+    if not claims:
+        return _nothing(certificate, exact)
+    answer = claims[0][0]
+    mine = [
+        (said.partition(": still")[0].partition(", no assumption")[0], price)
+        for its, said, price in claims
+        if its == answer
+    ]
+    shown = list(dict.fromkeys(said for said, _ in mine))[:MOST_SAID]
+    prices = "; ".join(dict.fromkeys(price for _, price in mine))
+    others = {*map(_answer, exact), *([_answer(certificate)] if certificate else [])} - {answer}
+    apart = f". Another classifier answers otherwise ({', '.join(sorted(others))})" if others else ""
+    return f"{answer} is proved to stay with {', or '.join(shown)} ({prices}){apart}"
+
+
+MOST_SAID = 4
+"""Changes that the first sentence names; all stand below it."""
+
+
+def _answer(certificate: Certificate | ExactCertificate) -> str:
+    """What is answered, and whether that flags the text."""
+    answer = certificate.prediction or "no answer"
+    if certificate.settings.flag is None or certificate.prediction is None:
+        return answer
+    flagged = certificate.is_flagged if isinstance(certificate, ExactCertificate) else certificate.flagged
+    return f"{answer} ({'flagged' if flagged else 'passed'})"
+
+
+def _nothing(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> str:
+    """The first sentence where nothing is proved."""
+    if certificate is None:
+        return f"{_answer(exact[0])}, and nothing is proved"
+    if certificate.prediction is None:
+        return f"no answer, and nothing is proved: {certificate.unreadable or certificate.abstained}"
+    radius = certificate.radius
+    known = [each for each in (radius, *certificate.proved.values()) if each is not None]
+    if known and all(each.nothing_to_attack for each in known):
+        return f"{_answer(certificate)}, and nothing was tested: no word of the text can be attacked"
+    words = radius.words if radius else 0
+    many = "a change of 1 word" if words == 1 else f"changes of up to {words} words"
+    claimed = (
+        f"; that it stays under {many} is a claim that rests on {', '.join(certificate.assumptions)}" if words else ""
+    )
+    return f"{_answer(certificate)}, and nothing is proved{claimed}"
+
+
 def print_summary(
     console: Console,
     certificate: Certificate | None,
@@ -62,6 +119,7 @@ def print_summary(
     unread: int = 0,
 ) -> None:
     """Print what holds for one text: a sampled certificate, exact ones, or both. ``cost`` is that of all together."""
+    console.print(safe(verdict(certificate, exact), 600), style="bold")
     for line in _text(certificate, exact):
         console.print(line)
     lines = [*_answers(certificate, exact), *_proofs(certificate, exact), *_free(certificate, exact)]
@@ -74,21 +132,17 @@ def print_summary(
 
 
 def _text(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Text]:
-    from rich.text import Text
-
     if certificate is None:
-        yield Text.assemble((f"{'text':<12}", "dim"), safe(exact[0].text))
+        yield row("text", safe(exact[0].text))
         if exact[0].settings.canonical:
-            yield Text.assemble((f"{'canonical':<12}", "dim"), safe(" ".join(exact[0].pieces)))
+            yield row("canonical", safe(" ".join(exact[0].pieces)))
         return
     subject = certificate.subject
-    yield Text.assemble(
-        (f"{'text':<12}", "dim"), _marked(certificate) if domain_of(certificate) == "original" else safe(subject.text)
-    )
+    yield row("text", _marked(certificate) if domain_of(certificate) == "original" else safe(subject.text))
     if domain_of(certificate) == "canonical":
-        yield Text.assemble((f"{'canonical':<12}", "dim"), _marked(certificate))
+        yield row("canonical", _marked(certificate))
     if subject.domain == "refined":
-        yield Text.assemble((f"{'refined to':<12}", "dim"), _marked(certificate))
+        yield row("refined to", _marked(certificate))
 
 
 def _marked(certificate: Certificate) -> Text:
@@ -158,10 +212,9 @@ def _proofs(certificate: Certificate | None, exact: Sequence[ExactCertificate]) 
 
 def _exact(exact: Iterable[ExactCertificate]) -> Iterator[tuple[str, str]]:
     for each in exact:
-        questions = f"{each.questions} question{'s' if each.questions != 1 else ''}"
         for change in threats_in_words(each):
             said = f"{change}: {stays_in_words(each)}" if each.settings.flag else change
-            yield said, f"{each.settings.method}, {questions}, exact"
+            yield said, f"{each.settings.method}, {price_in_words(each)}"
 
 
 def _sampled(certificate: Certificate | None) -> Iterator[tuple[str, str]]:
@@ -183,7 +236,7 @@ def _sampled_price(certificate: Certificate) -> str:
 def _free(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Line]:
     """What the canonical form allows any number of times: the same for every method that answers."""
     sentences = free_in_words(certificate) if certificate else []
-    sentences = sentences or next(filter(None, map(exact_words.free_in_words, exact)), [])
+    sentences = sentences or next(filter(None, map(free_in_words, exact)), [])
     for i, sentence in enumerate(sentences):
         yield Line("" if i else "free", sentence, style="bold")
 
@@ -216,20 +269,18 @@ def _reasons(certificate: Certificate | None, exact: Sequence[ExactCertificate])
 
 
 def _cost(cost: Cost, certificate: Certificate | None) -> Iterator[Line]:
-    total, reused = cost.total, cost.reused.calls
-    known = f" ({reused:,} of them paid for before)" if reused else ""
     seconds = sum(cost.seconds.values())
     seed = ""
     if certificate is not None:
         drawn = certificate.settings.seed
         seed = ", noise from a secret key" if drawn is None else f", seed {drawn}"
-    yield Line("cost", f"{total.calls:,} calls{known}, {total.input:,} tokens in, {seconds:.1f} s{seed}  (-v for all)")
+    calls = calls_in_words(cost.total, cost.reused)
+    yield Line("cost", f"{calls}, {seconds:.1f} s{seed}  (-v for all)")
 
 
 def _aligned(lines: Sequence[Line], width: int) -> Iterator[Text]:
     """Prices in a column of their own where they fit; behind what they are the price of, otherwise."""
     from rich.cells import cell_len
-    from rich.text import Text
 
     shown = [(line, safe(line.said, 600).plain, safe(line.price).plain) for line in lines]
     column = max((cell_len(said) for _, said, price in shown if price), default=0)
@@ -237,4 +288,4 @@ def _aligned(lines: Sequence[Line], width: int) -> Iterator[Text]:
     for line, said, price in shown:
         space = " " * (column - cell_len(said)) if fits else ""
         behind = (f"{space}  {price}" if fits else f"  ({price})") if price else ""
-        yield Text.assemble((f"{line.name:<12}", "dim"), (said, line.style), (behind, "dim"))
+        yield row(line.name, (said, line.style), (behind, "dim"))

@@ -57,6 +57,20 @@ def test_json_prints_what_is_written_and_limit_takes_the_first(run: World) -> No
     assert str(Path("run", "audit.json")) in said
 
 
+def test_a_run_of_a_guard_by_masked_words_is_audited_as_the_decisions_it_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    guard = {"flag": ["negative"], "flag_threshold": "0.4", "samples": 40, "certify_samples": 150}
+    world.run(mask_rate="0.8", limit=4, **guard)
+    audit(world)
+    written = json.loads((world.folder / "run" / "audit.json").read_text())
+    assert written["attempts"]
+    assert not written["failed"]
+    assert {attempt["claim"]["kind"] for attempt in written["attempts"]} == {"proved"}
+    assert not any(attempt["broken"] for attempt in written["attempts"])
+
+
 def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
     found = CliRunner().invoke(cli, ["audit", str(tmp_path)])
     assert found.exit_code != 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from study_world import ROWS, SECRET, World
 
@@ -73,3 +76,42 @@ def test_the_command_prints_by_threat_and_the_same_as_json(world: World, monkeyp
     assert {kept["threat"] for kept in document["population"]} == {"insert", "delete", "move", "replace", "edit"}
     assert [gate["gate"] for gate in document["gates"]] == ["certified-insert@0>=0", "proved-move@1>=1"]
     assert (said.exit_code == 3) == (radii["move"]["@1"] < 1)
+
+
+PLAIN = "A wonderful movie, with terrible people and (wonderful) stories & more."
+DISGUISED = "A wonderfull  m\u043evie, with terible ｐｅｏｐｌｅ and (w\u200bonderful) stories &amp; more."
+FORMS = ["characters", "spelling", "synonyms"]
+
+
+@pytest.mark.parametrize("method", [EXACT, {"method": "ranmask"}], ids=["groups", "ranmask"])
+def test_a_study_in_canonical_form_asks_and_certifies_the_form(world: World, method: dict[str, object]) -> None:
+    rows = [{"id": f"r{i}", "text": text, "label": "positive"} for i, text in enumerate((PLAIN, DISGUISED))]
+    (world.folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = world.folder / "study.yaml"
+    path.write_text(yaml.safe_dump(world.config(**method)))
+    command = [sys.executable, "-m", "clucert", "evaluate", "--config", str(path), "--json"]
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *more], capture_output=True, text=True, check=False, timeout=120)
+
+    done = run("--canonical", ",".join(FORMS))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["summary"]["inputs"] == 2
+    asked = " ".join(world.asked())
+    assert not any(word in asked for word in ("movie", "wonderfull", "terible", "ｐ", "\u200b", "\u043e", "&amp;"))
+    plain, disguised = (world.records()[row["id"]]["document"] for row in rows)
+    said = json.dumps([plain, disguised])
+    assert all(f"{name} " in said for name in FORMS)
+    for document in (plain, disguised):
+        assert document["derived"]["free"][0].startswith("any number of characters")
+    if method is EXACT:
+        # The disguise was asked nothing that the plain text was not.
+        assert len(world.asked()) == len(set(world.asked())) == plain["derived"]["questions"]
+        assert plain["derived"]["proved"] == disguised["derived"]["proved"]
+        assert plain["answers"] == disguised["answers"]
+    manifest = json.loads((world.folder / "run" / "manifest.json").read_text())
+    assert {name for name in manifest["files"] if name.startswith("canonical")} == {f"canonical {f}" for f in FORMS}
+    # With another form it is another classifier.
+    other = run("--canonical", "characters")
+    assert (other.returncode, other.stdout, other.stderr.count("\n")) == (2, "", 1)
+    assert "canonical" in other.stderr

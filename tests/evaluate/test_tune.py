@@ -12,7 +12,8 @@ from clucert.build import exact_smoother
 from clucert.core.settings import Base
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.metrics import Outcome, r_avg
-from clucert.evaluate.tune import Trial, by_length, choose, choose_exact, grid_of, tune
+from clucert.evaluate.trials import Trial, by_length, choose, choose_exact
+from clucert.evaluate.tune import grid_of, tune
 from clucert.methods import load_exact, load_method
 from clucert.methods.exact import ExactMethod
 from clucert.report.summary import read_summaries

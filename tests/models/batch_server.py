@@ -166,9 +166,9 @@ def serve(folder: Path) -> None:
             with provider.lock:
                 if path == ["batches"]:
                     self.send({"object": "list", "data": list(provider.batches.values())[::-1], "has_more": False})
-                elif path[0] == "batches" and path[1] in provider.batches:
+                elif path[:1] == ["batches"] and path[1] in provider.batches:
                     self.send(provider.retrieve(path[1]))
-                elif path[0] == "files" and path[-1] == "content" and path[1] in provider.files:
+                elif path[:1] == ["files"] and path[-1] == "content" and path[1] in provider.files:
                     self.send(provider.files[path[1]])
                 else:
                     self.send({"error": {"message": "not here"}}, 404)

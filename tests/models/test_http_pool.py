@@ -11,15 +11,24 @@ from typing import Any
 
 import pytest
 
-from clucert.models.http_pool import KeepAlive, Reply, behind_proxy
+from clucert.models.http_client import proxy_of
+from clucert.models.http_pool import KeepAlive
+from clucert.models.replies import Reply
 
 Handler = Callable[[bytes, asyncio.StreamWriter, int], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def serve(
-    handler: Handler, use: Callable[[KeepAlive], Awaitable[Any]], tls: Any = None, **options: Any
-) -> tuple[Any, int]:
+class Pool(KeepAlive):
+    def __init__(self, url: str, headers: dict[str, str], **options: Any) -> None:
+        super().__init__(url, headers, **options)
+        self.url = url
+
+    async def post(self, body: bytes) -> Reply:
+        return await self.send("POST", self.url, body)
+
+
+def serve(handler: Handler, use: Callable[[Pool], Awaitable[Any]], tls: Any = None, **options: Any) -> tuple[Any, int]:
     """What ``use`` returns, and how many connections the server saw."""
     opened = 0
 
@@ -41,12 +50,8 @@ def serve(
         server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
         port = server.sockets[0].getsockname()[1]
         scheme = "https" if tls else "http"
-        pool = KeepAlive(
-            f"{scheme}://localhost:{port}/v1/x?y=1",
-            {"X-Key": "k"},
-            timeout=options.get("timeout", 5),
-            connect_timeout=5,
-        )
+        options.setdefault("timeout", 5)
+        pool = Pool(f"{scheme}://localhost:{port}/v1/x?y=1", {"X-Key": "k"}, connect_timeout=5, **options)
         try:
             return await use(pool)
         finally:
@@ -66,7 +71,7 @@ def answering(raw: bytes, *, close: bool = False) -> Handler:
     return handler
 
 
-async def twice(pool: KeepAlive) -> list[Reply]:
+async def twice(pool: Pool) -> list[Reply]:
     return [await pool.post(b"{}"), await pool.post(b"{}")]
 
 
@@ -121,7 +126,7 @@ def test_many_at_once_have_a_connection_each_and_get_their_own_answers():
         await asyncio.sleep(0.01)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
-    async def many(pool: KeepAlive) -> list[Reply]:
+    async def many(pool: Pool) -> list[Reply]:
         first = await asyncio.gather(*(pool.post(str(i).encode()) for i in range(20)))
         return [*first, *await asyncio.gather(*(pool.post(str(i).encode()) for i in range(20, 40)))]
 
@@ -139,7 +144,7 @@ def test_a_kept_connection_that_the_server_has_closed_costs_nothing():
         await writer.drain()
         writer.close()
 
-    async def with_a_pause(pool: KeepAlive) -> list[Reply]:
+    async def with_a_pause(pool: Pool) -> list[Reply]:
         return [await pool.post(b"1"), await pool.post(b"2")]
 
     replies, _ = serve(once, with_a_pause)
@@ -165,7 +170,7 @@ def test_silence_is_a_timeout_and_the_connection_is_not_used_again():
         await asyncio.sleep(0.3 if body == b"slow" else 0)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
-    async def two(pool: KeepAlive) -> Reply:
+    async def two(pool: Pool) -> Reply:
         with pytest.raises(TimeoutError):
             await pool.post(b"slow")
         return await pool.post(b"next")
@@ -180,7 +185,7 @@ def test_a_try_after_the_close_is_not_waited_for_without_end():
         await asyncio.sleep(0 if number == 1 else 0.3)
         writer.write(OK)
 
-    async def closed_between(pool: KeepAlive) -> int:
+    async def closed_between(pool: Pool) -> int:
         await pool.post(b"{}")
         pool.close()
         with pytest.raises(TimeoutError):
@@ -196,13 +201,13 @@ def test_connections_that_the_server_has_closed_are_forgotten():
         await writer.drain()
         writer.close()
 
-    async def pausing(pool: KeepAlive) -> int:
+    async def pausing(pool: Pool) -> int:
         for _ in range(5):
             await pool.post(b"{}")
             await asyncio.wait_for(closed(pool), 5)
         return len(pool._open)
 
-    async def closed(pool: KeepAlive) -> None:
+    async def closed(pool: Pool) -> None:
         while pool._idle[-1].usable:
             await asyncio.sleep(0.001)
 
@@ -214,7 +219,7 @@ def test_a_cancelled_request_leaves_no_answer_behind_for_the_next():
         await asyncio.sleep(0.05)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
-    async def cancel_one(pool: KeepAlive) -> Reply:
+    async def cancel_one(pool: Pool) -> Reply:
         task = asyncio.create_task(pool.post(b"first"))
         await asyncio.sleep(0.01)
         task.cancel()
@@ -233,7 +238,7 @@ def test_bytes_that_nobody_asked_for_are_never_an_answer():
         await asyncio.sleep(0.02)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
 
-    async def later(pool: KeepAlive) -> list[bytes]:
+    async def later(pool: Pool) -> list[bytes]:
         first = await pool.post(b"first")
         await asyncio.sleep(0.1)
         return [first.body, (await pool.post(b"second")).body]
@@ -243,7 +248,7 @@ def test_bytes_that_nobody_asked_for_are_never_an_answer():
 
 def test_a_refused_connection_is_an_os_error():
     async def main() -> None:
-        await KeepAlive("http://127.0.0.1:9/x", {}, timeout=1, connect_timeout=1).post(b"{}")
+        await Pool("http://127.0.0.1:9/x", {}, timeout=1, connect_timeout=1).post(b"{}")
 
     with pytest.raises(ConnectionRefusedError):
         asyncio.run(main())
@@ -267,9 +272,9 @@ def test_proxies_are_noticed(monkeypatch: pytest.MonkeyPatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    assert not behind_proxy("https://api.openai.com/v1")
+    assert proxy_of("https://api.openai.com/v1") is None
     monkeypatch.setenv("https_proxy", "http://proxy:3128")
-    assert behind_proxy("https://api.openai.com/v1")
-    assert not behind_proxy("http://localhost:8000/v1")
-    monkeypatch.setenv("no_proxy", "localhost,.openai.com")
-    assert not behind_proxy("https://api.openai.com/v1")
+    assert proxy_of("https://api.openai.com/v1") == "http://proxy:3128"
+    assert proxy_of("http://elsewhere:8000/v1") is None
+    monkeypatch.setenv("no_proxy", ".openai.com")
+    assert proxy_of("https://api.openai.com/v1") is None

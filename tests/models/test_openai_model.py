@@ -11,12 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import openai
 import pytest
 from fake_server import Reply, Request, Server, completion, error, serving
 from tests.processes import free_port
 
-from clucert.errors import AuthenticationError, BadAnswerError, CluCertError, InputError, ModelUnavailableError
+from clucert.errors import (
+    AuthenticationError,
+    BadAnswerError,
+    CluCertError,
+    InputError,
+    ModelStatusError,
+    ModelUnavailableError,
+)
 from clucert.models.load import ModelOptions, load_model
 from clucert.models.openai import OpenAIModel
 from clucert.models.retries import RetryPolicy
@@ -250,7 +256,7 @@ def test_closed_as_the_http_library_begins_a_task_it_leaves_nothing_unawaited() 
             await asyncio.sleep(0)
         await asked._close()
 
-    asked._submit(asked._read_model_list())
+    asked._submit(asked._with_client(lambda api: api.models.list()))
     asyncio.run_coroutine_threadsafe(close_then(), asked._loop).result(timeout=10)
     asked.close()
     gc.collect()  # whatever was never awaited warns here, and a warning is an error
@@ -307,7 +313,8 @@ def test_refused_logprobs_are_asked_for_once() -> None:
     with serving(respond) as server, model(server) as asked:
         votes = [SST2.read(asked.answer([SST2.query(text)])[0]) for text in "abc"]
     assert votes == ["positive"] * 3
-    assert ["logprobs" in r.body for r in server.requests] == [True, False, False, False]
+    # The second and the third are the question of our own that this is learned from.
+    assert ["logprobs" in r.body for r in server.requests] == [True, True, False, False, False, False]
 
 
 def test_max_tokens_gives_way_to_its_new_name() -> None:
@@ -319,6 +326,54 @@ def test_max_tokens_gives_way_to_its_new_name() -> None:
     with serving(respond) as server, model(server) as asked:
         assert asked.answer([ask(max_tokens=7)])[0].text == "ok"
     assert server.requests[-1].body["max_completion_tokens"] == 7
+
+
+PROBE = [{"role": "user", "content": "Say yes."}]
+
+
+@pytest.mark.parametrize(
+    "said", ["the seed field is not supported", "use max_completion_tokens", "stop", "top_logprobs"]
+)
+def test_what_a_server_says_about_the_text_of_others_teaches_nothing(said: str) -> None:
+    """It repeats the text, or is about a value in it; all fields are fine."""
+
+    def respond(request: Request, _: int) -> Reply:
+        if said in str(request.body["messages"]):
+            return error(400, f"cannot process: {said}")
+        return completion("ok")
+
+    asks = {"max_tokens": 7, "seed": 3, "stop": ("x",), "temperature": 0.5, "labels": ("ok", "no")}
+    with serving(respond) as server, model(server, temperature=0.5) as asked:
+        for _ in range(3):
+            with pytest.raises(ModelStatusError):
+                asked.answer([ask(said, **asks)])
+        assert asked.answer([ask("fine", **asks)])[0].text == "ok"
+    sent = [request.body for request in server.requests]
+    assert sum(body["messages"] == PROBE for body in sent) == 1
+    assert all({"max_tokens", "seed", "stop", "logprobs"} <= body.keys() for body in sent)
+
+
+def test_a_field_is_not_left_out_where_that_does_not_help() -> None:
+    with serving(lambda request, _: error(400, "seed: no")) as server, model(server, temperature=0.5) as asked:
+        with pytest.raises(ModelStatusError):
+            asked.answer([ask(seed=3, temperature=0.5)])
+        with pytest.raises(ModelStatusError):
+            asked.answer([ask(seed=3, temperature=0.5)])
+    assert "seed" in server.requests[-1].body
+
+
+def test_several_fields_are_left_out_at_once_and_by_their_whole_names() -> None:
+    def respond(request: Request, _: int) -> Reply:
+        for name in ("max_tokens", "stop", "seed"):
+            if name in request.body:
+                return error(400, f"Unknown name {name!r}; max_completion_tokens, seed_offset and nonstop are known")
+        return completion("ok")
+
+    with serving(respond) as server, model(server, temperature=0.5) as asked:
+        assert asked.answer([ask(seed=3, stop=("x",), temperature=0.5)])[0].text == "ok"
+        before = len(server.requests)
+        assert asked.answer([ask(seed=3, stop=("x",), temperature=0.5)])[0].text == "ok"
+        assert len(server.requests) == before + 1
 
 
 def test_a_cut_prompt_is_noticed() -> None:
@@ -399,7 +454,7 @@ def test_no_wait_outlasts_a_stop() -> None:
     async def busy() -> None:
         nonlocal tries
         tries += 1
-        raise openai.APITimeoutError(request=None)
+        raise TimeoutError
 
     async def stopped() -> float:
         stop = asyncio.Event()
@@ -420,10 +475,10 @@ def test_a_refused_connection_is_final_until_the_server_has_answered(answered: b
     async def refused() -> None:
         nonlocal tries
         tries += 1
-        raise openai.APIConnectionError(request=None) from ConnectionRefusedError()
+        raise ConnectionRefusedError
 
     policy = RetryPolicy(max_retries=2, max_wait=0.01)
     policy.server_answered = answered
-    with pytest.raises(openai.APIConnectionError):
+    with pytest.raises(ConnectionRefusedError):
         asyncio.run(policy.call(refused))
     assert tries == (3 if answered else 1)

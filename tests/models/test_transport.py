@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from clucert.errors import AuthenticationError, ModelStatusError, ModelTimeoutError, ModelUnavailableError
-from clucert.models.http_pool import Handler, Reply
+from clucert.models.http_pool import Handler
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
+from clucert.models.replies import Reply
 from clucert.models.server_address import Endpoint, openai_endpoint
 from clucert.types import Message, Query
 
@@ -89,10 +90,11 @@ def test_what_the_function_refuses_once_is_tried_again(model_of):
 
 
 def test_a_refused_field_is_left_out(model_of):
-    server = Server(refusal(400, "logprobs are not supported"), completion("good"))
+    refused = refusal(400, "logprobs are not supported")
+    server = Server(refused, refused, completion("yes"), completion("good"))
     asked = Query((Message("user", "x"),), max_tokens=4, labels=("good", "bad"))
     assert model_of(server).answer([asked])[0].text == "good"
-    assert ["logprobs" in body for _, _, body in server.asked] == [True, False]
+    assert ["logprobs" in body for _, _, body in server.asked] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_a_failure_is_the_error_that_a_server_would_cause(model_of, reply, error
     assert KEY not in str(raised.value)
 
 
-def test_a_redirect_is_followed_by_the_official_client(model_of):
+def test_a_redirect_is_followed(model_of):
     there = f"{ADDRESS}/elsewhere"
 
     def server(method: str, url: str, body: bytes) -> Reply:

@@ -14,22 +14,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
+from math import comb
 
 import pytest
 
 from clucert.audit.balls import OPERATIONS, SHIFT, Ball, ball_of
 from clucert.audit.candidates import Arsenal, build_arsenal
-from clucert.audit.claims import Claim, exact_claims, token_claims
+from clucert.audit.claims import Claim, claims_of, exact_claims, token_claims
 from clucert.audit.exact_steps import exact_steps
 from clucert.audit.proposals import material, proposals
-from clucert.audit.steps import Effort, token_steps
+from clucert.audit.steps import Effort, _lost, attack_steps, token_steps
 from clucert.core.exact import ExactCertificate, ExactSettings, ExactSmoother, Flag
 from clucert.core.noise.canonical import Canonical
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.tokens import tokenize
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.settings import Base, Look
-from clucert.types import Classify, Scored
+from clucert.core.words import split
+from clucert.types import Classify, Scored, Votes
 from tests.core.test_smoothing import smoother
 from tests.oracle import drive
 
@@ -416,6 +418,68 @@ def test_a_flag_of_sampled_votes_is_attacked_as_the_decision_it_is(flagged: bool
     assert attempt.broken
     assert attempt.answer == other
     assert attempt.p_value <= effort.level
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_a_flag_of_masked_words_is_attacked_as_the_decision_it_is(flagged: bool) -> None:
+    flag = Flag(("negative",), share=Fraction(1, 5))
+    target = smoother(mask_rate=Fraction(9, 10), predict_samples=80, looks=(Look(3000),), flag=flag)
+    text = split(" ".join(["bad"] * 6 + ["good"] * 2 if flagged else ["good"] * 16))
+    vote = lambda texts, _: [opinion(t) for t in texts]  # noqa: E731
+    certificate = drive(target.steps(text.text, "1"), vote).certificate
+    assert certificate.prediction == ("negative" if flagged else "positive")
+    other = "positive" if flagged else "negative"
+    arsenal = Arsenal({other: ("good" if flagged else "bad",)}, {certificate.prediction: ()}, texts={})
+    (true,) = claims_of(certificate, [False] * len(text))
+    assert (true.kind, true.threat) == ("proved", "word")
+    # As many as there are words less one: that is more than the votes bear.
+    for claim, breaks in ((true, False), (replace(true, radius=len(text) - 1), True)):
+        steps_ = attack_steps(target, text, [()] * len(text), claim, arsenal, "1", Effort(screen=40, confirm=400))
+        attempt = drive(steps_, vote)
+        assert attempt.tried
+        assert attempt.broken is breaks
+    assert (attempt.answer, attempt.p_value <= 0.001) == (other, True)
+
+
+def test_a_group_of_labels_is_attacked_as_the_class_it_is() -> None:
+    """The two labels of the group share its votes: neither leads alone, and the group is not to be broken by that."""
+    labels = ("harmful", "unsafe", "safe")
+    target = smoother(mask_rate=Fraction(9, 10))
+    target = replace(target, labels=labels, settings=replace(target.settings, groups=(labels[:2],)))
+    text = split("kill maim kill maim kill maim nice kind")
+
+    def vote(texts, _):
+        found = [next((w for w in t.split() if w != "[MASK]"), "nice") for t in texts]
+        return [{"kill": "harmful", "maim": "unsafe"}.get(w, "safe") for w in found]
+
+    certificate = drive(target.steps(text.text, "1"), vote).certificate
+    assert certificate.prediction == "harmful+unsafe"
+    claims = {c.kind: c for c in claims_of(certificate, [False] * len(text)) if c.threat == "word"}
+    assert set(claims) == {"published", "proved"}
+    arsenal = Arsenal({"safe": ("nice",)}, {"harmful+unsafe": ()}, texts={})
+    for claim in (*claims.values(), replace(claims["proved"], radius=5)):
+        steps_ = attack_steps(target, text, [()] * len(text), claim, arsenal, "1", Effort(screen=40, confirm=400))
+        attempt = drive(steps_, vote)
+        assert attempt.broken is (claim.radius == 5)
+    assert attempt.answer == "safe"
+
+
+@pytest.mark.parametrize("eta", [Fraction(1, 10), Fraction(1, 3), Fraction(1, 2)])
+@pytest.mark.parametrize("flagged", [True, False])
+def test_at_the_threshold_itself_a_flag_is_called_broken_no_more_often_than_the_level_says(eta, flagged) -> None:
+    """Every outcome of the fresh votes with its probability, where p_harm = η: a flag is up there, and one that is down
+    there is at the edge of what "passed" may be."""
+    target = smoother(flag=Flag(("negative",), share=eta))
+    claim = Claim("proved", "word", 1, (0,), "negative" if flagged else "positive")
+    samples, effort = 60, Effort(level=0.01)
+    chance = called = 0.0
+    for harmful in range(samples + 1):
+        votes = Votes({"negative": harmful, "positive": samples - harmful})
+        p = comb(samples, harmful) * float(eta) ** harmful * float(1 - eta) ** (samples - harmful)
+        broken = min(1.0, _lost(target, votes, claim, votes)[1] * effort.finalists) <= effort.level
+        chance, called = chance + p, called + p * broken
+    assert chance == pytest.approx(1)
+    assert 0 < called * effort.finalists <= effort.level
 
 
 def test_words_that_have_a_canonical_form_are_judged_by_it() -> None:

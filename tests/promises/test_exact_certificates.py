@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ from clucert.methods.exact import ExactMethod
 LABELS = ["yes", "no"]
 VOCABULARY = tuple("abcdefgh")
 BIAS = [{"words": 1, "of": {"yes": 0.4, "no": -0.4}}, {"of": {"yes": -0.2, "no": 0.2}}]
+AFFINE = [{**each, "scale": scale} for each, scale in zip(BIAS, (3.0, 1.5), strict=True)]
 """By length of the sub-text: an insertion moves sub-texts from one class to the other."""
 
 
@@ -77,6 +80,9 @@ def ball(words: tuple[str, ...], threat: str, radius: int) -> set[tuple[str, ...
         ("groups", {"count": 5, "bias": BIAS}),
         ("blocks", {"count": 3, "bias": BIAS}),
         ("chunks", {"every": 2, "bias": BIAS}),
+        ("groups", {"count": 5, "bias": AFFINE}),
+        ("blocks", {"count": 3, "bias": AFFINE}),
+        ("chunks", {"every": 2, "bias": AFFINE}),
     ],
 )
 def test_texts_in_the_ball_get_the_certified_answer(method: str, parameters: dict[str, object]) -> None:
@@ -259,6 +265,37 @@ def test_a_bias_is_for_every_length_or_for_lengths_that_grow() -> None:
             model.prove("a b c d e", ["blocks"], bias={"maybe": 1.0})
 
 
+@pytest.mark.parametrize("method", ["blocks", "groups", "chunks"])
+def test_any_calibration_is_part_of_the_classifier_that_is_certified(method: str) -> None:
+    """Whatever the numbers are: the certificate is that of a model that calibrates its own answers."""
+    rng = random.Random(4)
+    for seed in range(25):
+        biases = [
+            {"words": words, "of": {"yes": rng.gauss(0, 1), "no": rng.gauss(0, 1)}, "scale": math.exp(rng.gauss(0, 1))}
+            for words in (1, 2, None)
+        ]
+
+        def calibrated(texts: list[str], seed: int = seed, biases: list[dict[str, Any]] = biases) -> list[list[float]]:
+            found = []
+            for text, shares in zip(texts, scattered(seed, 0.6)(texts), strict=True):
+                own = next(b for b in biases if b["words"] is None or len(text.split()) <= b["words"])
+                z = [(math.log(round(p, 6)) - own["of"][name]) * own["scale"]
+                     for name, p in zip(LABELS, shares, strict=True)]  # fmt: skip
+                found.append([math.exp(x) / sum(map(math.exp, z)) for x in z])
+            return found
+
+        own = clucert.smooth(calibrated, LABELS, method="ranmask", deterministic=True)
+        text = " ".join(rng.choices(VOCABULARY, k=9))
+        for votes in ({}, {"scores": "hard"}, {"sharpness": 1.0}):
+            (outer,) = smoothed(seed, 0.6).prove(text, [method], bias=biases, **votes)
+            (inner,) = own.prove(text, [method], **votes)
+            assert (outer.prediction, outer.proved) == (inner.prediction, inner.proved)
+            for there, here in zip(outer.certificate.family[0], inner.certificate.family[0], strict=True):
+                assert {name: float(p) for name, p in there.items()} == pytest.approx(
+                    {name: float(p) for name, p in here.items()}, abs=1e-4
+                )
+
+
 def test_what_was_tuned_for_a_model_is_taken_for_that_model_and_task_alone() -> None:
     method = ExactMethod(
         name="m", family="blocks", models={"big": {"sst2": {"count": 7}}}, tasks={"sst2": {"count": 3}}
@@ -272,10 +309,10 @@ def test_what_was_tuned_for_a_model_is_taken_for_that_model_and_task_alone() -> 
 
 
 @pytest.mark.parametrize("sharpness", [1.0, 100.0])
-@pytest.mark.parametrize("size", [50.0, 1000.0, 1e308])
-def test_no_bias_is_too_large_to_count_with(tmp_path: Path, size: float, sharpness: float) -> None:
+@pytest.mark.parametrize(("size", "scale"), [(50.0, 1.0), (1000.0, 100.0), (1e308, 1e-300), (1e308, 100.0)])
+def test_no_bias_is_too_large_to_count_with(tmp_path: Path, size: float, scale: float, sharpness: float) -> None:
     with smoothed(sure=1.0) as model:
-        bias = ({"of": {"yes": size, "no": -size}},)
+        bias = ({"of": {"yes": size, "no": -size}, "scale": scale},)
         (proof,) = model.prove("a b c d e f", ["groups"], bias=bias, sharpness=sharpness)
     assert proof.prediction == "no"
     stored = tmp_path / "proof.json"

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import traceback
 
+import click
 import pytest
 
+from clucert.api import evaluate_callable
 from clucert.cache.location import redact_argument
+from clucert.cli import cli, main
 from clucert.config import Config
 from clucert.errors import CluCertError
 from clucert.evaluate.plan import make_plan
-from clucert.evaluate.runconfig import load_config, print_config
+from clucert.evaluate.runconfig import StudyConfig, load_config, print_config
 from clucert.models.server_address import Endpoint
 from clucert.redact import clean_base_url, redact, without_credentials
 from tests.processes import free_port
@@ -130,6 +133,86 @@ def test_a_whole_run_leaves_no_secret_anywhere(tmp_path, fails):
         content = path.read_bytes()
         for secret in PLANTED:
             assert secret.encode() not in content, path
+
+
+URL = f"http://me:{PASSWORD}@127.0.0.1:1/v1?api-key={PARAMETER}"
+CACHE = f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:1/db?password={PARAMETER}"
+WRONG = (URL, CACHE, f"http://me:hun/{PASSWORD}'{PARAMETER}@127.0.0.1:1", f"https://h/v1?sig={PARAMETER}&a={SECRET}")
+"""What a user may put by mistake where it does not belong, or rightly where it does."""
+MINIMAL = {
+    "certify": ["A good and funny story", "--task", "sst2"],
+    "evaluate": ["--task", "sst2", "--data", "data.csv", "--run-dir", "new"],
+    "compare": ["run", "run"],
+    "report": ["run", "-o", "report.html"],
+    "tune": ["--task", "sst2", "--data", "data.csv", "--run-dir", "tuned", "--mask-rates", "0.5"],
+    "audit": ["run"],
+    "attack": ["--task", "sst2", "--data", "data.csv", "--run-dir", "attacked", "--recipe", "deepwordbug"],
+    "serve": ["--upstream", "http://127.0.0.1:1", "--model", "x", "--port", "99999"],
+}
+OWN_NAMES = ("--api-key-file", "--run-dir", "--out", "--tables", "--plots", "--junit")
+"""What a file is called that a user has named is said."""
+TO_THE_DEAD = {
+    **{"--model": "openai/x", "--base-url": "http://127.0.0.1:1", "--max-retries": "0"},
+    **{"--method": "ranmask", "--samples": "5", "--certify-samples": "5"},
+}
+"""A server that is not there: every command ends soon."""
+
+
+@pytest.fixture
+def command_line(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder, and looks for what was planted in all that it printed and wrote."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    (tmp_path / "data.csv").write_text("text,label\na good and funny story,positive\na dull one,negative\n")
+    evaluate_callable(_classify, ["positive", "negative"], "data.csv", "run", method="groups", deterministic=True)
+    planted = {path for path in tmp_path.rglob("*") if path.is_file()}
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
+        with pytest.raises(SystemExit) as done:
+            main()
+        out = capsys.readouterr()
+        assert "Traceback" not in out.err
+        shown = [out.out, out.err]
+        # What a path is called is the user's own choice; what is in it is ours.
+        shown += [path.read_text("utf-8", "replace") for path in {*tmp_path.rglob("*")} - planted if path.is_file()]
+        for secret in PLANTED:
+            leak = next((text for text in shown if secret in text), None)
+            assert leak is None, (arguments[-2:], leak.partition(secret)[0][-200:], secret)
+        return int(done.value.code or 0)
+
+    return run
+
+
+def _classify(texts):
+    return ["positive" if "good" in text else "negative" for text in texts]
+
+
+@pytest.mark.parametrize("name", MINIMAL)
+def test_a_secret_in_any_option_of_any_command_is_shown_nowhere(name, command_line):
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.is_flag]
+    given = [option.opts[-1] for option in options if option.opts[-1] not in OWN_NAMES]
+    known = {option.opts[-1] for option in options}
+    own = name not in ("audit", "serve")
+    common = [part for pair in TO_THE_DEAD.items() if own and pair[0] in known for part in pair]
+    codes = set()
+    for place, option in enumerate(given):
+        codes.add(command_line(name, *MINIMAL[name], *common, option, WRONG[place % len(WRONG)]))
+    assert codes <= {0, 1, 2, 3}
+    assert 2 in codes
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_secret_in_any_key_of_a_configuration_is_shown_nowhere(wrong, command_line, tmp_path_factory):
+    file = tmp_path_factory.mktemp("given") / "study.yaml"
+    for place, name in enumerate(StudyConfig.model_fields):
+        value = (wrong, [wrong], {"password": PASSWORD, "api_key": PARAMETER, "at": wrong}, [[wrong]])[place % 4]
+        file.write_text(json.dumps({"task": "sst2", name: value}), encoding="utf-8")
+        assert command_line("evaluate", "--config", str(file), "--print-config") in (0, 1, 2)
+        file.unlink()
 
 
 def test_an_error_carries_no_secret_in_its_causes(monkeypatch):

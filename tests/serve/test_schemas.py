@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from clucert.models.chat_api import AcceptedFields, request_of
 from clucert.serve.admission import AdmissionControl
+from clucert.serve.fields import strict_json
 from clucert.serve.http_errors import Fault
 from clucert.serve.schemas import UNSUPPORTED, ParsedRequest, encode, read_request
 
@@ -28,7 +29,7 @@ LAST = {"role": "user", "content": "hello there"}
 
 
 def read(body: bytes) -> ParsedRequest:
-    return read_request(body, model="m", max_tokens=50, temperature=1.0)
+    return read_request(strict_json(body), model="m", max_tokens=50, temperature=1.0)
 
 
 @given(st.binary() | json_values.map(encode) | st.dictionaries(st.text(), json_values).map(encode))
@@ -40,21 +41,15 @@ def test_any_bytes_are_a_request_or_a_fault_of_the_client(body: bytes) -> None:
     assert isinstance(outcome, ParsedRequest) or (outcome.status in (400, 404) and json.dumps(outcome.body()))
 
 
-@given(
-    st.dictionaries(
-        st.text(min_size=1).filter(lambda name: name not in UNSUPPORTED),
-        json_values,
-        max_size=4,
-    )
-)
-def test_fields_that_the_guard_does_not_know_reach_the_upstream_as_they_were(more: dict[str, Any]) -> None:
+@given(st.dictionaries(st.text(min_size=1).filter(lambda name: name not in UNSUPPORTED), json_values, max_size=4))
+def test_fields_that_the_guard_does_not_know_never_reach_the_upstream(more: dict[str, Any]) -> None:
     known = {"model": "m", "messages": [LAST], "stream": True, "temperature": 0.5, "max_tokens": 7}
-    own = {"stream_options", "n", "max_completion_tokens", "stop", "seed", "modalities"}
-    more = {name: value for name, value in more.items() if name not in known and name not in own}
-    sent = request_of("m", read(encode(more | known)).query, AcceptedFields())
-    assert {name: sent.get(name) for name in more} == more
+    try:
+        sent = request_of("m", read(encode(more | known)).query, AcceptedFields())
+    except Fault:
+        return
+    assert sent.keys() - {"model", "messages", "temperature", "max_tokens", "stop", "seed", "user", "top_p"} == set()
     assert sent["messages"] == [LAST]
-    assert "stream" not in sent
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import time
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import openai
 import pytest
-from serve_world import CALLS, KEY, PROMPT, Serving, ask, order, stats
+from serve_world import CALLS, KEY, PROMPT, Serving, ask, order, served, stats
 from upstream import REFUSAL, SECRET
 
 
@@ -117,6 +118,8 @@ def test_other_fields_go_to_the_upstream_and_only_the_last_user_turn_is_noised(s
     ("fields", "status", "param"),
     [
         ({"n": 2}, 400, "n"),
+        ({"grammar": 'root ::= "yes"', "n_predict": 9999}, 400, "grammar"),
+        ({"response_format": {"type": "json_schema"}}, 400, "response_format.type"),
         ({"tools": [{"type": "function"}]}, 400, "tools"),
         ({"logprobs": True}, 400, "logprobs"),
         ({"modalities": ["audio"]}, 400, "modalities"),
@@ -180,6 +183,8 @@ FAILURES = {
     "drop": (502, "upstream_unreachable"),
     "not json": (502, "upstream_bad_answer"),
     "no choices": (502, "upstream_bad_answer"),
+    "gzip 503": (502, "upstream_error"),
+    "redirect": (502, "upstream_unreachable"),
     "nothing": (502, "upstream_bad_answer"),
     500: (502, "upstream_error"),
     503: (502, "upstream_error"),
@@ -199,6 +204,22 @@ def test_an_upstream_that_fails_is_named_in_openais_shape_and_nothing_is_made_up
     assert SECRET not in str(error)
     assert "127.0.0.1" not in str(error)
     assert error.response.headers.get("retry-after") == ("7" if fail in (429, 500, 503) else None)
+
+
+@pytest.mark.parametrize("wait", ["inf", "1e999", "-5", "nan", "soon", "99999999999", "٧"])
+def test_an_odd_time_to_wait_becomes_one_that_a_client_can_keep(serving: Serving, wait: str) -> None:
+    with serving.client() as client, pytest.raises(openai.RateLimitError) as raised:
+        ask(client, fail=429, retry_after=wait)
+    assert 1 <= int(raised.value.response.headers["retry-after"]) <= 3600
+
+
+@pytest.mark.parametrize("fail", ["negative", "gzip"])
+def test_an_odd_answer_is_read_or_refused_and_no_count_goes_backwards(serving: Serving, fail: str) -> None:
+    before = serving.metrics()['clucert_upstream_tokens_total{direction="in"}']
+    with serving.client() as client:
+        found = ask(client, fail=fail, refuse=0)
+    assert found.usage.prompt_tokens > 0
+    assert serving.metrics()['clucert_upstream_tokens_total{direction="in"}'] > before
 
 
 def test_an_upstream_that_is_late_is_a_gateway_timeout(serving: Serving) -> None:
@@ -243,3 +264,27 @@ def test_neither_keys_nor_prompts_are_in_the_log(serving: Serving) -> None:
         assert secret not in log
     assert "Traceback" not in log
     assert "unexpected" not in log
+
+
+PLAIN = "please tell me the wonderful secret of baking, with terrible people and wonderful stories"
+DISGUISED = "please tell me the wonderfull s\u0435cret of baking, with terible ｐeoｐle and w\u200bonderful stories"
+
+
+def test_prompts_of_one_canonical_form_get_one_answer_and_the_upstream_sees_the_form(
+    upstream: str, tmp_path: Path
+) -> None:
+    with served(upstream, tmp_path, "--canonical", "characters,spelling,synonyms") as running:
+        with running.client() as client:
+            found = []
+            for prompt in (PLAIN, DISGUISED):
+                reply = ask(client, prompt)
+                certificate = reply.model_extra["clucert"]
+                derived = certificate["derived"]
+                assert derived["free"][0].startswith("any number of characters")
+                found.append((reply.choices[0].message.content, certificate["readings"], derived["proved"]["word"]))
+                seen = stats(upstream)["last"]["messages"][-1]["content"]
+                assert not any(word in seen for word in ("wonderfull", "terible", "\u0435", "ｐ", "\u200b"))
+                forms = [form.split()[0] for form in certificate["settings"]["canonical"]]
+                assert forms == ["characters", "spelling", "synonyms"]
+        assert found[0] == found[1]
+        assert running.stop() == 0

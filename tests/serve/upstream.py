@@ -108,6 +108,15 @@ class Upstream:
                 writer.write(response(200, b'{"choices": []}'))
             case "nothing":
                 writer.write(response(200, b""))
+            case "gzip":
+                writer.write(response(200, json.dumps(completion("plain")).encode(), "Content-Encoding: gzip\r\n"))
+            case "gzip 503":
+                writer.write(response(503, b'{"error": {"message": "plain"}}', "Content-Encoding: gzip\r\n"))
+            case "redirect":
+                writer.write(response(307, b"", "Location: http://evil.example/v1/chat/completions\r\n"))
+            case "negative":
+                usage = {"prompt_tokens": -9, "completion_tokens": -9, "total_tokens": -18}
+                writer.write(response(200, json.dumps({**completion("odd"), "usage": usage}).encode()))
             case "silence":
                 writer.write(response(200, json.dumps(completion("")).encode()))
             case status:

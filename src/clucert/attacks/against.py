@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -27,6 +26,7 @@ from clucert.evaluate.runconfig import StudyConfig
 from clucert.render import text_table
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.resources import open_resources
+from clucert.visible import harmless_json
 
 SCHEMA_VERSION = 1
 FILE = "empirical.json"
@@ -47,6 +47,7 @@ class Empirical:
         """Everything as JSON, the texts included."""
         return {
             "schema_version": SCHEMA_VERSION,
+            "verdict": self.verdict,
             "run": self.run,
             "votes_per_query": self.match.samples,
             "max_queries": self.match.max_queries,
@@ -55,9 +56,28 @@ class Empirical:
         }
 
     def __str__(self) -> str:
-        """The table as text."""
+        return self.text()
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: how many proved claims the attacks broke, and how far they had to go."""
+        said = []
+        for recipe, found in self.comparisons:
+            change = found.duels[0].claim.said if found.duels else found.threat
+            broken = sum(duel.broken for duel in found.duels)
+            kept = sum(duel.changed is None for duel in found.duels)
+            said.append(
+                f"{recipe} broke {broken or 'none'} of {len(found.duels)} proved claims ({change}), "
+                f"and turned {len(found.duels) - kept} answers with larger changes"
+                if not broken
+                else f"{recipe} broke {broken} of {len(found.duels)} proved claims ({change})"
+            )
+        return "; ".join(said)
+
+    def text(self, width: int | None = None) -> str:
+        """The table in so many columns."""
         title = ("recipe", "change", "proved", "certified", "empirical", "never flipped", "broken", "exceeds")
-        table = text_table([title, *(_cells(recipe, found) for recipe, found in self.comparisons)])
+        table = text_table([title, *(_cells(recipe, found) for recipe, found in self.comparisons)], width=width)
         claims = [duel.claim for _, found in self.comparisons for duel in found.duels]
         domains = sorted({claim.domain for claim in claims})
         counted = "words" if all(claim.ball is None for claim in claims) else "operations on the pieces"
@@ -85,7 +105,7 @@ def attack_run(
     """
     match = match or Match()
     attacks = {name: None if name == GUIDED else _word_attack(name) for name in recipes}
-    need_models(run_dir)
+    need_models(run_dir, overrides)
     config, certificates = read_any_run(run_dir, limit, overrides)
     exact = {name: each for name, each in certificates.items() if isinstance(each, ExactCertificate)}
     if exact:
@@ -96,7 +116,7 @@ def attack_run(
     if not found:
         raise InputError(f"{run_dir} holds no certificate with a proved radius: there is nothing to attack")
     result = Empirical(str(run_dir), match, tuple(found))
-    text = json.dumps(result.document(), ensure_ascii=False, indent=1)
+    text = harmless_json(result.document(), indent=1)
     (run_dir / FILE).write_text(f"{text}\n", encoding="utf-8")
     return result
 

@@ -66,7 +66,7 @@ def textbugger(lexicon: Lexicon | None = None) -> GreedyWordSwap:
 
 
 def synonyms(lexicon: Lexicon | None = None) -> GreedyWordSwap:
-    """The same search with whole pools of synonyms and nothing else: the ``synonym`` threat, greedily."""
+    """Words swapped for any of their synonyms and nothing else, by the same greedy search: the ``synonym`` threat."""
     return GreedyWordSwap(
         name="synonyms",
         ranking="unk",

@@ -18,7 +18,7 @@ from clucert.attacks.base import Attack, AttackResult
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.steps import SIDE_BY_SIDE, LazyEncoder, attack_steps
 from clucert.attacks.suffix import SUFFIX, Form, RowAttack, SuffixAttack
-from clucert.attacks.table import Attacked, AttackRow, attack_rows, render_rows
+from clucert.attacks.table import Attacked, AttackRow, attack_rows, render_rows, verdict_of
 from clucert.attacks.victims import BareVictim, ExactVictim, SmoothedVictim, Victim
 from clucert.build import any_method_of, base_of, certifier_of, task_of
 from clucert.config import ChangeSection
@@ -28,8 +28,9 @@ from clucert.core.smoothing import Smoother
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import Example
 from clucert.evaluate.plan import make_plan
+from clucert.evaluate.record import Record
 from clucert.evaluate.recorder import reason_of
-from clucert.evaluate.run_directory import RECORDS, Manifest, Record, RunWriter, input_digest, open_run
+from clucert.evaluate.run_directory import RECORDS, Manifest, RunWriter, input_digest, open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.study import data_notes
 from clucert.methods import CHARACTERS, Method, load_any
@@ -42,6 +43,7 @@ from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.resources import check_exact, function_backends, open_resources
 from clucert.section import flag, options_of
 from clucert.types import Answers, Request
+from clucert.visible import harmless_json
 
 SCHEMA_VERSION = 1
 RESULTS, TABLE = "attacks.json", "attacks.txt"
@@ -83,6 +85,7 @@ class AttackReport:
         """The table and what it was made with, as JSON."""
         return {
             "schema_version": SCHEMA_VERSION,
+            "verdict": verdict_of(self.rows),
             "recipes": list(self.study.recipes),
             "defences": list(self.study.defences),
             "max_queries": self.study.max_queries,
@@ -95,9 +98,12 @@ class AttackReport:
         }
 
     def __str__(self) -> str:
-        """The table as text, and what the defences mask."""
+        return self.text()
+
+    def text(self, width: int | None = None) -> str:
+        """The table in so many columns, and what the defences mask."""
         masked = ", ".join(f"{name} {rate}" for name, rate in self.mask_rates().items())
-        return "\n".join([render_rows(self.rows), *([f"mask rate: {masked}"] if masked else [])])
+        return "\n".join([render_rows(self.rows, width), *([f"mask rate: {masked}"] if masked else [])])
 
     def mask_rates(self) -> dict[str, str]:
         """Of the defences that mask words."""
@@ -129,7 +135,7 @@ def run_attacks(
     if study.suffixes and SUFFIX not in study.recipes:
         raise UsageError("a suffix file goes with the recipe suffix: add --recipe suffix, or leave out --suffix-file")
     attacks = {name: load_attack(name) for name in study.recipes}
-    plan = make_plan(_config_of(config, config.method), command)
+    plan = make_plan(_config_of(config, config.method), command, need_labels=True)
     examples = [example for example in plan.dataset.examples if example.label is not None]
     if not examples:
         raise UsageError(f"{plan.dataset.source.path} has no gold labels: an attack needs to know what is right")
@@ -321,7 +327,7 @@ def _read(document: Mapping[str, Any], file: Path, identity: str) -> tuple[Attac
 
 
 def _write(report: AttackReport, folder: Path) -> None:
-    (folder / RESULTS).write_text(json.dumps(report.document(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (folder / RESULTS).write_text(harmless_json(report.document(), indent=1) + "\n", encoding="utf-8")
     (folder / TABLE).write_text(f"{report}\n", encoding="utf-8")
 
 

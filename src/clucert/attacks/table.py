@@ -148,7 +148,25 @@ _SUFFIX_COLUMNS: Mapping[str, str] = {"asr": "ASR", "unattacked_right": "unattac
 """Shown where there is something to show."""
 
 
-def render_rows(rows: Sequence[AttackRow]) -> str:
+def verdict_of(rows: Sequence[AttackRow]) -> str:
+    """For each recipe, one sentence: how many right answers each defence lets it turn, and for how many queries."""
+    said = []
+    for recipe in dict.fromkeys(row.recipe for row in rows):
+        mine = [row for row in rows if row.recipe == recipe]
+        said.append(f"{recipe} turns {', '.join(map(_turned, mine))}")
+    return ". ".join(said) or "nothing was attacked"
+
+
+def _turned(row: AttackRow) -> str:
+    defence = "the bare model" if row.defence == "none" else row.defence
+    live = row.inputs - row.failed - row.skipped
+    if not live:
+        return f"nothing of {defence}: it had no right answer to turn"
+    asked = f", {row.queries.value:.0f} queries each" if row.queries else ""
+    return f"{row.successes} of {live} right answers of {defence}{asked}"
+
+
+def render_rows(rows: Sequence[AttackRow], width: int | None = None) -> str:
     """The table as text: each value with its 95 % interval, and how many inputs it is about."""
     more = {name: title for name, title in _SUFFIX_COLUMNS.items() if any(getattr(r, name) is not None for r in rows)}
     columns = {**_COLUMNS, **more}
@@ -159,7 +177,7 @@ def render_rows(rows: Sequence[AttackRow]) -> str:
         note += f", {row.failed} failed" if row.failed else ""
         labels = ", ".join(f"{safe(label, 40).plain} {share:.0%}" for label, share in (row.by_label or {}).items())
         lines.append([*cells, labels or "–", f"{row.inputs - row.failed - row.skipped} / {row.inputs}{note}"])
-    return text_table(lines)
+    return text_table(lines, width=width)
 
 
 def cell(value: str | float | Estimate | None, *, share: bool) -> str:

@@ -60,15 +60,16 @@ def claims_of(certificate: Certificate, swappable: Sequence[bool]) -> list[Claim
     :func:`token_claims`.
     """
     answer, radius = certificate.prediction, certificate.radius
-    if answer is None or radius is None:
+    if answer is None:
         return []
     hidden = [i for i, flag in enumerate(certificate.subject.attackable) if flag]
     pooled = [i for i, flag in enumerate(swappable) if flag]
     domain = certificate.subject.domain
-    found = [
-        Claim("published", "word", radius.words, tuple(hidden), answer, domain),
-        Claim("published", "synonym", radius.words, tuple(i for i in hidden if i in set(pooled)), answer, domain),
-    ]
+    found = []
+    if radius is not None:  # A flag has none.
+        both = tuple(i for i in hidden if i in set(pooled))
+        found.append(Claim("published", "word", radius.words, tuple(hidden), answer, domain))
+        found.append(Claim("published", "synonym", radius.words, both, answer, domain))
     everywhere = tuple(range(certificate.n))
     aims: tuple[tuple[Threat, tuple[int, ...]], ...] = (("word", everywhere), ("synonym", tuple(pooled)))
     for threat, positions in aims:

@@ -22,16 +22,18 @@ def claims_by_answer(result: Audit) -> str:
 
 
 def print_audit(console: Console, result: Audit) -> None:
-    """The table of broken and tried claims, then some of the texts that broke one."""
+    """What came of it in a sentence, the table of broken and tried claims, then some of the texts that broke one."""
     from rich.text import Text
 
+    console.print(safe(result.verdict, 600), style="bold")
     lines = [("radius", "change", "claims", "broken", "share", "95 % interval", "one past", "texts tried")]
     for row in result.rows():
         figures = (str(row["tried"]), str(row["broken"]), f"{row['share']:.3f}")
         span = f"{row['low']:.3f} – {row['high']:.3f}"
         past = f"{row['past']} of {row['past_tried']}" if row["past_tried"] else "–"
         lines.append((row["radius"], row["change"], *figures, span, past, str(row["texts"])))
-    console.print(Text(text_table(lines, right=range(2, 8))), soft_wrap=True)
+    width = console.width if console.is_terminal else None
+    console.print(Text(text_table(lines, range(2, 8), width)), soft_wrap=True)
     console.print(f"{result.certified} certificates; claims of radius 0 cannot be broken. alpha = {result.alpha:g}.")
     if any(row["past_tried"] for row in result.rows()):
         console.print("One past: claims that a text one operation past the radius was found to break.")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clucert.audit import FILE, SCHEMA_VERSION
 from clucert.audit.claims import Kind
+from clucert.border import MAX_JSON, json_model, read_bytes
 from clucert.core.explanation import THREATS
 from clucert.errors import InputError
 
@@ -89,18 +90,9 @@ class Audited(_Stored):
 def read_audit(run: Path) -> Audited | None:
     """The audit of a run; None when there was none. Raises :class:`InputError` when its file is no use."""
     path = run / FILE
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        found = Audited.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path} is no audit ({where}: {first['msg']}): run clucert audit again") from None
+    found = json_model(Audited, read_bytes(path, MAX_JSON), f"{path} is no audit (", "): run clucert audit again")
     if found.schema_version > SCHEMA_VERSION:
         raise InputError(f"{path} has schema {found.schema_version}, newer than {SCHEMA_VERSION}: upgrade clucert")
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,6 +31,7 @@ from clucert.runtime import event_loop
 from clucert.runtime.executor import Executor, Job, JobOutcome
 from clucert.runtime.resources import inputs_in_flight, open_resources
 from clucert.types import Usage
+from clucert.visible import harmless_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,27 @@ class Audit:
             groups[attempt.claim.kind, attempt.claim.threat].append(attempt)
         return [_row(kind, threat, group) for (kind, threat), group in sorted(groups.items())]
 
+    @property
+    def verdict(self) -> str:
+        """One sentence: what was proved and broken all the same, what was only published, and what looking took."""
+        rows = self.rows()
+        said = []
+        for name, kinds in (("proved", ("proved", "exact")), ("published", ("published",))):
+            mine = [row for row in rows if row["radius"] in kinds]
+            tried, broken, texts = (sum(row[field] for row in mine) for field in ("tried", "broken", "texts"))
+            if tried:
+                most = proportion(broken, tried).high
+                bound = f" (at most {most:.0%} can be, 95 %)" if not broken and most is not None else ""
+                said.append(f"{broken or 'none'} of {tried} {name} claims was broken{bound}, {texts:,} texts tried")
+        if not said:
+            return f"nothing was attacked: of {self.certified} certificates none claims that a change leaves the answer"
+        return f"{'; '.join(said)}. It took {self.spent.calls:,} calls"
+
     def document(self) -> dict[str, Any]:
         """Everything as JSON: the rows, and the worst text of every claim."""
         return {
             "schema_version": SCHEMA_VERSION,
+            "verdict": self.verdict,
             "run": self.run,
             "alpha": self.alpha,
             "effort": dataclasses.asdict(self.effort),
@@ -95,18 +112,16 @@ def audit(
     are kept in the cache, so an audit that was interrupted goes on where it was. Raises
     :class:`clucert.errors.InputError` when the folder is no run, or holds no certificate.
     """
-    need_models(run_dir)
+    need_models(run_dir, overrides)
     config, certificates = read_any_run(run_dir, limit, overrides)
     if not certificates:
-        raise InputError(f"{run_dir} holds no certificate yet: run  clucert evaluate --run-dir {run_dir}  first")
+        raise InputError(f"{run_dir} holds no certificate yet: the clucert evaluate that began it goes on")
     exact = {name: each for name, each in certificates.items() if isinstance(each, ExactCertificate)}
     sampled = {name: each for name, each in certificates.items() if isinstance(each, Certificate)}
     with ExitStack() as stack:
         resources = open_resources(config, stack)
         task = task_of(config)
         certifier = resources.certifier(config, task)
-        if isinstance(certifier, Smoother) and certifier.settings.noise is None:
-            certifier.settings.need_majority("an audit of words in their places")
         backends = resources.backends(config, task, certifier)
         result = Audit(str(run_dir), 0.0 if exact else config.alpha, effort or Effort())
         result.certified = sum(c.prediction is not None for c in certificates.values())
@@ -156,7 +171,7 @@ def exact_jobs(
 def save(result: Audit, run_dir: Path) -> Path:
     """Write the audit into the run directory."""
     path = run_dir / FILE
-    path.write_text(json.dumps(result.document(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.write_text(harmless_json(result.document(), indent=1) + "\n", encoding="utf-8")
     return path
 
 

@@ -22,9 +22,9 @@ from clucert.core.noise.retention import rng_for
 from clucert.core.noise.tokens import tokenize, tokens_apart
 from clucert.core.refine import NoRefiner
 from clucert.core.smoothing import Smoother
-from clucert.core.thresholds import merged_votes
+from clucert.core.thresholds import class_of, decided_votes
 from clucert.core.words import WordedText, same_shape
-from clucert.types import Request, SideBySide, Votes
+from clucert.types import Request, SideBySide, Vote, Votes
 
 NEAR = 0.1
 """By how much the certified answer may be ahead on screening samples where fresh ones are asked all the same."""
@@ -101,7 +101,8 @@ def attack_steps(
     channel, _ = yield from target.trusted(
         text.text, f"{name}/origin", lambda c: c.sample(2 * effort.screen, "certify")
     )
-    importance = dependence(channel.vote_records, len(text), claim.answer)
+    records = [record.renamed(functools.partial(_named, target)) for record in channel.vote_records]
+    importance = dependence(records, len(text), claim.answer)
     rng = rng_for(smoother.settings.seed or 0, name, "search")
     screened: list[Screened] = []
     for candidate in candidates(text, pools, claim, importance, arsenal, rng):
@@ -188,10 +189,16 @@ def _votes(
 ) -> Generator[Request, Any, Votes]:
     changed = _text_of(text, candidate)
     _, votes = yield from target.trusted(changed, name, lambda channel: channel.sample(samples, "certify"))
-    flag, labels = target.settings.flag, target.labels
-    if labels is None:
-        return votes
-    return merged_votes(votes, target.settings.groups) if flag is None else flag.merged(votes, labels)
+    settings, labels = target.settings, target.labels
+    return votes if labels is None else decided_votes(votes, labels, settings.flag, settings.groups)
+
+
+def _named(target: Smoother, vote: Vote) -> Vote:
+    """The class of a vote: a label, a group of them, or flagged and passed."""
+    settings, labels = target.settings, target.labels
+    if settings.flag is not None and labels is not None:
+        return settings.flag.vote(vote, labels)
+    return class_of(vote, settings.groups)
 
 
 def _line(target: Smoother, claim: Claim) -> float:

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from clucert.cli.terminal import echo
 from clucert.errors import CluCertError, UnknownNameError
 
 # name: (module, one line for the overview); the module's function of the same name is the command.
@@ -15,12 +16,27 @@ COMMANDS = {
     "evaluate": ("clucert.cli.evaluate", "Certify a data set into a run directory."),
     "compare": ("clucert.cli.compare", "Compare runs on the same rows."),
     "report": ("clucert.cli.report", "Write one self-contained HTML file about runs."),
+    "train": ("clucert.cli.train", "Train a classifier on noise, and certify with it."),
     "tune": ("clucert.cli.tune", "Choose a method's options, or a guard's threshold."),
     "audit": ("clucert.cli.audit", "Try to break the certificates of a run."),
     "attack": ("clucert.cli.attack", "Attack a data set, bare and under defences."),
     "serve": ("clucert.cli.serve", "Defend an OpenAI-compatible endpoint."),
     "cache": ("clucert.cli.cache", "Show, clear or export the kept answers."),
+    "init": ("clucert.cli.init", "Write a small project that runs as it is."),
+    "weights": ("clucert.cli.weights", "Say where each file with weights comes from."),
+    "methods": ("clucert.cli.listing", "List the methods and what each proves."),
+    "tasks": ("clucert.cli.listing", "List the tasks and their labels."),
+    "models": ("clucert.cli.listing", "List the kinds of models."),
+    "attacks": ("clucert.cli.listing", "List the attacks."),
 }
+GROUPS = {
+    "Start": ("init", "certify"),
+    "A data set": ("evaluate", "compare", "report", "tune", "train"),
+    "Try to break it": ("audit", "attack"),
+    "Run it": ("serve", "cache", "weights"),
+    "What there is": ("methods", "tasks", "models", "attacks"),
+}
+"""The overview; a command that is in no group comes last."""
 
 
 class LazyGroup(click.Group):
@@ -42,18 +58,25 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The overview, without importing anything."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        placed = {name for names in GROUPS.values() for name in names}
+        others = tuple(name for name in COMMANDS if name not in placed)
+        for title, names in {**GROUPS, "Others": others}.items():
+            if names:
+                with formatter.section(title):
+                    formatter.write_dl([(f"{name:<8}", COMMANDS[name][1]) for name in names])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(package_name="clucert", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Certified robustness for language-model classifiers and guardrails.
 
     Exit codes: 0 done (an abstention is an answer), 1 failure, 2 wrong usage, 3 a gate was missed, 4 a cap was
     reached, 130 interrupted.
     """
+    if ctx.invoked_subcommand is None:
+        echo(ctx.get_help())
 
 
 def main() -> None:
@@ -78,6 +101,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    one_line = " ".join(message.split())
-    click.echo(f"clucert: {one_line}", err=True)
+    from clucert.redact import redact
+
+    echo(f"clucert: {redact(message)}", err=True)
     return code

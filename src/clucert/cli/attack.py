@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clucert.cli import terminal
 from clucert.cli.options import Choice, Command, config_options, given_flags, options
+from clucert.cli.terminal import echo, echo_json
 from clucert.config import Config, ExamplesSection, FlagSection
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import DataSection, RunSection, SuffixSection, load_config
@@ -75,19 +76,25 @@ def attack(
         return
     from clucert.attacks.study import AttackStudy, run_attacks
     from clucert.attacks.suffix import read_suffixes
+    from clucert.attacks.table import verdict_of
+    from clucert.cli.screen import headline, warn, width
 
     config = load_config(None, given_flags(flags))
     suffixes = read_suffixes(suffix_file) if suffix_file else ()
     study = AttackStudy(config, _names(recipe), _names(defence), max_queries, suffixes, attack_form)
     with _bar() as bar:
         report = run_attacks(study, bar, command=sys.argv)
-    click.echo(json.dumps(report.document(), ensure_ascii=False, indent=1) if as_json else str(report))
+    if as_json:
+        echo_json(report.document(), indent=1)
+    else:
+        headline(verdict_of(report.rows))
+        echo(report.text(width()))
     for note in report.notes:
-        click.echo(f"clucert: note: {note}", err=True)
-    click.echo(f"wrote {report.run_dir}", err=True)
+        warn("note", note)
+    echo(f"wrote {report.run_dir}", err=True)
     if report.errors:
         key, why = next(iter(report.errors.items()))
-        click.echo(f"clucert: {len(report.errors)} attacks failed, the first ({key}): {why}", err=True)
+        echo(f"clucert: {len(report.errors)} attacks failed, the first ({key}): {why}", err=True)
         sys.exit(1)
 
 
@@ -97,15 +104,20 @@ def _attack_certificates(
     """A table: how far the attacks go in what the run has proved."""
     from clucert.attacks.against import FILE, attack_run
     from clucert.attacks.certificates import Match
+    from clucert.cli.screen import headline, width
 
     limit, samples = flags.pop("limit", None), flags.pop("samples", None)
-    if wrong := sorted(set(flags) - {"cache", "base_url"}):
+    if wrong := sorted(set(flags) - {"cache", "base_url", "model"}):
         raise UsageError(f"{flag(wrong[0])} does not go with --certificates: the run {run} says what is attacked")
     with _bar() as bar:
         match = Match(samples=samples, max_queries=max_queries)
         found = attack_run(run, recipes, match, limit=limit, overrides=flags, progress=bar)
-    click.echo(json.dumps(found.document(), ensure_ascii=False, indent=1) if as_json else str(found))
-    click.echo(f"wrote {run / FILE}", err=True)
+    if as_json:
+        echo_json(found.document(), indent=1)
+    else:
+        headline(found.verdict)
+        echo(found.text(width()))
+    echo(f"wrote {run / FILE}", err=True)
 
 
 def _names(listing: str) -> tuple[str, ...]:
@@ -114,9 +126,8 @@ def _names(listing: str) -> tuple[str, ...]:
 
 @contextmanager
 def _bar() -> Generator[Callable[[int, int], None]]:
-    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with Progress(console=terminal.console(err=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("attacks", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

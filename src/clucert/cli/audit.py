@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from clucert.cli import terminal
 from clucert.cli.options import Command, given_flags, options
+from clucert.cli.terminal import echo, echo_json
 from clucert.config import CacheSection
 
 
@@ -25,11 +26,13 @@ from clucert.config import CacheSection
 )
 @options(CacheSection)
 @click.option("--base-url", help="The run's server, which is asked only where you name it here, or another one.")
+@click.option("--model", multiple=True, help="The run's Python function, whose file is run only where you name it.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, the texts included.")
 def audit(
     run: Path,
     limit: int | None,
     base_url: str | None,
+    model: tuple[str, ...],
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -50,17 +53,15 @@ def audit(
         result = attack_run(
             run,
             limit=limit,
-            overrides=given_flags({"base_url": base_url, **given}),
+            overrides=given_flags({"base_url": base_url, "model": model, **given}),
             effort=effort,
             progress=bar,
         )
     written = save(result, run)
     if as_json:
-        click.echo(json.dumps(result.document(), ensure_ascii=False, indent=1))
+        echo_json(result.document(), indent=1)
     else:
-        from rich.console import Console
-
         from clucert.audit.render import print_audit
 
-        print_audit(Console(highlight=False), result)
-    click.echo(f"wrote {written}", err=True)
+        print_audit(terminal.console(), result)
+    echo(f"wrote {written}", err=True)

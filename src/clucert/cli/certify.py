@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from clucert.cli import terminal
 from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
-from clucert.config import Config, FlagSection
+from clucert.cli.terminal import echo_json
+from clucert.config import Config, ExactSection, FlagSection, implied_method
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
-from clucert.methods.exact import ExactSection
+from clucert.methods.exact import ExactConfig, readers_of
 from clucert.section import flag, options_of
 
 if TYPE_CHECKING:
@@ -38,28 +39,22 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
     clucert certify "…" --task jailbreak --method deletion --flag harmful \\
         --threshold 0.1
     """  # noqa: D301  (\b is click's mark for a block that is not rewrapped)
-    exact = given_flags({name: flags.pop(name) for name in ExactSection.model_fields})
-    method, default = flags.get("method"), flags.get("method") is None
-    if method is not None and load_exact(method) is not None:
-        given = given_flags({**flags, "method": "ranmask"})
-        refuse_sampling(given, method)
-        exact |= {name: given.pop(name) for name in options_of(FlagSection) if name in given}
-        # The models alone are wanted: any method that samples loads them.
-        config = Config.of(**given)
-        from clucert.build import exact_flags
-
-        exact_flags(config, method)
-        _prove(text, config, method, exact, as_json, verbose)
+    given = given_flags(flags)
+    if implied := implied_method(given.get("model")):
+        given.setdefault("method", implied)
+    default = "method" not in given
+    if not default and load_exact(given["method"]) is not None:
+        refuse_sampling(given, given["method"])
+        _prove(text, ExactConfig.of(**given), as_json=as_json, unread=show_unparsed, verbose=verbose)
         return
-    if exact:
-        raise UsageError(
-            f"{flag(next(iter(exact)))} goes with --method blocks, groups, chunks, windows or erase-and-check"
-        )
-    config = Config.of(**given_flags(flags))
+    if exact := next((name for name in given if name in ExactSection.model_fields), None):
+        raise UsageError(f"{flag(exact)} goes with {readers_of(exact)}")
+    config = Config.of(**given)
     if text == "-":
         text = _standard_input()
     from clucert.api import Session
     from clucert.cli.progress import vote_bar
+    from clucert.summary import verdict
 
     with vote_bar() as bar, Session(config, watch=bar.answered) as session:
         certification = session.certify(text, progress=bar)
@@ -71,63 +66,65 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         document = certification.document()
         if default:
             document["exact"] = [proof.document() for proof in also]
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        document["verdict"] = verdict(certification.certificate, [proof.certificate for proof in also])
+        echo_json(document, indent=2)
         return
     _print(certification, also, config.show_samples, unread=show_unparsed, verbose=verbose)
 
 
 def _print(
-    certification: Certification, also: Sequence[ExactCertification], show: int, *, unread: int, verbose: bool
+    certification: Certification | None,
+    exact: Sequence[ExactCertification],
+    show: int = 0,
+    *,
+    unread: int,
+    verbose: bool,
 ) -> None:
-    """A certificate, exact ones beside it, and ``show`` samples of either kind: on one screen, or in full."""
-    from rich.console import Console
-
+    """A certificate by samples, exact ones, or both, and ``show`` samples of either kind: on one screen, or in full."""
     from clucert.render import print_certified, print_exact, sample_lines
     from clucert.summary import print_summary
     from clucert.types import Cost
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    samples = sample_lines(certification.samples, show)
+    console = terminal.console()
+    samples = sample_lines(certification.samples, show) if certification else ()
     if verbose:
-        print_certified(console, certification.certificate, certification.cost, samples, unread=unread)
-        for proof in also:
-            print_exact(console, proof.certificate, proof.cost, beside=certification.prediction)
+        if certification:
+            print_certified(console, certification.certificate, certification.cost, samples, unread=unread)
+        beside = certification.prediction if certification else None
+        for proof in exact:
+            print_exact(console, proof.certificate, proof.cost, text=certification is None, beside=beside)
         return
     cost = Cost()
-    for each in (certification.cost, *(proof.cost for proof in also)):
-        cost.add(each)
-    print_summary(console, certification.certificate, [proof.certificate for proof in also], cost, unread=unread)
+    for each in (*((certification,) if certification else ()), *exact):
+        cost.add(each.cost)
+    certificate = certification.certificate if certification else None
+    print_summary(console, certificate, [proof.certificate for proof in exact], cost, unread=unread)
     for line in samples:
         console.print(line)
 
 
-def _prove(text: str, config: Config, method: str, parameters: dict[str, Any], as_json: bool, verbose: bool) -> None:
+def _prove(text: str, config: ExactConfig, *, as_json: bool, unread: int, verbose: bool) -> None:
     """Print the certificate of a method that asks a fixed family of sub-texts."""
-    from clucert.api import Session
+    from clucert.api import ExactSession
     from clucert.cli.progress import vote_bar
+    from clucert.summary import verdict
 
     if text == "-":
         text = _standard_input()
-    with vote_bar() as bar, Session(config, watch=bar.answered) as session:
-        (proof,) = session.prove(text, [method], progress=bar, **parameters)
+    with vote_bar() as bar, ExactSession(config, watch=bar.answered) as session:
+        proof = session.prove(text, progress=bar)
     if as_json:
-        click.echo(json.dumps(proof.document(), ensure_ascii=False, indent=2))
+        document = proof.document() | {"verdict": verdict(None, [proof.certificate])}
+        echo_json(document, indent=2)
         return
-    from rich.console import Console
-
-    from clucert.render import print_exact
-    from clucert.summary import print_summary
-
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    if verbose:
-        print_exact(console, proof.certificate, proof.cost, text=True)
-    else:
-        print_summary(console, None, [proof.certificate], proof.cost)
+    _print(None, [proof], unread=unread, verbose=verbose)
 
 
 def _standard_input() -> str:
+    """What is piped in, without the marks of a file: a byte order mark, carriage returns, the end of the last line."""
     data = sys.stdin.buffer.read()
     try:
-        return data.decode("utf-8").removesuffix("\n")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not UTF-8 (byte {error.start}): convert it first (iconv)") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from clucert.cli.options import Choice, Command, options
 from clucert.cli.report import RUNS
+from clucert.cli.terminal import echo_json
 from clucert.core.radius import KINDS
 from clucert.evaluate.runconfig import ResultSection
 
@@ -39,8 +40,9 @@ def compare(
 
     McNemar's exact test for certified accuracy at each radius; a paired permutation test and bootstrap for r_avg.
     """
-    from clucert.render import rows_table
+    from clucert.cli.screen import headline, say, show, warn
     from clucert.report import compare_runs
+    from clucert.report.verdict import comparison_verdict
 
     comparison = compare_runs(
         runs,
@@ -49,10 +51,25 @@ def compare(
         common_only=common_only,
         leave_out_failed=bool(leave_out_failed),
     )
+    verdict = comparison_verdict(comparison)
     if as_json:
-        click.echo(json.dumps(comparison.document(), indent=2))
+        echo_json({"verdict": verdict, **comparison.document()}, indent=2)
     else:
-        click.echo(rows_table(comparison.runs))
-        click.echo(rows_table(comparison.rows()))
+        headline(verdict)
+        show([{name: row[name] for name in row if name != "per_label"} for row in comparison.runs], "each by itself:")
+        say(*(f"{row['run']}: {row['per_label']}" for row in comparison.runs if row["per_label"]))
+        rows = comparison.rows()
+        for other in comparison.others:
+            mine = [row for row in rows if row["run"] == other.run]
+            about = f"{mine[0]['pairs']} pairs, radii in {mine[0]['radii_count_words_of']}"
+            show([_told(row) for row in mine], f"{other.run} against {comparison.baseline} ({about}):")
     for note in comparison.notes:
-        click.echo(f"clucert: warning: {note}", err=True)
+        warn("warning", note)
+
+
+_IN_THE_TITLE = ("run", "against", "radius", "pairs", "radii_count_words_of")
+
+
+def _told(row: Mapping[str, object]) -> dict[str, object]:
+    """A row without what is the same in all."""
+    return {name: value for name, value in row.items() if name not in _IN_THE_TITLE}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli.options import Command, config_options, given_flags, refuse_sampling
-from clucert.errors import UsageError
+from clucert.cli.terminal import echo, echo_json
+from clucert.errors import InputError, UsageError
 from clucert.evaluate.runconfig import StudyConfig, SuffixSection, load_config
 from clucert.evaluate.runconfig import print_config as yaml_of
 
 if TYPE_CHECKING:
+    from clucert.evaluate.standing import LabelFigures
     from clucert.evaluate.study import RunSummary
 
 EXIT_GATE = 3
@@ -81,33 +82,37 @@ def study_config(config_file: Path | None, flags: dict[str, Any]) -> StudyConfig
 
 
 def _dry_run(config: StudyConfig, as_json: bool) -> None:
+    from clucert.cli.screen import headline, show
     from clucert.evaluate.dry_run import dry_run
-    from clucert.render import rows_table
 
     estimate = dry_run(config)
     rows = [{"model": name, **dataclasses.asdict(model)} for name, model in estimate.models.items()]
     if as_json:
         totals = {"calls": estimate.calls, "tokens": estimate.tokens, "cost": estimate.cost}
         counted = {"inputs": estimate.inputs, "looked_at": estimate.looked_at}
-        click.echo(json.dumps({"schema_version": 1, **counted, **totals, "models": rows}, indent=2))
+        echo_json({"schema_version": 1, **counted, **totals, "models": rows}, indent=2)
         return
     money = "an unknown price" if estimate.cost is None else f"${estimate.cost:.2f}"
-    click.echo(rows_table(rows))
     how = "; in batches, at the price of a batch" if config.batch else ""
-    click.echo(f"{estimate.inputs} inputs: at most {estimate.calls:,} calls, {estimate.tokens:,} tokens, {money}{how}")
-    known = any(model.cached for model in estimate.models.values())
+    known = sum(model.cached for model in estimate.models.values())
+    more = f"; {known:,} more answers are known" if known else ""
+    calls = f"at most {estimate.calls:,} calls, {estimate.tokens:,} tokens, {money}{how}{more}"
+    headline(f"{estimate.inputs} inputs: {calls}")
+    show(rows)
     whose = "; answers in the cache are taken to be the same model's" if known else ""
-    click.echo(f"clucert: estimated from {estimate.looked_at} inputs; nothing was asked{whose}", err=True)
+    echo(f"clucert: estimated from {estimate.looked_at} inputs; nothing was asked{whose}", err=True)
 
 
 def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     """Print the run's numbers; whether a gate was missed."""
+    from clucert.cli.screen import headline, pairs, say, show, warn, width
     from clucert.evaluate.roc import roc_document
     from clucert.report import check_gates, write_junit
     from clucert.report.guard import guard_curve
     from clucert.report.population import sentences
     from clucert.report.summary import read_summaries
     from clucert.report.tables import radius_rows, summary_rows
+    from clucert.report.verdict import run_verdict
 
     runs, leave_out = [summary.run_dir], config.leave_out_failed
     results = check_gates(runs, config.fail_under, leave_out_failed=leave_out)
@@ -115,34 +120,44 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
         write_junit(runs, config.junit, config.fail_under, leave_out_failed=leave_out)
     (figures,) = read_summaries(runs, leave_out_failed=leave_out)
     (row,) = summary_rows([figures])
+    verdict = run_verdict(figures)
     if as_json:
         gates = [{"gate": str(r.gate), "value": r.value, "passed": r.passed} for r in results]
         labels = [dataclasses.asdict(label) for label in figures.standing.labels]
-        said = {"summary": row, "labels": labels, "warnings": list(figures.warnings), "gates": gates}
+        said: dict[str, Any] = {
+            "verdict": verdict,
+            "summary": row,
+            "labels": labels,
+            "warnings": list(figures.warnings),
+            "gates": gates,
+        }
         if (curve := guard_curve(figures)) is not None:
             said["roc"] = roc_document(curve.points, counts=curve.counts) | {"at": curve.at.document()}
         said |= {"radii": radius_rows(figures), "population": [kept.document() for kept in figures.population]}
-        click.echo(json.dumps({"schema_version": 1, "run_dir": str(summary.run_dir), **said}))
+        echo_json({"schema_version": 1, "run_dir": str(summary.run_dir), **said})
     else:
-        from clucert.render import key_value_table, roc_text, rows_table
+        from clucert.render import roc_text
 
-        for sentence in sentences(figures.population):
-            click.echo(sentence)
-        click.echo(key_value_table(_condensed(row)))
-        click.echo(rows_table(radius_rows(figures)))
+        headline(verdict)
+        say(*sentences(figures.population))
+        named = [{name: value for name, value in line.items() if name != "threat"} for line in radius_rows(figures)]
+        show(named, "share of the rows that are right and certified at so many changes:")
+        show([_by_label(label) for label in figures.standing.labels], "by gold label:")
+        echo()
+        pairs(_condensed(row))
         if (curve := guard_curve(figures)) is not None:
-            click.echo(roc_text(curve.points, curve.at, curve.at_said, counts=curve.counts))
+            echo(roc_text(curve.points, curve.at, curve.at_said, counts=curve.counts, width=width()))
         for result in results:
-            click.echo(str(result))
+            echo(str(result))
     for warning in figures.warnings:
-        click.echo(f"clucert: warning: {warning}", err=True)
+        warn("warning", warning)
     for note in summary.notes:
-        click.echo(f"clucert: note: {note}", err=True)
+        warn("note", note)
     if summary.failed:
         first = next(iter(summary.errors.items()))
-        click.echo(f"clucert: {summary.failed} inputs failed, the first ({first[0]}): {first[1]}", err=True)
+        echo(f"clucert: {summary.failed} inputs failed, the first ({first[0]}): {first[1]}", err=True)
     if summary.reason:
-        click.echo(f"clucert: {summary.reason}", err=True)
+        echo(f"clucert: {summary.reason}", err=True)
     return not all(result.passed for result in results)
 
 
@@ -153,23 +168,34 @@ def _show_unparsed(run_dir: Path, limit: int) -> None:
     from clucert.types import Unread
 
     records = read_records(run_dir)[0].values() if limit > 0 else ()
-    found = [Unread(**answer) for record in records for answer in (record.document or {}).get("unread", ())]
+    try:
+        found = [Unread(**answer) for record in records for answer in (record.document or {}).get("unread", ())]
+    except TypeError as error:
+        raise InputError(f"{run_dir} holds an unread answer that is none: {error}") from None
     for answer in distinct(found)[:limit]:
-        click.echo(f"clucert: unparsed ({answer.why}): {shown(answer.text, 200)}", err=True)
+        echo(f"clucert: unparsed ({answer.why}): {shown(answer.text, 200)}", err=True)
 
 
-_SAID_ELSEWHERE = ("warnings", "label_map")
-_ONLY_WHERE_ANY = ("failed_are", "unfinished", "calls_estimated")
+_SAID_ELSEWHERE = ("warnings", "label_map", "per_label")
+
+
+def _by_label(label: LabelFigures) -> dict[str, object]:
+    return {
+        "label": label.label,
+        "rows": label.inputs,
+        "right": label.clean_accuracy,
+        "right and certified at 1": label.certified,
+        "mean radius": label.r_avg,
+    }
 
 
 def _condensed(row: Mapping[str, object]) -> dict[str, object]:
-    """For the terminal: a share and its interval on one line, and no line for radii that nothing reached."""
+    """For the terminal: a share and its interval on one line, and no line for what there is nothing of."""
     shown: dict[str, object] = {}
     for name, value in row.items():
         low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-        unreached = "@" in name and not value and not name.endswith("@1")
-        unneeded = name in _SAID_ELSEWHERE or (name in _ONLY_WHERE_ANY and not value)
-        if name.endswith(("_low", "_high", "_mean", "_median")) or unreached or unneeded:
+        empty = value in (None, "", 0) and not name.endswith("@1") and name not in ("failed", "clean_accuracy")
+        if name.endswith(("_low", "_high", "_mean", "_median")) or empty or name in _SAID_ELSEWHERE:
             continue
         shown[name] = value if low is None or high is None else f"{value:.3f}  [{low:.3f}, {high:.3f}]"
     return shown

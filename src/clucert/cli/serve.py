@@ -3,59 +3,129 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from clucert.border import read_text, yaml_fields
 from clucert.cli.options import Choice, Command, given_flags, options
-from clucert.config import GUARD, CertificateSection, ChangeSection, MethodSection, ModelSection, SamplingSection
-from clucert.errors import MissingExtraError
-from clucert.section import options_of
-from clucert.serve.options import EXTRA_COMMAND, ServeOptions, check_exposure, read_keys
+from clucert.cli.terminal import echo
+from clucert.config import (
+    GUARD,
+    CertificateSection,
+    ChangeSection,
+    ExactSection,
+    FlagSection,
+    MethodSection,
+    ModelSection,
+    SamplingSection,
+)
+from clucert.errors import InputError, MissingExtraError, UsageError
+from clucert.section import flag, nearest, options_of
+from clucert.serve.options import (
+    EXTRA_COMMAND,
+    GateModelOptions,
+    GateOptions,
+    ServeOptions,
+    check_exposure,
+    read_keys,
+)
 
 _TIMES = ("timeout", "max_retries", "max_connections")
+_OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model", "temperature")
+"""Flags that say something of vote mode alone."""
+
+
+def _configured(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Have the flags that a file gives as defaults. Raises :class:`InputError`, naming the line, for an unknown one."""
+    if path is None:
+        return
+    fields = yaml_fields(read_text(path), str(path))
+    known = {param.name: param for param in context.command.params if param.name not in (None, "config", "help")}
+    found: dict[str, Any] = {}
+    for key, value in fields.values.items():
+        name, where = str(key).replace("-", "_"), f"{path}:{fields.lines[key]}"
+        if name not in known:
+            raise InputError(f"{where}: unknown key {key!r}: {nearest(name, [n for n in known if n])}")
+        several = isinstance(known[name], click.Option) and known[name].multiple
+        if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
+            raise InputError(f"{where}: {key} must be a value, or a list of values")
+        if value is not None:
+            found[name] = [value] if several and not isinstance(value, list) else value
+    context.default_map = found
 
 
 @click.command(cls=Command)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_configured,
+    help="YAML file of these flags, by their names; flags override it.",
+)
 @click.option("--upstream", required=True, metavar="URL", help="Server to defend; with or without /v1.")
 @click.option("--model", required=True, help="The upstream's name of the model; the one that clients ask for.")
-@click.option(
-    "--on-abstain",
-    type=Choice(["refuse", "pass"]),
-    default="refuse",
-    show_default=True,
-    help="Where the vote is too close: a fixed refusal, or the undefended answer.",
-)
-@click.option("--refusal", default="I can't help with that.", show_default=True, help="The fixed refusal.")
-@click.option(
-    "--refusal-phrases", type=click.Path(path_type=Path), help="Phrase list that tells refusals (YAML).  [packaged]"
-)
-@click.option("--judge", help="Model that tells refusals instead, e.g. openai/NAME at the same URL.")
+@click.option("--refusal", default="I can't help with that.", show_default=True, help="What is said instead.")
 @click.option("--seed", type=int, help="For studies: fix the noise, show its seed.  [a secret key of each process]")
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path),
     help="Keys of this endpoint, one a line.  [CLUCERT_API_KEY, comma-separated]",
 )
+@click.option("--reload", is_flag=True, help="Read --api-key-file again whenever it changes.")
 @click.option("--no-api-key", is_flag=True, help="Open to whoever reaches it, on any --host.")
+@options(GateModelOptions)
+@options(GateOptions, "read", "unread")
+@click.option(
+    "--on-abstain",
+    type=Choice(["refuse", "pass"]),
+    default="refuse",
+    show_default=True,
+    help="Vote mode, where the vote is too close: a fixed refusal, or the undefended answer.",
+)
+@click.option(
+    "--answer",
+    type=Choice(["noised", "original"]),
+    default="noised",
+    show_default=True,
+    help="Vote mode, where complied wins: an answer to a noised prompt, or to the prompt as it came.",
+)
+@click.option(
+    "--refusal-phrases",
+    type=click.Path(path_type=Path),
+    help="Vote mode: phrase list that tells refusals (YAML).  [packaged]",
+)
+@click.option("--judge", help="Vote mode: model that tells refusals instead, e.g. openai/NAME at the same URL.")
 @options(ServeOptions)
 @options(ModelSection, "helper_model", "deterministic", *_TIMES, max_retries=2)
 @options(MethodSection, **GUARD)
+@options(FlagSection)
 @options(ChangeSection)
+@options(ExactSection)
 @options(SamplingSection, "samples", "certify_samples", "sampling", **GUARD)
 @options(CertificateSection)
 def serve(upstream: str, model: str, **flags: Any) -> None:
     """Put the guard in front of any OpenAI-compatible server: applications change their base URL, nothing else.
 
-    The last user turn of each request is noised N + N′ times, the upstream answers each noised prompt, and the vote
-    on refused or complied decides whose answer goes out, with its certificate in headers and body (docs/defend.md).
+    With --gate a small classifier votes on what the client wrote. If it may pass, the original request goes upstream
+    once, as it came (streams, tools, /v1/responses, …); if not, a refusal in the shape of the API goes out, with a
+    certificate of what would still be blocked.
+
+    Without it (vote mode) the last user turn is noised N + N′ times, the upstream answers each noised prompt, and the
+    vote on refused or complied decides (docs/defend.md).
 
     \b
     clucert serve --upstream http://localhost:8000 --model NAME \\
-        --method ranmask --mask-rate 0.3
+        --gate jailbreak --gate-model smollm2 --method windows
+    clucert serve --upstream http://localhost:8000 --model NAME \\
+        --gate jailbreak --gate-model vllm/GUARD \\
+        --gate-url http://gpu:8001 --method deletion --threshold 0.3
     CLUCERT_API_KEY=… clucert serve --upstream https://api.openai.com \\
-        --model gpt-4o-mini --host 0.0.0.0
+        --model gpt-4o-mini --host 0.0.0.0 --method ranmask
 
     The upstream's key is read from OPENAI_API_KEY, the endpoint's own from CLUCERT_API_KEY or --api-key-file.
     """  # noqa: D301
@@ -63,33 +133,89 @@ def serve(upstream: str, model: str, **flags: Any) -> None:
         raise MissingExtraError("the server (starlette, uvicorn, prometheus_client)", EXTRA_COMMAND)
     keys = () if flags["no_api_key"] else read_keys(flags["api_key_file"])
     check_exposure(flags["host"] or ServeOptions.model_fields["host"].default, keys, allowed=flags["no_api_key"])
-    _run(upstream, model, keys, flags)
+    if flags["reload"] and not (keys and flags["api_key_file"]):
+        raise UsageError("--reload goes with --api-key-file: there is nothing else that changes")
+    flags["key_file"] = flags["api_key_file"] if flags["reload"] else None
+    del flags["no_api_key"], flags["api_key_file"], flags["reload"]
+    run = _vote if flags["gate"] is None else _gate
+    run(upstream, model, keys, flags)
 
 
-def _run(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> None:
+def _from_user(flags: dict[str, Any]) -> dict[str, Any]:
+    """Those that stand on the command line."""
+    context = click.get_current_context()
+    return {n: value for n, value in flags.items() if context.get_parameter_source(n) is not ParameterSource.DEFAULT}
+
+
+def _endpoint(model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> ServeOptions:
+    own = given_flags({name: flags.pop(name) for name in (*options_of(ServeOptions), "key_file")})
+    return ServeOptions.of(model=model, keys=keys, **own)
+
+
+def _gate(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> None:
+    from clucert.guard.text_gate import gate_config
+    from clucert.serve.gate import GateRoutes, GateService
+    from clucert.serve.server import serve as run
+
+    if wrong := next((name for name in _from_user(flags) if name in _OF_VOTES), None):
+        raise UsageError(f"{flag(wrong)} is of vote mode: leave it out, or --gate")
+    if flags["max_in_flight"] is None:
+        flags |= {"max_in_flight": IN_FLIGHT, "max_queue": flags["max_queue"] or IN_FLIGHT}
+    served = _endpoint(model, keys, flags)
+    said = given_flags({"read": flags.pop("read"), "unread": flags.pop("unread")})
+    options_ = GateOptions.of(upstream=upstream, refusal=flags.pop("refusal"), seed=flags.pop("seed"), **said)
+    given = given_flags({name: value for name, value in _from_user(flags).items() if not name.startswith("gate")})
+    if "threshold" in given:
+        given["flag_threshold"] = given.pop("threshold")
+    named = {"task": flags["gate"], "model": flags["gate_model"], "base_url": flags["gate_url"]}
+    config = gate_config(**given_flags({**named, "max_retries": 2, **given}))
+    said_first = f"gate {config.task} ({config.model[0]}, {config.method}) before {model}"
+    run(
+        lambda metrics, stack: GateService(config, options_, served, metrics, stack),
+        GateRoutes,
+        served,
+        _listening(said_first, keys, "the original request goes upstream once"),
+    )
+
+
+IN_FLIGHT = 512
+"""Requests that a gate works on at a time: nearly all of that is waiting for the upstream."""
+
+
+def _vote(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> None:
     from clucert.guard.model import guard_config
     from clucert.guard.result import Policy
     from clucert.refusals import PhraseDetector
     from clucert.refusals.phrases import read_phrases
-    from clucert.serve.engine import GuardOptions
+    from clucert.serve.app import Routes
+    from clucert.serve.engine import GuardOptions, GuardService
     from clucert.serve.server import serve as run
 
-    own = given_flags({name: flags.pop(name) for name in options_of(ServeOptions)})
+    of_gates = {*options_of(GateModelOptions), *options_of(ExactSection), *options_of(FlagSection), "read", "unread"}
+    if wrong := next((name for name in _from_user(flags) if name in of_gates), None):
+        raise UsageError(f"{flag(wrong)} is of gates: say which with --gate, for example --gate jailbreak")
+    served = _endpoint(model, keys, flags)
     phrases = flags.pop("refusal_phrases")
     guard = GuardOptions(
-        Policy(flags.pop("on_abstain"), flags.pop("refusal")),
+        Policy(flags.pop("on_abstain"), flags.pop("refusal"), flags.pop("answer")),
         PhraseDetector(read_phrases(phrases) if phrases else None),
         flags.pop("seed"),
     )
-    del flags["no_api_key"], flags["api_key_file"]
-    config = guard_config(model=f"openai/{model}", base_url=upstream, **given_flags(flags))
+    given = given_flags({name: value for name, value in flags.items() if name not in of_gates})
+    config = guard_config(model=f"openai/{model}", base_url=upstream, **given)
+    calls = config.samples + config.certify_samples
+    run(
+        lambda metrics, stack: GuardService(config, guard, metrics, stack),
+        Routes,
+        served,
+        _listening(f"defending {model}", keys, f"{calls} samples a request at most ({config.method})"),
+    )
 
+
+def _listening(what: str, keys: tuple[str, ...], price: str) -> Callable[[str], None]:
     def listening(url: str) -> None:
-        calls = config.samples + config.certify_samples
         open_to = "its API keys" if keys else "anybody who reaches it: no API key is set"
-        click.echo(
-            f"clucert: defending {model} at {url}, {calls} samples a request at most ({config.method})", err=True
-        )
-        click.echo(f"clucert: open to {open_to}", err=True)
+        echo(f"clucert: {what} at {url}, {price}", err=True)
+        echo(f"clucert: open to {open_to}", err=True)
 
-    run(config, guard, ServeOptions.of(model=model, keys=keys, **own), listening)
+    return listening

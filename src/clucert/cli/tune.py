@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clucert.cli.evaluate import CONFIG_FILE, study_config
 from clucert.cli.options import Command, config_options
+from clucert.cli.terminal import echo, echo_json
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
+from clucert.section import flag
+
+if TYPE_CHECKING:
+    from clucert.evaluate.trials import Trial
+    from clucert.evaluate.tune import Tuned
 
 
 @click.command(cls=Command)
@@ -65,12 +70,14 @@ def tune(
         --data validation.jsonl --method deletion -o guard.yaml
     """  # noqa: D301
     from clucert.cli.progress import study_bar
+    from clucert.cli.screen import headline, show, warn
     from clucert.evaluate.tune import tune as search
-    from clucert.render import rows_table
 
+    given = {name for name in _ASIDE if _was_given(name)}
     fpr, confidence = flags.pop("fpr"), flags.pop("confidence")
     values = [flags.pop(name) for name in ("tried", "mask_rates", "thresholds", "lengths")]
     config = study_config(config_file, flags)
+    _check_read(config, given, fpr=fpr is not None)
     if fpr is not None:
         _tune_flag(config, fpr, confidence, out, as_json=as_json)
         return
@@ -80,23 +87,76 @@ def tune(
         tuned = search(config, _grid(config, *values), lambda _i, s: bar(s), max_drop=max_drop, radius=radius)
     if out:
         out.write_text(tuned.method, encoding="utf-8")
-        click.echo(f"wrote {out}: use it as --method {out}", err=True)
-    rows = [_flat(row) for row in tuned.rows]
+        echo(f"wrote {out}: use it as --method {out}", err=True)
+    rows, verdict = [_flat(row) for row in tuned.rows], _verdict(tuned, radius)
     if as_json:
         best = _flat(tuned.best)
-        more = {"radius": radius, "method": tuned.method, "notes": list(tuned.notes)}
-        click.echo(json.dumps({"schema_version": 1, "rows": rows, "best": best, **more}, indent=2))
+        more = {"radius": radius, "verdict": verdict, "method": tuned.method, "notes": list(tuned.notes)}
+        echo_json({"schema_version": 1, "rows": rows, "best": best, **more}, indent=2)
     else:
-        click.echo(rows_table(rows))
-        click.echo(f"\nbest, as a method file:\n{tuned.method}")
+        headline(verdict)
+        # A number of blocks by length is no row of the grid: that of the longest texts is marked.
+        best = _setting(tuned.best)
+        show(
+            [
+                {"": "best" if _setting(trial) == best else "", **row}
+                for trial, row in zip(tuned.rows, rows, strict=True)
+            ]
+        )
+        echo(f"\nbest, as a method file:\n{tuned.method}")
     for note in tuned.notes:
-        click.echo(f"clucert: note: {note}", err=True)
+        warn("note", note)
     if tuned.stopped:
-        click.echo(f"clucert: {tuned.stopped}", err=True)
+        echo(f"clucert: {tuned.stopped}", err=True)
+
+
+_SAMPLED = ("mask_rates", "thresholds", "lengths", "max_drop")
+_ASIDE = (*_SAMPLED, "tried", "radius", "confidence")
+"""Options of this command that not every way to tune reads."""
+
+
+def _was_given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, click.core.ParameterSource.DEFAULT)
+
+
+def _check_read(config: StudyConfig, given: set[str], *, fpr: bool) -> None:
+    """Raise :class:`UsageError` for an option that would be left aside."""
+    from clucert.methods import load_exact
+
+    belongs = {"confidence": "--fpr"}
+    if fpr:
+        belongs = dict.fromkeys(_ASIDE[:-1], "tuning without --fpr, which chooses the threshold of --flag alone")
+    elif load_exact(config.method) is not None:
+        belongs |= dict.fromkeys(_SAMPLED, f"methods that sample, which {config.method} does not")
+    else:
+        belongs["tried"] = "--method blocks, groups, chunks, windows or erase-and-check"
+    if wrong := next((name for name in belongs if name in given), None):
+        raise UsageError(f"{flag({'tried': 'try'}.get(wrong, wrong))} goes with {belongs[wrong]}: leave it out")
+
+
+def _setting(trial: Trial) -> dict[str, Any]:
+    return {name: value for name, value in trial.point.items() if name != "counts"}
+
+
+def _verdict(tuned: Tuned, radius: str) -> str:
+    """One sentence: which setting, what it gets on these rows, and beside what."""
+    best = tuned.best
+    chosen = {name: value for name, value in best.point.items() if name != "bias"}
+    if best.calibration:
+        chosen["fitted by length:"] = best.calibration
+    setting = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    gets = f"mean {radius} radius {best.r_avg:.3g}" if best.proved is None else f"{best.proved:.0%} proved at {radius}"
+    asked = "" if best.questions is None else f", {best.questions:.3g} questions a row"
+    return (
+        f"best of {len(tuned.rows)} settings: {setting}: {gets}, {best.clean_accuracy:.0%} of {best.inputs} rows right"
+        f"{asked}. These rows chose it: what it certifies is measured on others"
+    )
 
 
 def _tune_flag(config: StudyConfig, fpr: str, confidence: str, out: Path | None, *, as_json: bool) -> None:
     from clucert.cli.progress import study_bar
+    from clucert.cli.screen import headline, warn, width
     from clucert.core.thresholds import exact
     from clucert.evaluate.roc import roc_document
     from clucert.evaluate.tune_flag import tune_flag
@@ -106,19 +166,24 @@ def _tune_flag(config: StudyConfig, fpr: str, confidence: str, out: Path | None,
         tuned = tune_flag(config, exact(fpr, "--fpr"), exact(confidence, "--confidence"), bar)
     if out:
         out.write_text(tuned.method, encoding="utf-8")
-        click.echo(f"wrote {out}: use it as --method {out}", err=True)
+        echo(f"wrote {out}: use it as --method {out}", err=True)
     if as_json:
-        more = {"chosen": tuned.chosen.document(), "method": tuned.method, "notes": list(tuned.notes)}
-        click.echo(
-            json.dumps({"schema_version": 1, **roc_document(tuned.points, counts=tuned.counts), **more}, indent=2)
-        )
+        verdict = tuned.chosen.in_words(counts=tuned.counts)
+        more = {
+            "verdict": verdict,
+            "chosen": tuned.chosen.document(),
+            "method": tuned.method,
+            "notes": list(tuned.notes),
+        }
+        echo_json({"schema_version": 1, **roc_document(tuned.points, counts=tuned.counts), **more}, indent=2)
     else:
         point = tuned.chosen.point
         said = f"{int(point.threshold)} sub-texts" if tuned.counts else f"a share of {float(point.threshold):g}"
-        click.echo(roc_text(tuned.points, point, said, counts=tuned.counts))
-        click.echo(f"\n{tuned.chosen.in_words(counts=tuned.counts)}\n\nas a method file:\n{tuned.method}")
+        headline(tuned.chosen.in_words(counts=tuned.counts))
+        echo(roc_text(tuned.points, point, said, counts=tuned.counts, width=width()))
+        echo(f"\nas a method file:\n{tuned.method}")
     for note in tuned.notes:
-        click.echo(f"clucert: note: {note}", err=True)
+        warn("note", note)
 
 
 def _grid(config: StudyConfig, tried: Sequence[str], mask_rates: str, thresholds: str, lengths: str) -> Any:
@@ -127,8 +192,6 @@ def _grid(config: StudyConfig, tried: Sequence[str], mask_rates: str, thresholds
 
     if load_exact(config.method) is not None:
         return {name: _parts(values) for name, values in _pairs(tried)}
-    if tried:
-        raise UsageError("--try goes with --method blocks, groups, chunks, windows or erase-and-check")
     try:
         taus = [float(tau) for tau in _parts(thresholds)]
         sizes = [None if length == "off" else int(length) for length in _parts(lengths)]
@@ -157,8 +220,10 @@ def _flat(row: Any) -> dict[str, Any]:
         if "count" in point:
             # K by length, where that proves more: of at most so many units.
             point["counts"] = ", ".join(f"{most}: {count}" for most, count in point.get("counts", ())) or None
+        point.pop("bias", None)
+        point["calibration"] = fields["calibration"]
         return {**point, **{name: fields[name] for name in (*shown, "abstained", "inputs", "failed")}}
-    fields = {name: value for name, value in fields.items() if name not in ("proved", "questions")}
+    fields = {name: value for name, value in fields.items() if name not in ("proved", "questions", "calibration")}
     length = "off" if point.get("refine") == "off" else point.get("refine_length")
     setting = {"mask_rate": point.get("mask_rate"), "threshold": point.get("threshold"), "refine_length": length}
     return {**setting, **fields}

@@ -1,9 +1,11 @@
-"""What a model answers to sub-texts whatever they say, by their length: a bias to take off its label scores.
+"""What a model answers to sub-texts whatever they say, and how sure it is, by their length: an affine map of its label
+scores.
 
 Contextual calibration (Zhao et al. 2021) asks about texts without content. A fragment of three words and one of forty
 are biased differently, often in opposite directions, so the bias is fitted here to fragments of validation texts, for
-each length. A classifier that takes it off is still a function of the sub-text alone, so every proof about exact
-certificates stays as it is.
+each length; so is the temperature, as a model that is sure of three words is wrong more often than one that has read
+forty. A classifier that answers softmax(scale · (log p − bias)) is still a function of the sub-text alone, whatever the
+numbers are, so every proof about exact certificates stays as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,10 +27,19 @@ LEAST = 40
 
 @dataclass(frozen=True, slots=True)
 class Bias:
-    """What is taken off the log-probability of each label, for sub-texts of at most ``words`` words (None: longer)."""
+    """What is taken off the log-probability of each label, for sub-texts of at most ``words`` words (None: longer), and
+    what the result is multiplied with: 1 / temperature. Votes go by the largest, and the scale moves soft scores alone.
+    """
 
     words: int | None
     of: tuple[float, ...]
+    scale: float = 1.0
+
+    def taken_off(self, shares: Sequence[float]) -> list[float]:
+        """Probabilities with the bias off and the scale on, up to a common factor: none is above 1."""
+        # Against the least bias, which scales all alike: no factor overflows, whatever the method file says.
+        least = min(self.of)
+        return [(p * math.exp(least - b)) ** self.scale for p, b in zip(shares, self.of, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +51,15 @@ class Fragment:
     label: int
 
 
-def bias_of(biases: Sequence[Bias], text: str) -> tuple[float, ...]:
-    """The bias for the sub-text ``text``; words are what white space separates."""
+def bias_of(biases: Sequence[Bias], text: str) -> Bias | None:
+    """The bias for the sub-text ``text``, None where there is none; words are what white space separates."""
     words = len(text.split())
-    return next((bias.of for bias in biases if bias.words is None or words <= bias.words), ())
+    return next((bias for bias in biases if bias.words is None or words <= bias.words), None)
 
 
-def fit(fragments: Sequence[Fragment], lengths: Sequence[int] = LENGTHS) -> tuple[Bias, ...]:
-    """The bias by length under which ``fragments`` are likeliest, with every label weighted alike.
+def fit(fragments: Sequence[Fragment], lengths: Sequence[int] = LENGTHS, *, scaled: bool = False) -> tuple[Bias, ...]:
+    """The bias by length, and the scale where ``scaled``, under which ``fragments`` are likeliest, with every label
+    weighted alike.
 
     Raises :class:`InputError` where some label has fewer than :data:`LEAST` fragments.
     """
@@ -57,11 +69,12 @@ def fit(fragments: Sequence[Fragment], lengths: Sequence[int] = LENGTHS) -> tupl
     for low, high in zip((0, *lengths), (*lengths, math.inf), strict=True):
         waiting += [each for each in fragments if low < each.words <= high]
         if _enough(waiting, classes):
-            found.append(Bias(None if high == math.inf else int(high), _likeliest(waiting)))
+            of, scale = _likeliest(waiting)
+            found.append(Bias(None if high == math.inf else int(high), of, scale if scaled else 1.0))
             waiting = []
     if not found:
         raise InputError(f"a bias needs {LEAST} fragments of each label: give more validation rows")
-    return (*found[:-1], Bias(None, found[-1].of))
+    return (*found[:-1], replace(found[-1], words=None))
 
 
 def _enough(fragments: Sequence[Fragment], classes: int) -> bool:
@@ -69,8 +82,8 @@ def _enough(fragments: Sequence[Fragment], classes: int) -> bool:
     return all(by_label[label] >= LEAST for label in range(classes)) if classes else False
 
 
-def _likeliest(fragments: Sequence[Fragment]) -> tuple[float, ...]:
-    """Maximum likelihood of a bias with mean 0 and a common scale: softmax(scale · (log p − bias))."""
+def _likeliest(fragments: Sequence[Fragment]) -> tuple[tuple[float, ...], float]:
+    """Maximum likelihood of a bias with mean 0 and of a scale: softmax(scale · (log p − bias))."""
     # Here and not above: nobody waits for the optimiser who only takes a bias off.
     from scipy.optimize import minimize
     from scipy.special import logsumexp
@@ -87,7 +100,7 @@ def _likeliest(fragments: Sequence[Fragment]) -> tuple[float, ...]:
         return float(-(weights * own).sum() + 1e-3 * free[0] ** 2)
 
     best = minimize(loss, np.zeros(scores.shape[1]), method="BFGS").x
-    return tuple(round(float(b), 3) for b in _centred(best[1:]))
+    return tuple(round(float(b), 3) for b in _centred(best[1:])), round(min(max(math.exp(best[0]), 0.1), 10.0), 3)
 
 
 def _centred(free: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from clucert.core.bounds import (
 )
 from clucert.core.flagged import Counted, Decision, Kept
 from clucert.core.group_sequential import Path
+from clucert.core.noise.canonical import Free
 from clucert.core.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
 from clucert.core.settings import Look, Settings, Subject, selection_level
 from clucert.core.thresholds import Flag, Groups
@@ -155,6 +156,11 @@ class Certificate:
     def s(self) -> int:
         """Words retained in each sample."""
         return self.subject.retained
+
+    @property
+    def free(self) -> Free | None:
+        """What may be changed any number of times; None where the text is not put into canonical form."""
+        return self.subject.free
 
     @property
     def candidate(self) -> str | None:
@@ -390,30 +396,24 @@ class Certificate:
         noise = self.settings.noise
         if self.abstained:
             return dict.fromkeys(self.overlaps if noise is None else noise.threats)
-        if self.decision is not None:
-            exactly = self.decision.exactly(self.candidate or "") if self.exhaustive else None
+        if self.decision is not None or self.one_bound:
+            # One test for each number of changes, of the better threshold: two tests would err more often than one.
+            exactly = self.decision.exactly(self.candidate or "") if self.decision and self.exhaustive else None
             path = self.path(filtered=False)
             found = self.kept.radii(exactly or (lambda errors: path.below(float(errors))))
         else:
-            exceeds = self._exceeds(filtered=False)
+            exceeds, low = self._exceeds(filtered=False), self.unfiltered.low if self.unfiltered else 0
             if noise is not None:
                 return {threat: noise.radius(exceeds, threat, self.n) for threat in noise.threats}
-            found = {t: self._proved_radius(exceeds, overlap) for t, overlap in self.vote_overlaps.items()}
+            found = {
+                threat: proved_radius(exceeds, self.n, self.s, overlap, lambda errors: 1 - low < errors)
+                for threat, overlap in self.vote_overlaps.items()
+            }
         word, synonym = found.get("word"), found.get("synonym")
         if word is not None and synonym is not None:
             swaps = as_swaps(word, len(self.overlaps["synonym"].masked))
             found["synonym"] = max(synonym, swaps, key=lambda radius: radius.words)
         return found
-
-    def _proved_radius(self, exceeds: Exceeds, overlap: Overlap) -> Radius | None:
-        if not overlap.shared:
-            return proved_radius(exceeds, self.n, self.s, overlap)
-        if not self.one_bound:
-            low = self.unfiltered.low if self.unfiltered else 0
-            return proved_radius(exceeds, self.n, self.s, overlap, lambda errors: 1 - low < errors)
-        # One test for each d, of the better threshold: two tests would err more often than one.
-        path = self.path(filtered=False)
-        return proved_radius(lambda _: False, self.n, self.s, overlap, lambda errors: path.below(float(errors)))
 
     def attackable_by(self, threat: str) -> int:
         """How many words, or tokens, of the text ``threat`` may change."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from clucert.core.bounds import is_reserved
 from clucert.core.certificate import Certificate
+from clucert.core.noise.canonical import ascend_within
 from clucert.core.radius import Overlap
 from clucert.core.settings import Settings
 from clucert.errors import InputError
@@ -74,8 +75,7 @@ def _wrong_subject(certificate: Certificate) -> Iterator[str]:
     for name in ("attackable", "protected", "positions"):
         if len(getattr(subject, name)) != n:
             yield f"subject.{name}: has {len(getattr(subject, name))} entries for {n} words"
-    places = subject.positions
-    if list(places) != sorted(set(places)) or (places and not 0 <= places[0] <= places[-1] < subject.original_words):
+    if not ascend_within(subject.positions, subject.original_words):
         yield f"subject.positions: must ascend within the {subject.original_words} original words"
     if bool(certificate.settings.canonical) != (subject.free is not None):
         yield "subject.free: goes with settings.canonical"

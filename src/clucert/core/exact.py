@@ -8,12 +8,11 @@ sub-texts alike; one that samples is refused.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from clucert.core.bounds import UNPARSED, Number
 from clucert.core.calibration import Bias, bias_of
@@ -29,10 +28,9 @@ from clucert.core.settings import Base
 from clucert.core.thresholds import Flag, class_of, classes_of, merged_labels
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError
-from clucert.types import Classify, Phase, Request, Scored, Vote
+from clucert.types import Classify, Phase, Request, Scored, Unit, Vote
 
 Noise = Blocks | Groups | Chunks | Each | Windows | EraseAndCheck
-Unit = Literal["word", "sentence", "passage", "turn"]
 
 PLACES = 6
 """Decimal places of the label probabilities that are counted and stored: what is certified is what can be read back."""
@@ -51,7 +49,7 @@ class ExactSettings:
     sharpness: float = 1.0
     """Soft scores are p^sharpness, normalised: 1 averages probabilities, a large number counts votes."""
     bias: tuple[Bias, ...] = ()
-    """By length of the sub-text, taken off the log-probability of each label before anything is counted."""
+    """By length of the sub-text, what is made of the log-probability of each label before anything is counted."""
     flag: Flag | None = None
     """Flag a text by a share of its sub-texts or a number of them, instead of taking the largest total."""
     groups: LabelGroups = ()
@@ -74,7 +72,8 @@ class ExactSettings:
         most = self.noise.sub_texts if isinstance(self.noise, Blocks | Groups) else self.flag.at_least
         if self.flag.at_least > most:
             raise InputError(
-                f"--at-least {self.flag.at_least}: {self.method} has {most} sub-texts and would flag nothing"
+                f"--at-least {self.flag.at_least}: {self.method} has {most} sub-texts and would flag nothing: "
+                f"give at most {most}"
             )
 
     def of_length(self, n: int) -> Noise:
@@ -156,14 +155,12 @@ class ExactCertificate:
 
     @cached_property
     def _adjusted(self) -> Sequence[Mapping[str, float] | None]:
-        """Of each answer the probability of each class, the bias taken off; None where there are none."""
+        """Of each answer the probability of each class, calibrated; None where there are none."""
         return [None if shown.shares is None else self._unbiased(shown.text, shown.shares) for shown in self.answers]
 
     def _unbiased(self, text: str, shares: Sequence[float]) -> Mapping[str, float]:
-        bias = bias_of(self.settings.bias, text) or (0.0,) * len(self.labels)
-        # Against the least bias, which scales all alike: no factor is above 1, whatever the method file says.
-        least = min(bias)
-        return self._summed([p * math.exp(least - b) for p, b in zip(shares, bias, strict=True)])
+        bias = bias_of(self.settings.bias, text)
+        return self._summed(shares if bias is None else bias.taken_off(shares))
 
     def _summed(self, shares: Sequence[float]) -> Mapping[str, float]:
         found = dict.fromkeys(self.classes, 0.0)
@@ -317,12 +314,13 @@ class ExactSmoother:
 
         Raises :class:`clucert.errors.InputError` for a text without a unit.
         """
-        certificate = yield from self._answered(text, example)
+        certificate = yield from self.flag_steps(text, example)
         if self.form is None:
             return certificate
         return replace(certificate, free=self.form.free("\n".join(self._items(text))))
 
-    def _answered(self, text: str, example: str) -> Generator[Request, Any, ExactCertificate]:
+    def flag_steps(self, text: str, example: str = "") -> Generator[Request, Any, ExactCertificate]:
+        """As :meth:`steps`, without looking for what may be changed for free."""
         yield Phase("noise")
         cut = self.cut(text)
         answers: Sequence[Scored] = yield Classify(cut.asked, "certify", scored=True)
@@ -332,7 +330,11 @@ class ExactSmoother:
 
     def cut(self, text: str) -> Cut:
         """The sub-texts of ``text``. Raises InputError for a text without a unit, or with too many questions."""
-        return self.cut_units(self._units(text))
+        return self.cut_units(self.units(text))
+
+    def has_units(self, text: str) -> bool:
+        """Whether there is anything of ``text`` to cut, and to certify."""
+        return bool(self.units(text).pieces)
 
     def cut_units(self, units: Units) -> Cut:
         """The sub-texts of a text that has these units, in canonical form where there is one."""
@@ -361,7 +363,7 @@ class ExactSmoother:
 
     def predict_steps(self, text: str, example: str = "") -> Generator[Request, Any, Vote]:
         """The answer alone: the same questions."""
-        certificate = yield from self._answered(text, example)
+        certificate = yield from self.flag_steps(text, example)
         return certificate.prediction
 
     def _members(self, pieces: Sequence[str]) -> Sequence[Sequence[tuple[int, ...]]]:
@@ -370,7 +372,8 @@ class ExactSmoother:
             return [noise.members(pieces)]
         return noise.members(pieces)
 
-    def _units(self, text: str) -> Units:
+    def units(self, text: str) -> Units:
+        """What ``text`` is cut into, in canonical form where there is one."""
         unit, form = self.settings.unit, self.form
         if self.settings.canonical and form is None:
             raise InputError(

@@ -26,15 +26,25 @@ CHANGES = {
 """What an attacker does, by the name of the threat."""
 
 
-def exact_in_words(certificate: ExactCertificate) -> Iterator[str]:
-    """One line for each threat about which something is proved; why nothing is, otherwise."""
-    price = f"{certificate.questions} question{'s' if certificate.questions != 1 else ''}, exact"
+def exact_in_words(certificate: ExactCertificate) -> Iterator[tuple[str, str]]:
+    """A name and what is said, for each threat about which something is proved; why nothing is, otherwise."""
+    price = price_in_words(certificate)
     said = list(threats_in_words(certificate))
     stays = stays_in_words(certificate)
     for i, change in enumerate(said):
-        yield f"{'proved' if not i else '':<12}{change}: {stays}" + (f"  ({price})" if not i else "")
+        yield "" if i else "proved", f"{change}: {stays}" + ("" if i else f"  ({price})")
     if not said:
-        yield f"{'proved':<12}nothing  ({price}): {missing_in_words(certificate)}"
+        yield "proved", f"nothing  ({price}): {missing_in_words(certificate)}"
+
+
+def exact_sentences(certificate: ExactCertificate) -> list[str]:
+    """The same, each as one sentence."""
+    return [" ".join(f"{name} {said}".split()) for name, said in exact_in_words(certificate)]
+
+
+def price_in_words(certificate: ExactCertificate) -> str:
+    """What it took, and that nothing was drawn."""
+    return f"{certificate.questions} question{'s' if certificate.questions != 1 else ''}, exact"
 
 
 def stays_in_words(certificate: ExactCertificate) -> str:
@@ -45,20 +55,19 @@ def stays_in_words(certificate: ExactCertificate) -> str:
 
 def threats_in_words(certificate: ExactCertificate) -> Iterator[str]:
     """What may be done to the text, "any 2 words inserted": one line for each threat with something proved."""
-    proved = dict(certificate.proved)
+    proved, changes = dict(certificate.proved), CHANGES
     if (
         isinstance(certificate.settings.noise, Groups)
         and len({str(proved[t]) for t in ("insert", "delete", "move")}) == 1
     ):
         # One radius holds for any mix of the three; a replacement counts twice, so "edit" says no more than "replace".
-        lines = {"inserted, deleted or moved, in any mix": proved["insert"], "replaced": proved["replace"]}
-    else:
-        lines = {CHANGES[threat]: radius for threat, radius in proved.items()}
-    for change, radius in lines.items():
+        proved = {threat: proved[threat] for threat in ("insert", "replace")}
+        changes = {**CHANGES, "insert": "inserted, deleted or moved, in any mix"}
+    for threat, radius in proved.items():
         if radius is not None and (radius.words or radius.everything):
-            counted = "block" if change == CHANGES["block"] else certificate.settings.unit
-            together = ", together" if change == CHANGES["ends"] and not radius.everything else ""
-            yield f"{_count(radius, counted)} {change}{together}"
+            counted = "block" if threat == "block" else certificate.settings.unit
+            together = ", together" if threat == "ends" and not radius.everything else ""
+            yield f"{_count(radius, counted)} {changes[threat]}{together}"
 
 
 def better_counting(certificate: ExactCertificate) -> str | None:
@@ -86,13 +95,6 @@ def flag_in_words(certificate: ExactCertificate) -> str:
     if flag.share is None:
         return f"{certificate.flagged} of {total} sub-texts are {flag.name}, {flag.at_least} flag a text"
     return f"the share of {flag.name} is {float(certificate.flag_share):.3g}, {float(flag.share):g} flags a text"
-
-
-def free_in_words(certificate: ExactCertificate) -> list[str]:
-    """What changes nothing because the text is put into canonical form; nothing where there is no answer."""
-    if certificate.free is None or certificate.prediction is None:
-        return []
-    return [*certificate.free.in_words(certificate.settings.canonical)]
 
 
 def _count(radius: Radius, unit: str) -> str:

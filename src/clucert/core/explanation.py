@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from clucert.core.certificate import Certificate
+from clucert.core.exact import ExactCertificate
 from clucert.core.radius import Radius
 from clucert.core.settings import Settings
 
@@ -37,12 +38,11 @@ def fixed(certificate: Certificate) -> str:
     return f"{said}; counted in the canonical form of the text" if certificate.settings.canonical else said
 
 
-def free_in_words(certificate: Certificate) -> list[str]:
-    """What changes nothing because the text is put into canonical form; nothing for an abstention."""
-    subject = certificate.subject
-    if subject.free is None or certificate.prediction is None:
+def free_in_words(certificate: Certificate | ExactCertificate) -> list[str]:
+    """What changes nothing because the text is put into canonical form; nothing where there is no answer."""
+    if certificate.free is None or certificate.prediction is None:
         return []
-    return [*subject.free.in_words(certificate.settings.canonical)]
+    return [*certificate.free.in_words(certificate.settings.canonical)]
 
 
 def domain_of(certificate: Certificate) -> str:
@@ -141,9 +141,11 @@ def gap(certificate: Certificate) -> str | None:
 def _causes(settings: Settings, *, dropped: bool) -> Iterator[tuple[str, str]]:
     """(what keeps the published radius from being proved, what to do about it)."""
     if settings.recovery == "synonym":
+        # Masked texts are so unlike the original that a filter by similarity would keep none.
+        mask = "--recovery mask" + (" --clustering none" if settings.clustering != "none" else "")
         yield (
             "the pool of a masked word gives away which word it was (A1)",
-            "--recovery mask (any words), or --lexicon classes --retained-kernel canonical (any number of synonyms)",
+            f"{mask} (any words), or --lexicon classes --retained-kernel canonical (any number of synonyms)",
         )
     if settings.clustering != "none" and dropped:
         yield (

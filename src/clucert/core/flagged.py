@@ -14,10 +14,9 @@ from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.overlap import ErrsBelow, SampledNoise, largest
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Overlap, Radius, kept_radius
-from clucert.core.thresholds import Flag, class_of, merged_labels, merged_votes, most_to_pass
+from clucert.core.thresholds import Flag, class_of, decided_labels, decided_votes, most_to_pass
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.core.vote_records import VoteRecord
-from clucert.errors import InputError
 from clucert.types import Vote, Votes
 
 
@@ -33,16 +32,13 @@ class Counted:
     def merged(self, flag: Flag | None, groups: LabelGroups) -> Counted:
         """The same votes of the classes that a flag, or groups of labels, make."""
 
-        def count(votes: Votes) -> Votes:
-            return merged_votes(votes, groups) if flag is None else flag.merged(votes, self.labels)
-
         def named(vote: Vote) -> Vote:
             return class_of(vote, groups) if flag is None else flag.vote(vote, self.labels)
 
         return Counted(
-            merged_labels(self.labels, groups) if flag is None else flag.names(self.labels),
-            count(self.selection),
-            tuple(map(count, self.readings)),
+            decided_labels(self.labels, flag, groups),
+            decided_votes(self.selection, self.labels, flag, groups),
+            tuple(decided_votes(votes, self.labels, flag, groups) for votes in self.readings),
             tuple(record.renamed(named) for record in self.vote_records),
         )
 
@@ -60,9 +56,7 @@ class Decision:
     @property
     def eta(self) -> Fraction:
         """The threshold. Raises :class:`InputError` for a flag that has none."""
-        if self.flag.share is None:
-            raise InputError("sampled votes are flagged by their share: give --threshold, such as 0.1, not --at-least")
-        return self.flag.share
+        return self.flag.eta
 
     @property
     def _against(self) -> int:

@@ -199,7 +199,7 @@ class _UnreadableError(ValueError):
 
 # A comma within a word, as in 1,000 or a URL, separates nothing.
 _BETWEEN = re.compile(r"\n|[,;]\s+|[,;](?=\d+:)|[,;]$")
-_ITEM = re.compile(r"(\d+)\s*[:.)=]\s*(\S.*)")
+_ITEM = re.compile(r"(\d{1,9})\s*[:.)=]\s*(\S.*)")
 
 
 def _read(answer: str, text: WordedText, length: int) -> tuple[int, ...]:

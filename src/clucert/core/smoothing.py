@@ -25,7 +25,7 @@ from clucert.core.repeats import Repeats, UnsteadyError
 from clucert.core.settings import Look, Settings, Subject
 from clucert.core.stopping import decided, named, selected
 from clucert.core.threats import attackable, canonical_text, overlaps, word_pools
-from clucert.core.thresholds import merged_labels, merged_votes, most_to_pass, questions_to_pass
+from clucert.core.thresholds import decided_labels, merged_votes, most_to_pass, questions_to_pass
 from clucert.core.words import WordedText, split
 from clucert.errors import InputError
 from clucert.protocols import Lexicon, Refiner, Steps
@@ -87,14 +87,13 @@ class Smoother:
         settings, flag = self.settings, self.settings.flag
         if self.classes is None or flag is None:
             return
-        if flag.share is None:
-            raise InputError("sampled votes are flagged by their share: give --threshold, such as 0.1, not --at-least")
+        eta = flag.eta
         if settings.groups:
             raise InputError("the labels of --flag are one class already: leave out --group")
-        if most_to_pass(settings.predict_samples, flag.share, settings.alpha) < 0:
-            needed = questions_to_pass(flag.share, Fraction(str(settings.alpha)))
+        if most_to_pass(settings.predict_samples, eta, settings.alpha) < 0:
+            needed = questions_to_pass(eta, Fraction(str(settings.alpha)))
             raise InputError(
-                f"{settings.predict_samples} votes can show no text to be below {float(flag.share):g} at alpha = "
+                f"{settings.predict_samples} votes can show no text to be below {float(eta):g} at alpha = "
                 f"{settings.alpha:g}: {needed} can (--samples {needed})"
             )
 
@@ -119,6 +118,16 @@ class Smoother:
         certificate = self._certificate(channel, selection)
         certificate = replace(certificate, settings=replace(certificate.settings, direct=False))
         return None if certificate.abstained_at_selection else certificate.candidate
+
+    def flag_steps(self, text: str, example: str = "") -> Generator[Request, Any, Certificate]:
+        """Certify ``text`` by the flag: N′ fresh votes are drawn only where N do not let it pass."""
+        _, certificate = yield from self.trusted(text, example, self._certify_if_flagged)
+        return certificate
+
+    def _certify_if_flagged(self, channel: Channel) -> Generator[Request, Any, Certificate]:
+        selection = yield from self._select(channel)
+        certificate = self._certificate(channel, selection)
+        return (yield from self._certify(channel, selection)) if certificate.flagged else certificate
 
     def trusted(
         self, text: str, example: str, work: Callable[[Channel], Generator[Request, Any, T]]
@@ -282,17 +291,16 @@ class Smoother:
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """What it answers: its labels, once they are merged, or flagged and passed; None where answers are open."""
-        return classes_of(self.labels, self.settings)
+        """What it answers: its labels, once they are merged, or flagged and passed; None where answers are open.
 
-
-def classes_of(labels: tuple[str, ...] | None, settings: Settings) -> tuple[str, ...] | None:
-    """The classes that votes for ``labels`` are counted as. Raises :class:`InputError` where there cannot be such."""
-    if labels is None:
+        Raises :class:`InputError` where there cannot be such.
+        """
+        settings = self.settings
+        if self.labels is not None:
+            return decided_labels(self.labels, settings.flag, settings.groups)
         if settings.flag or settings.groups:
             raise InputError("flags and groups are of labels, and this task has open answers")
         return None
-    return merged_labels(labels, settings.groups) if settings.flag is None else settings.flag.names(labels)
 
 
 def _notes(settings: Settings, fallback: str | None) -> list[str]:

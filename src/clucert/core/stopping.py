@@ -205,14 +205,9 @@ def _ahead(filtered: bool, radius: Radius | None, errors: Callable[[int], float 
 
 
 def _errors(certificate: Certificate, threat: str, words: int) -> float | None:
-    n, noise = certificate.n, certificate.settings.noise
-    if certificate.settings.flag is not None:
-        return float(certificate.kept.errors(threat, words))
-    if noise is not None:
-        return float((1 - noise.slack(threat, n, words)) / 2)
-    if words > certificate.attackable_by(threat):
+    if certificate.settings.noise is None and words > certificate.attackable_by(threat):
         return None
-    return float(certificate.vote_overlaps[threat].errors(n, certificate.s, words))
+    return float(certificate.kept.errors(threat, words))
 
 
 def _worth_more(certificate: Certificate, goal: _Goal) -> bool:

@@ -64,14 +64,15 @@ def overlaps(
     masked, retained = _kernels(settings, lexicon, pool, form)
     # Each position's allowed swaps: from its word to every other word of its pool.
     known = form.is_word if form else lambda _: True
+    code = _code(form)
     # Written or in canonical form: whoever swaps words in either text is covered.
-    given = [dict.fromkeys((word, form.word(word)) if form else (word,)) for word in words]
+    given = [dict.fromkeys((word, code(word))) for word in words]
     swaps = [
         [(word, other) for word in each for other in pool(word) if other != word and known(other)] for each in given
     ]
     swaps = [allowed for allowed in swaps if allowed]
-    seen = (lambda word: pool(form.word(word))) if form else pool
-    shared, growth = _open_pools(seen, swaps) if settings.recovery == "synonym" else ((), ())
+    synonym = settings.recovery == "synonym"
+    shared, growth = _open_pools(lambda word: pool(code(word)), swaps) if synonym else ((), ())
     if settings.retained_kernel != "keep":
         shared, growth = (), ()
     return {
@@ -105,10 +106,11 @@ def _kernels(
     settings: Settings, lexicon: Lexicon, pool: Callable[[str], Pool], form: Canonical | None
 ) -> tuple[Kappa, Kappa]:
     """κ^M, of the kernel on masked words, and κ^K, of the one on retained words."""
+    code = _code(form)
 
     @cache
     def stands(word: str) -> str:
-        coded = form.word(word) if form else word
+        coded = code(word)
         return _canonical(coded, pool, lexicon) if settings.retained_kernel == "canonical" else coded
 
     @cache
@@ -122,6 +124,11 @@ def _kernels(
     synonym = settings.recovery == "synonym"
     redraws = synonym and settings.retained_kernel == "redraw"
     return drawn if synonym else lambda _a, _b: constant, drawn if redraws else kept
+
+
+def _code(form: Canonical | None) -> Callable[[str], str]:
+    """What stands for a word in ``form``, which may be none."""
+    return form.word if form else lambda word: word
 
 
 def canonical_text(text: WordedText, lexicon: Lexicon, protect: Collection[str]) -> WordedText:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,6 +15,10 @@ from clucert.types import Vote, Votes
 
 Groups = tuple[tuple[str, ...], ...]
 """Labels that are one class, group by group; a label of no group stays by itself."""
+
+_LONGEST = 120
+"""Characters of a number that is read exactly."""
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?|[0-9]+/0*[1-9][0-9]*", re.IGNORECASE)
 
 
 def group_name(labels: Iterable[str]) -> str:
@@ -61,6 +66,19 @@ def merged_votes(votes: Votes, groups: Groups) -> Votes:
     return replace(votes, counts=counts)
 
 
+def decided_labels(labels: Sequence[str], flag: Flag | None, groups: Groups) -> tuple[str, ...]:
+    """What votes for ``labels`` are counted as: flagged and passed, or the labels with each group as one.
+
+    Raises :class:`InputError` where there cannot be such.
+    """
+    return merged_labels(labels, groups) if flag is None else flag.names(labels)
+
+
+def decided_votes(votes: Votes, labels: Sequence[str], flag: Flag | None, groups: Groups) -> Votes:
+    """``votes`` for ``labels``, counted so."""
+    return merged_votes(votes, groups) if flag is None else flag.merged(votes, labels)
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """Flag a text, or let it pass: when at least ``at_least`` of its sub-texts get one of ``labels``, or, with
@@ -105,6 +123,13 @@ class Flag:
         flag = cls(found, at_least, None if share is None else exact(share, "threshold"))
         flag.names(every or ())
         return flag
+
+    @property
+    def eta(self) -> Fraction:
+        """The threshold of sampled votes. Raises :class:`InputError` for a flag that has none."""
+        if self.share is None:
+            raise InputError("sampled votes are flagged by their share: give --threshold, such as 0.1, not --at-least")
+        return self.share
 
     @property
     def name(self) -> str:
@@ -242,8 +267,14 @@ def _rate(value: Number, name: str) -> Fraction:
 
 
 def exact(value: Number | str, name: str) -> Fraction:
-    """The number as it is written: a float means the decimal it prints as. Raises InputError for what is no number."""
-    try:
-        return value if isinstance(value, Fraction) else Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"{name} {str(value)[:40]!r} is not a number: give a decimal such as 0.1") from None
+    """The number as it is written: a float means the decimal it prints as, ``1/3`` a third.
+
+    Raises InputError for what is no number, and for one with more digits or a larger exponent than anybody needs:
+    ``1e-99999999`` would have a hundred million digits.
+    """
+    if isinstance(value, Fraction):
+        return value
+    written = str(value).strip() if isinstance(value, int | float) or len(value) <= _LONGEST else ""
+    if _NUMBER.fullmatch(written) is None:
+        raise InputError(f"{name} {str(value)[:40]!r} is not a number: give a decimal such as 0.1")
+    return Fraction(written)

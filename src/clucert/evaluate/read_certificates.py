@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,12 @@ from clucert import certificate_json, exact_json
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.errors import InputError, UsageError
+from clucert.evaluate.data import file_digest
 from clucert.evaluate.plan import server_of
-from clucert.evaluate.run_directory import (
-    MANIFEST,
-    RECORDS,
-    Manifest,
-    Record,
-    by_id,
-    input_digest,
-    read_manifest,
-    read_records,
-)
+from clucert.evaluate.record import Record
+from clucert.evaluate.run_directory import MANIFEST, RECORDS, Manifest, by_id, input_digest, read_manifest, read_records
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.models.function_files import file_of, is_function, reads_text
 from clucert.redact import clean_base_url, redact
 from clucert.section import marked, problem
 from clucert.types import Cost
@@ -54,16 +48,35 @@ def read_any_run(
     The certificates are by id and in the order of their ids, so that ``limit`` means the same rows whatever was done
     first; there may be none. Raises :class:`clucert.errors.InputError` when the folder is no run.
     """
-    config = _config(run_dir, dict(overrides or {}))
+    fields = dict(overrides or {})
+    given = fields.pop("given", {})
+    config = _config(run_dir, fields).giving(given)
     manifest = read_manifest(run_dir)
     done = [record for record in by_id(read_records(run_dir)[0]) if record.document is not None][:limit]
     return config, {record.id: _certificate(record, manifest, run_dir) for record in done}
 
 
-def need_models(run_dir: Path) -> None:
-    """Raise :class:`UsageError` where the run is of a function of Python, which no command can ask."""
-    if read_manifest(run_dir).command == ["evaluate_callable"]:
+def need_models(run_dir: Path, overrides: Mapping[str, Any] | None = None) -> None:
+    """Raise :class:`UsageError` where the models of a run cannot be asked again, or not without the user's word.
+
+    A function of Python is one that no command can ask. A file of Python is run only where the user has named it. And a
+    file that is another one by now is another classifier.
+    """
+    manifest, fields = read_manifest(run_dir), dict(overrides or {})
+    if manifest.command == ["evaluate_callable"] and not fields.get("given"):
         raise UsageError(f"the run in {run_dir} is of a Python function, which only Python can ask: see docs/audit.md")
+    named: Sequence[str] = fields.get("model", ())
+    asked = [*(named or manifest.model), *(manifest.config.get(name) for name in ("helper_model", "judge"))]
+    if code := next((name for name in asked if name and is_function(name) and name not in named), None):
+        raise UsageError(
+            f"the run in {run_dir} calls the Python function {code}: if that file may be run, confirm it with  "
+            f"--model {code}"
+        )
+    if named and list(map(_last_part, named)) != list(map(_last_part, manifest.model)):
+        raise UsageError(f"the run in {run_dir} asked {'+'.join(manifest.model)}, and not that --model")
+    for i, name in enumerate(named or manifest.model, 1):
+        if reads_text(name) and file_digest(str(file_of(name))) != manifest.files.get(f"model {i}"):
+            raise UsageError(f"{name} has changed since the run in {run_dir}: its certificates are about what it was")
 
 
 def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
@@ -82,6 +95,11 @@ def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
             f"confirm it with --base-url, or name another one"
         )
     return config
+
+
+def _last_part(name: str) -> str:
+    """Of the name of a model that is a file, which may lie elsewhere now."""
+    return Path(name).name if reads_text(name) else name
 
 
 def exact_of(record: Record, manifest: Manifest) -> tuple[ExactCertificate, Cost]:

@@ -10,7 +10,8 @@ from clucert import certificate_json, exact_json
 from clucert.cache.server_identity import ServerIdentity
 from clucert.errors import CluCertError
 from clucert.evaluate.data import Example
-from clucert.evaluate.run_directory import Json, Record, RunWriter, input_digest
+from clucert.evaluate.record import Json, Record
+from clucert.evaluate.run_directory import RunWriter, input_digest
 from clucert.methods import Method
 from clucert.methods.exact import ExactMethod
 from clucert.redact import redact

@@ -17,50 +17,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal, Self
+from typing import Any, BinaryIO
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from clucert.border import MAX_JSON, json_model, read_bytes
 from clucert.context_manager import ContextManager
-from clucert.errors import CluCertError, InputError, UsageError
+from clucert.errors import CluCertError, InputError, UsageError, shortened
+from clucert.evaluate.record import Count, Json, Record
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.section import marked
+from clucert.visible import escaped_json
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 RECORDS = "records.jsonl"
 LOCK = "lock"
 
-Json = dict[str, Any]
-Status = Literal["done", "failed"]
-Count = Annotated[int, Field(ge=0, strict=True)]
-
 
 class RunError(CluCertError):
     """A run directory cannot be read or written; the records that are there stay."""
-
-
-class Record(BaseModel):
-    """The result of one input. A failed one has an error and no certificate; it is tried again by the next call."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str
-    gold: str | None = None
-    status: Status
-    error: str | None = None
-    document: Json | None = None
-    """The certificate (docs/json.md). Its ``cost`` is what the input costs with an empty cache."""
-    reused: dict[str, Count] | None = None
-    """The part of that cost that was not paid for now, because the answers were known: calls and tokens."""
-    input: str
-    """Digest of the id, text and gold label (:func:`input_digest`)."""
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if self.status == "done" and self.document is None:
-            raise ValueError("it is done and has no document")
-        return self
 
 
 class Data(BaseModel):
@@ -136,13 +112,18 @@ class RunWriter(ContextManager):
         """Inputs whose last record is a failure."""
         return sum(record.status == "failed" for record in list(self.records.values()))
 
+    @property
+    def unsealed(self) -> int:
+        """Records without a checksum, of earlier versions: an edit of one would not be noticed."""
+        return sum(record.checksum is None for record in list(self.records.values()))
+
     def append(self, records: Iterable[Record]) -> None:
         """Write ``records``, all of them or (when there is no space) none, and wait until they are on the disk.
 
         Raises :class:`RunError` when they cannot be written; what was there before stays.
         """
-        group = list(records)
-        lines = b"".join(record.model_dump_json().encode() + b"\n" for record in group)
+        group = [record.sealed() for record in records]
+        lines = b"".join(escaped_json(record.model_dump_json()).encode() + b"\n" for record in group)
         try:
             _write_all(self._file, lines)
             os.fsync(self._file.fileno())
@@ -161,7 +142,7 @@ class RunWriter(ContextManager):
         if known != self.manifest.answered_by:
             self.manifest = self.manifest.model_copy(update={"answered_by": known})
             with _explained(self.path):
-                _replace(self.path / MANIFEST, self.manifest.model_dump_json(indent=1).encode() + b"\n")
+                _replace(self.path / MANIFEST, escaped_json(self.manifest.model_dump_json(indent=1)).encode() + b"\n")
 
     def close(self) -> None:
         """Let others write; calling it twice is harmless."""
@@ -205,7 +186,7 @@ def _open_locked(path: Path, manifest: Manifest, inputs: Mapping[str, str], lock
     try:
         if torn:
             os.ftruncate(file.fileno(), size)
-        _replace(path / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
+        _replace(path / MANIFEST, escaped_json(manifest.model_dump_json(indent=1)).encode() + b"\n")
     except BaseException:
         file.close()
         raise
@@ -267,18 +248,20 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest of the run in ``path``. Raises :class:`InputError` when there is none, or one that is no use."""
     file = path / MANIFEST
     try:
-        manifest = Manifest.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} is no run directory: {file} cannot be read ({error.strerror})") from None
-    except ValidationError as error:
-        raise InputError(f"{file} is damaged: {_wrong(error)}; name another --run-dir") from None
+        content = read_bytes(file, MAX_JSON)
+    except InputError as error:
+        raise InputError(f"{path} is no run directory: {error}") from None
+    manifest = json_model(Manifest, content, f"{file} is damaged: ", "; name another --run-dir")
     if manifest.schema_version > SCHEMA_VERSION:
         raise InputError(f"{file} has schema {manifest.schema_version}, newer than {SCHEMA_VERSION}: upgrade clucert")
     return manifest
 
 
 def read_records(path: Path) -> tuple[dict[str, Record], int, bool]:
-    """The last record of each id, the bytes that they take, and whether a torn line follows them."""
+    """The last record of each id, the bytes that they take, and whether a torn line follows them.
+
+    Raises :class:`InputError`, naming line and field, for what is no record, and for one that was edited.
+    """
     file = path / RECORDS
     records: dict[str, Record] = {}
     try:
@@ -287,10 +270,10 @@ def read_records(path: Path) -> tuple[dict[str, Record], int, bool]:
         return {}, 0, False
     *lines, rest = content.split(b"\n")
     for number, line in enumerate(lines, 1):
-        try:
-            record = Record.model_validate_json(line)
-        except ValidationError as error:
-            raise InputError(f"{file}:{number} is damaged: {_wrong(error)}; remove that line") from None
+        record = json_model(Record, line, f"{file}:{number} is damaged: ", "; remove that line")
+        if record.is_changed:
+            what = f"input {shortened(record.id)!r}: {record.edit()}"
+            raise InputError(f"{file}:{number} is damaged: {what}; remove that line to do the input again")
         # Popped first, so that the order is that of the last records.
         records.pop(record.id, None)
         records[record.id] = record
@@ -375,12 +358,5 @@ def _why_not(path: Path, error: OSError) -> str:
     return f"{path} cannot be written ({error.strerror}): make it writable, or name another --run-dir"
 
 
-def _wrong(error: ValidationError) -> str:
-    """The first field that is wrong, and why."""
-    first = error.errors()[0]
-    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
-
-
 def _short(value: Any) -> str:
-    shown = "not set" if value is None else json.dumps(value, ensure_ascii=False, default=str)
-    return shown if len(shown) <= 60 else f"{shown[:57]}…"
+    return "not set" if value is None else shortened(json.dumps(value, ensure_ascii=False, default=str), 60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,11 +9,12 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, ValidationError
 
-from clucert.config import Config, Text
+from clucert.border import read_text, yaml_fields
+from clucert.config import Config, ExactSection, Text
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import DataSource
 from clucert.evaluate.readers import Format
-from clucert.methods.exact import ExactSection
+from clucert.redact import shown
 from clucert.section import Section, flag, nearest, option, problem, shared
 
 
@@ -32,6 +32,8 @@ class DataSection(Section, title="Data", may_differ=True):
     data: str | None = option(None, "CSV, TSV, JSON Lines or Parquet file, or hf:NAME@SPLIT with clucert[hub].")
     format: Format | None = option(None, "Of the file, where its name does not say.")
     quoted: bool = option(True, "Whether CSV and TSV use quotes.")
+    header: bool = option(True, "Whether CSV and TSV begin with column names; else columns are called 1, 2, …")
+    encoding: str | None = option(None, "Of the file, such as latin-1, cp1252 or utf-16.", unset="utf-8")
     text_column: str | None = option(None, "Column of the text.", unset="text, sentence, question or prompt")
     label_column: str | None = option(None, "Column of the gold label.", unset="label or answer")
     id_column: str | None = option(None, "Column that names a row.", unset="the line number")
@@ -94,7 +96,7 @@ def load_config(path: Path | None, flags: Mapping[str, Any]) -> StudyConfig:
     Raises :class:`InputError` naming the file and the line for an unknown key (with the nearest known ones) and for a
     value that is wrong, and :class:`UsageError` naming the flag for a flag that is wrong.
     """
-    written, lines = ({}, {}) if path is None else _read(path)
+    written, lines = ({}, {}) if path is None else yaml_fields(read_text(path), str(path))
     for key, line in lines.items():
         if key not in StudyConfig.model_fields:
             raise InputError(f"{path}:{line}: unknown key {key!r}: {nearest(key, StudyConfig.model_fields)}")
@@ -109,49 +111,7 @@ def load_config(path: Path | None, flags: Mapping[str, Any]) -> StudyConfig:
 
 
 def print_config(config: StudyConfig) -> str:
-    """The whole configuration as YAML that :func:`load_config` reads back to the same."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=False)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The fields of a file, and the line of each."""
-    try:
-        source = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: {error.reason}") from None
-    loader = _Loader(source)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return {}, {}
-        if not isinstance(node, yaml.MappingNode):
-            raise InputError(f"{path} must hold fields such as  task: sst2")
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            name, line = str(key.value), key.start_mark.line + 1
-            if name in lines:
-                raise InputError(f"{path}:{line}: {name!r} is there twice (first in line {lines[name]})")
-            lines[name] = line
-        fields: dict[str, Any] = loader.construct_document(node)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise InputError(f"{path}{where}: this is not YAML: {problem}") from None
-    finally:
-        loader.dispose()
-    return fields, lines
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which, as in version 1.2, ``yes``, ``no``, ``on`` and ``off`` are words: a label may be one."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - the class attribute that PyYAML reads
-        first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:bool"]
-        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF")
+    """The whole configuration as YAML that :func:`load_config` reads back to the same, secrets aside."""
+    return yaml.safe_dump(
+        shown(config.model_dump(mode="json")), sort_keys=False, allow_unicode=True, default_flow_style=False
+    )

@@ -14,7 +14,8 @@ from clucert.cache.server_identity import ACCEPT_FLAG
 from clucert.errors import UsageError
 from clucert.evaluate.data import Dataset
 from clucert.evaluate.plan import Plan
-from clucert.evaluate.run_directory import MANIFEST, Data, Manifest, Record, RunWriter, read_part
+from clucert.evaluate.record import Record
+from clucert.evaluate.run_directory import MANIFEST, Data, Manifest, RunWriter, read_part
 
 _DIRECTORY = re.compile(r"[1-9][0-9]*-of-[1-9][0-9]*")
 

@@ -6,7 +6,8 @@ one that comes first in the grid. r_avg alone would be won by settings that cert
 others wrong. A failed input counts as not certified.
 
 Of an exact method it is the share of inputs that are right and proved at R changes of one threat, balanced: the mean
-over the labels. Of equals, the higher balanced accuracy, then the fewer questions, then the first in the grid.
+over the labels. Of equals, the higher balanced accuracy, then the fewer questions, then the first in the grid. Each
+setting is also read with a bias and a temperature by length of the sub-text (:mod:`clucert.evaluate.calibrated`).
 """
 
 from __future__ import annotations
@@ -20,36 +21,29 @@ from typing import Any
 
 import yaml
 
+from clucert.config import ExactOptions
 from clucert.core.exact import ExactCertificate
 from clucert.core.radius import Kind
 from clucert.errors import InputError, UsageError
+from clucert.evaluate.calibrated import Calibration, Row, calibrations
 from clucert.evaluate.engine import Engine, open_engine
 from clucert.evaluate.metrics import Outcome, r_avg
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.radii import AnyCertificate, check_kind, class_of_label, kind_of, outcome_of, radii_of
 from clucert.evaluate.read_certificates import certificate_of
+from clucert.evaluate.record import Record
 from clucert.evaluate.run_directory import open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.standing import balanced_at, standing_of
 from clucert.evaluate.study import RunSummary, Snapshot, data_notes, left_to_do, run_inputs, summary_of
+from clucert.evaluate.trials import MAX_DROP, GridPoint, Trial, by_length, choose, choose_exact
 from clucert.methods import Method
-from clucert.methods.exact import ExactMethod, ExactOptions
+from clucert.methods.exact import ExactMethod
 from clucert.section import checked, options_of
-
-MAX_DROP = 0.02
-"""Clean accuracy that a setting may lack of the best one's, to be chosen for its radius."""
 
 MASK_RATES = ("0.5", "0.7", "0.9", "0.95")
 THRESHOLDS = (0.3, 0.5, 0.7)
 LENGTHS = (None, 20)
-
-GridPoint = Mapping[str, Any]
-"""Values of the method's fields."""
-
-LENGTHS_BY = (10, 20, 40, 80)
-"""Units up to which texts may have another number of blocks."""
-LEAST = 20
-"""Rows of a length that a number of blocks is chosen on."""
 
 EXACT: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "blocks": {"count": (3, 5, 7, 9), "sharpness": (2.0, 8.0)},
@@ -81,33 +75,6 @@ class Aim:
 
     def __str__(self) -> str:
         return self.kind if self.at is None else f"{self.kind}@{self.at}"
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """The result of one setting on the validation split."""
-
-    point: GridPoint
-    r_avg: float
-    """Mean of the radius asked for; 0 for an abstention, a wrong answer and a failed input."""
-    clean_accuracy: float
-    """Share of the inputs whose smoothed answer is the gold label; an abstention is not."""
-    abstained: float
-    """Share of the inputs without an answer."""
-    inputs: int
-    failed: int
-    balanced_accuracy: float | None = None
-    """Mean over the labels of their clean accuracy."""
-    constant_answer: float | None = None
-    """What answering the commonest label to everything would get right."""
-    at_cap: float | None = None
-    """Share of the published radii that equal the number of attackable words."""
-    attackable: float | None = None
-    """Median number of attackable words."""
-    proved: float | None = None
-    """Of an exact method: right and proved at the changes asked for, mean over the labels."""
-    questions: float | None = None
-    """Of an exact method: questions of an input, on average."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +110,10 @@ def exact_grid(method: ExactMethod, tried: Mapping[str, Sequence[str]]) -> list[
     known = options_of(ExactOptions)
     if unknown := next((name for name in tried if name not in known), None):
         raise UsageError(f"--try {unknown}: it is none of {', '.join(known)}")
-    values: Mapping[str, Sequence[Any]] = tried or EXACT[method.family]
-    if method.scores == "hard":
-        values = {name: each for name, each in values.items() if name != "sharpness"}
+    if wrong := method.unread(tried):
+        raise UsageError(f"--try {wrong[0]}: it goes with {wrong[1]}, and {method.name} does not read it")
+    usual = {name: each for name, each in EXACT[method.family].items() if not method.unread([name])}
+    values: Mapping[str, Sequence[Any]] = tried or usual
     points = [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
     # Read as the method reads them: 8 is 8.0.
     read = [checked(ExactMethod, {**method.model_dump(), **point}, "--try") for point in points]
@@ -176,31 +144,35 @@ def tune(
     """
     if config.shard:
         raise UsageError("a grid cannot be divided into shards: remove shard from the configuration")
-    rows: list[Trial] = []
-    judged: list[Sequence[Outcome]] = []
-    stopped = None
-    base = make_plan(config)
+    tried: list[tuple[Trial, Sequence[Outcome]]] = []
+    runs: list[_Run] = []
+    stopped, why_not = None, None
+    base = make_plan(config, need_labels=True)
     aim, points = _wanted(base.method, grid, Aim.of(radius))
     with ExitStack() as stack:
         engine = open_engine(config, stack)
         for number, point in enumerate(points):
-            plan = _plan(config, base.run_dir, point)
             told = None if progress is None else lambda snapshot, n=number: progress(n, snapshot)
-            row, outcomes, summary = _evaluate(plan, point, aim, engine, told)
+            run, summary = _evaluate(_plan(config, base.run_dir, point), point, engine, told)
             if summary.stopped:
                 stopped = summary.reason
                 break
-            rows.append(row)
-            judged.append(outcomes)
-    if not any(row.inputs for row in rows):
+            tried.append(_trial(run, aim))
+            runs += [run] if aim.at is not None else []
+    if not any(row.inputs for row, _ in tried):
         raise InputError(f"no setting was finished: {stopped or 'every input failed'}")
+    if aim.at is not None:
+        fitted, why_not = calibrations([row for run in runs for row in run.rows()])
+        tried += [_trial(run, aim, each) for each in fitted for run in runs]
+    rows = [row for row, _ in tried]
     best = choose(rows, max_drop) if aim.at is None else choose_exact(rows)
     if aim.at is not None and isinstance(base.method, ExactMethod) and base.method.family == "blocks":
-        longer = by_length(list(zip(rows, judged, strict=True)), best, aim.at)
+        longer = by_length(tried, best, aim.at)
         rows += [longer] if longer else []
         best = longer or best
     record = _record(base, points, best, max_drop=max_drop, aim=aim)
-    return Tuned(tuple(rows), best, method_file(base, best, record), stopped, (*data_notes(base), *_doubts(best, aim)))
+    notes = (*data_notes(base), *_doubts(best, aim), *filter(None, [why_not]))
+    return Tuned(tuple(rows), best, method_file(base, best, record), stopped, notes)
 
 
 def _wanted(
@@ -242,21 +214,6 @@ def _doubts(best: Trial, aim: Aim) -> Iterator[str]:
         )
 
 
-def choose(rows: Sequence[Trial], max_drop: float = MAX_DROP) -> Trial:
-    """The best row, by the criterion of this module."""
-    scored = [row for row in rows if row.inputs]
-    enough = max(row.clean_accuracy for row in scored) - max_drop
-    # A hair of room: accuracies are ratios of small whole numbers.
-    good = [row for row in scored if row.clean_accuracy >= enough - 1e-9]
-    return max(good, key=lambda row: (row.r_avg, row.clean_accuracy))
-
-
-def choose_exact(rows: Sequence[Trial]) -> Trial:
-    """The best row of an exact method, by the criterion of this module; the first of equals."""
-    scored = [row for row in rows if row.inputs]
-    return max(scored, key=lambda row: (row.proved or 0.0, row.balanced_accuracy or 0.0, -(row.questions or 0.0)))
-
-
 def _record(plan: Plan, points: Sequence[GridPoint], best: Trial, *, max_drop: float, aim: Aim) -> dict[str, Any]:
     """What the values were chosen on and how: enough to say whether two methods were tuned alike. Names no folder."""
     data = plan.dataset
@@ -278,6 +235,7 @@ def _chosen_by(plan: Plan, points: Sequence[GridPoint], best: Trial, *, max_drop
         tried = {name: [point[name] for point in points] for name in points[0]}
         return {
             "tried": {name: sorted(set(values)) for name, values in tried.items()},
+            "calibration": best.calibration,
             "proved": best.proved,
             "balanced_accuracy": best.balanced_accuracy,
             "questions": best.questions,
@@ -312,78 +270,80 @@ def method_file(plan: Plan, best: Trial, record: Mapping[str, Any]) -> str:
 
 def _plain(point: GridPoint) -> dict[str, Any]:
     """As YAML has it."""
-    return {name: list(map(list, value)) if name == "counts" else value for name, value in point.items()}
+    found = {name: list(map(list, value)) if name == "counts" else value for name, value in point.items()}
+    if "bias" in point:
+        found["bias"] = [each.model_dump(exclude_none=True) for each in point["bias"]]
+    return found
 
 
 def _plan(config: StudyConfig, folder: Path, point: GridPoint) -> Plan:
     name = "-".join(f"{key}={value}" for key, value in point.items()) or "as-it-is"
-    return make_plan(config.model_copy(update={**point, "run_dir": folder / name}))
+    return make_plan(config.model_copy(update={**point, "run_dir": folder / name}), need_labels=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One setting on all rows, and the certificates that there are."""
+
+    plan: Plan
+    point: GridPoint
+    records: Sequence[Record]
+    certificates: Mapping[str, AnyCertificate]
+    failed: int
+
+    def rows(self) -> Iterator[Row]:
+        """The rows that have an exact certificate."""
+        for record in self.records:
+            found = self.certificates.get(record.id)
+            if isinstance(found, ExactCertificate):
+                yield Row(record.id, record.gold, found)
+
+    def read(self, calibration: Calibration) -> _Run:
+        """The same answers, calibrated."""
+        read = {
+            name: calibration.read(name, each)
+            for name, each in self.certificates.items()
+            if isinstance(each, ExactCertificate)
+        }
+        return replace(self, point={**self.point, "bias": calibration.whole}, certificates=read)
 
 
 def _evaluate(
-    plan: Plan, point: GridPoint, aim: Aim, engine: Engine, progress: Callable[[Snapshot], None] | None
-) -> tuple[Trial, Sequence[Outcome], RunSummary]:
+    plan: Plan, point: GridPoint, engine: Engine, progress: Callable[[Snapshot], None] | None
+) -> tuple[_Run, RunSummary]:
     with open_run(plan.run_dir, plan.manifest, plan.inputs) as run:
         left = left_to_do(plan, run)
         summary = run_inputs(plan, run, left, engine, progress) if left else summary_of(plan, run)
         records = list(run.records.values())
     certificates = {r.id: found for r in records if (found := certificate_of(r.document)) is not None}
+    return _Run(plan, point, records, certificates, summary.failed), summary
+
+
+def _trial(run: _Run, aim: Aim, calibration: Calibration | None = None) -> tuple[Trial, Sequence[Outcome]]:
+    run = run.read(calibration) if calibration else run
+    certificates = run.certificates
     reader = next(iter(certificates.values()), None)
-    outcomes = [_outcome(r.id, class_of_label(r.gold, reader), certificates.get(r.id), aim.kind) for r in records]
+    outcomes = [_outcome(r.id, class_of_label(r.gold, reader), certificates.get(r.id), aim.kind) for r in run.records]
     scored = [outcome for outcome in outcomes if outcome.scored]
     count = max(len(scored), 1)
+    plan = run.plan
     standing = standing_of(outcomes, certificates.values(), _classes(plan.task.labels, reader), plan.dataset.label_map)
     row = Trial(
-        point=point,
+        point=run.point,
         r_avg=r_avg(scored) or 0.0,
         clean_accuracy=sum(outcome.correct for outcome in scored) / count,
         abstained=sum(outcome.abstained for outcome in scored) / count,
         inputs=len(scored) if any(not outcome.failed for outcome in scored) else 0,
-        failed=summary.failed,
+        failed=run.failed,
         balanced_accuracy=standing.balanced_accuracy,
         constant_answer=standing.constant_share,
         at_cap=standing.at_cap,
         attackable=standing.attackable,
         proved=None if aim.at is None else balanced_at(scored, aim.at),
         questions=None if aim.at is None else _questions(certificates.values()),
+        calibration=calibration.name if calibration else None,
     )
-    return row, scored, summary
-
-
-def by_length(tried: Sequence[tuple[Trial, Sequence[Outcome]]], best: Trial, at: int) -> Trial | None:
-    """``best`` with a number of blocks for each length of text, each the one that proves most on the rows of that
-    length; None where that proves no more. A length with fewer than :data:`LEAST` rows is joined to the next.
-
-    The number of questions and other figures that are not of this choice stay those of ``best``.
-    """
-    others = {name: value for name, value in best.point.items() if name != "count"}
-    runs = {
-        row.point["count"]: {o.id: o for o in outcomes}
-        for row, outcomes in tried
-        if row.inputs and "count" in row.point and {**row.point, "count": 0} == {**others, "count": 0}
-    }
-    own = best.point.get("count")
-    if own is None or len(runs) < 2 or own not in runs:
-        return None
-    table: list[tuple[int, int]] = []
-    mixed: list[Outcome] = []
-    low, count = 0, int(own)
-    for high in (*LENGTHS_BY, None):
-        held = [o.id for o in runs[own].values() if low < o.words and (high is None or o.words <= high)]
-        if len(held) < LEAST and high is not None:
-            continue
-        if len(held) >= LEAST:
-            count = max(runs, key=lambda k: (balanced_at([runs[k][i] for i in held], at) or 0.0, k == own))
-        mixed += [runs[count][i] for i in held]
-        table += [(high, count)] if high is not None else []
-        low = high or low
-    mixed += [o for o in runs[own].values() if not o.words]
-    proved = balanced_at(mixed, at) or 0.0
-    if proved <= (best.proved or 0.0):
-        return None
-    right = sum(o.correct for o in mixed) / len(mixed)
-    point = {**best.point, "count": count, "counts": table}
-    return replace(best, point=point, proved=proved, clean_accuracy=right, r_avg=r_avg(mixed) or 0.0)
+    return row, scored
 
 
 def _classes(labels: tuple[str, ...] | None, reader: AnyCertificate | None) -> tuple[str, ...] | None:

@@ -15,8 +15,9 @@ from clucert.errors import InputError, UsageError
 from clucert.evaluate.engine import open_engine
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.read_certificates import certificate_of
+from clucert.evaluate.record import Record
 from clucert.evaluate.roc import Chosen, GuardedRow, RocPoint, certified_roc, check_rows, choose, counts_sub_texts
-from clucert.evaluate.run_directory import Record, open_run
+from clucert.evaluate.run_directory import open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.study import Snapshot, data_notes, left_to_do, run_inputs, summary_of
 from clucert.methods import load_exact

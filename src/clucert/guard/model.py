@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 from clucert.config import GUARD, Config
 from clucert.context_manager import ContextManager
+from clucert.core.noise.canonical import Characters
 from clucert.core.noise.retention import keyed_seed
 from clucert.core.smoothing import Smoother
+from clucert.core.words import split
 from clucert.errors import UsageError
 from clucert.guard.classifier import RefusalClassifier, SideAnswers
 from clucert.guard.conversation import MAX_SEED, GuardTask, Turn
 from clucert.guard.result import Guarded, Policy, chosen
+from clucert.objects import config_of
+from clucert.options import CertifyOptions
 from clucert.protocols import Encoder, LanguageModel
 from clucert.refusals import PhraseDetector, RefusalDetector
 from clucert.runtime.blocking import BlockingExecutor
@@ -26,8 +31,10 @@ from clucert.runtime.executor import Executor
 from clucert.runtime.judge import JudgeDetector
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.resources import Resources, open_resources
+from clucert.section import spelled_out
 from clucert.types import Answer, Answers, Message, Query
 
+_FOLDED = Characters(fold_case=True)
 SEED_BYTES = 6
 """Of a seed that a certificate shows: it survives every JSON reader, which may hold numbers in 53 bits."""
 
@@ -58,16 +65,13 @@ class Defence:
     def prepare(self, query: Query, key: NoiseKey) -> tuple[Turn, Smoother]:
         """The turn of ``query`` that is noised, and its smoother.
 
-        The noise, and the seed of a model that samples unless the client gave one, are functions of the key and of the
-        messages alone: whoever asks the same again, with whatever parameters, gets the same draw.
+        The noise, and the seed of a model that samples, are functions of the key and of the words of that turn alone,
+        whatever their case, accents, invisible characters and what stands between them. Other turns, roles, parameters
+        and the client's own seed buy no other draw of a prompt: only another prompt does.
         """
-        given = Turn.of(query)
-        # Prompts of one canonical form get one draw: a disguise buys no other.
-        told = given.asked(self.smoother.said(given.text), 0).messages
-        said = [part for message in told for part in (message.role, message.content)]
-        if query.seed is None:
-            query = dataclasses.replace(query, seed=keyed_seed(key.raw, "draws", *said) % MAX_SEED)
         turn = Turn.of(query)
+        said = split(_FOLDED(self.smoother.said(turn.text))).words
+        turn = Turn(dataclasses.replace(query, seed=keyed_seed(key.raw, "draws", *said) % MAX_SEED), turn.position)
         smoother = self._about(turn)
         if key.public:
             seed = keyed_seed(key.raw, "noise", *said, size=SEED_BYTES)
@@ -107,7 +111,8 @@ class Guard:
         Raises :class:`clucert.errors.InputError` for a prompt without words or with too many, and
         :class:`clucert.errors.ModelError` when the model does not answer: a lost vote is never guessed.
         """
-        turn, smoother = self.defence.prepare(query, key)
+        # In a thread: a long prompt must not hold up the others.
+        turn, smoother = await asyncio.to_thread(self.defence.prepare, query, key)
         side_answers = SideAnswers()
         backends = Backends(
             classifier=RefusalClassifier(self.model, self.defence.task(turn), side_answers, self.judge),
@@ -191,7 +196,7 @@ class SmoothedModel(ContextManager):
 
 def guard_config(**options: Any) -> Config:
     """The configuration of a guard: :class:`clucert.config.Config` with the defaults of guards."""
-    config = Config.of(**{**GUARD, **options})
+    config = config_of(Config, {**GUARD, **options})
     asked = [name for name in ("task", "labels", "prompt") if getattr(config, name) is not None]
     if asked:
         raise UsageError(f"a guard has no {asked[0]}: it asks the model what the user asks, and votes on refusals")
@@ -200,8 +205,9 @@ def guard_config(**options: Any) -> Config:
     return config
 
 
+@spelled_out(CertifyOptions)
 def open_guard(
-    *, detector: RefusalDetector | None = None, policy: Policy | None = None, **options: Any
+    *, detector: RefusalDetector | None = None, policy: Policy | None = None, **options: Unpack[CertifyOptions]
 ) -> SmoothedModel:
     """A guard that owns its models: ``open_guard(model="vllm/NAME", base_url=…, method="ranmask", samples=20)``.
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
+from clucert.border import read_text, yaml_fields
 from clucert.config import FlagOptions, MethodOptions
 from clucert.core.noise.characters import parse_q
+from clucert.core.noise.deletion import THREATS
+from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.noise.retention import parse_mask_rate
+from clucert.core.threats import BLIND
 from clucert.core.thresholds import Flag
 from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.methods.exact import ExactMethod
+from clucert.models.trained import SUFFIX, read_header
 from clucert.section import checked
 
 CHARACTERS = ("perturbation", "q")
@@ -90,7 +95,8 @@ class Method(MethodOptions, FlagOptions):
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
         if not self.flag:
             if self.flag_threshold is not None:
-                raise InputError("a flag threshold needs the labels that flag a text, for example  --flag harmful")
+                example = labels[0] if labels else "harmful"
+                raise InputError(f"a flag threshold needs the labels that flag a text, for example  --flag {example}")
             return None
         return Flag.of(self.flag, labels, share=self.flag_threshold)
 
@@ -109,51 +115,87 @@ def method_names() -> tuple[str, ...]:
 
 
 def load_method(name_or_path: str) -> Method:
-    """A packaged method by name, or a YAML file of the same form by path.
+    """A packaged method by name, a YAML file of the same form by path, or the one that a trained classifier brings.
 
     Raises :class:`UnknownNameError` for a name that is neither, :class:`InputError` for a malformed file, and
     :class:`UsageError` for a method that asks a fixed family of sub-texts (:func:`load_exact`).
     """
-    fields = _fields(name_or_path)
-    if "family" in fields:
+    method = load_any(name_or_path)
+    if isinstance(method, ExactMethod):
         raise UsageError(
             f"{name_or_path} asks a fixed family of sub-texts and draws no samples: it certifies texts (clucert "
             "certify, SmoothedClassifier.prove) and data sets (clucert evaluate), and nothing else takes it"
         )
-    return checked(Method, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    return method
 
 
 def load_exact(name_or_path: str) -> ExactMethod | None:
     """The method if it asks a fixed family of sub-texts, None if it samples. Raises like :func:`load_method`."""
-    fields = _fields(name_or_path)
-    if "family" not in fields:
-        return None
-    return checked(ExactMethod, {"name": Path(name_or_path).stem, **fields}, f"method {name_or_path}")
+    method = load_any(name_or_path)
+    return method if isinstance(method, ExactMethod) else None
 
 
 def load_any(name_or_path: str) -> Method | ExactMethod:
     """The method, of whichever kind. Raises like :func:`load_method`, but for no kind of method."""
-    return load_exact(name_or_path) or load_method(name_or_path)
+    fields = _fields(name_or_path)
+    origin, named = f"method {name_or_path}", {"name": Path(name_or_path).stem, **fields}
+    if "family" not in fields:
+        return checked(Method, named, origin)
+    return checked(ExactMethod, named, origin).check_file(fields, origin)
+
+
+def proves(method: Method | ExactMethod) -> dict[str, Any]:
+    """What certificates of ``method`` can prove if the votes allow it: the threats, in words, and whether exactly."""
+    if isinstance(method, ExactMethod):
+        threats = method.noise().threats
+        return {"proves": list(threats), "exact": True, "in_words": f"{_changes(threats)}; exactly"}
+    proved: tuple[str, ...] = ("synonym",)
+    if method.keep is not None:
+        proved = CollapsedMask.threats if method.recovery == "ellipsis" else THREATS
+        said = _changes(proved, ("replace", "insert", "delete", "move"))
+    elif method.recovery == "characters":
+        return {"proves": [], "exact": False, "in_words": "nothing: a baseline that votes"}
+    elif method.recovery in BLIND:
+        proved = ("word", "synonym")
+        more = " and any number of synonyms of closed classes" if method.retained_kernel != "keep" else ""
+        said = f"words replaced{more}"
+    elif method.retained_kernel != "keep":
+        said = "any number of synonyms of closed classes"
+    else:
+        return {
+            "proves": ["synonym"],
+            "exact": False,
+            "in_words": "few swaps of synonyms; the published radius rests on assumptions",
+        }
+    return {"proves": list(proved), "exact": False, "in_words": f"{said}; at level 1 − α"}
+
+
+_DONE = {
+    "replace": "replaced",
+    "word": "replaced",
+    "insert": "inserted",
+    "delete": "deleted",
+    "move": "moved",
+    "append": "added at the ends",
+    "suffix": "appended",
+    "ends": "before and behind, any number",
+    "block": "inserted as blocks of any length",
+}
+
+
+def _changes(threats: Sequence[str], mixed: Sequence[str] = ("replace", "insert", "delete")) -> str:
+    """``mixed`` are those that "edit" is any mix of."""
+    held = {*threats, *(mixed if "edit" in threats else ())}
+    said = ", ".join(dict.fromkeys(said for threat, said in _DONE.items() if threat in held))
+    return f"words {said}{', in any mix' if 'edit' in threats else ''}"
 
 
 def _fields(name_or_path: str) -> dict[str, Any]:
+    if name_or_path.endswith(SUFFIX):
+        return read_header(name_or_path).method
     if name_or_path.endswith((".yaml", ".yml")):
-        try:
-            source = Path(name_or_path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the method file {name_or_path}: {error}") from None
-        return _parse(source, name_or_path)
+        return yaml_fields(read_text(Path(name_or_path)), name_or_path).values
     if name_or_path not in method_names():
         raise UnknownNameError("method", name_or_path, method_names())
     source = (resources.files(__name__) / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    return _parse(source, name_or_path)
-
-
-def _parse(source: str, origin: str) -> dict[str, Any]:
-    try:
-        fields = yaml.safe_load(source)
-    except yaml.YAMLError as error:
-        raise InputError(f"method file {origin} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"method file {origin} must hold fields such as `recovery: synonym`")
-    return fields
+    return yaml_fields(source, name_or_path).values

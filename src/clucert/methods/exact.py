@@ -3,49 +3,68 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from clucert.config import FlagOptions
-from clucert.core.exact import Noise, Unit
+from clucert.config import Config, ExactOptions, ExactSection, FlagOptions
+from clucert.core.exact import Noise
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.settings import Base
 from clucert.core.thresholds import Flag, merged_labels
 from clucert.core.thresholds import Groups as LabelGroups
-from clucert.errors import InputError
-from clucert.section import Section, changes_of, checked, option
+from clucert.errors import InputError, UsageError
+from clucert.section import checked, flag, options_of
 
 Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    noise: Callable[..., Noise]
+    made_of: tuple[str, ...]
+    """Fields of a method, in the order of the arguments of ``noise``. What only other families are made of changes
+    nothing here, and is refused."""
+    also: tuple[str, ...] = ()
+    """Other fields that no other family reads."""
+
+
+KINDS: Mapping[Family, _Kind] = {
+    "blocks": _Kind(Blocks, ("count", "kept", "interleaved"), ("counts",)),
+    "groups": _Kind(Groups, ("count", "key", "hashes", "kept")),
+    "chunks": _Kind(Chunks, ("every", "key", "hashes")),
+    "each": _Kind(Each, ()),
+    "windows": _Kind(Windows, ("size",)),
+    "erase": _Kind(EraseAndCheck, ("suffix",)),
+}
+
+
 class LabelBias(BaseModel):
-    """The bias of each label, for sub-texts of at most ``words`` words; None: of any length."""
+    """The bias of each label, for sub-texts of at most ``words`` words (None: of any length), and the scale."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     words: int | None = Field(default=None, ge=1)
     of: dict[str, float]
+    scale: float = Field(default=1.0, gt=0, le=100)
+    """1 / temperature: softmax(scale · (log p − bias)) is sharpened, and added up."""
 
-
-class ExactOptions(BaseModel):
-    """What such a method, and nothing else, is asked for."""
-
-    count: int = option(5, "Groups of words (K), of blocks and groups.", ge=1, le=500)
-    hashes: int = option(1, "Ways to group by hashes (q), of groups and chunks.", ge=1, le=100)
-    every: int | None = option(None, "About so many words in a chunk (B).", ge=1)
-    """A chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
-    size: int = option(10, "Words in a window.", ge=1)
-    suffix: int = option(20, "Longest appended text of erase-and-check, in words (d).", ge=1, le=1000)
-    unit: Unit = option("word", "What is kept, dropped and counted.")
-    """A word is a token, and punctuation is among them."""
-    scores: Literal["auto", "soft", "hard"] = option(
-        "auto", "Add up label probabilities (auto: where the model gives them) or votes."
-    )
-    sharpness: float = option(8.0, "Of label probabilities: p^sharpness is added up.", gt=0, le=100)
-    """Normalised. Probabilities that are only averaged prove little (1)."""
-    at_least: int = option(1, "Flagged sub-texts that flag the text, where no share is given.", ge=1)
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a scale that changes nothing: documents of earlier versions stay as they were."""
+        fields: dict[str, Any] = write(self)
+        return {name: value for name, value in fields.items() if (name, value) != ("scale", 1.0)}
 
 
 class ExactMethod(ExactOptions, FlagOptions):
@@ -63,8 +82,8 @@ class ExactMethod(ExactOptions, FlagOptions):
     key: str = "clucert"
     """Of the hash; fixed before any text is seen, and may be public."""
     bias: tuple[LabelBias, ...] = ()
-    """Taken off the log-probability of each label, by length of the sub-text; fitted to validation texts that are cut
-    in the same way (:func:`clucert.core.calibration.fit`). A mapping of labels alone is for every length."""
+    """Taken off the log-probability of each label, and a scale, by length of the sub-text; fitted to validation texts
+    that are cut in the same way (`clucert tune`). A mapping of labels alone is for every length."""
     counts: tuple[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1, le=500)]], ...] = ()
     """Of `blocks`: K by the number of units, [[20, 3], [60, 5]] for texts of at most 20 and 60; longer ones have
     `count`. Of no other family: where units can be added or removed, one more could regroup all."""
@@ -107,41 +126,67 @@ class ExactMethod(ExactOptions, FlagOptions):
 
     def noise(self) -> Noise:
         """The family of sub-texts."""
-        key = self.key.encode()
-        match self.family:
-            case "blocks":
-                return Blocks(self.count, self.kept, self.interleaved)
-            case "groups":
-                return Groups(self.count, key, self.hashes, self.kept)
-            case "chunks":
-                return Chunks(self.every, key, self.hashes)
-            case "each":
-                return Each()
-            case "windows":
-                return Windows(self.size)
-            case "erase":
-                return EraseAndCheck(self.suffix)
+        kind = KINDS[self.family]
+        given = {name: getattr(self, name) for name in kind.made_of}
+        return kind.noise(*({**given, "key": self.key.encode()}[name] for name in kind.made_of))
+
+    def unread(self, names: Iterable[str]) -> tuple[str, str] | None:
+        """The first of ``names`` that changes nothing in this method, and what it goes with; None where all do."""
+        if found := self.of_others(names):
+            return found
+        for name in names:
+            if name in ("scores", "sharpness") and self.flag and self.flag_threshold is None:
+                return name, "--threshold where texts are flagged, as --at-least counts votes"
+            if name == "sharpness" and self.scores == "hard":
+                return name, "--scores auto or soft"
+        return None
+
+    def of_others(self, names: Iterable[str]) -> tuple[str, str] | None:
+        """The first of ``names`` that other families alone are made of, and their names."""
+        for name in names:
+            families = _families_of(name)
+            if families and self.family not in families:
+                return name, readers_of(name)
+        return None
 
     def for_base(self, base: Base, **overrides: Any) -> ExactMethod:
         """The method with what was chosen for the task and the model of ``base``, then ``overrides`` that are not None.
 
-        Raises :class:`InputError` for a field that is wrong.
+        Raises :class:`InputError` for a field that is wrong, and :class:`UsageError` for an override that would change
+        nothing.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
         if any(getattr(self, name, None) != value for name, value in given.items()):
             given["tuned"] = None
         tuned = self.models.get(base.models[0], {}).get(base.task, {}) if len(base.models) == 1 else {}
         chosen = {**self.model_dump(), **self.tasks.get(base.task, {}), **tuned, **given, "tasks": {}, "models": {}}
-        return checked(type(self), chosen, f"method {self.name!r}")
+        method = checked(type(self), chosen, f"method {self.name!r}")
+        if wrong := method.unread(given):
+            name, belongs = wrong
+            raise UsageError(f"{_written(name)} goes with {belongs}: {self.name} does not read it, leave it out")
+        return method
+
+    def check_file(self, fields: Mapping[str, Any], origin: str) -> Self:
+        """The method, unless its file has a field of another family that is not what it is by default, as files that
+        were written by `clucert tune` have. Raises :class:`InputError` for the first such field.
+        """
+        kind = type(self)
+        for said in (fields, *(each for tasks in (self.tasks, *self.models.values()) for each in tasks.values())):
+            read = checked(kind, {**self.model_dump(), **said}, origin)
+            changed = [name for name in said if getattr(read, name) != kind.model_fields[name].default]
+            if wrong := self.of_others(changed):
+                raise InputError(f"{origin}: {wrong[0]} goes with {wrong[1]}: family {self.family} does not read it")
+        return self
 
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
         if not self.flag:
+            example = labels[0] if labels else "harmful"
             if self.family in ("windows", "erase"):
-                raise InputError(f"{self.name} flags texts: say which label, for example  --flag harmful")
+                raise InputError(f"{self.name} flags texts: say which label, for example  --flag {example}")
             if self.flag_threshold is not None or self.at_least > 1:
                 given = "a flag threshold" if self.flag_threshold is not None else f"--at-least {self.at_least}"
-                raise InputError(f"{given} needs the labels that flag a text, for example  --flag harmful")
+                raise InputError(f"{given} needs the labels that flag a text, for example  --flag {example}")
             return None
         return Flag.of(self.flag, labels, self.at_least, self.flag_threshold)
 
@@ -152,6 +197,26 @@ class ExactMethod(ExactOptions, FlagOptions):
         return tuple(self.group)
 
 
-@changes_of(ExactOptions)
-class ExactSection(Section, title="Exact methods", may_differ=True):
-    """The options of an exact method; None takes the method's value."""
+def _families_of(field: str) -> tuple[Family, ...]:
+    """Those that alone read it; none where all do."""
+    return tuple(family for family, kind in KINDS.items() if field in (*kind.made_of, *kind.also))
+
+
+def readers_of(field: str) -> str:
+    """The methods that read it, as they are asked for."""
+    families = _families_of(field) or tuple(family for family in KINDS if family != "each")
+    *most, last = ("erase-and-check" if family == "erase" else family for family in families)
+    return f"--method {', '.join(most)} or {last}" if most else f"--method {last}"
+
+
+def own_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a stored exact method without those that change nothing in its family."""
+    return {n: v for n, v in parameters.items() if parameters.get("family") in (_families_of(n) or KINDS)}
+
+
+def _written(name: str) -> str:
+    return flag(name) if name in options_of(ExactOptions) else name
+
+
+class ExactConfig(ExactSection, Config):
+    """What to prove with. A method that samples has none of the first fields."""

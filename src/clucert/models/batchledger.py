@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from clucert.errors import CluCertError, InputError
+from clucert.border import json_model
+from clucert.errors import CluCertError
 
 
 class LedgerError(CluCertError):
@@ -58,10 +59,7 @@ class BatchLedger:
             return ledger
         *lines, _ = content.split(b"\n")
         for number, line in enumerate(lines, 1):
-            try:
-                ledger._apply(_Event.model_validate_json(line))
-            except ValidationError:
-                raise InputError(f"{path}:{number} is damaged: remove that line") from None
+            ledger._apply(json_model(_Event, line, f"{path}:{number} is damaged: ", "; remove that line"))
         ledger._size = sum(len(line) + 1 for line in lines)
         return ledger
 

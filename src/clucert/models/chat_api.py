@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -24,22 +25,12 @@ CHARACTERS_PER_WORD = 5
 """English has more to a word and the space behind it, and fewer to a token."""
 _ROUNDING = 1e-3
 """The logarithm of a probability may be above 0 by so much."""
+_HUGE = 1e6
+"""No log-probability is further from 0, unless it is that of nothing at all: servers write it as −9999, or null."""
 
 
-# Plain dictionaries: a study reads millions of replies, and models take more than twice the time.
-
-
-class _TopToken(TypedDict):
-    token: str
-    logprob: float
-
-
-class _Token(_TopToken):
-    top_logprobs: NotRequired[list[_TopToken]]
-
-
-class _Logprobs(TypedDict):
-    content: NotRequired[list[_Token] | None]
+# Plain dictionaries: a study reads millions of replies, and models take more than twice the time. What is said is
+# checked here; what is said about it (scores, counts) is taken where it is well-formed, and left aside otherwise.
 
 
 class _ContentPart(TypedDict):
@@ -58,25 +49,16 @@ class _Message(TypedDict):
 class _Choice(TypedDict):
     message: _Message
     finish_reason: NotRequired[str | None]
-    logprobs: NotRequired[_Logprobs | None]
+    logprobs: NotRequired[Any]
     error: NotRequired[Any]
-
-
-class _PromptDetails(TypedDict):
-    cached_tokens: NotRequired[int | None]
-
-
-class _Usage(TypedDict):
-    prompt_tokens: NotRequired[int | None]
-    completion_tokens: NotRequired[int | None]
-    prompt_tokens_details: NotRequired[_PromptDetails | None]
 
 
 class _Completion(TypedDict):
     choices: Annotated[list[_Choice], Field(min_length=1)]
-    usage: NotRequired[_Usage | None]
+    usage: NotRequired[Any]
     model: NotRequired[Any]
     system_fingerprint: NotRequired[Any]
+    error: NotRequired[Any]
 
 
 _COMPLETION = TypeAdapter(_Completion)
@@ -91,6 +73,8 @@ class AcceptedFields:
     """Newer OpenAI models call it ``max_completion_tokens``."""
     seed: bool = True
     stop: bool = True
+    temperature: bool = True
+    """Reasoning models have one of their own, which is 1."""
 
 
 def request_of(model: str, query: Query, accepted: AcceptedFields) -> dict[str, Any]:
@@ -99,7 +83,7 @@ def request_of(model: str, query: Query, accepted: AcceptedFields) -> dict[str, 
         **{name: from_json(value) for name, value in query.extra},
         "model": model,
         "messages": [{"role": m.role, "content": m.content} for m in query.messages],
-        "temperature": query.temperature,
+        **({"temperature": query.temperature} if accepted.temperature else {}),
         accepted.max_tokens: query.max_tokens,
     }
     if query.stop and accepted.stop:
@@ -120,16 +104,28 @@ def body_bytes(body: dict[str, Any]) -> bytes:
         return json.dumps(body).encode()
 
 
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_REFUSED: dict[str, tuple[frozenset[str], dict[str, Any]]] = {
+    "logprobs": (frozenset({"logprobs", "top_logprobs", "logprob"}), {"logprobs": False}),
+    "max_tokens": (frozenset({"max_completion_tokens"}), {"max_tokens": "max_completion_tokens"}),
+    "seed": (frozenset({"seed"}), {"seed": False}),
+    "stop": (frozenset({"stop"}), {"stop": False}),
+    "temperature": (frozenset({"temperature"}), {"temperature": False}),
+}
+"""By the field that was sent: which names a complaint about it has, and what is accepted then."""
+
+
 def without_refused(accepted: AcceptedFields, message: str, sent: Mapping[str, Any]) -> AcceptedFields | None:
-    """``accepted`` without the field that the ``message`` of a 400 or 422 complains about; None when it names none."""
-    if "logprobs" in sent and "logprob" in message:
-        return replace(accepted, logprobs=False)
-    if "max_tokens" in sent and "max_completion_tokens" in message:
-        return replace(accepted, max_tokens="max_completion_tokens")
-    if "seed" in sent and "seed" in message:
-        return replace(accepted, seed=False)
-    if "stop" in sent and re.search(r"\bstop\b", message):
-        return replace(accepted, stop=False)
+    """``accepted`` without the field that the ``message`` of a refusal complains about; None when it names none.
+
+    A temperature other than 1 is never left out: answers would be drawn in another way than was asked for.
+    """
+    message = message.casefold()
+    # Whole names: another field's may have this one in it.
+    named = set(_NAME.findall(message)) | ({"max_completion_tokens"} if message == "max_tokens" else set())
+    for name, (complaints, change) in _REFUSED.items():
+        if name in sent and complaints & named and (name != "temperature" or sent[name] == 1):
+            return replace(accepted, **change)
     return None
 
 
@@ -138,34 +134,42 @@ def answer_of(reply: object, query: Query) -> Answer:
     return _read(_COMPLETION.validate_python, reply, query)
 
 
-def answer_in(content: bytes, query: Query) -> Answer:
-    """:func:`answer_of` the body of a reply, read in one go: a study reads millions. Raises as it does."""
-    return _read(_COMPLETION.validate_json, content, query)
+def answer_in(content: bytes, query: Query, read_whole: int = 0) -> Answer:
+    """:func:`answer_of` the body of a reply, read in one go: a study reads millions. Raises as it does.
+
+    ``read_whole`` is a number of words that the server is known to read in full.
+    """
+    return _read(_COMPLETION.validate_json, content, query, read_whole)
 
 
-def _read(validate: Callable[[Any], _Completion], reply: object, query: Query) -> Answer:
+def _read(validate: Callable[[Any], _Completion], reply: object, query: Query, read_whole: int = 0) -> Answer:
     try:
-        return _answer(validate(reply), query)
+        completion = validate(reply)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    except RecursionError:
+        raise BadAnswerError("the server's answer is nested too deeply") from None
+    else:
+        return _answer(completion, query, read_whole)
     if first["type"] == "json_invalid":
         raise BadAnswerError("the server answered with something that is not JSON")
     where = ".".join(map(str, first["loc"])) or "the reply"
     raise BadAnswerError(f"the server's answer is not a chat completion: {where}: {first['msg']}")
 
 
-def _answer(completion: _Completion, query: Query) -> Answer:
-    choice, used = completion["choices"][0], completion.get("usage")
-    message, logprobs = choice["message"], choice.get("logprobs")
+def _answer(completion: _Completion, query: Query, read_whole: int) -> Answer:
+    choice = completion["choices"][0]
+    if completion.get("error"):
+        raise BadAnswerError("the server reports an error inside its answer")
+    used, message = completion.get("usage"), choice["message"]
     text, ended = _text_and_ending(message, choice.get("finish_reason"))
-    tokens = (logprobs.get("content") if logprobs else None) or []
-    scores = label_scores(query.labels, text, tokens[0]) if query.labels and tokens else None
+    scores = label_scores(query.labels, text, choice.get("logprobs")) if query.labels else None
     # Routers report the failure of the server behind them inside an answer.
     ended = "error" if choice.get("error") else ended
     named = (completion.get("model"), completion.get("system_fingerprint"))
     answered_by = " ".join(name for name in named if isinstance(name, str) and name)[:200] or None
-    _check_not_truncated(query, max(0, (used or {}).get("prompt_tokens") or 0))
-    usage = _usage(used or {}, query, text)
+    usage = _usage(used, query, text)
+    _check_not_truncated(query, _prompt_tokens(used), read_whole)
     if ended is None and not usage.estimated and usage.output >= query.max_tokens:
         # A server that does not say why an answer ended: it has all the tokens that were asked for.
         ended = "length"
@@ -176,15 +180,32 @@ MOST_TOKENS = 10_000_000
 """No model reads or writes as many in one call: a server that says so has miscounted."""
 
 
-def _usage(used: _Usage, query: Query, text: str) -> Usage:
+def _count(counts: Any, name: str) -> int:
+    """A number of tokens that may be, and 0 for anything else."""
+    value = counts.get(name) if isinstance(counts, dict) else None
+    return value if type(value) is int and 0 < value <= MOST_TOKENS else 0
+
+
+def _cached(used: Any) -> int:
+    """Tokens of the prompt that were not computed again, by the names that servers give them."""
+    details = used.get("prompt_tokens_details") if isinstance(used, dict) else None
+    return _count(details, "cached_tokens") or _count(used, "prompt_cache_hit_tokens")
+
+
+def _prompt_tokens(used: Any) -> int:
+    """Tokens of the whole prompt: some servers count those aside that were computed before."""
+    read, cached = _count(used, "prompt_tokens"), _cached(used)
+    beside = _count(used, "cache_read_input_tokens") + _count(used, "cache_creation_input_tokens")
+    return read and (read + beside if beside else read + cached if cached > read else read)
+
+
+def _usage(used: Any, query: Query, text: str) -> Usage:
     """What the server says the call cost; an estimate, marked as one, where it says nothing or what cannot be."""
-    read, written = used.get("prompt_tokens") or 0, used.get("completion_tokens") or 0
-    details = used.get("prompt_tokens_details")
-    cached = (details.get("cached_tokens") if details else None) or 0
+    read, written = _count(used, "prompt_tokens"), _count(used, "completion_tokens")
     # A prompt has tokens, and so has an answer that is not empty.
-    if not (0 < read <= MOST_TOKENS and bool(text) <= written <= MOST_TOKENS):
+    if not read or (written == 0 and (text or used.get("completion_tokens") not in (0, None))):
         return Usage(1, estimate_input(query), estimate_output(text), 0, 1)
-    return Usage(1, read, written, min(max(cached, 0), read))
+    return Usage(1, read, written, min(_cached(used), read))
 
 
 def _text_and_ending(message: _Message, ended: str | None) -> tuple[str, str | None]:
@@ -201,46 +222,74 @@ def _text_and_ending(message: _Message, ended: str | None) -> tuple[str, str | N
     return (refusal, REFUSAL) if refusal else (content or "", ended)
 
 
-def label_scores(labels: tuple[str, ...], text: str, first: _Token) -> tuple[float, ...] | None:
-    """Log-probability of each label from the alternatives for the ``first`` token; None when they cannot tell.
+def label_scores(labels: tuple[str, ...], text: str, logprobs: Any) -> tuple[float, ...] | None:
+    """Log-probability of each label from the alternatives for the first token; None when they cannot tell.
 
     Only a token that is a whole label counts for it, in any letter case and with white space around it: the first
     letters of a label start other words, too. A label that no token is has −inf. The alternatives tell nothing unless
-    the answer is one label and nothing else, in one token, and that label is the likeliest.
+    the answer is one label and nothing else, in one token, and that label is the likeliest, and nothing where any of
+    them lacks a token or a probability.
     """
+    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
+    first = tokens[0] if isinstance(tokens, list) and tokens else None
+    if not isinstance(first, dict) or not isinstance(first.get("token"), str):
+        return None
     spellings = spellings_of(tuple((label, label) for label in labels))
     said = whole_label(text, spellings)
     if said is None or spellings.exact.get(fold(first["token"])) != said:
         return None
     scores = dict.fromkeys(labels, -math.inf)
-    for entry in first.get("top_logprobs", ()):
-        label = spellings.exact.get(fold(entry["token"]))
-        if label is None:
-            continue
-        if not entry["logprob"] <= _ROUNDING:
+    alternatives = first.get("top_logprobs")
+    for entry in alternatives if isinstance(alternatives, list) else ():
+        token, score = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(token, str) or not isinstance(score, int | float) or not -_HUGE <= score <= _ROUNDING:
             return None
-        scores[label] = _log_add(scores[label], entry["logprob"])
+        label = spellings.exact.get(fold(token))
+        if label is not None:
+            scores[label] = _log_add(scores[label], float(score))
     best = max(labels, key=scores.__getitem__)
     return tuple(scores.values()) if best == said and scores[best] > -math.inf else None
 
 
-def _check_not_truncated(query: Query, prompt_tokens: int) -> None:
+class CutPromptError(BadAnswerError):
+    """Fewer tokens were read than the prompt has ``words``: its server cuts long prompts, or counts a part of them."""
+
+    def __init__(self, message: str, words: int = 0) -> None:
+        super().__init__(message)
+        self.words = words
+
+
+def unlike(query: Query) -> Query:
+    """A query as long as ``query`` that shares no beginning with it: what a server has read of one is new in the other.
+
+    Its answer is not wanted, only how many tokens its server reads.
+    """
+    first, *others = query.messages
+    words = first.content.split()
+    mark = hashlib.sha256(repr(query.messages).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    content = " ".join([mark, *reversed(words)])
+    turned = tuple(replace(each, content=" ".join(reversed(each.content.split()))) for each in others)
+    return replace(query, messages=(replace(first, content=content), *turned), labels=None, stop=())
+
+
+def _check_not_truncated(query: Query, prompt_tokens: int, read_whole: int) -> None:
     """Notice a server that cuts long prompts without saying so.
 
     Every tokenizer in use makes at least one token of a word, so a prompt that is reported to have fewer tokens than it
-    has words was cut. A cut that leaves more tokens than words goes unnoticed; prompts of fewer than
-    ``LEAST_WORDS`` words or of up to ``CHARACTERS_PER_WORD`` characters for each reported token, and servers that
-    report no count, are not checked.
+    has words was cut, or part of it was not counted. A cut that leaves more tokens than words goes unnoticed; prompts
+    of fewer than ``LEAST_WORDS`` words, of no more than ``read_whole``, or of up to ``CHARACTERS_PER_WORD`` characters
+    for each reported token, and servers that report no count, are not checked.
     """
     # Quick to tell of nearly every prompt: its words, with a space each, are not that short.
     characters = sum([len(message.content) for message in query.messages])
     if not prompt_tokens or prompt_tokens * CHARACTERS_PER_WORD >= characters:
         return
     words = sum(len(message.content.split()) for message in query.messages)
-    if words >= LEAST_WORDS and prompt_tokens < words:
-        raise BadAnswerError(
+    if words >= LEAST_WORDS and prompt_tokens < words and words > read_whole:
+        raise CutPromptError(
             f"the server read {prompt_tokens} tokens of a prompt of {words} words: it cuts long prompts; "
-            "raise its context length (Ollama: num_ctx)"
+            "raise its context length (Ollama: num_ctx)",
+            words,
         )
 
 

@@ -1,8 +1,9 @@
-"""Posts to one server over connections that are kept open: a fifth of the work of a general HTTP client.
+"""Asks one server over connections that are kept open: a fifth of the work of a general HTTP client.
 
 A study makes a million small requests to one address. The official client spends milliseconds of processor time on
 each; with hundreds of connections that, not the server, is what limits a run. Here asyncio moves the bytes and
-``httptools`` (the parser of Node.js) reads them; what is rare (proxies, redirects) is left to the official client.
+``httptools`` (the parser of Node.js) reads them, within limits of length and time; what is rare (proxies, redirects)
+is left to :mod:`clucert.models.http_client`.
 """
 
 from __future__ import annotations
@@ -11,38 +12,31 @@ import asyncio
 import importlib
 import os
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httptools
 
+from clucert.errors import BadAnswerError, InputError
+from clucert.models.replies import MOST_BYTES, Reply, too_long, unpacked
+from clucert.models.retries import FinalError
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A response, whatever its status."""
-
-    status: int
-    fields: Sequence[tuple[bytes, bytes]]
-    """The headers as received."""
-    body: bytes
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers, their names in lower case; decoded when asked for: only those of error responses are."""
-        return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.fields}
+LONGEST_HEAD = 65_536
+"""Bytes of a status line with its headers, and of trailers, that are read at most."""
 
 
 class Transport(Protocol):
-    """What posts to one address; belongs to one event loop."""
+    """What asks one server; belongs to one event loop."""
 
-    async def post(self, body: bytes) -> Reply:
-        """The response to ``body``, whatever its status.
+    async def send(self, method: str, url: str, body: bytes = b"") -> Reply:
+        """The response, whatever its status, with its content encoding undone.
 
-        Raises ``TimeoutError`` when no answer came in time, and ``OSError`` when the server cannot be reached or closes
-        the connection.
+        Raises ``TimeoutError`` when no answer came in time, ``OSError`` when the server cannot be reached or closes
+        the connection, and :class:`clucert.errors.BadAnswerError` when the answer is longer than what is read.
         """
         ...
 
@@ -52,7 +46,7 @@ class Transport(Protocol):
 
 
 Handler = Callable[[str, str, bytes], Reply]
-"""A server as a function of the method, the URL and the body. It may raise what :meth:`Transport.post` raises."""
+"""A server as a function of the method, the URL and the body. It may raise what :meth:`Transport.send` raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +54,13 @@ class FunctionTransport:
     """A transport that calls a function in place of a server."""
 
     handler: Handler
-    url: str
 
-    async def post(self, body: bytes) -> Reply:
+    async def send(self, method: str, url: str, body: bytes = b"") -> Reply:
         """What the function returns."""
-        return self.handler("POST", self.url, body)
+        return unpacked(self.handler(method, url, body), MOST_BYTES)
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def behind_proxy(url: str) -> bool:
-    """Whether the environment sends requests to ``url`` through a proxy."""
-    parts = urlsplit(url)
-    proxies = getproxies()
-    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
 
 
 PRECISION = 0.05
@@ -82,49 +68,72 @@ PRECISION = 0.05
 
 
 class KeepAlive:
-    """Connections to one server, as many as there are requests under way; belongs to one event loop.
+    """Connections to the one server of ``url``, as many as requests are under way; belongs to one event loop.
 
-    ``post`` raises ``TimeoutError`` when no answer came in time and ``OSError`` when the server cannot be reached or
-    closes the connection. A request on a kept connection that the server had closed already is sent once more on a
-    fresh one: it was not read.
+    ``send`` raises what :class:`Transport` says. A request on a kept connection that the server had closed already is
+    sent once more on a fresh one: it was not read. No more than ``limit`` bytes of an answer are held.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, timeout: float, connect_timeout: float) -> None:
+    connection: ClassVar[type[Connection]]
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        timeout: float,
+        connect_timeout: float,
+        limit: int = MOST_BYTES,
+        ca_file: Path | None = None,
+    ) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = _trusted() if parts.scheme == "https" else None
-        self._timeout, self._connect_timeout = timeout, connect_timeout
-        fixed = {"Host": parts.netloc.rpartition("@")[2], "Accept": "application/json", **headers}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        head = f"POST {target} HTTP/1.1\r\n{lines}Content-Type: application/json\r\nContent-Length: "
-        self._head = head.encode("latin-1")
-        self._idle: list[_Connection] = []
-        self._open: set[_Connection] = set()
+        self._tls = trusted(ca_file) if parts.scheme == "https" else None
+        self._timeout, self._connect_timeout, self._limit = timeout, connect_timeout, limit
+        fixed = {"Host": parts.netloc.rpartition("@")[2], "Accept": "application/json", "Accept-Encoding": "identity"}
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in (fixed | {**headers}).items())
+        self._heads: dict[tuple[str, str], bytes] = {}
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
         self._closed = False
         self._watch: asyncio.TimerHandle | None = None
 
-    async def post(self, body: bytes) -> Reply:
-        """Send ``body`` and wait for the response."""
-        request = b"%s%d\r\n\r\n%s" % (self._head, len(body), body)
-        while self._idle:
-            kept = self._idle.pop()
-            if not kept.usable:
-                self._open.discard(kept)
-                continue
+    async def send(self, method: str, url: str, body: bytes = b"") -> Reply:
+        """Send the request, whose ``url`` is one of the same server, and wait for the response."""
+        request = self.request(method, url, body)
+        while (kept := self.kept()) is not None:
             try:
                 return await self._ask(kept, request)
-            except _NotReadError:
+            except NotReadError:
                 continue
         fresh = await self._connect()
         try:
             return await self._ask(fresh, request)
-        except _NotReadError:
+        except NotReadError:
             raise ConnectionResetError("the server closed the connection") from None
 
+    def request(self, method: str, url: str, body: bytes) -> bytes:
+        """What is sent for ``body``."""
+        head = self._heads.get((method, url)) or self._heads.setdefault((method, url), self._head(method, url))
+        return b"%s%d\r\n\r\n%s" % (head, len(body), body)
+
+    def kept(self) -> Connection | None:
+        """A connection that was kept open and is so still, for one request."""
+        while self._idle:
+            kept = self._idle.pop()
+            if kept.usable:
+                return kept
+            self._open.discard(kept)
+        return None
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection."""
+        connection.close()
+        self._open.discard(connection)
+
     def close(self) -> None:
-        """Close every connection; calling it twice is harmless. A later ``post`` opens a connection for itself."""
+        """Close every connection; calling it twice is harmless. A later ``send`` opens a connection for itself."""
         self._closed = True
         if self._watch is not None:
             self._watch.cancel()
@@ -134,10 +143,20 @@ class KeepAlive:
         self._open.difference_update(self._idle)
         self._idle.clear()
 
-    async def _connect(self) -> _Connection:
+    def _head(self, method: str, url: str) -> bytes:
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        head = f"{method} {target} HTTP/1.1\r\n{self._lines}Content-Type: application/json\r\nContent-Length: "
+        return head.encode("latin-1")
+
+    async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._connect_timeout):
-            _, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
+        make = partial(self.connection, self._limit)
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, connection = await loop.create_connection(make, self._host, self._port, ssl=self._tls)
+        except TimeoutError:
+            raise TimeoutError(f"could not be reached within {self._connect_timeout:g} s") from None
         self._open.add(connection)
         if self._watch is None:
             self._look(loop)
@@ -150,22 +169,30 @@ class KeepAlive:
             connection.give_up(now)
         self._watch = loop.call_later(self._timeout * PRECISION, self._look, loop) if self._open else None
 
-    async def _ask(self, connection: _Connection, request: bytes) -> Reply:
+    async def _ask(self, connection: Connection, request: bytes) -> Reply:
         reply: Reply | None = None
         try:
             reply = await connection.ask(request, self._timeout)
         finally:
             # The wait ended early: bytes of the old answer may still come, so the connection is not used again.
             if reply is None or self._closed or not connection.usable:
-                connection.close()
-                self._open.discard(connection)
+                self.drop(connection)
             else:
                 self._idle.append(connection)
-        return reply
+        return unpacked(reply, self._limit)
 
 
-def _trusted() -> ssl.SSLContext:
-    """The certificates that the official client trusts: the user's, else certifi's, else the system's."""
+def trusted(ca_file: Path | None = None) -> ssl.SSLContext:
+    """What is trusted: ``ca_file``, else the user's (``SSL_CERT_FILE``), else certifi's, else the system's.
+
+    Raises :class:`InputError` for a file that holds no certificates.
+    """
+    if ca_file is not None:
+        try:
+            return ssl.create_default_context(cafile=str(ca_file))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "it is no PEM file"
+            raise InputError(f"--ca-file {ca_file} cannot be used: {why}") from None
     if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
         return ssl.create_default_context()
     try:
@@ -174,15 +201,16 @@ def _trusted() -> ssl.SSLContext:
         return ssl.create_default_context()
 
 
-class _NotReadError(OSError):
+class NotReadError(OSError):
     """The connection was closed before a byte of the answer came."""
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One request at a time. Its ``on_…`` methods are called by the parser."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self.usable = False
+        self._limit = limit
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Reply] | None = None
         self._deadline = 0.0
@@ -194,7 +222,7 @@ class _Connection(asyncio.Protocol):
     async def ask(self, request: bytes, timeout: float) -> Reply:
         """Send ``request`` and wait for the whole answer."""
         if self._transport is None:
-            raise _NotReadError
+            raise NotReadError
         self._clear()
         self._silent = True
         answer: asyncio.Future[Reply] = self._loop.create_future()
@@ -229,7 +257,7 @@ class _Connection(asyncio.Protocol):
         if self._answer is None or self._answer.done():
             return
         if self._silent:
-            self._fail(_NotReadError("the server closed the connection"))
+            self._fail(NotReadError("the server closed the connection"))
         elif self._parser_until_close():
             self.on_message_complete()
         else:
@@ -242,29 +270,47 @@ class _Connection(asyncio.Protocol):
             self.close()
             return
         self._silent = False
+        # A head that has not ended is held by the parser: what was sent of it is counted before it is read.
+        self._room_of_head -= 0 if self._in_body else len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self.usable = False
-            self._fail(ConnectionError(f"the server does not speak HTTP ({error})"))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            spoken = "speaks TLS: write https://" if data[:2] == b"\x15\x03" else f"does not speak HTTP ({error})"
+            self._give_up(FinalError(spoken))
+        # Data that ends a head may hold the beginning of the body, which counts as body.
+        if self._room_of_fields < 0 or (self._room_of_head < 0 and not self._in_body):
+            self._give_up(BadAnswerError(f"the server sent headers of more than {LONGEST_HEAD:,} bytes"))
+        elif self._room < 0:
+            self._give_up(too_long(self._limit))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser, for trailers as well."""
+        self._room_of_fields -= len(name) + len(value) + 2
+        if self._room_of_fields >= 0:
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
         """Called by the parser."""
-        self._fields.append((name, value))
+        self._in_body = True
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
-        self._body.append(body)
+        self._room -= len(body)
+        if self._room >= 0:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
         status = self._parser.get_status_code()
+        if status == 101:
+            self._fail(FinalError("wants to speak another protocol (101): is it the address of a chat endpoint?"))
         if status < 200:
             # An interim answer; the real one follows.
             self._clear()
             return
         self.usable = self.usable and self._parser.should_keep_alive()
-        if self._answer is not None and not self._answer.done():
+        fits = self._room >= 0 and self._room_of_fields >= 0
+        if fits and self._answer is not None and not self._answer.done():
             self._answer.set_result(Reply(status, self._fields, b"".join(self._body)))
 
     def _parser_until_close(self) -> bool:
@@ -276,7 +322,17 @@ class _Connection(asyncio.Protocol):
         """Begin to read a response."""
         self._fields: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
+        self._in_body = False
+        self._room, self._room_of_head, self._room_of_fields = self._limit, LONGEST_HEAD, LONGEST_HEAD
+
+    def _give_up(self, error: Exception) -> None:
+        """Fail, and read nothing more of what the server sends."""
+        self._fail(error)
+        self.close()
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
+
+
+KeepAlive.connection = Connection

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from clucert.errors import InputError
+from clucert.errors import InputError, UnknownNameError
+from clucert.models.function_files import PREFIX, is_function, load_function
+from clucert.models.functions import function_model
+from clucert.models.replies import MOST_BYTES
+from clucert.models.trained import SUFFIX, read
 from clucert.protocols import LanguageModel
 from clucert.registry import Registry
 
@@ -32,6 +37,10 @@ class ModelOptions:
     """Seconds for one try of one request."""
     max_retries: int = 5
     max_connections: int = 32
+    max_answer_bytes: int = MOST_BYTES
+    """Bytes of one reply that are read; a longer one is no answer."""
+    ca_file: Path | None = None
+    """Certificates of the authorities that are trusted, in place of the usual ones."""
     temperature: float = 0.0
     """What the task will sample at; above 0 a remote model is not deterministic."""
     deterministic: bool = False
@@ -43,11 +52,21 @@ class ModelOptions:
 
 
 def load_model(name: str, options: ModelOptions | None = None) -> LanguageModel:
-    """The model called ``smollm2``, ``llamacpp/<file.gguf>``, ``openai/<model>``, ``vllm/<model>``, ``ollama/<model>``.
+    """The model called ``smollm2``, ``llamacpp/<file.gguf>``, ``openai/<model>``, ``vllm/<model>``, ``ollama/<model>``,
+    the function called ``python:FILE.py:NAME``, or the trained classifier in ``FILE.clucert``.
 
     Raises :class:`clucert.errors.UnknownNameError` for another provider; never falls back to a different one.
     """
+    if is_function(name):
+        return load_function(name, deterministic=options is not None and options.deterministic)
+    if name.endswith(SUFFIX):
+        trained = read(name)
+        return function_model(trained, name, deterministic=True, identity=trained.digest)
     provider, _, model = name.partition("/")
+    if provider not in MODELS:
+        if ".py:" in name:
+            raise InputError(f"{name!r} names no model: write  {PREFIX}{name.removeprefix('python/')}")
+        raise UnknownNameError("model", provider, [*MODELS.names(), f"{PREFIX}FILE.py:FUNCTION", "FILE.clucert"])
     loader = MODELS.get(provider)
     if provider != "smollm2" and not model:
         raise InputError(f"{name!r} names no model: write  {provider}/<model>")

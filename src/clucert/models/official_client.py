@@ -1,44 +1,76 @@
-"""The official client (``openai``), set up for this package, and its errors."""
+"""The official client (``openai``), set up for this package: it speaks the provider's batch API."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clucert.errors import ModelError, ModelUnavailableError
-from clucert.models.http_pool import Handler, Reply
+from clucert.errors import ModelUnavailableError
+from clucert.models.http_client import Reach, http_library, proxy_of
+from clucert.models.http_pool import Handler, trusted
+from clucert.models.replies import Reply, too_long, unpacked
 from clucert.models.server_address import Endpoint
 
-if TYPE_CHECKING:
-    from clucert.models.load import ModelOptions
+_FILE_BYTES = 2_000_000_000
+"""The longest file of a batch that is read: 50,000 answers."""
 
 
 class NotThereError(ModelUnavailableError):
     """The server knows no such file, batch or address."""
 
 
-def official_client(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> Any:
-    """The official client with retries off (ours know quotas and a cap) and a pool as large as the concurrency."""
+def official_client(endpoint: Endpoint, reach: Reach, server: Handler | None) -> Any:
+    """The official client with retries off (ours know quotas and a cap) and a pool as large as the concurrency.
+
+    What it reads is limited and unpacked as elsewhere.
+    """
     import openai
 
-    pool = options.max_connections
-    limits = _http_library().Limits(max_connections=pool, max_keepalive_connections=pool)
-    timeout = openai.Timeout(options.timeout, connect=min(options.timeout, 10.0), pool=None)
-    return openai.AsyncOpenAI(
+    pool, address = reach.connections, endpoint.addresses[0].chat.partition("?")
+    http = http_library()
+    limits = http.Limits(max_connections=pool, max_keepalive_connections=pool)
+    timeout = openai.Timeout(reach.timeout, connect=reach.connect_timeout, pool=None)
+    through: dict[str, Any] = {"proxy": proxy_of(address[0])} if server is None else {"transport": _served_by(server)}
+
+    async def read(response: Any) -> None:
+        limit = _FILE_BYTES if "/files/" in response.request.url.path else reach.limit
+        parts, size, stream = [], 0, response.stream
+        async for part in stream:
+            size += len(part)
+            if size > limit:
+                raise too_long(limit)
+            parts.append(part)
+        # It would keep its connection from the pool.
+        await stream.aclose()
+        plain = unpacked(Reply(response.status_code, response.headers.raw, b"".join(parts)), limit)
+        response.headers.pop("content-encoding", None)
+        response.stream = http.ByteStream(plain.body)
+
+    # Azure takes its key in a header of its own, and none beside it.
+    headers: dict[str, Any] = {"Accept-Encoding": "identity", "Authorization": openai.Omit(), **endpoint.headers}
+    client = openai.AsyncOpenAI(
         api_key="unused",
-        base_url=endpoint.base_url,
-        default_headers={"Authorization": endpoint.authorization},
+        base_url=address[0].removesuffix("/chat/completions"),
+        default_headers=headers,
+        default_query=dict(http.QueryParams(address[2])),
         max_retries=0,
         timeout=timeout,
-        http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout, **_served_by(server)),
+        http_client=openai.DefaultAsyncHttpxClient(
+            limits=limits,
+            timeout=timeout,
+            verify=trusted(reach.ca_file),
+            trust_env=False,
+            event_hooks={"response": [read]},
+            **through,
+        ),
     )
+    # It would read the environment for servers of any kind.
+    client.organization = client.project = None
+    return client
 
 
-def _served_by(server: Handler | None) -> dict[str, Any]:
-    """How the official client's HTTP library is told to call ``server`` in place of opening connections."""
-    if server is None:
-        return {}
-    http = _http_library()
+def _served_by(server: Handler) -> Any:
+    """How the client's HTTP library is told to call ``server`` in place of opening connections."""
+    http = http_library()
 
     def respond(request: Any) -> Any:
         try:
@@ -47,42 +79,6 @@ def _served_by(server: Handler | None) -> dict[str, Any]:
             raise http.ReadTimeout(str(error), request=request) from error
         except OSError as error:
             raise http.ConnectError(str(error), request=request) from error
-        return http.Response(reply.status, headers=reply.headers, content=reply.body)
+        return http.Response(reply.status, headers=reply.headers, stream=http.ByteStream(reply.body))
 
-    return {"transport": http.MockTransport(respond)}
-
-
-def _http_library() -> Any:
-    """The HTTP library that the official client is built on: httpx up to its version 2, httpx2 since."""
-    import openai
-
-    return importlib.import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
-
-
-def official_error(client: Any, problem: OSError | Reply) -> Exception:
-    """What the official client raises about ``problem``."""
-    import openai
-
-    http = _http_library()
-    request = http.Request("POST", str(client.base_url))
-    if isinstance(problem, TimeoutError):
-        return openai.APITimeoutError(request=request)
-    if isinstance(problem, OSError):
-        return openai.APIConnectionError(request=request)
-    response = http.Response(problem.status, headers=problem.headers, content=problem.body, request=request)
-    error: Exception = client._make_status_error_from_response(response)
-    return error
-
-
-def error_types() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
-    """Errors that say that a request was not understood, and those of all failures: imported once, not at each call."""
-    from openai import APIError, BadRequestError, UnprocessableEntityError
-
-    return (BadRequestError, UnprocessableEntityError), (APIError, ModelError)
-
-
-def message_of(failure: Any) -> str:
-    """What the server said of ``failure``."""
-    body = failure.body
-    said = body.get("message") if isinstance(body, dict) else None
-    return str(said or failure.message)
+    return http.MockTransport(respond)

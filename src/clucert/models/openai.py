@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server, through the official client: OpenAI, vLLM, Ollama, llama.cpp and others."""
+"""Any OpenAI-compatible server: OpenAI, vLLM, Ollama, llama.cpp and others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future, as_completed
-from dataclasses import dataclass
+from dataclasses import replace
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,19 +15,29 @@ from pydantic_core import from_json
 
 from clucert.cache.server_identity import ServerIdentity, entry_of
 from clucert.errors import (
-    AuthenticationError,
+    BadAnswerError,
     InputError,
     ModelChangedError,
     ModelError,
-    ModelStatusError,
-    ModelTimeoutError,
-    ModelUnavailableError,
 )
-from clucert.models.chat_api import AcceptedFields, answer_in, answer_of, body_bytes, request_of, without_refused
-from clucert.models.http_pool import FunctionTransport, Handler, KeepAlive, Transport, behind_proxy
-from clucert.models.official_client import NotThereError, error_types, message_of, official_client, official_error
-from clucert.models.retries import RetryPolicy, out_of_quota, retry_after, was_refused
+from clucert.models.chat_api import (
+    CutPromptError,
+    answer_in,
+    answer_of,
+    body_bytes,
+    request_of,
+    unlike,
+    without_refused,
+)
+from clucert.models.dialect import Dialect
+from clucert.models.http_client import Reach
+from clucert.models.http_pool import Handler
+from clucert.models.official_client import NotThereError, official_client
+from clucert.models.replies import FailedReply, Reply, failure_within
+from clucert.models.retries import MAX_WAIT, RetryPolicy
 from clucert.models.server_address import Endpoint, local_endpoint, openai_endpoint
+from clucert.models.server_errors import Asked, error_of, plain_failure
+from clucert.models.server_requests import Requests
 from clucert.types import Answer, Query
 
 if TYPE_CHECKING:
@@ -35,8 +45,6 @@ if TYPE_CHECKING:
 
 _LIST_SECONDS = 5.0
 """How long an answer waits for the server's model list at most."""
-MAX_WAIT = 30.0
-"""Longest wait between two tries, in seconds, whatever ``Retry-After`` says."""
 _T = TypeVar("_T")
 
 
@@ -66,14 +74,17 @@ class OpenAIModel:
         self.deterministic = options.deterministic and options.temperature == 0
         self._model, self._endpoint, self._options = model, endpoint, options
         self._server = server
-        self._accepted = AcceptedFields()
+        self._reach = Reach(
+            endpoint.headers, options.timeout, options.max_connections, options.max_answer_bytes, options.ca_file
+        )
+        self._requests = Requests(endpoint, self._reach, self._submit, server)
+        self._dialect = Dialect(model, self._answer)
+        self._read_whole = 0
         self.server_identity = ServerIdentity(endpoint.base_url, accept=options.accept_model_change)
         self._model_list: Future[None] | None = None
         self._retries = RetryPolicy(options.max_retries, max_wait)
         self._loop = asyncio.new_event_loop()
-        self._client = official_client(endpoint, options, server)
-        self._refusals, self._failures = error_types()
-        self._connections: dict[asyncio.AbstractEventLoop, _Connections] = {}
+        self._client: Any = None
         self._closing = Lock()
         self._pending: set[Future[Any]] = set()
         self._thread = Thread(target=self._loop.run_forever, name="clucert-openai", daemon=True)
@@ -121,11 +132,7 @@ class OpenAIModel:
         """
         if self._loop.is_closed():
             raise InputError(f"{self.name} is closed: load it again")
-        connections = self._connections_here()
-        if connections.transport is not None:
-            return await self._ask(query, connections)
-        # The official client belongs to one loop.
-        return await asyncio.wrap_future(self._submit(self._ask(query)))
+        return await self._ask(query)
 
     async def identify(self, query: Query) -> Answer:
         """Answer one query: the reply says which model answers."""
@@ -137,16 +144,16 @@ class OpenAIModel:
         Raises :class:`ModelError` when it does not answer within ``timeout`` seconds, fails, or refuses the key. A
         server that lists no models (404) is there.
         """
-        await asyncio.wrap_future(self._submit(self._reach(timeout)))
+        await asyncio.wrap_future(self._submit(self._reach_once(timeout)))
 
-    async def _reach(self, timeout: float) -> None:
-        from openai import APIError, APIStatusError
-
+    async def _reach_once(self, timeout: float) -> None:
         try:
-            await self._client.with_options(timeout=timeout).models.with_raw_response.list()
-        except APIError as error:
-            if not (isinstance(error, APIStatusError) and error.status_code in (404, 405)):
-                raise self._error(error) from None
+            async with asyncio.timeout(timeout):
+                reply = await self._requests.list_models()
+        except (OSError, ModelError) as failure:
+            raise self._error(failure) from None
+        if reply is not None and reply.status not in (200, 404, 405):
+            raise self._error(FailedReply(reply))
 
     @property
     def max_retries(self) -> int:
@@ -160,7 +167,7 @@ class OpenAIModel:
 
     def request(self, query: Query) -> dict[str, Any]:
         """The body that ``query`` is sent as."""
-        return request_of(self._model, query, self._accepted)
+        return request_of(self._model, query, self._dialect.accepted)
 
     def read(self, body: object, query: Query) -> Answer:
         """Read a completion. Raises :class:`BadAnswerError` when it is none, and :class:`ModelChangedError`."""
@@ -168,8 +175,8 @@ class OpenAIModel:
 
     def drop_refused(self, refusal: str, query: Query) -> bool:
         """Leave out the field that the message ``refusal`` complains about from now on; whether ``query`` had it."""
-        accepted = without_refused(self._accepted, refusal.casefold(), self.request(query))
-        self._accepted = accepted or self._accepted
+        accepted = without_refused(self._dialect.accepted, refusal, self.request(query))
+        self._dialect.accepted = accepted or self._dialect.accepted
         return accepted is not None
 
     def scrub(self, message: str) -> str:
@@ -184,21 +191,28 @@ class OpenAIModel:
         return await asyncio.wrap_future(self._submit(self._with_client(work)))
 
     async def _with_client(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
-        from openai import APIError, NotFoundError
+        from openai import APIError
+
+        if self._client is None:
+            self._client = official_client(self._endpoint, self._reach, self._server)
+
+        async def once() -> _T:
+            try:
+                return await work(self._client)
+            except APIError as error:
+                raise plain_failure(error) from error
 
         try:
-            return await self._retries.call(lambda: work(self._client))
-        except NotFoundError as error:
-            where, said = self.base_url, self.scrub(message_of(error))
-            raise NotThereError(f"{where} does not know this (404: {said}): has it a batch API?") from None
-        except APIError as error:
-            raise self._error(error) from None
+            return await self._retries.call(once)
+        except (OSError, FailedReply) as failure:
+            if isinstance(failure, FailedReply) and failure.status == 404:
+                where, said = self.base_url, self.scrub(failure.said)
+                raise NotThereError(f"{where} does not know this (404: {said}): has it a batch API?") from None
+            raise self._error(failure) from None
 
     def release(self) -> None:
         """Close the connections that the running event loop has opened."""
-        connections = self._connections.pop(asyncio.get_running_loop(), None)
-        if connections is not None and connections.transport is not None:
-            connections.transport.close()
+        self._requests.release()
 
     def close(self) -> None:
         """Close the connections and stop the thread; calling it twice is harmless."""
@@ -217,19 +231,9 @@ class OpenAIModel:
             future.cancel()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*left, return_exceptions=True)
-        await self._client.close()
-
-    def _connections_here(self) -> _Connections:
-        loop = asyncio.get_running_loop()
-        connections = self._connections.get(loop)
-        if connections is None:
-            # Drop those of loops that ended without a release.
-            self._connections = {other: kept for other, kept in self._connections.items() if not other.is_closed()}
-            connections = self._connections[loop] = _Connections(
-                asyncio.Semaphore(self._options.max_connections),
-                _open_transport(self._endpoint, self._options, self._server),
-            )
-        return connections
+        await self._requests.close()
+        if self._client is not None:
+            await self._client.close()
 
     def _submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
         if self._loop.is_closed():
@@ -240,10 +244,7 @@ class OpenAIModel:
         future.add_done_callback(self._pending.discard)
         return future
 
-    async def _ask(
-        self, query: Query, connections: _Connections | None = None, stop: asyncio.Event | None = None
-    ) -> Answer:
-        connections = connections or self._connections_here()
+    async def _ask(self, query: Query, stop: asyncio.Event | None = None) -> Answer:
         if self._model_list is None:
             self._model_list = self._submit(self._read_model_list())
         tries = 0
@@ -251,14 +252,14 @@ class OpenAIModel:
         async def once() -> Answer:
             nonlocal tries
             tries += 1
-            return await self._try(query, connections.transport)
+            return await self._try(query)
 
-        async with connections.slots:
+        async with self._requests.slots:
             if stop is not None and stop.is_set():
                 raise asyncio.CancelledError
             try:
                 answer = await self._retries.call(once, stop)
-            except self._failures as failure:
+            except (OSError, FailedReply, ModelError) as failure:
                 raise self._error(failure) from None
             self._retries.server_answered = True
             return await self._attributed(answer, again=tries > 1)
@@ -272,16 +273,21 @@ class OpenAIModel:
 
     async def _read_model_list(self) -> None:
         """Note what the server's model list says of the model, where it has one. Raises ModelChangedError."""
-        from openai import APIError
-
+        reply: Reply | None = None
         # A list missed by chance would make this server look like another one: it is asked for twice.
-        client = self._client.with_options(timeout=min(self._options.timeout, _LIST_SECONDS), max_retries=1)
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(min(self._options.timeout, _LIST_SECONDS)):
+                    reply = await self._requests.list_models()
+            except (OSError, ModelError):
+                continue
+            if reply is None or reply.status < 500:
+                break
         try:
-            reply = await client.models.with_raw_response.list()
-            entry = entry_of(from_json(reply.http_response.content), self._model, time.time())
-        except (APIError, ValueError):
+            listed = from_json(reply.body) if reply is not None and reply.status == 200 else None
+        except ValueError:
             return
-        self.server_identity.note_listing(entry)
+        self.server_identity.note_listing(entry_of(listed, self._model, time.time()))
 
     async def check_model_list(self) -> None:
         """Wait until the model list was read, from any event loop. Raises :class:`ModelChangedError`."""
@@ -297,98 +303,78 @@ class OpenAIModel:
             self._model_list = None
             raise
 
-    async def _try(self, query: Query, transport: Transport | None) -> Answer:
-        """One request, repeated at once without a field that the server refuses."""
-        while True:
-            body = request_of(self._model, query, self._accepted)
-            try:
-                content = await self._post(transport, body)
-                return answer_in(content, query)
-            except self._refusals as error:
-                accepted = without_refused(self._accepted, str(error).casefold(), body)
-                if accepted is None:
-                    raise
-                self._accepted = accepted
-
-    async def _post(self, transport: Transport | None, body: dict[str, Any]) -> bytes:
-        """The body of the reply; raises what the official client raises, whoever sends it."""
-        if transport is None:
-            return await self._post_official(body)
+    async def _try(self, query: Query) -> Answer:
+        """One request, repeated at once without a field that the server turns out not to take."""
+        accepted = self._dialect.accepted
+        body = request_of(self._model, query, accepted)
         try:
-            reply = await transport.post(body_bytes(body))
-        except OSError as error:
-            raise official_error(self._client, error) from error
-        if reply.status == 200:
-            return reply.body
-        if 300 <= reply.status < 400:
-            # Only the official client follows redirects.
-            return await asyncio.wrap_future(self._submit(self._post_official(body)))
-        raise official_error(self._client, reply)
+            return await self._answer(query, body)
+        except FailedReply as failure:
+            if not failure.refuses or without_refused(accepted, failure.about, body) is None:
+                raise
+            # In one place for all event loops, and whoever waits for it may be cancelled.
+            learning = asyncio.wrap_future(self._submit(self._dialect.learn(query, accepted)))
+            if not await asyncio.shield(learning):
+                raise
+        return await self._answer(query, request_of(self._model, query, self._dialect.accepted))
 
-    async def _post_official(self, body: dict[str, Any]) -> bytes:
-        raw = await self._client.chat.completions.with_raw_response.create(**body)
-        return bytes(raw.http_response.content)
+    async def _answer(self, query: Query, body: dict[str, Any]) -> Answer:
+        reply = await self._post(body)
+        try:
+            answer = answer_in(reply.body, query, self._read_whole)
+        except CutPromptError as cut:
+            return await self._unless_cut(query, reply, cut)
+        except BadAnswerError:
+            if failed := failure_within(reply):
+                raise failed from None
+            raise
+        if answer.finish_reason == "error" and (failed := failure_within(reply)) and failed.passing:
+            raise failed
+        self._read_whole = max(self._read_whole, 0 if answer.usage.estimated else answer.usage.input)
+        return answer
+
+    async def _unless_cut(self, query: Query, reply: Reply, cut: CutPromptError) -> Answer:
+        """The answer in ``reply`` where its server counts new tokens only, as another prompt as long as this one shows.
+
+        Raises ``cut`` where it was cut there as well.
+        """
+        other, enough = unlike(query), cut.words + 1
+        body = request_of(self._model, replace(other, max_tokens=1), self._dialect.accepted)
+        try:
+            usage = answer_in((await self._post(body)).body, other, enough).usage
+        except (BadAnswerError, FailedReply) as failure:
+            if isinstance(failure, FailedReply) and failure.passing:
+                raise
+            raise cut from None
+        if usage.estimated or usage.input < enough:
+            raise cut
+        self._read_whole = max(self._read_whole, usage.input)
+        answer = answer_in(reply.body, query, enough)
+        return replace(answer, usage=answer.usage + usage)
+
+    async def _post(self, body: dict[str, Any]) -> Reply:
+        return await self._requests.post(body_bytes(body), settled=self.has_answered)
 
     def _error(self, failure: Exception) -> ModelError:
-        from openai import APIStatusError, APITimeoutError
-
-        if isinstance(failure, ModelError):
-            return type(failure)(self._endpoint.scrub(str(failure)))
-        if isinstance(failure, APIStatusError):
-            return self._status_error(failure)
-        where = self.base_url
-        if isinstance(failure, APITimeoutError):
-            return ModelTimeoutError(f"{where} did not answer within {self._options.timeout:g} s: raise --timeout")
-        why = "refused the connection" if was_refused(failure) else "closed the connection"
-        return ModelUnavailableError(f"{where} {why}: is the server running, and --base-url right?")
-
-    def _status_error(self, failure: Any) -> ModelError:
-        status, where = failure.status_code, self.base_url
-        said = self._endpoint.scrub(message_of(failure))
-        if out_of_quota(failure):
-            return ModelStatusError(f"{where}: the account's quota is used up ({status}): top it up", status, said=said)
-        if status in (401, 403):
-            return AuthenticationError(f"{where} refused the key ({status}): check {_key_variable(self.name)}")
-        if status == 404:
-            return ModelStatusError(f"{where} has no model {self._model!r} (404): {said}", status, said=said)
-        message = f"{where} answered {status}: {said}"
-        return ModelStatusError(message, status, said=said, retry_after=retry_after(failure))
+        asked = Asked(self.base_url, self._model, _key_variable(self.name), self._options.timeout, self._endpoint.scrub)
+        return error_of(failure, asked, answered=self.has_answered)
 
 
 def load_openai(model: str, options: ModelOptions) -> OpenAIModel:
     """``openai/<model>``: OpenAI, or whatever ``--base-url`` or ``OPENAI_BASE_URL`` names."""
-    return OpenAIModel(f"openai/{model}", model, openai_endpoint(options.base_url, os.environ), options)
+    return OpenAIModel(f"openai/{model}", model, openai_endpoint(options.base_url, os.environ, model), options)
 
 
 def load_vllm(model: str, options: ModelOptions) -> OpenAIModel:
     """``vllm/<model>``: a vLLM server, by default on this machine; ``VLLM_API_KEY`` if it wants a key."""
-    endpoint = local_endpoint("http://localhost:8000/v1", "VLLM_API_KEY", options.base_url, os.environ)
+    endpoint = local_endpoint("http://localhost:8000/v1", "VLLM_API_KEY", options.base_url, os.environ, model)
     return OpenAIModel(f"vllm/{model}", model, endpoint, options)
 
 
 def load_ollama(model: str, options: ModelOptions) -> OpenAIModel:
     """``ollama/<model>``: an Ollama server, by default on this machine; ``OLLAMA_API_KEY`` if it wants a key."""
-    endpoint = local_endpoint("http://localhost:11434/v1", "OLLAMA_API_KEY", options.base_url, os.environ)
+    endpoint = local_endpoint("http://localhost:11434/v1", "OLLAMA_API_KEY", options.base_url, os.environ, model)
     return OpenAIModel(f"ollama/{model}", model, endpoint, options)
-
-
-@dataclass(frozen=True, slots=True)
-class _Connections:
-    """What belongs to one event loop."""
-
-    slots: asyncio.Semaphore
-    transport: Transport | None
-    """None behind a proxy, which only the official client knows how to use."""
-
-
-def _open_transport(endpoint: Endpoint, options: ModelOptions, server: Handler | None) -> Transport | None:
-    url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
-    if server is not None:
-        return FunctionTransport(server, url)
-    if behind_proxy(url):
-        return None
-    headers = {"Authorization": endpoint.authorization, "User-Agent": "clucert"}
-    return KeepAlive(url, headers, timeout=options.timeout, connect_timeout=min(options.timeout, 10.0))
 
 
 def _key_variable(name: str) -> str:

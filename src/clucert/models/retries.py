@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import numpy as np
 
-_RETRIED = frozenset({408, 409, 429})
-_QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+from clucert.models.replies import FailedReply
+
+MAX_WAIT = 60.0
+"""Longest wait between two tries, in seconds, whatever ``Retry-After`` says."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
+"""Of what failed for no stated time, doubled each time."""
+FIRST_LIMITED = 2.0
+"""The same after a rate limit (429), which lasts up to a minute: 2, 4, 8, 16, 32 seconds."""
 _T = TypeVar("_T")
+
+
+class FinalError(OSError):
+    """What no repetition changes: no HTTP there, a proxy that refuses. The message says what, for ``HOST …``."""
 
 
 class RetryPolicy:
     """Repeats what failed for a passing reason: a timeout, a lost connection, a server that is busy or broken.
 
-    A refused connection is final as long as the server has never answered: it is not there. So is an exhausted quota,
-    which a server reports like a rate limit. ``Retry-After`` is obeyed, up to ``max_wait`` seconds.
+    A refused connection is final as long as the server has never answered: it is not there. So are an exhausted quota,
+    which a server reports like a rate limit, and a certificate that is not trusted. ``Retry-After`` is obeyed, up to
+    ``max_wait`` seconds.
     """
 
     def __init__(self, max_retries: int, max_wait: float) -> None:
@@ -59,22 +71,27 @@ class RetryPolicy:
         return await retrying(again)
 
     def _is_passing(self, failure: BaseException) -> bool:
-        from openai import APIConnectionError, APIStatusError, APITimeoutError
-
         match failure:
-            case APITimeoutError():
+            case FailedReply():
+                return failure.passing
+            case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
                 return True
-            case APIConnectionError():
+            case ssl.SSLError() | FinalError():
+                return False
+            case TimeoutError():
+                return True
+            case OSError():
                 return self.server_answered or not was_refused(failure)
-            case APIStatusError(status_code=status):
-                return (status in _RETRIED or status >= 500) and not out_of_quota(failure)
         return False
 
     def _wait(self, state: Any) -> float:
         """Seconds until the next try: what the server asks for, or twice as long each time."""
-        asked = retry_after(state.outcome.exception())
-        if asked is None:
-            asked = min(0.5 * 2.0 ** (state.attempt_number - 1), 8.0) * float(self._jitter.uniform(0.75, 1.0))
+        failure, doubled = state.outcome.exception(), 2.0 ** min(state.attempt_number - 1, 60)
+        asked = failure.retry_after if isinstance(failure, FailedReply) else None
+        if asked is None and isinstance(failure, FailedReply) and failure.status == 429:
+            asked = FIRST_LIMITED * doubled * float(self._jitter.uniform(1.0, 1.25))
+        elif asked is None:
+            asked = min(FIRST_WAIT * doubled, LONGEST_WAIT) * float(self._jitter.uniform(0.75, 1.0))
         return min(asked, self._max_wait)
 
 
@@ -86,35 +103,20 @@ async def _sleep(seconds: float, stop: asyncio.Event | None) -> None:
         return
 
 
-def retry_after(failure: Any) -> float | None:
-    """Seconds that the server asks to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or a date)."""
-    headers = failure.response.headers if hasattr(failure, "response") else {}
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        try:
-            seconds = float(value) * unit
-        except ValueError:
-            continue
-        if seconds >= 0:
-            return seconds
-    try:
-        date = parsedate_to_datetime(headers.get("retry-after", ""))
-        return max(0.0, (date - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
-
-
-def out_of_quota(failure: Any) -> bool:
-    """Whether the account's quota is used up."""
-    return bool({str(failure.code), str(failure.type)} & _QUOTA_CODES)
+def causes(failure: BaseException | None) -> list[BaseException]:
+    """``failure`` and what is behind it, the outermost first."""
+    found: list[BaseException] = []
+    while failure is not None and failure not in found:
+        found.append(failure)
+        failure = failure.__cause__ or failure.__context__
+    return found
 
 
 def was_refused(failure: BaseException | None) -> bool:
     """Whether a refused connection or an unknown host is at the bottom of it."""
-    import socket
-
-    while failure is not None:
-        if isinstance(failure, ConnectionRefusedError | socket.gaierror):
-            return True
-        failure = failure.__cause__ or failure.__context__
-    return False
+    # With several addresses (::1 and 127.0.0.1), asyncio tells of all refusals in one message.
+    several = f"Multiple exceptions: [Errno {errno.ECONNREFUSED}]"
+    return any(
+        isinstance(each, ConnectionRefusedError | socket.gaierror) or str(each).startswith(several)
+        for each in causes(failure)
+    )

@@ -11,9 +11,9 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from clucert.border import read_text, yaml_model
 from clucert.errors import InputError
 from clucert.refusals.base import COMPLIED, REFUSED, RefusalLabel
 
@@ -148,20 +148,11 @@ def read_phrases(path: Path) -> PhraseList:
 
     Raises :class:`InputError`, one line, for the first thing that is wrong.
     """
-    try:
-        return _parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    return _parse(read_text(path), str(path))
 
 
 def _parse(source: str, origin: str) -> PhraseList:
-    try:
-        fields = _PhraseFile.model_validate(yaml.safe_load(source))
-    except yaml.YAMLError as error:
-        raise InputError(f"{origin} is not YAML: {' '.join(str(error).split())}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{origin}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
+    fields = yaml_model(_PhraseFile, source, origin)
     kinds = (fields.opening, fields.head, fields.except_)
     stray = {name for kind in kinds for entry in kind for name in entry.from_} - set(fields.sources)
     if stray:

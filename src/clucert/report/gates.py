@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from clucert.core.radius import KINDS, Kind
 from clucert.errors import UnknownNameError, UsageError
 from clucert.evaluate.radii import kind_of
+from clucert.evaluate.roc import MISSPELL
 from clucert.report.guard import guard_point
 from clucert.report.summary import Summary
 
@@ -50,7 +51,7 @@ class GateResult:
 _RADII: dict[str, Kind] = {"certacc": "published", "proved": "word"} | {
     f"{said}-{threat}": kind_of(threat) for threat in ("replace", *KINDS[1:]) for said in ("proved", "certified")
 }
-_RECALL = {f"recall-{threat}": threat for threat in ("replace", *KINDS[1:])}
+_RECALL = {f"recall-{threat}": threat for threat in ("replace", *KINDS[1:], MISSPELL)}
 """Recall of a guard that survives changes."""
 _FLOORS: dict[str, Callable[[Summary], float | None]] = {
     "clean": lambda s: s.clean.value if s.judged else None,
@@ -66,7 +67,7 @@ _CEILINGS: dict[str, Callable[[Summary], float | None]] = {
     "coe": lambda s: s.coe,
     "fpr": lambda s: None if (point := guard_point(s)) is None else point.fpr,
 }
-_WRITTEN = re.compile(r"\s*([a-zA-Z_-]+)\s*(?:@\s*(\d+))?\s*(>=|<=|=)\s*([0-9.eE+-]+)\s*(%?)\s*")
+_WRITTEN = re.compile(r"\s*([a-zA-Z_-]+)\s*(?:@\s*(\d{1,9}))?\s*(>=|<=|=)\s*([0-9.eE+-]+)\s*(%?)\s*")
 
 
 def parse_gate(written: str) -> Gate:
@@ -75,12 +76,15 @@ def parse_gate(written: str) -> Gate:
     Floors (``=`` or ``>=``): ``certacc@δ`` (published radius), ``proved@δ`` (any word), ``proved-THREAT@δ``, also
     written ``certified-THREAT@δ``, for ``replace``, ``synonym``, ``insert``, ``delete``, ``move``, ``edit``, … (a run
     that proves nothing about a threat has certified nothing), ``clean``, ``kept``, ``ravg``; of a guard (``--flag``)
-    ``recall`` and ``recall-THREAT@δ``. Ceilings (``<=``): ``abstained``, ``unparsed``, ``uncertified``, ``failed``,
-    ``coe``, ``fpr``. Shares are written ``0.6`` or ``60%``. Raises :class:`UsageError` for anything else.
+    ``recall`` and ``recall-THREAT@δ``, ``recall-misspell@δ`` among them. Ceilings (``<=``): ``abstained``,
+    ``unparsed``, ``uncertified``, ``failed``, ``coe``, ``fpr``. Shares are written ``0.6`` or ``60%``. Raises
+    :class:`UsageError` for anything else.
     """
     match = _WRITTEN.fullmatch(written)
     if match is None:
-        raise UsageError(f"the gate {written!r} is not METRIC[@δ]=VALUE: write it like certacc@1=0.6 or abstained<=0.1")
+        raise UsageError(
+            f"the gate {written[:80]!r} is not METRIC[@δ]=VALUE: write it like certacc@1=0.6 or abstained<=0.1"
+        )
     metric, at, sign, digits, unit = match.groups()
     metric = metric.lower().replace("_", "-").replace("r-avg", "ravg")
     counted = {*_RADII, *_RECALL}

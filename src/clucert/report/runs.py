@@ -17,7 +17,8 @@ from clucert.core.smoothing import Certified
 from clucert.errors import InputError
 from clucert.evaluate.radii import class_of_label, first_kind, radii_of, unit_of
 from clucert.evaluate.read_certificates import exact_of
-from clucert.evaluate.run_directory import RECORDS, Manifest, Record, by_id, read_manifest, read_records
+from clucert.evaluate.record import Record
+from clucert.evaluate.run_directory import RECORDS, Manifest, by_id, read_manifest, read_records
 from clucert.types import Cost, Usage
 
 
@@ -77,6 +78,8 @@ class Run:
     inputs: tuple[Input, ...]
     audit: Audited | None = None
     """What ``clucert audit`` found, if it was run."""
+    unsealed: int = 0
+    """Records of earlier versions, which have no checksum: an edit of one would not be noticed."""
 
     @property
     def done(self) -> tuple[Input, ...]:
@@ -135,11 +138,13 @@ def load_run(path: Path) -> Run:
     A last line that a kill tore off is left out, and a later record of an id replaces an earlier one.
     """
     manifest = read_manifest(path)
-    rows = [_input(record, manifest, path) for record in by_id(read_records(path)[0])]
+    records = read_records(path)[0]
+    rows = [_input(record, manifest, path) for record in by_id(records)]
     # A guard's answer is compared with whether the gold label flags; one certificate says how all are read.
     reader = next((row.certificate for row in rows if row.certificate is not None), None)
     rows = [replace(row, gold=class_of_label(row.gold, reader)) for row in rows]
-    return Run(path, manifest.method or path.name, manifest, tuple(rows), read_audit(path))
+    unsealed = sum(record.checksum is None for record in records.values())
+    return Run(path, manifest.method or path.name, manifest, tuple(rows), read_audit(path), unsealed)
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

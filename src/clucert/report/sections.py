@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from xml.etree.ElementTree import Element
 
+from clucert.cache.location import redact_argument
 from clucert.core.explanation import FIXED, TOKENS, gap
 from clucert.core.radius import Kind
 from clucert.evaluate.gold import written_map
+from clucert.redact import redact
 from clucert.report import charts
 from clucert.report.format import SHORT, TITLES, Cell, decimal, duration, money, percent, span
 from clucert.report.summary import SHOWN_DELTAS, STAGES, Point, Summary, kinds_of, refined_note
@@ -178,13 +179,16 @@ def made(summary: Summary) -> list[tuple[str, str]]:
     manifest = summary.run.manifest
     versions = ", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items()))
     rows = [
-        ("Command", _PASSWORD.sub("//…@", " ".join(manifest.command))),
+        ("Command", " ".join(map(redact_argument, manifest.command))),
         ("Directory", str(summary.run.path)),
         (
             "Data",
-            " · ".join(filter(None, [manifest.data.path, f"{manifest.data.rows} rows" if manifest.data.rows else ""])),
+            " · ".join(
+                filter(None, [redact(manifest.data.path), f"{manifest.data.rows} rows" if manifest.data.rows else ""])
+            ),
         ),
         ("Data, SHA-256", manifest.data.sha256),
+        ("Records without a checksum", str(summary.run.unsealed or "")),
         ("Seed", "" if manifest.seed is None else str(manifest.seed)),
         ("Settings", summary.settings),
         ("Created", manifest.created),
@@ -192,10 +196,6 @@ def made(summary: Summary) -> list[tuple[str, str]]:
         ("Versions", versions),
     ]
     return [(name, value) for name, value in rows if value]
-
-
-_PASSWORD = re.compile(r"//[^/@\s]+@")
-"""Who signs in to a server by its address has a secret in the command."""
 
 
 def made_by(summaries: Sequence[Summary]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from clucert.cache.server_identity import NEVER_STORED, OneModelCache
+from clucert.errors import BadAnswerError
 from clucert.runtime.queue_entries import QueuedQuery
 from clucert.types import Answer
 
@@ -72,7 +74,13 @@ class AnswerStore:
             self._reads -= 1
 
     def put(self, entry: QueuedQuery, answer: Answer) -> None:
-        """Write ``answer``, unless its finish reason forbids it; one transaction writes all that wait."""
+        """Write ``answer``, unless its finish reason forbids it; one transaction writes all that wait.
+
+        One with a log-probability that is no number is no answer, with a cache and without.
+        """
+        if any(math.isnan(score) or score == math.inf for score in answer.label_logprobs or ()):
+            self._failed(entry, BadAnswerError(f"{self._model} gave a log-probability that is no number"))
+            return
         if self._cache is None or entry.key is None or answer.finish_reason in NEVER_STORED:
             self._stored(entry, answer)
             return

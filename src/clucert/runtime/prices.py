@@ -16,6 +16,8 @@ from clucert.types import Usage
 _BATCH = {"processing": "batch"}
 """Selects the price of a batch API in ``genai-prices``."""
 _MILLION = Decimal(1_000_000)
+_DEAREST = 1_000_000
+"""US dollars per million tokens that a user may give."""
 _LOCAL_PROVIDERS = frozenset({"callable", "hf", "llamacpp", "local", "ollama", "python", "smollm2", "vllm"})
 """Providers that run on the user's machines: no list has a price for them."""
 
@@ -138,6 +140,6 @@ def _dollars(option: str, written: str) -> Decimal:
         value = Decimal(written.strip().removeprefix("$"))
     except InvalidOperation:
         value = Decimal("NaN")
-    if not value.is_finite() or value < 0:
-        raise UsageError(f"{option} must be dollars per million tokens, such as 0.15, not {written!r}")
+    if not (value.is_finite() and 0 <= value <= _DEAREST):
+        raise UsageError(f"{option} must be dollars per million tokens, such as 0.15, not {written[:40]!r}")
     return value

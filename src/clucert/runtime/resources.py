@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clucert.build import certifier_of, make_smoother, method_of, smoother_of, task_of
+from clucert.build import asked_the_text, bare, certifier_of, make_smoother, method_of, smoother_of, task_of
 from clucert.cache import AnswerCache, open_cache
 from clucert.config import Config
 from clucert.core.exact import ExactSmoother
@@ -82,8 +82,11 @@ class Resources:
         *,
         batches: Path | None = None,
         watch: Callable[[int, int], None] | None = None,
+        judged_early: bool = True,
     ) -> Backends:
         """The backends for the requests of ``smoother``, with new queues.
+
+        Unless ``judged_early``, a model whose first answers cannot be read is asked on: who asks is no study.
 
         ``batches`` is the folder that keeps the list of batches: models are then asked through their providers' batch
         APIs. ``watch(answered, wanted)`` is told of the answers to each group of questions as they arrive.
@@ -94,8 +97,11 @@ class Resources:
             models = {name: batched(model, ledger) for name, model in models.items()}
         queues = {name: self._queue(model, config, watch, batch=batches is not None) for name, model in models.items()}
         judge = queues[config.judge] if config.judge else None
+        asked = {name: bare(task) if asked_the_text(config, name) else task for name in config.model}
         classifiers: list[BaseClassifier] = [
-            PromptedClassifier(task, queues[name]) if judge is None else JudgedClassifier(task, queues[name], judge)
+            PromptedClassifier(asked[name], queues[name], watched=judged_early)
+            if judge is None
+            else JudgedClassifier(asked[name], queues[name], judge)
             for name in config.model
         ]
         return Backends(
@@ -130,7 +136,8 @@ class Resources:
             identity=str(getattr(model, "identity", "")),
             price=price,
         )
-        return ModelQueue(model, cache=self.cache, budget=self.budget, options=options, watch=watch)
+        cache = self.cache if getattr(model, "cached", True) else None
+        return ModelQueue(model, cache=cache, budget=self.budget, options=options, watch=watch)
 
 
 def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -> Resources:
@@ -146,7 +153,9 @@ def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -
         name = _encoder_name(smoother)
         encoder = pool.submit(_ready_encoder, name) if name else None
         names = list(dict.fromkeys([*config.model, *_helper_name(config, smoother), *filter(None, [config.judge])]))
-        models = _load_all(pool, names, options_of(config), stack)
+        given = {name: config.given[name] for name in names if name in config.given}
+        loaded = [name for name in names if name not in given]
+        models = given | _load_all(pool, loaded, options_of(config), stack)
         encoders = {name: encoder.result()} if name and encoder else {}
     asked = [models[name] for name in [*config.model, *filter(None, [config.judge])]]
     fixed = all(model.deterministic for model in asked) and not _draws(task)
@@ -154,7 +163,9 @@ def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -
         check_exact(deterministic=fixed)
         return Resources(smoother, models, cache, budget)
     helper = models.get(config.helper_model or config.model[0])
-    smoother = _asked(config, smoother, deterministic=fixed, helper=helper, task=task)
+    # A function that nobody vouches for may draw at random, and is not put on trial.
+    on_trial = None if any(asked_the_text(config, name) for name in config.model) else task
+    smoother = _asked(config, smoother, deterministic=fixed, helper=helper, task=on_trial)
     return Resources(smoother, models, cache, budget, encoders)
 
 

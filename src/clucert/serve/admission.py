@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from clucert.serve.http_errors import overloaded
 
@@ -25,11 +25,33 @@ class AdmissionControl:
         self._slots = asyncio.Semaphore(in_flight)
         self._mean_seconds = 1.0
         """Exponential moving average of the seconds that a request takes."""
+        self._held = 0
 
     def check(self) -> None:
         """Raise :class:`clucert.serve.http_errors.Fault` (503) when a request that came now would be refused."""
         if self._slots.locked() and self.waiting >= self._queue:
             raise overloaded(min(LONGEST_WAIT, self._mean_seconds * (1 + self.waiting / self._most)))
+
+    @contextmanager
+    def reading(self, most: int) -> Iterator[Callable[[int], None]]:
+        """While a request of at most ``most`` bytes comes in: the caller says how many bytes it keeps, as they come.
+
+        Raises :class:`clucert.serve.http_errors.Fault` (503) there when all that come in hold as much as would fill
+        every place and the queue: clients that never finish do not fill the memory.
+        """
+        own = 0
+
+        def held(size: int) -> None:
+            nonlocal own
+            own += size
+            self._held += size
+            if self._held > most * (self._most + self._queue):
+                raise overloaded(1.0)
+
+        try:
+            yield held
+        finally:
+            self._held -= own
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:

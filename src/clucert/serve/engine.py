@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -35,12 +36,41 @@ class GuardOptions:
     """Fixes the noise and shows its seed, for studies; None draws a secret key: nobody can foresee it then."""
 
 
-class GuardService:
+class Reachable:
+    """A service of models, which are asked whether they answer at most every ``READY_SECONDS``."""
+
+    def __init__(self, seconds: float, **models: object) -> None:
+        """``seconds`` is how long an answer may take; models that are in this process are always there."""
+        self._reaches = {name: getattr(model, "reach", None) for name, model in models.items()}
+        self._reach_seconds = seconds
+        self._checked = (-READY_SECONDS, dict.fromkeys(models, False))
+        self._checking = asyncio.Lock()
+
+    async def states(self) -> Mapping[str, bool]:
+        """Whether each model answers, asked anew every ``READY_SECONDS``."""
+        async with self._checking:
+            when, found = self._checked
+            if time.monotonic() - when >= READY_SECONDS:
+                answered = await asyncio.gather(*map(self._reachable, self._reaches.values()))
+                found = dict(zip(self._reaches, answered, strict=True))
+                self._checked = (time.monotonic(), found)
+        return found
+
+    async def _reachable(self, reach: Callable[[float], Awaitable[None]] | None) -> bool:
+        try:
+            if reach is not None:
+                await reach(self._reach_seconds)
+        except ModelError:
+            return False
+        return True
+
+
+class GuardService(Reachable):
     """Answers of :class:`clucert.guard.SmoothedModel`, many at a time. ``start`` and ``stop`` it on its event loop.
 
-    The noise of a request is seeded by a keyed digest of its messages. The key is secret unless ``options.seed``
-    fixes it, for studies: nobody can predict the noise and search for a prompt that it happens to leave intact; asking
-    the same again gives the same noise, so that repeating a request does not give a better draw.
+    The noise of a request is seeded by a keyed digest of the words that are noised. The key is secret unless
+    ``options.seed`` fixes it, for studies: nobody can predict the noise and search for a prompt that it happens to
+    leave intact; asking the same again gives the same noise, so that repeating a request does not give a better draw.
     """
 
     def __init__(self, config: Config, options: GuardOptions, metrics: Metrics, stack: ExitStack) -> None:
@@ -49,8 +79,7 @@ class GuardService:
         self._models = resources.models
         self._encoder = resources.encoder(self._defence.smoother)
         self._key = NoiseKey(options.seed)
-        self._checked = (-READY_SECONDS, False)
-        self._checking = asyncio.Lock()
+        super().__init__(min(5.0, config.timeout), upstream=self._models[config.model[0]])
 
     async def start(self) -> None:
         """Open the queues to the models."""
@@ -67,30 +96,12 @@ class GuardService:
         await self._executor.stop(now=True)
 
     async def respond(self, query: Query) -> Guarded:
-        """Answer the last user turn of ``query``, whose seed is the client's or None.
+        """Answer the last user turn of ``query``, whose own seed is not used.
 
         Cancelling it hangs up on the upstream wherever nobody else waits for the same. Raises like
         :meth:`clucert.guard.SmoothedModel.respond`.
         """
         return await self._guard.respond(self._executor, query, self._key)
-
-    async def ready(self) -> bool:
-        """Whether the upstream answers, asked anew every ``READY_SECONDS``."""
-        async with self._checking:
-            when, ready = self._checked
-            if time.monotonic() - when >= READY_SECONDS:
-                ready = await self._reachable()
-                self._checked = (time.monotonic(), ready)
-        return ready
-
-    async def _reachable(self) -> bool:
-        reach = getattr(self._models[self._config.model[0]], "reach", None)
-        try:
-            if reach is not None:
-                await reach(min(5.0, self._config.timeout))
-        except ModelError:
-            return False
-        return True
 
     def _queue(self, model: LanguageModel) -> ModelQueue:
         counted = MeteredModel(model, self._metrics) if isinstance(model, AsyncModel) else model

@@ -17,6 +17,9 @@ from clucert.errors import (
     ModelUnavailableError,
 )
 
+LONGEST_WAIT = 3600.0
+"""Seconds that a client is told to wait at most."""
+
 
 @dataclass(eq=False)
 class Fault(Exception):  # noqa: N818 - it is what is answered, not only what is raised
@@ -42,7 +45,7 @@ class Fault(Exception):  # noqa: N818 - it is what is answered, not only what is
         """The headers that go with the status."""
         headers = {}
         if self.retry_after is not None:
-            headers["retry-after"] = str(max(1, math.ceil(self.retry_after)))
+            headers["retry-after"] = str(math.ceil(min(max(1.0, self.retry_after), LONGEST_WAIT)))
         if self.status == 401:
             headers["www-authenticate"] = "Bearer"
         return headers

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clucert.errors import ModelError
+from clucert.guard.gate import Verdict
 from clucert.guard.result import Guarded
 from clucert.runtime.queued_models import AsyncModel
 from clucert.serve.admission import AdmissionControl
 from clucert.serve.http_errors import fault_of
 from clucert.types import Answer, Query
 
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _WORDS = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 50)
 
 
@@ -42,6 +44,18 @@ class Metrics:
         self.nothing = Counter(
             "clucert_nothing_to_attack", "Texts without a word that could change.", ["kind"], registry=registry
         )
+        self.gate = Counter(
+            "clucert_gate_decisions",
+            "Requests that were blocked or passed, by state.",
+            ["decision", "state"],
+            registry=registry,
+        )
+        self.gate_seconds = Histogram(
+            "clucert_gate_seconds", "Time of a gate's decision.", buckets=_SECONDS, registry=registry
+        )
+        self.unread = Counter(
+            "clucert_gate_unread", "Parts of passed requests that no gate reads, by kind.", ["kind"], registry=registry
+        )
         self.calls = Counter(
             "clucert_upstream_calls", "Upstream calls by outcome, retries within.", ["outcome"], registry=registry
         )
@@ -57,6 +71,16 @@ class Metrics:
         """Export the numbers of requests in ``admission``."""
         self.in_flight.set_function(lambda: admission.in_flight)
         self.waiting.set_function(lambda: admission.waiting)
+
+    def gated(self, verdict: Verdict, seconds: float) -> None:
+        """Count what a gate decided, and what is proved of that."""
+        self.gate.labels(verdict.decision, verdict.state).inc()
+        self.gate_seconds.observe(seconds)
+        for kind, count in verdict.unread.items():
+            self.unread.labels(kind).inc(count)
+        about = verdict.about
+        for threat, radius in about.proved.items() if verdict.blocked and about else ():
+            self.radius.labels(f"blocked_{threat}").observe(math.inf if radius.everything else radius.words)
 
     def answered(self, found: Guarded) -> None:
         """Count a vote and the answer that was returned."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from clucert.guard.result import Guarded
+from clucert.serve.fields import AllowedFields
 from clucert.serve.http_errors import invalid
 from clucert.tasks.said import REFUSAL
 from clucert.types import Message, Query
@@ -32,6 +33,9 @@ UNSUPPORTED = {
 }
 """Fields that are refused unless they are null, false, empty or "none", and why."""
 _TURNED_OFF: tuple[Any, ...] = (None, False, 0, "none", "auto", [], {})
+
+
+OPENAI = AllowedFields()
 
 
 class _Field(BaseModel):
@@ -59,7 +63,7 @@ def _listed(value: object) -> object:
 
 
 class ChatRequest(BaseModel):
-    """The body of ``POST /v1/chat/completions``. Fields that are not named here go to the upstream as they are."""
+    """The body of ``POST /v1/chat/completions``; what is not named here goes to the upstream as it is, if it may."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
@@ -81,17 +85,19 @@ class ParsedRequest:
     """A request that was understood."""
 
     query: Query
-    """Its ``seed`` is the client's, or None."""
+    """Its ``seed``, the client's, is not used: the same prompt gets the same draws with or without one."""
     stream: bool
     include_usage: bool
 
 
-def read_request(body: bytes, *, model: str, max_tokens: int, temperature: float) -> ParsedRequest:
-    """The request in ``body``. Raises :class:`Fault` (400, 404) for one that cannot be served, saying what and why.
+def read_request(
+    fields: Any, *, model: str, max_tokens: int, temperature: float, allowed: AllowedFields = OPENAI
+) -> ParsedRequest:
+    """The request that ``fields`` are. Raises :class:`Fault` (400, 404) for what cannot be served, saying what and why.
 
     ``max_tokens`` is the longest answer, ``temperature`` what a request gets that names none.
     """
-    request = _parsed(body)
+    request = _parsed(fields)
     extra = request.model_extra or {}
     for name, why in UNSUPPORTED.items():
         if extra.get(name) not in _TURNED_OFF:
@@ -102,6 +108,7 @@ def read_request(body: bytes, *, model: str, max_tokens: int, temperature: float
         raise invalid("modalities must be text: only text can be smoothed", "unsupported_parameter", "modalities")
     if request.model != model:
         raise invalid(f"there is no such model here: ask for {model!r}", "model_not_found", "model", 404)
+    allowed.check(fields, "vote", but=UNSUPPORTED)
     wanted = request.max_completion_tokens or request.max_tokens or max_tokens
     query = Query(
         messages=tuple(_message(message, f"messages.{i}") for i, message in enumerate(request.messages)),
@@ -115,11 +122,7 @@ def read_request(body: bytes, *, model: str, max_tokens: int, temperature: float
     return ParsedRequest(query, bool(request.stream), bool(options and options.include_usage))
 
 
-def _parsed(body: bytes) -> ChatRequest:
-    try:
-        fields = from_json(body)
-    except ValueError:
-        raise invalid("the body is not JSON", "invalid_json") from None
+def _parsed(fields: object) -> ChatRequest:
     try:
         return ChatRequest.model_validate(fields)
     except ValidationError as error:

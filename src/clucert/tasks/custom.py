@@ -3,9 +3,10 @@ r"""Tasks of the user's own: a prompt file with labels, or one YAML file.
 The YAML file::
 
     name: spam                    # the file's stem when not given
-    prompt: |                     # {text} stands for the text, {labels} for the labels; both optional but {text}
+    prompt: |                     # {text}, or {{text}}, stands for the text, {labels} for the labels, if wanted
       Is this message {labels}?
       Message: {text}
+    prompt_file: prompt.txt       # … or in a file of its own, beside this one
     labels: [spam, ham]           # either a closed label set …
     pattern: "#### (\\S+)"       # … or a regular expression whose first group is the vote
     reader: refusal               # … or whether the answer refuses; the prompt is then {text} when not given
@@ -17,21 +18,25 @@ The YAML file::
     columns: {text: body, label: class}      # the columns of data files
     max_tokens: 16                # an answer that is longer is cut, and no vote
     stop: ["\n"]                  # with labels: where an answer ends when the model goes on
-    label_map: {0: ham, 1: spam}  # what data files write for the labels
+    label_map: {0: ham, 1: spam}  # what data files write for the labels, or for the votes of a pattern
     max_tokens: 16
     temperature: 0
 """
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import regex
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from clucert.border import read_text, yaml_model
 from clucert.errors import InputError
 from clucert.protocols import Task
 from clucert.refusals.phrases import PhraseDetector, read_phrases
@@ -41,7 +46,22 @@ from clucert.tasks.refusal import GOLD, RefusalTask
 from clucert.types import Message, Query, Vote
 
 PATTERN_SECONDS = 1.0
-"""A pattern that backtracks longer than this on an answer finds nothing in it."""
+"""A pattern that backtracks longer than this on an answer, in seconds of the processor, finds nothing in it."""
+COMPILE_SECONDS, COMPILE_BYTES = 2, 1 << 30
+"""What a pattern may take to compile: ``((a{1000}){1000}){1000}`` would take all there is."""
+_TRIAL = f"""
+import sys, regex
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CPU, ({COMPILE_SECONDS}, {COMPILE_SECONDS}))
+    resource.setrlimit(resource.RLIMIT_AS, ({COMPILE_BYTES}, {COMPILE_BYTES}))
+except ImportError:
+    pass
+try:
+    regex.compile(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"), regex.MULTILINE)
+except regex.error:
+    pass
+"""
 
 
 class _ShotFields(BaseModel):
@@ -71,6 +91,7 @@ class TaskFile(BaseModel):
 
     name: str | None = None
     prompt: str | None = None
+    prompt_file: Path | None = None
     labels: list[str] | None = None
     pattern: str | None = None
     reader: Literal["refusal"] | None = None
@@ -128,6 +149,10 @@ def read_task(path: Path) -> Task:
     shots = tuple(Shot(shot.text, shot.label) for shot in fields.shots)
     if sum(given is not None for given in (fields.labels, fields.pattern, fields.reader)) != 1:
         raise InputError(f"{path}: give either labels or a pattern or  reader: refusal")
+    if fields.prompt_file is not None:
+        if fields.prompt is not None:
+            raise InputError(f"{path}: give either prompt or prompt_file")
+        fields.prompt = read_text(path.parent / fields.prompt_file)
     if fields.prompt is None and fields.reader is None:
         raise InputError(f"{path}: prompt: Field required")
     if fields.phrases is not None and fields.reader is None:
@@ -141,18 +166,19 @@ def read_task(path: Path) -> Task:
         raise InputError(f"{path}: stop goes with labels")
     if fields.label_map and fields.reader is None:
         raise InputError(f"{path}: label_map goes with labels or  reader: refusal")
-    _check_prompt(prompt, str(path))
     common: dict[str, Any] = {
         "name": name,
         "instruction": (fields.system or "").strip(),
         "shots": shots,
-        "template": prompt,
+        "template": _template(prompt, str(path)),
         "temperature": fields.temperature,
     }
     if fields.reader is not None:
         return _refusal(fields, path, common)
     reader = _pattern_reader(fields.pattern or "", path)
-    return OpenTask(**common, reader=reader, max_tokens=fields.max_tokens or 400)
+    return OpenTask(
+        **common, reader=reader, max_tokens=fields.max_tokens or 400, gold=fields.label_map, gold_is_vote=True
+    )
 
 
 def _refusal(fields: TaskFile, path: Path, common: dict[str, Any]) -> Task:
@@ -170,15 +196,14 @@ def from_prompt_file(labels: list[str] | None, prompt: Path | None, name: str | 
     """The task of ``--labels`` and ``--prompt``. Raises :class:`InputError` when one is missing or wrong."""
     if labels is None or prompt is None:
         raise InputError("a task of your own needs both:  --labels spam,ham --prompt prompt.txt")
-    return _closed(name or prompt.stem, _read(prompt), labels)
+    return _closed(name or prompt.stem, read_text(prompt), labels)
 
 
 def _closed(
     name: str, prompt: str, labels: list[str], *, shots: tuple[Shot, ...] = (), fields: TaskFile | None = None
 ) -> PromptTask:
-    _check_prompt(prompt, f"the prompt of task {name}")
     # Labels are filled in first, and only into the prompt: a text that says {labels} stays as it is.
-    template = prompt.strip().replace("{labels}", ", ".join(labels))
+    template = _template(prompt, f"the prompt of task {name}").strip().replace("{labels}", _listed(labels))
     return PromptTask(
         name,
         labels=tuple(labels),
@@ -193,12 +218,27 @@ def _closed(
     )
 
 
-def _check_prompt(prompt: str, where: str) -> None:
-    if "{text}" not in prompt:
+_DOUBLED = re.compile(r"\{\{\s*(text|labels)\s*\}\}")
+"""How templates of other tools (Jinja, Mustache) write a field."""
+
+
+def _template(prompt: str, where: str) -> str:
+    """The prompt with its fields written in one way. Raises :class:`InputError` where it has no text."""
+    template = _DOUBLED.sub(r"{\1}", prompt)
+    if "{text}" not in template:
         raise InputError(f"{where} has no {{text}}: write it where the text is to stand")
+    return template
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """The labels as a prompt names them: in quotes where a comma in one would make two of it."""
+    quotes = '"' if any("," in label for label in labels) else ""
+    return ", ".join(f"{quotes}{label}{quotes}" for label in labels)
 
 
 def _pattern_reader(pattern: str, path: Path) -> Any:
+    if not _compiles(pattern):
+        raise InputError(f"{path}: pattern takes too long to compile: repeat less in it")
     try:
         compiled = regex.compile(pattern, regex.MULTILINE)
     except regex.error as error:
@@ -218,21 +258,20 @@ def _pattern_reader(pattern: str, path: Path) -> Any:
     return read
 
 
+def _compiles(pattern: str) -> bool:
+    """Whether ``pattern`` compiles, or is refused, within bounds: tried in another process, which the bounds end."""
+    if "{" not in pattern and len(pattern) < 1000:
+        return True
+    command = [sys.executable, "-P", "-c", _TRIAL]
+    try:
+        # The bound is on processor time: the limit here is for systems without it, and for machines under load.
+        done = subprocess.run(  # noqa: S603 - the pattern is read from a pipe
+            command, input=pattern.encode("utf-8", "surrogatepass"), capture_output=True, check=False, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
 def _fields(path: Path) -> TaskFile:
-    try:
-        content = yaml.safe_load(_read(path))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    try:
-        return TaskFile.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    return yaml_model(TaskFile, read_text(path), str(path))

@@ -213,6 +213,18 @@ class Free:
     synonyms: tuple[int, ...]
     """Words that any word of their class may stand for; a word is either misspelt or replaced, not both."""
 
+    @property
+    def unsealed(self) -> int:
+        """Words that may be misspelt, each of them for one replacement: of the letters a to z alone, not sealed, and
+        with such white space and punctuation around them that a misspelling is one word again.
+        """
+        found, at, sealed = 0, 0, set(self.sealed)
+        for chunk in _CHUNK.finditer(self.text):
+            piece = split(chunk.group())
+            found += at not in sealed and _stands_alone(piece) and _LETTERS.fullmatch(piece.words[0]) is not None
+            at += len(piece)
+        return found
+
     def wrong(self, forms: Sequence[str]) -> str | None:
         """What no canonical form with these names could have found, as ``field: what is wrong``."""
         kinds = {form.partition(" ")[0] for form in forms}
@@ -221,7 +233,7 @@ class Free:
         if self.words != len(split(self.text)):
             return f"free.words: must be the words of the text, not {self.words}"
         for name, kind, places in (("sealed", "spelling", self.sealed), ("synonyms", "synonyms", self.synonyms)):
-            if list(places) != sorted(set(places)) or (places and not 0 <= places[0] <= places[-1] < self.words):
+            if not ascend_within(places, self.words):
                 return f"free.{name}: must ascend within the {self.words} words"
             if places and kind not in kinds:
                 return f"free.{name}: there is no form of {kind}"
@@ -247,6 +259,11 @@ class Free:
                 yield f"{f'any of {these}' if len(places) > 1 else f'1 of {self.words} words'} ({listed}) {change}"
         at_once = "all at once, and with what is proved on top" if said else "nothing"
         yield f"{at_once}: what is proved counts words of the canonical text"
+
+
+def ascend_within(places: Sequence[int], size: int) -> bool:
+    """Whether these are different places of a text of ``size`` words, in order."""
+    return list(places) == sorted(set(places)) and (not places or 0 <= places[0] <= places[-1] < size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +319,7 @@ class Canonical:
         sealed, synonyms = list[int](), list[int]()
         for chunk in _CHUNK.finditer(shown):
             piece = split(chunk.group())
-            if len(piece) == 1 and all(_AROUND.fullmatch(gap) for gap in piece.gaps):
+            if _stands_alone(piece):
                 if self.spelling is not None and self.spelling.sealed(piece.words[0]):
                     sealed.append(at)
                 if self._one_class(piece):
@@ -320,3 +337,9 @@ class Canonical:
 _CHUNK = regex.compile(r"\S++")
 _AROUND = regex.compile(r"[(\[\])\"“”,.;:!?…]*")
 """What makes no other word with the letters beside it; not an apostrophe (``'s``), hyphen (``-lrb-``) or ampersand."""
+_LETTERS = regex.compile(r"[A-Za-z]++")
+
+
+def _stands_alone(piece: WordedText) -> bool:
+    """Whether what stands between white space is one word, and stays one when a letter of it changes."""
+    return len(piece) == 1 and all(_AROUND.fullmatch(gap) for gap in piece.gaps)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clucert.core.settings import Perturbation
+from clucert.core.thresholds import exact
 from clucert.core.words import WordedText
 from clucert.errors import InputError
 from clucert.types import Recovered, Request, Stage
@@ -34,10 +35,7 @@ def parse_q(value: str | Fraction | float) -> Fraction:
         InputError: not a number, or out of range.
 
     """
-    try:
-        q = value if isinstance(value, Fraction) else Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"q {value!r} is not a number: give a percentage such as 10") from None
+    q = exact(value, "q")
     if not 0 < q <= 100:
         raise InputError(f"q {value} is out of range: give a percentage above 0, up to 100")
     return q

@@ -30,7 +30,7 @@ Counted are tokens of the tokenizer: a "word" typed by the attacker that splits 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import comb
@@ -68,7 +68,7 @@ def changes(threat: Threat, n: int, r: int) -> Iterator[tuple[int, int]]:
         yield from ((a, r) for a in range(min(r, n) + 1))
 
 
-class _Sampled:
+class Sampled:
     """Slack, floor and radius from the overlaps; a subclass says what overlaps."""
 
     threats: ClassVar[tuple[str, ...]] = THREATS
@@ -81,42 +81,46 @@ class _Sampled:
         """Those of ``changes`` among which slack and floor are worst: a radius of hundreds must not try them all."""
         return changes(threat, n, r)
 
-    def slack(self, threat: Threat, n: int, r: int) -> Fraction:
-        """How much of the margin r operations can take: certified is what is *more*."""
-        return worst_slack(self.overlap(n, a, b) for a, b in self._worst(threat, n, r))
+    def _overlaps(self, threat: Any, n: int, r: int) -> Iterable[SharedNoise]:
+        """Those that r operations can choose from, or the worst of them."""
+        return (self.overlap(n, a, b) for a, b in self._worst(threat, n, r))
 
-    def floor(self, threat: Threat, n: int, r: int, low: Number) -> Fraction:
+    def slack(self, threat: Any, n: int, r: int) -> Fraction:
+        """How much of the margin r operations can take: certified is what is *more*."""
+        return worst_slack(self._overlaps(threat, n, r))
+
+    def floor(self, threat: Any, n: int, r: int, low: Number) -> Fraction:
         """The lowest probability of a class after r operations that had at least ``low`` before.
 
         "Flag when p_harm ≥ η" still flags where this is *at least* η.
         """
-        return worst_floor((self.overlap(n, a, b) for a, b in self._worst(threat, n, r)), low)
+        return worst_floor(self._overlaps(threat, n, r), low)
 
-    def radius(self, exceeds: Exceeds, threat: Threat, n: int) -> Radius | None:
+    def radius(self, exceeds: Exceeds, threat: Any, n: int) -> Radius | None:
         """The largest r (inclusive) with a margin above the slack of it and of all smaller; None when not of 0."""
         return largest(lambda r: exceeds(self.slack(threat, n, r)), _limit(threat, n))
 
-    def errors(self, threat: Threat, n: int, r: int, theta: Fraction) -> Fraction:
+    def errors(self, threat: Any, n: int, r: int, theta: Fraction) -> Fraction:
         """A class keeps a probability of at least θ after r operations where all else has at most this now."""
-        return worst_errors((self.overlap(n, a, b) for a, b in self._worst(threat, n, r)), theta)
+        return worst_errors(self._overlaps(threat, n, r), theta)
 
-    def stays(self, errs_below: ErrsBelow, threat: Threat, n: int, theta: Fraction) -> Radius | None:
+    def stays(self, errs_below: ErrsBelow, threat: Any, n: int, theta: Fraction) -> Radius | None:
         """The largest r such that a class keeps a probability of θ under it and all smaller; None when not under 0."""
         return largest(lambda r: errs_below(self.errors(threat, n, r, theta)), _limit(threat, n))
 
-    def flag_radius(self, low: Number, eta: Number, threat: Threat, n: int) -> Radius | None:
+    def flag_radius(self, low: Number, eta: Number, threat: Any, n: int) -> Radius | None:
         """The largest r such that p_harm ≥ ``eta`` > 0 stays true, where p_harm ≥ ``low`` now."""
         if not 0 < eta <= 1:
             raise InputError(f"threshold {eta} is out of range: give a number above 0, up to 1")
         return self.stays(lambda errors: 1 - Fraction(low) <= errors, threat, n, Fraction(eta))
 
 
-def _limit(threat: Threat, n: int) -> int | None:
-    return n if threat in ("delete", "word") else None
+def _limit(threat: str, n: int) -> int | None:
+    return n if threat in ("replace", "word", "delete") else None
 
 
 @dataclass(frozen=True, slots=True)
-class Deletion(_Sampled):
+class Deletion(Sampled):
     """Each token is dropped independently with probability ``p``, an exact number in (0, 1)."""
 
     p: Fraction
@@ -146,7 +150,7 @@ class Deletion(_Sampled):
 
 
 @dataclass(frozen=True, slots=True)
-class KeepSome(_Sampled):
+class KeepSome(Sampled):
     """``kept`` tokens stay, uniformly over the sets of so many; a text that has no more stays as it is."""
 
     kept: int

@@ -38,10 +38,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clucert.core.bounds import Number
-from clucert.core.noise.deletion import Deletion
-from clucert.core.noise.overlap import ErrsBelow, SharedNoise, largest, worst_errors, worst_floor, worst_slack
-from clucert.core.radius import Exceeds, Radius
+from clucert.core.noise.deletion import Deletion, Sampled
+from clucert.core.noise.overlap import SharedNoise
 from clucert.core.words import WordedText
 from clucert.errors import InputError
 from clucert.types import Recovered, Request, Stage
@@ -71,7 +69,7 @@ def collapse(tokens: Sequence[str], kept: Iterable[bool], gaps: Sequence[str] | 
 
 
 @dataclass(frozen=True, slots=True)
-class CollapsedMask:
+class CollapsedMask(Sampled):
     """Each token is hidden independently with probability ``p``, an exact number in (0, 1)."""
 
     threats: ClassVar[tuple[str, ...]] = ("insert", "append", "delete", "edit", "word")
@@ -84,36 +82,6 @@ class CollapsedMask:
     def sample(self, rng: np.random.Generator, n: int, samples: int) -> NDArray[np.bool_]:
         """Which tokens are kept, shape (samples, n): each with probability exactly 1 − p."""
         return Deletion(self.p).sample(rng, n, samples)
-
-    def slack(self, threat: Threat, n: int, r: int) -> Fraction:
-        """How much of the margin r operations can take: certified is what is *more*."""
-        return worst_slack(self._overlaps(threat, n, r))
-
-    def floor(self, threat: Threat, n: int, r: int, low: Number) -> Fraction:
-        """The lowest probability of a class after r operations that had at least ``low`` before."""
-        return worst_floor(self._overlaps(threat, n, r), low)
-
-    def radius(self, exceeds: Exceeds, threat: Threat, n: int) -> Radius | None:
-        """The largest r (inclusive) with a margin above the slack of it and of all smaller; None when not of 0."""
-        return largest(lambda r: exceeds(self.slack(threat, n, r)), self._limit(threat, n))
-
-    def errors(self, threat: Threat, n: int, r: int, theta: Fraction) -> Fraction:
-        """A class keeps a probability of at least θ after r operations where all else has at most this now."""
-        return worst_errors(self._overlaps(threat, n, r), theta)
-
-    def stays(self, errs_below: ErrsBelow, threat: Threat, n: int, theta: Fraction) -> Radius | None:
-        """The largest r such that a class keeps a probability of θ under it and all smaller; None when not under 0."""
-        return largest(lambda r: errs_below(self.errors(threat, n, r, theta)), self._limit(threat, n))
-
-    def flag_radius(self, low: Number, eta: Number, threat: Threat, n: int) -> Radius | None:
-        """The largest r such that p_harm ≥ ``eta`` > 0 stays true, where p_harm ≥ ``low`` now."""
-        if not 0 < eta <= 1:
-            raise InputError(f"threshold {eta} is out of range: give a number above 0, up to 1")
-        return self.stays(lambda errors: 1 - Fraction(low) <= errors, threat, n, Fraction(eta))
-
-    @staticmethod
-    def _limit(threat: Threat, n: int) -> int | None:
-        return n if threat in ("replace", "word", "delete") else None
 
     def _overlaps(self, threat: Threat, n: int, r: int) -> Iterator[SharedNoise]:
         if threat in ("replace", "word"):

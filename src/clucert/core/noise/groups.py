@@ -2,9 +2,7 @@
 
 For each family here, ``slack`` is in votes and ``loss`` in scores (:mod:`clucert.core.noise.votes`): the answer ĉ stays
 after r operations of a threat where, for every j ≠ ĉ, ``n_ĉ − n_j > slack(threat, r)``, or the lead in scores is more
-than ``loss(leads, threat, r)``. With votes as scores the second is never weaker. ``flags_lost`` is by how much the
-number of sub-texts that say *harmful* can fall: "flag when at least τ do" still flags where ``n_harm − flags_lost ≥
-τ``.
+than ``loss(leads, threat, r)``. With votes as scores the second is never weaker.
 
 Groups by hash are those of Deep Partition Aggregation (Levine and Feizi, 2021, for training sets) and TextGuard (Pei et
 al., 2024, for words); blocks by place are structured ablation (Levine and Feizi, 2020). Chunks and the bounds for
@@ -100,11 +98,7 @@ class _Grouped(_Exact):
 
     def slack(self, threat: str, r: int) -> int:
         """2·q·M, in votes of the q·C(K, s)."""
-        return 2 * self.flags_lost(threat, r)
-
-    def flags_lost(self, threat: str, r: int) -> int:
-        """q·M: by how much the number of sub-texts that say *harmful* can fall."""
-        return self.partitions * self._changed(threat, r)
+        return 2 * self.partitions * self._changed(threat, r)
 
     def loss(self, lead: Leads, threat: str, r: int, worst: Fraction = WORST, n: int | None = None) -> Fraction:
         """The M largest ``s_ĉ − s_j + 1`` of each partition."""
@@ -239,10 +233,6 @@ class Chunks(_Exact):
         """3·q·edits, in votes."""
         return 3 * self.hashes * self._edits(threat, r)
 
-    def flags_lost(self, threat: str, r: int) -> int:
-        """2·q·edits: a merge takes two chunks that say *harmful*."""
-        return 2 * self.hashes * self._edits(threat, r)
-
     def loss(self, lead: Leads, threat: str, r: int, worst: Fraction = WORST, n: int | None = None) -> Fraction:
         """For each hash the largest ``s_ĉ − s_j + 2``, as many as edits, 1 for each that is missing.
 
@@ -289,10 +279,6 @@ class Each(_Exact):
     def slack(self, threat: str, r: int) -> int:
         """In votes."""
         return r * self._weight({"insert": 1, "delete": 1, "replace": 2, "edit": 2}, threat)
-
-    def flags_lost(self, threat: str, r: int) -> int:
-        """A piece that stays says what it said."""
-        return r * self._weight({"insert": 0, "delete": 1, "replace": 1, "edit": 1}, threat)
 
     def loss(self, lead: Leads, threat: str, r: int, worst: Fraction = WORST, n: int | None = None) -> Fraction:
         """In scores: the r pieces that cost most."""

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clucert.core.thresholds import exact
 from clucert.core.words import WordedText
 from clucert.errors import InputError
 from clucert.types import Recovered, Request, Stage
@@ -37,10 +38,7 @@ def parse_mask_rate(value: str | Fraction | float) -> Fraction:
         InputError: not a number, or not strictly between 0 and 1.
 
     """
-    try:
-        rate = value if isinstance(value, Fraction) else Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"mask rate {value!r} is not a number: give a decimal such as 0.3") from None
+    rate = exact(value, "mask rate")
     if not 0 < rate < 1:
         raise InputError(f"mask rate {value} is out of range: give a number above 0 and below 1")
     return rate

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import regex
 
-from clucert.core.words import WordedText, split
+from clucert.core.words import TAG, WordedText, split
 from clucert.errors import InputError
 
 _MARK = regex.compile(
-    r"-(?i:[lr][rcs]b)-|&(?i:lt|gt|amp|quot|apos|nbsp);|&?\#(?:[0-9]{1,7}|x[0-9a-fA-F]{1,6});|(\S)\1*+"
+    rf"{TAG}|-(?i:[lr][rcs]b)-|&(?i:lt|gt|amp|quot|apos|nbsp);|&?\#(?:[0-9]{{1,7}}|x[0-9a-fA-F]{{1,6}});|(\S)\1*+"
 )
-"""A piece of what stands between words: a treebank bracket, an HTML entity, or a run of one character."""
+"""A piece of what stands between words: a tag, a treebank bracket, an HTML entity, or a run of one character."""
 
 
 def tokenize(text: str) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ def words(text: str) -> Units:
 
 
 _NOT_AN_END = frozenset({"mr", "mrs", "ms", "dr", "prof", "st", "vs"})
-_END = regex.compile(r"[.!?…。！？]++[\"'’”)\]]*+(?=\s|$)|[。！？]++|\n\s*+", regex.V1)
+_END = regex.compile(r"(?<![.!?…。！？])[.!?…。！？]++[\"'’”)\]]*+(?=\s|$)|[。！？]++|\n\s*+", regex.V1)
 
 
 def sentences(text: str) -> Units:
@@ -125,6 +126,7 @@ FIXED_PARTS = ("system", "question")
 _ROLES_FIXED = ("system", "developer")
 
 
+@lru_cache(maxsize=64)  # Read for the units, for what is free and for what is fixed.
 def listed(text: str) -> Listed:
     """The passages or turns that ``text`` lists as JSON.
 

@@ -65,16 +65,13 @@ class Windows:
         each = {"ends": 0, "block": k - 1, "insert": k - 1, "delete": k, "replace": k, "edit": 2 * k - 1}[threat]
         return min(total, r * each)
 
-    def loss(
-        self, lead: Sequence[Sequence[Fraction]], threat: str, r: int, worst: Fraction, n: int | None = None
-    ) -> Fraction | None:
+    def loss(self, lead: Sequence[Sequence[Fraction]], threat: str, r: int, worst: Fraction, n: int) -> Fraction | None:
         """How much of a sum over the windows of a text of ``n`` pieces r operations can take; None: there is no bound.
 
         ``lead`` is what each window adds; a window that was not there adds at least ``worst`` ≤ 0.
         """
         (part,) = lead
-        pieces = len(part) + self.size - 1 if n is None else n
-        gone = heapq.nlargest(self.vanish(threat, r, pieces), part)
+        gone = heapq.nlargest(self.vanish(threat, r, n), part)
         lost = sum((max(delta, Fraction(0)) for delta in gone), Fraction(0))
         if not worst or not r:
             return lost

@@ -34,7 +34,10 @@ class HFOptions:
 
 
 def load_hf(model: str, options: object) -> HFModel:
-    """The loader of the provider ``hf``. ``options`` are for servers; :func:`load` chooses what suits this machine."""
+    """``hf/<name>``: a hub name, a local folder or a GGUF file, on the best device here through transformers.
+
+    ``options`` are for servers; :func:`load` chooses what suits this machine.
+    """
     return load(model)
 
 

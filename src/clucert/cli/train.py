@@ -1,0 +1,113 @@
+"""`clucert train`: rows with labels in, a classifier that is trained on noise out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clucert.cli.options import Command, given_flags, options
+from clucert.cli.terminal import echo, echo_json
+from clucert.config import ExactSection, SamplingSection, TaskSection
+from clucert.errors import UsageError
+from clucert.evaluate.runconfig import DataSection, load_config
+
+if TYPE_CHECKING:
+    from clucert.sklearn import CertifiedClassifier
+
+MOST_HELD_OUT = 500
+"""Rows that the figures are measured on, at most."""
+
+
+MOST_SHOWN = 4
+"""Labels that have a column each."""
+
+
+@click.command(cls=Command)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write it: spam.clucert.")
+@click.option("--noise", default="groups", show_default=True, help="What it is trained on: groups, blocks, chunks, ….")
+@click.option("--copies", type=click.IntRange(0), default=2, show_default=True, help="Noised copies of each row.")
+@click.option("--estimator", help="python:FILE.py:NAME, a scikit-learn classifier of texts.  [sentence encoder]")
+@click.option(
+    "--hold-out",
+    type=click.FloatRange(0, 0.9),
+    default=0.1,
+    show_default=True,
+    help="Share of the rows to measure it on; they are not trained on.",
+)
+@options(DataSection)
+@options(TaskSection, "task", "labels")
+@options(ExactSection, "count", "sharpness")
+@options(SamplingSection, "seed")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def train(
+    output: Path, noise: str, copies: int, estimator: str | None, hold_out: float, as_json: bool, **flags: Any
+) -> None:
+    """Train a classifier on rows and noised copies of them: a file for --model, and for --gate-model of a guard.
+
+    \b
+    clucert train --data train.csv -o spam.clucert
+    clucert certify "WIN a prize now" --model spam.clucert
+    clucert evaluate --model spam.clucert --data test.csv --run-dir runs/a
+    """  # noqa: D301
+    if output.suffix != ".clucert":
+        raise UsageError(f"-o {output}: its name must end in .clucert, so that --model knows what it is")
+    given = given_flags(flags)
+    config = load_config(None, {"task": None, **given})
+    from clucert.evaluate.training import labelled_rows, measured, split_rows
+    from clucert.sklearn import CertifiedClassifier
+
+    rows, notes = labelled_rows(config)
+    learned, held = split_rows(rows, hold_out, MOST_HELD_OUT, config.seed)
+    model = CertifiedClassifier(
+        estimator=_estimator(estimator),
+        noise=noise,
+        count=given.get("count"),
+        sharpness=given.get("sharpness"),
+        copies=copies,
+        random_state=config.seed,
+    )
+    model.fit([text for text, _ in learned], [label for _, label in learned])
+    model.save(output)
+    figures = measured(model, held)
+    document = {"schema_version": 1, "output": str(output), "rows": len(learned), "noise": noise, **figures}
+    if as_json:
+        echo_json(document)
+    else:
+        _print(output, model, len(learned), figures)
+    for note in notes:
+        echo(f"clucert: note: {note}", err=True)
+
+
+def _estimator(name: str | None) -> Any:
+    if name is None:
+        return None
+    from clucert.models.function_files import is_function, target_of
+
+    if not is_function(name):
+        raise UsageError(f"--estimator {name}: write  python:FILE.py:NAME")
+    estimator = target_of(name)
+    if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
+        raise UsageError(f"--estimator {name} is no scikit-learn classifier: it has no fit or no predict")
+    return estimator
+
+
+def _print(output: Path, model: CertifiedClassifier, rows: int, figures: dict[str, Any]) -> None:
+    from clucert.render import key_value_table, rows_table
+
+    shown: dict[str, object] = {
+        "trained on": f"{rows:,} rows and {model.copies} noised copies of each ({model.method_.name})",
+        "labels": ", ".join(map(str, model.classes_)),
+    }
+    echo(key_value_table(shown))
+    if held := figures["held_out"]:
+        echo(f"of {held} other rows, right, and proved to stay right:")
+        echo(rows_table([_row(name, shares) for name, shares in figures["figures"].items()]))
+    echo(f"wrote {output}: use it with  --model {output}", err=True)
+
+
+def _row(name: str, shares: dict[str, Any]) -> dict[str, object]:
+    by_label = shares["by_label"]
+    shown = {f"of {label}": share for label, share in by_label.items()} if len(by_label) <= MOST_SHOWN else {}
+    return {"": name, "of all": shares["all"], "mean of labels": shares["balanced"], **shown}

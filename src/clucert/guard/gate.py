@@ -1,0 +1,340 @@
+"""A gate before a language model: a small classifier votes on what the client wrote, and lets the request pass or not.
+
+**What is read.** Each message by itself, and all of them together where there are several; of each also what is left
+when letters that were pulled apart are joined (:mod:`clucert.guard.spelled`). A request is *blocked* when any of these
+texts is flagged, and passes otherwise. An answer of the classifier that names no label counts as the flag: whoever
+confuses it does not pass.
+
+**Blocked.** The certificate of a flagged text says which changes leave it flagged, and then the request is blocked
+whatever the other texts are. Of one message: whatever is done to the other messages, added ones among them. Of all
+messages together: however their words are divided into messages.
+
+**Passed** is what every text is *shown* to be: below the threshold η at level α′. So a text with p_harm ≥ η lets a
+request pass with probability at most α′, whatever the text is (0 where every sub-text is asked). No radius is claimed
+for what passed.
+
+**Untouched.** A text of which the noise leaves nothing out (one word, or fewer than a window) is decided by the
+classifier itself on the text as it is. Nothing is certified about it, and its state says so. This can only block more
+than the votes do: a vote that flags such a text is one on the whole of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import OrderedDict
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+from clucert.core.certificate import Certificate
+from clucert.core.exact import ExactCertificate, ExactSmoother
+from clucert.core.exact_words import CHANGES
+from clucert.core.noise.retention import retained_count
+from clucert.core.radius import Radius
+from clucert.core.smoothing import Smoother, check_unicode, side_by_side
+from clucert.core.thresholds import Flag, most_to_pass
+from clucert.errors import InputError, UsageError
+from clucert.guard.client_text import ClientText
+from clucert.guard.spelled import respelled
+from clucert.protocols import Steps
+from clucert.runtime.classifiers import BaseClassifier, Voted
+from clucert.types import Classify, Request, Vote
+
+State = Literal["certified", "uncertified", "untouched", "unread"]
+"""``certified``: blocked, and some change is proved to leave it so; or passed, and shown to be safe. ``uncertified``:
+blocked as it stands. ``untouched``: the noise left nothing out of it. ``unread``: there was no text, only what the
+gate cannot read."""
+
+MOST_TEXTS = 1_000
+"""Of one request that are voted on."""
+KNOWN = 4_096
+"""Texts whose verdict is kept, so that a growing conversation is not read anew with each turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the votes on one text say."""
+
+    where: str
+    """Its place in the request, or ``all`` messages together."""
+    respelled: bool
+    flagged: bool
+    untouched: bool
+    words: int
+    score: float
+    """The share of the votes that is the flag's, or how many sub-texts are flagged, where these count."""
+    proved: Mapping[str, Radius] = field(default_factory=dict)
+    """By threat, how many changes leave a flagged text flagged."""
+
+    @property
+    def certified(self) -> bool:
+        """Whether some change is proved to leave it flagged."""
+        return any(radius.words or radius.everything for radius in self.proved.values())
+
+    def document(self) -> dict[str, Any]:
+        """For JSON; without a word of the text. A radius is a number of words, ``any`` is any number."""
+        shown = {threat: "any" if r.everything else r.words for threat, r in self.proved.items()}
+        found = {"where": self.where, "flagged": self.flagged, "words": self.words, "score": round(self.score, 4)}
+        return found | {"respelled": self.respelled, "untouched": self.untouched, "proved": shown}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gate decides about a request, and what is certified of that."""
+
+    readings: tuple[Reading, ...]
+    unread: Mapping[str, int]
+    """Parts that no gate reads, by kind, of a request that may pass with them."""
+    flag: str
+    """What blocks, and from which share or number of votes on."""
+    method: str
+    alpha: float
+    """The probability that a certificate of this request is wrong, or that what ought to be blocked passes; 0 if exact.
+    """
+
+    @property
+    def blocked(self) -> bool:
+        """Whether some text is flagged."""
+        return any(reading.flagged for reading in self.readings)
+
+    @property
+    def decision(self) -> Literal["blocked", "passed"]:
+        """In a word."""
+        return "blocked" if self.blocked else "passed"
+
+    @property
+    def about(self) -> Reading | None:
+        """The reading that the certificate is of: the flagged one that most is proved of, or what stands for all."""
+        if not self.readings:
+            return None
+        return max(self.readings, key=_worth)
+
+    @property
+    def state(self) -> State:
+        """What may be said of it."""
+        about = self.about
+        if about is None:
+            return "unread"
+        if about.untouched:
+            return "untouched"
+        return "certified" if about.certified or not self.blocked else "uncertified"
+
+    def document(self) -> dict[str, Any]:
+        """For JSON: everything; without a word of the request."""
+        readings = [reading.document() for reading in self.readings]
+        return {**self.summary(), "unread": dict(self.unread), "texts": readings}
+
+    def summary(self) -> dict[str, Any]:
+        """What is certified, in short."""
+        about = self.about
+        found: dict[str, Any] = {"decision": self.decision, "state": self.state, "flag": self.flag}
+        found |= {"method": self.method, "alpha": self.alpha}
+        if about is None:
+            return found
+        found |= {"text": about.where, "words": about.words, "score": round(about.score, 4)}
+        return found | ({"still_blocked": about.document()["proved"]} if self.blocked else {})
+
+    def in_words(self) -> str:
+        """What is certified, in one sentence."""
+        return _IN_WORDS[self.decision, self.state].format(
+            flag=self.flag,
+            level=f"at level {self.alpha:g}" if self.alpha else "exactly",
+            changes=self._changes(),
+            text=self._text(),
+        )
+
+    def _text(self) -> str:
+        about = self.about
+        if about is None:
+            return ""
+        where = "all messages together" if about.where == "all" else about.where
+        return f"{where}{' with its letters joined' if about.respelled else ''}"
+
+    def _changes(self) -> str:
+        """What may be done to the text, threat by threat."""
+        proved = self.about.proved if self.about else {}
+        return "; ".join(_change(threat, r) for threat, r in proved.items() if r.words or r.everything)
+
+
+def _change(threat: str, radius: Radius) -> str:
+    unit = "block" if threat == "block" else "word"
+    counted = f"any number of {unit}s" if radius.everything else f"any {radius.words} {unit}{'s' * (radius.words > 1)}"
+    return f"{counted} {_CHANGES[threat]}"
+
+
+_CHANGES = {**CHANGES, "word": "replaced", "synonym": "swapped for synonyms"}
+_IN_WORDS = {
+    ("blocked", "certified"): "blocked, and still blocked, {level}, under {changes} (of {text})",
+    ("blocked", "uncertified"): "blocked ({flag}); no change is shown to leave it so",
+    ("blocked", "untouched"): "blocked by the bare classifier: the noise left nothing out, so nothing is certified",
+    ("passed", "certified"): "passed: shown {level} to be below what blocks ({flag})",
+    ("passed", "untouched"): "passed by the bare classifier: the noise left nothing out, so nothing is certified",
+    ("passed", "unread"): "passed without being read: there was no text",
+}
+
+
+def _worth(reading: Reading) -> tuple[Any, ...]:
+    """Flagged before all, then what most is proved of; words of what was written before those of what it spells."""
+    most = max((10**9 if r.everything else r.words for r in reading.proved.values()), default=0)
+    return reading.flagged, reading.certified, not reading.untouched, not reading.respelled, most
+
+
+class Wary:
+    """``classifier``, whose answers that name no label are votes for ``label``."""
+
+    def __init__(self, classifier: BaseClassifier, label: str) -> None:
+        self.name, self.deterministic = classifier.name, classifier.deterministic
+        self._classifier, self._label = classifier, label
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Those of the classifier."""
+        return self._classifier.labels
+
+    def prepare(self, texts: Sequence[str], first_draw: int) -> Any:
+        """What the classifier needs."""
+        return self._classifier.prepare(texts, first_draw)
+
+    async def vote(self, prepared: Any) -> Voted:
+        """Its votes."""
+        found = await self._classifier.vote(prepared)
+        shares = found.shares or [{} if vote is None else {vote: 1.0} for vote in found.votes]
+        votes: list[Vote] = [self._label if vote is None else vote for vote in found.votes]
+        sure = [{self._label: 1.0} if v is None else s for v, s in zip(found.votes, shares, strict=True)]
+        return dataclasses.replace(found, votes=votes, shares=sure)
+
+
+class Gate:
+    """Decides about requests: the noise and the threshold, without the classifier. Not safe for several threads.
+
+    ``key`` is what the noise of a method that samples is drawn from: with it a text gets the same noise whenever it is
+    asked about, and nobody else foresees it. Raises :class:`UsageError` for a method that is no guard's.
+    """
+
+    def __init__(self, certifier: Smoother | ExactSmoother, key: bytes) -> None:
+        flag = certifier.settings.flag
+        if flag is None:
+            raise UsageError("a gate needs the labels that block: --flag harmful")
+        if isinstance(certifier, ExactSmoother):
+            if certifier.settings.unit not in ("word", "sentence"):
+                raise UsageError(f"a gate reads texts: --unit {certifier.settings.unit} is for lists of them")
+        elif not _speaks_of_any_words(certifier):
+            raise UsageError(
+                f"{certifier.settings.method} proves nothing about any words: "
+                "give a gate --method windows, groups, blocks or deletion"
+            )
+        self.certifier, self.flag, self._key = certifier, flag, key
+        # The word list is read now, and not while the first client waits.
+        respelled("warming up the word list at once".replace(" ", ""))
+        self._known: OrderedDict[bytes, Reading] = OrderedDict()
+
+    @property
+    def alpha(self) -> float:
+        """α′; 0 where every sub-text is asked."""
+        return 0.0 if isinstance(self.certifier, ExactSmoother) else self.certifier.settings.alpha
+
+    def wary(self, classifier: BaseClassifier) -> Wary:
+        """The classifier as the gate asks it."""
+        return Wary(classifier, next(label for label in self.flag.labels if label in (classifier.labels or ())))
+
+    def steps(self, found: ClientText) -> Steps:
+        """The :class:`Verdict` on what was found in a request.
+
+        Raises :class:`InputError` where there is nothing to read at all, or too much.
+        """
+        texts = self._texts(found)
+        if not texts and not found.unread:
+            raise InputError("there is no text to read: the gate reads what clients write")
+        if len(texts) > MOST_TEXTS:
+            raise InputError(f"{len(texts):,} texts in one request are more than {MOST_TEXTS:,}")
+        level = Fraction(self.alpha) / max(1, len(texts))
+        steps = [lambda where=where, text=text: self._reading(where, text, level) for where, text in texts]
+        readings: list[Reading] = yield from side_by_side(steps)
+        settings = self.certifier.settings
+        return Verdict(tuple(readings), found.unread, flag_in_short(self.flag), settings.method, self.alpha)
+
+    def _texts(self, found: ClientText) -> list[tuple[tuple[str, bool], str]]:
+        """Where, and whether respelled, with the text: all messages together first, and each different text once."""
+        said = [(each.where, each.text) for each in found.said]
+        if len(said) > 1:
+            said.insert(0, ("all", "\n".join(text for _, text in said)))
+        texts: dict[str, tuple[str, bool]] = {}
+        for where, text in said:
+            check_unicode(text)
+            shown = self.certifier.form.shown(text) if self.certifier.form else text
+            for spelling in (text, respelled(shown)):
+                if spelling is not None and self._words(spelling):
+                    texts.setdefault(spelling, (where, spelling is not text))
+        return [(place, text) for text, place in texts.items()]
+
+    def _words(self, text: str) -> Sequence[str]:
+        """The words that the noise sees."""
+        if isinstance(self.certifier, ExactSmoother):
+            return self.certifier.units(text).pieces
+        return self.certifier.read(text).words
+
+    def _reading(self, place: tuple[str, bool], text: str, level: Fraction) -> Generator[Request, Any, Reading]:
+        """What the votes on a text say, which are asked once for each level."""
+        known = hashlib.sha256(repr((self._words(text), level)).encode(errors="surrogatepass")).digest()
+        reading = self._known.pop(known, None)
+        if reading is None:
+            if isinstance(self.certifier, ExactSmoother):
+                reading = yield from self._exact(self.certifier, text)
+            else:
+                reading = yield from self._sampled(self.certifier, text, level)
+        self._known[known] = reading
+        while len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+        return dataclasses.replace(reading, where=place[0], respelled=place[1])
+
+    def _exact(self, smoother: ExactSmoother, text: str) -> Generator[Request, Any, Reading]:
+        certificate: ExactCertificate = yield from smoother.flag_steps(text)
+        whole = " ".join(certificate.pieces)
+        untouched = [shown.text for shown in certificate.answers] == [whole]
+        flagged = certificate.is_flagged or (untouched and certificate.flagged > 0)
+        score = certificate.flagged if self.flag.share is None else float(certificate.flag_share)
+        proved = certificate.proved if flagged and not untouched else {}
+        return Reading("", False, flagged, untouched, certificate.n, score, _shown(proved))
+
+    def _sampled(self, smoother: Smoother, text: str, level: Fraction) -> Generator[Request, Any, Reading]:
+        keyed = smoother.keyed(self._key, smoother.said(text))
+        n = len(self._words(text))
+        if n <= _kept_of(keyed, n):
+            return (yield from self._bare(smoother, text, n))
+        certificate: Certificate = yield from keyed.flag_steps(text)
+        votes, flagged = certificate.selection, certificate.flagged
+        score = votes.counts[self.flag.name] / max(1, votes.drawn)
+        # One of several texts is chosen to be certified: each holds at its part of the level.
+        proved = certificate.replace(alpha=float(level)).proved if flagged else {}
+        return Reading("", False, flagged, False, n, score, _shown(proved))
+
+    def _bare(self, smoother: Smoother, text: str, n: int) -> Generator[Request, Any, Reading]:
+        """The same test on N answers about the whole text: p_harm of its noised texts is not above p_harm of it."""
+        drawn, share = smoother.settings.predict_samples, self.flag.share or Fraction(1)
+        votes: Sequence[Vote] = yield Classify((smoother.read(text).text,) * drawn, "predict")
+        harmful = sum(vote in self.flag.labels for vote in votes)
+        flagged = harmful > most_to_pass(drawn, share, smoother.settings.alpha)
+        return Reading("", False, flagged, True, n, harmful / drawn)
+
+
+def _shown(proved: Mapping[str, Radius | None]) -> dict[str, Radius]:
+    return {threat: radius for threat, radius in proved.items() if radius is not None}
+
+
+def _kept_of(smoother: Smoother, n: int) -> int:
+    """Words of n that a sample keeps."""
+    keep = smoother.settings.keep
+    return keep if isinstance(keep, int) else retained_count(n, smoother.settings.mask_rate)
+
+
+def _speaks_of_any_words(smoother: Smoother) -> bool:
+    settings = smoother.settings
+    masks = settings.recovery in ("mask", "ellipsis", "llm") and settings.retained_kernel == "keep"
+    return settings.refine == "off" and settings.clustering == "none" and (settings.noise is not None or masks)
+
+
+def flag_in_short(flag: Flag) -> str:
+    """What blocks: ``harmful >= 0.5``, or ``harmful >= 3 sub-texts``."""
+    return f"{flag.name} >= " + (f"{flag.at_least} sub-texts" if flag.share is None else f"{float(flag.share):g}")

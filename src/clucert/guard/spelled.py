@@ -1,0 +1,135 @@
+"""Letters pulled apart (``b o m b``), words run together (``how_to_build``): the text that a model reads anyway.
+
+Undoing this is no canonical form that keeps the theorems about words, for one letter more may join others. A gate reads
+the result as a text of its own, beside the one that was written, and blocks where either is flagged: every certificate
+of what was written holds as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import regex
+
+from clucert.lexicon.lookalikes import english_frequencies
+
+_RUN = regex.compile(r"[\p{L}\p{N}]++")
+_GAP = regex.compile(r"[ \t]{1,4}|[ \t]?[._*|/+~-]{1,2}[ \t]?")
+"""What stands between letters that are pulled apart."""
+_LONGEST_GAP = 4
+FEWEST = 4
+"""Letters that stand apart before they are taken for a word."""
+_HUMP = regex.compile(r"\p{Lu}?\p{Ll}++|\p{Lu}++(?!\p{Ll})|\p{Lu}|\p{L}|\p{N}++")
+_LONG = 18
+"""Letters in one run that are taken for several words, unless they are a known one."""
+_WIDE = regex.compile(r"[ \t]{2,}")
+LONGEST = 2_000
+"""Letters of one run that are cut into words; of a longer one these first."""
+MOST = 20_000
+"""Characters of a text in runs of at least that length that are looked at."""
+_LONGEST_WORD = 24
+
+
+def respelled(text: str) -> str | None:
+    """``text`` with letters that stand apart joined and words that are run together cut; None where there are none.
+
+    Linear time. Runs of Latin letters without a sign where words end are cut into the likeliest English words.
+
+    Raises:
+        MissingExtraError: the package with the word list is not installed.
+
+    """
+    out, end, cut = list[str](), 0, 0
+    for group in _groups(text):
+        start, stop = group[0].start(), group[-1].end()
+        cut += stop - start if stop - start >= _LONG else 0
+        # Nobody has to wait for a text of nothing else.
+        out += [text[end:start], _word(text, group) if cut <= MOST else text[start:stop]]
+        end = stop
+    found = "".join([*out, text[end:]])
+    return None if found == text else found
+
+
+def _groups(text: str) -> Iterator[list[Any]]:
+    """The runs of letters and digits of ``text``: those that belong together, and all others by themselves."""
+    group: list[Any] = []
+    for match in _RUN.finditer(text):
+        if group and not _together(text, group[-1], match):
+            yield group
+            group = []
+        group.append(match)
+    if group:
+        yield group
+
+
+def _together(text: str, left: Any, right: Any) -> bool:
+    """Whether two neighbouring runs are single letters with little between them, or words with underscores."""
+    size = right.start() - left.end()
+    gap = text[left.end() : left.end() + min(size, _LONGEST_GAP + 1)]
+    if _single(left) and _single(right):
+        return size <= _LONGEST_GAP and _GAP.fullmatch(gap) is not None
+    return size <= _LONGEST_GAP and gap.strip("_") == ""
+
+
+def _single(run: Any) -> bool:
+    return len(run.group()) == 1 and str(run.group()).isalpha()
+
+
+def _word(text: str, group: Sequence[Any]) -> str:
+    """What a group of runs spells."""
+    written = text[group[0].start() : group[-1].end()]
+    runs = [run.group() for run in group]
+    if len(group) == 1:
+        return _alone(runs[0])
+    if not all(map(_single, group)):
+        return " ".join(map(_alone, runs)) if len(group) > 2 else written
+    return _joined(written) if len(group) >= FEWEST else written
+
+
+def _alone(run: str) -> str:
+    """A run of letters by itself: ``HowToBuild`` and what is too long for one word are several."""
+    humps = _HUMP.findall(run)
+    if len(humps) > 2 and run.isalpha() and len(run) >= 2 * len(humps):
+        return " ".join(humps)
+    return _cut(run) if len(run) >= _LONG and run.isascii() and run.isalpha() else run
+
+
+def _joined(run: str) -> str:
+    """The letters of a run as words: as its wide gaps say, else the likeliest."""
+    parts = ["".join(filter(str.isalpha, part)) for part in _WIDE.split(run)]
+    # Wide gaps everywhere separate letters, not words.
+    if len(parts) == 1 or max(map(len, parts)) == 1:
+        return _cut("".join(parts))
+    return " ".join(parts)
+
+
+def _cut(letters: str) -> str:
+    """The likeliest words that the letters spell, by the frequency of each; unknown words cost by the letter."""
+    low, costs = letters[:LONGEST].lower(), _costs()
+    if low in costs:
+        return letters
+    best: list[tuple[float, int]] = [(0.0, 0)]
+    for end in range(1, len(low) + 1):
+        best.append(
+            min(
+                (best[start][0] + costs.get(low[start:end], 12.0 + 6.0 * (end - start)), start)
+                for start in range(max(0, end - _LONGEST_WORD), end)
+            )
+        )
+    words, end = [], len(low)
+    while end:
+        start = best[end][1]
+        words.append(letters[start:end])
+        end = start
+    return " ".join([*reversed(words), *filter(None, [letters[LONGEST:]])])
+
+
+@cache
+def _costs() -> Mapping[str, float]:
+    """What each known word costs: minus the logarithm of its frequency."""
+    counts = {w: n for w, n in english_frequencies().items() if w.isalpha() and (len(w) > 1 or w in ("a", "i"))}
+    total = math.log(sum(counts.values()))
+    return {word: total - math.log(count) for word, count in counts.items()}

@@ -1,0 +1,198 @@
+"""Responses that are read as they come: what a gate passes on, byte by byte.
+
+The connections are those of :mod:`clucert.models.http_pool`. The server is not read faster than whoever takes the
+bytes: a slow client costs ``MOST_BUFFERED`` bytes, not a whole answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+import httptools
+
+from clucert.models.http_pool import Connection, KeepAlive, NotReadError
+from clucert.models.replies import Reply
+
+MOST_BUFFERED = 1 << 18
+"""Bytes of a response that wait to be taken."""
+
+
+class _Streaming(Connection):
+    """A connection whose answer is there as soon as its headers are; the body follows through :meth:`chunk`."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._paused = False
+        self._reading = False
+        self._broken: Exception | None = None
+        self._more: asyncio.Future[None] | None = None
+        self._seconds = 0.0
+
+    async def ask(self, request: bytes, timeout: float) -> Reply:
+        """Send ``request`` and wait for the headers of the answer."""
+        self._chunks.clear()
+        self._buffered, self._broken, self._seconds = 0, None, timeout
+        return await super().ask(request, timeout)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the whole answer has come and was taken."""
+        return not self._reading and not self._chunks and self._broken is None
+
+    async def chunk(self) -> bytes:
+        """The next bytes of the body; none at its end.
+
+        Raises ``TimeoutError`` when nothing comes for as long as an answer may take, and ``OSError`` when the server
+        closes the connection in the middle.
+        """
+        while not self._chunks:
+            if self._broken is not None:
+                raise self._broken
+            if not self._reading:
+                return b""
+            self._deadline = self._loop.time() + self._seconds
+            self._more = self._loop.create_future()
+            try:
+                await self._more
+            finally:
+                self._more = None
+        found = b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return found
+
+    def give_up(self, now: float) -> None:
+        """End a request, or the wait for more of an answer, whose time is over."""
+        if self._more is not None or not self._reading:
+            super().give_up(now)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
+        if self._reading:
+            self.usable = False
+            self._transport = None
+            if self._parser_until_close():
+                self.on_message_complete()
+            else:
+                self._fail(ConnectionResetError("the server closed the connection in the middle of an answer"))
+            return
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        if not self._reading:
+            super().data_received(data)
+        else:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserError as error:
+                self._fail(ConnectionError(f"the server does not speak HTTP ({error})"))
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        super().on_headers_complete()
+        if self._parser.get_status_code() >= 200 and self._answer is not None and not self._answer.done():
+            self._reading = True
+            self._answer.set_result(Reply(self._parser.get_status_code(), self._fields, b""))
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
+        self._chunks.append(body)
+        self._buffered += len(body)
+        if self._buffered > MOST_BUFFERED and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        if not self._reading:
+            super().on_message_complete()
+            return
+        self._reading = False
+        self.usable = self.usable and bool(self._parser.should_keep_alive())
+        self._wake()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._reading:
+            super()._fail(error)
+            return
+        self._broken, self._reading = error, False
+        self._wake()
+        self.close()
+
+    def _wake(self) -> None:
+        if self._more is not None and not self._more.done():
+            self._more.set_result(None)
+
+
+class Stream:
+    """A response, whatever its status, whose body is still to be read. Close it, read or not."""
+
+    def __init__(self, reply: Reply, connection: _Streaming, pool: StreamPool) -> None:
+        self.status, self.headers = reply.status, reply.headers
+        self._connection: _Streaming | None = connection
+        self._pool = pool
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises like :meth:`_Streaming.chunk`."""
+        while self._connection is not None and (chunk := await self._connection.chunk()):
+            yield chunk
+
+    async def read(self, most: int) -> bytes | None:
+        """The whole body; None where it is larger than ``most`` bytes. Raises like iterating."""
+        parts, size = [], 0
+        async for part in self:
+            size += len(part)
+            if size > most:
+                return None
+            parts.append(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Give the connection back, or, where the body has not ended, hang up. Calling it twice is harmless."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.give_back(connection)
+
+
+class StreamPool(KeepAlive):
+    """Connections to one address whose answers are read as they come."""
+
+    connection = _Streaming
+
+    async def open(self, url: str, body: bytes) -> Stream:
+        """Post ``body`` to ``url`` and wait for the headers of the response. Raises like :meth:`KeepAlive.send`."""
+        request = self.request("POST", url, body)
+        while (kept := self.kept()) is not None:
+            try:
+                return await self._opened(kept, request)
+            except NotReadError:
+                continue
+        try:
+            return await self._opened(await self._connect(), request)
+        except NotReadError:
+            raise ConnectionResetError("the server closed the connection") from None
+
+    async def _opened(self, connection: Connection, request: bytes) -> Stream:
+        if not isinstance(connection, _Streaming):
+            raise TypeError("a pool holds connections of its own kind")
+        try:
+            return Stream(await connection.ask(request, self._timeout), connection, self)
+        except BaseException:
+            self.drop(connection)
+            raise
+
+    def give_back(self, connection: _Streaming) -> None:
+        """Keep a connection whose answer was read to its end; close any other."""
+        if connection.ended and connection.usable and not self._closed:
+            self._idle.append(connection)
+        else:
+            self.drop(connection)

@@ -1,0 +1,82 @@
+"""Runs in one sentence: what holds, for which rows, at what price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from clucert.core.radius import Kind
+from clucert.render import calls_in_words
+from clucert.report.comparison import Against, RunComparison
+from clucert.report.format import SHORT, against, percent
+from clucert.report.summary import Summary
+
+MOST_KINDS = 3
+"""Changes that a sentence names; the table has all."""
+LEVEL = 0.05
+"""p-value below which a difference is said to be one."""
+
+
+def run_verdict(s: Summary) -> str:
+    """How many rows are right, how many of them proved against one change of each kind, and what that took."""
+    parts = [*_judged(s), *_unjudged(s)] or ["no row is certified yet"]
+    price = calls_in_words(s.usage, s.reused)
+    money = "" if s.money is None else f", $ {s.money:,.2f}{' without the cache' if s.reused.calls else ''}"
+    return f"{'; '.join(parts)}. It took {price}{money}"
+
+
+def _judged(s: Summary) -> Iterator[str]:
+    total = s.denominator
+    if not total:
+        return
+    right = sum(o.correct for o in s.outcomes[s.run.first_kind] if o.scored)
+    constant, label = s.standing.constant_share, s.standing.constant_label
+    always = f" (always answering {label!r} gets {round((constant or 0) * total)})" if s.standing.labels else ""
+    yield f"{right} of {total} rows are answered right{always}"
+    yield _proved({kind: sum(o.certified_at(1) for o in s.outcomes[kind] if o.scored) for kind in _kinds(s)}, s, total)
+
+
+def _unjudged(s: Summary) -> Iterator[str]:
+    rows = [row for row in s.run.done if row.gold is None]
+    if not rows:
+        return
+    held = {
+        k: sum(bool(radius and radius.reaches(1)) for radius in (row.radii.get(k) for row in rows)) for k in _kinds(s)
+    }
+    yield f"{len(rows)} rows have no gold label and are certified, not judged"
+    yield _proved(held, s, len(rows), "")
+
+
+def _kinds(s: Summary) -> Sequence[Kind]:
+    return [kind for kind in s.run.kinds if kind != "published"]
+
+
+def _proved(held: dict[Kind, int], s: Summary, total: int, also: str = "right and ") -> str:
+    best = sorted((kind for kind in held if held[kind]), key=lambda kind: -held[kind])[:MOST_KINDS]
+    if best:
+        shown = ", ".join(f"{held[k]} against {against(k, s.run.unit)} ({percent(held[k] / total)})" for k in best)
+        return f"{also}proved: {shown}"
+    claimed = f"; published radii rest on {', '.join(s.assumptions)}" if s.assumptions else ""
+    return f"nothing is proved on any of them{claimed}"
+
+
+def comparison_verdict(comparison: RunComparison) -> str:
+    """For each later run, whether it is certified on more rows than the first, or whether that may be chance."""
+    questions = {str(row["run"]): row.get("questions_a_row") for row in comparison.runs}
+    prices = ", ".join(f"{name} {asked:.4g}" for name, asked in questions.items() if isinstance(asked, int | float))
+    said = ". ".join(_against(comparison, other) for other in comparison.others)
+    return f"{said}. Questions a row: {prices}" if prices else said
+
+
+def _against(comparison: RunComparison, other: Against) -> str:
+    found, first = other.result, comparison.baseline
+    tests = sorted(found.certified, key=lambda test: (test.delta < 1, test.delta))
+    what = f"of {found.pairs} shared rows"
+    if not tests:
+        return f"{other.run}: mean radius {found.second_r_avg:.3g} against {found.first_r_avg:.3g} of {first}, {what}"
+    test = tests[0]
+    mine, theirs = test.both + test.second_only, test.both + test.first_only
+    of_kind = f"right and certified for {test.delta} ({SHORT[comparison.kind]})" if test.delta else "right"
+    counts = f"{mine} against {theirs} {what} are {of_kind}"
+    if test.p_holm >= LEVEL:
+        return f"{other.run} is not shown to differ from {first}: {counts}, p = {test.p_holm:.2g}"
+    return f"{other.run} is {'better' if mine > theirs else 'worse'} than {first}: {counts}, p = {test.p_holm:.2g}"

@@ -1,0 +1,227 @@
+"""Request fields that may reach the upstream, by API and provider: whatever is not on the list is refused. Pure.
+
+Servers take hundreds of fields. ``grammar`` and ``guided_json`` make a model say what the client wrote, ``n_predict``
+and ``min_tokens`` pass a cap, ``chat_template``, ``prompt`` and ``previous_response_id`` bring in text that nobody here
+has read. So the list says what may pass, on every level of the request; what a server adds tomorrow is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from clucert.errors import UsageError
+from clucert.serve.http_errors import invalid
+
+Api = Literal["chat", "vote", "responses", "completions", "embeddings"]
+DEEPEST = 64
+"""Levels of lists and objects in a request."""
+
+_NO_TEXT = frozenset({"image_url", "input_audio"})
+"""Fields that hold the data of images and sounds."""
+
+Spec = Mapping[str, Any]
+"""The fields of an object: None lets any value pass, a mapping is checked in turn (in each element of a list), and a
+set, at ``type``, holds the kinds of objects that may pass."""
+
+
+def _any(names: str) -> dict[str, Any]:
+    return dict.fromkeys(names.split())
+
+
+_FUNCTION_TOOL = {"type": {"function"}, "function": _any("name description parameters strict")}
+_CALL = {"type": {"function"}, **_any("id index"), "function": _any("name arguments")}
+_PART = {
+    "type": {"text", "refusal", "image_url", "input_audio"},
+    **_any("text refusal"),
+    "image_url": _any("url detail"),
+}
+_PART["input_audio"] = _any("data format")
+_MESSAGE = {**_any("role name refusal tool_call_id"), "content": _PART, "tool_calls": _CALL}
+_MESSAGE["function_call"] = _any("name arguments")
+_FORMAT = {"type": {"text", "json_object", "json_schema"}, "json_schema": None}
+_SAMPLING = _any("temperature top_p frequency_penalty presence_penalty stop seed n user")
+
+_CHAT: Spec = {
+    **_SAMPLING,
+    **_any("model max_tokens max_completion_tokens stream parallel_tool_calls logprobs top_logprobs modalities"),
+    **_any("reasoning_effort verbosity safety_identifier prompt_cache_key functions"),
+    "messages": _MESSAGE,
+    "stream_options": _any("include_usage include_obfuscation"),
+    "response_format": _FORMAT,
+    "tools": _FUNCTION_TOOL,
+    "tool_choice": {"type": {"function"}, "function": _any("name")},
+    "function_call": _any("name"),
+    "audio": _any("voice format"),
+}
+_VOTE: Spec = {**_CHAT, "response_format": {"type": {"text", "json_object"}}}
+"""A schema dictates the answer, whose words are what a vote reads."""
+_ITEM_PART = {"type": {"input_text", "output_text", "refusal", "input_image"}, **_any("text refusal image_url detail")}
+_ITEM = {
+    "type": {"message", "function_call", "function_call_output", "reasoning"},
+    **_any("id role status call_id name arguments encrypted_content"),
+    "content": {**_ITEM_PART, **_any("annotations logprobs")},
+    "output": _ITEM_PART,
+    "summary": {"type": {"summary_text"}, "text": None},
+}
+_RESPONSES: Spec = {
+    **_any("model instructions stream temperature top_p top_logprobs max_output_tokens max_tool_calls"),
+    **_any("parallel_tool_calls truncation include store user safety_identifier prompt_cache_key"),
+    "input": _ITEM,
+    "stream_options": _any("include_usage include_obfuscation"),
+    "text": {"verbosity": None, "format": {**_FORMAT, **_any("name schema strict description")}},
+    "reasoning": _any("effort summary"),
+    "tools": {"type": {"function"}, **_any("name description parameters strict")},
+    "tool_choice": {"type": {"function"}, "name": None},
+}
+_COMPLETIONS: Spec = {
+    **_SAMPLING,
+    **_any("model prompt max_tokens stream logprobs echo"),
+    "stream_options": _any("include_usage include_obfuscation"),
+}
+_EMBEDDINGS: Spec = _any("model input encoding_format dimensions user")
+_APIS: Mapping[Api, Spec] = {"chat": _CHAT, "vote": _VOTE, "responses": _RESPONSES, "completions": _COMPLETIONS}
+_APIS = {**_APIS, "embeddings": _EMBEDDINGS}
+
+Provider = Literal[
+    "openai", "azure", "ollama", "vllm", "llamacpp", "openrouter", "mistral", "deepseek", "groq", "together"
+]
+PROVIDERS: Mapping[Provider, frozenset[str]] = {
+    "openai": frozenset(),
+    "azure": frozenset(),
+    "ollama": frozenset(),
+    "vllm": frozenset({"top_k", "min_p", "repetition_penalty"}),
+    "llamacpp": frozenset({"top_k", "min_p", "typical_p", "repeat_penalty"}),
+    "openrouter": frozenset({"top_k", "top_a", "min_p", "repetition_penalty", "reasoning", "include_reasoning"}),
+    "mistral": frozenset({"random_seed", "safe_prompt"}),
+    "deepseek": frozenset({"thinking"}),
+    "groq": frozenset({"reasoning_format", "include_reasoning"}),
+    "together": frozenset({"top_k", "min_p", "repetition_penalty"}),
+}
+"""What each takes beside OpenAI's own fields that changes how it samples, not what it reads."""
+_EMPTY_ECHOES = frozenset({"messages.audio", "messages.annotations", "messages.reasoning_content"})
+"""Fields of answers that clients send back as they got them: they pass while they are empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedFields:
+    """The fields that may pass: those of ``provider``, and ``more``, dotted from the top.
+
+    ``grammar`` lets a field pass with whatever it holds, ``messages.reasoning_content`` one of each message, and
+    ``tools.type.web_search`` one kind of tool. What is allowed by ``more`` is neither read nor capped.
+    """
+
+    provider: Provider = "openai"
+    more: frozenset[str] = field(default=frozenset())
+
+    @classmethod
+    def of(cls, provider: Provider, more: Iterable[str]) -> AllowedFields:
+        """Raises :class:`UsageError` for a name that no field can have."""
+        names = frozenset(more)
+        if wrong := next((name for name in sorted(names) if not all(name.split("."))), None):
+            raise UsageError(f"--allow-field {wrong!r}: give a field, as in grammar or messages.reasoning_content")
+        return cls(provider, names)
+
+    def check(self, body: Mapping[str, Any], api: Api = "chat", *, but: Collection[str] = ()) -> None:
+        """Raise :class:`Fault` (400) for the first field of ``body`` that may not pass, naming it.
+
+        Fields of the top level in ``but`` pass whatever they are: the caller sees to them.
+        """
+        spec = {**_APIS[api], **_any(" ".join(PROVIDERS[self.provider]))}
+        self._check({name: value for name, value in body.items() if name not in but}, spec, "", "")
+
+    def _check(self, value: Any, spec: Spec, path: str, where: str) -> None:
+        """``path`` names a field as the list does, ``where`` says which element of which list it is in."""
+        if isinstance(value, list):
+            for i, each in enumerate(value):
+                self._check(each, spec, path, f"{where}.{i}")
+            return
+        if not isinstance(value, dict):
+            return
+        for name, inner in value.items():
+            self._check_field(name, inner, spec, (f"{path}.{name}".lstrip("."), f"{where}.{name}".lstrip(".")))
+
+    def _check_field(self, name: str, value: Any, spec: Spec, at: tuple[str, str]) -> None:
+        path, where = at
+        if path in self.more or (path in _EMPTY_ECHOES and value in (None, "", [])):
+            return
+        if name not in spec:
+            raise _refused(path, where)
+        below = spec[name]
+        if isinstance(below, set | frozenset):
+            if not (isinstance(value, str) and (value in below or f"{path}.{value}" in self.more)):
+                raise _refused(f"{path}.{value}" if isinstance(value, str) else path, where)
+        elif below is not None:
+            self._check(value, below, path, where)
+
+
+def _refused(path: str, where: str) -> Exception:
+    shown = path[:80]
+    message = f"{shown} is not let through to the upstream (the operator can, with --allow-field {shown})"
+    return invalid(message, "unsupported_parameter", where[:200])
+
+
+def strict_json(body: bytes) -> Any:
+    """What ``body`` says to every parser alike. Raises :class:`Fault` (400) where parsers differ or it is no JSON.
+
+    Of two fields with one name some servers read the first and some the last; NaN and a byte order mark are JSON to
+    some. A request that goes on as it came must mean the same there as here.
+    """
+    try:
+        found = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+        )
+    except (ValueError, RecursionError):
+        raise invalid("the body is not JSON, or is not to every parser (a field named twice)", "invalid_json") from None
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a field is named twice")
+    return found
+
+
+def _finite(number: str) -> float:
+    if math.isinf(float(number)):
+        raise ValueError("a number is too large")
+    return float(number)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def check_size(body: Any, most_characters: int, most_objects: int) -> None:
+    """Raise :class:`Fault` (400, 413) for a body that is nested too deeply, or that says too much to be read.
+
+    What is not text (the data of images and sounds) is not counted as such.
+    """
+    characters = objects = 0
+    level = [("", body)]
+    for _ in range(DEEPEST):
+        objects += sum(isinstance(each, dict) for _, each in level)
+        characters += sum(len(each) for name, each in level if isinstance(each, str) and name not in _NO_TEXT)
+        if characters > most_characters:
+            raise _too_long(f"more than {most_characters:,} characters")
+        if objects > most_objects:
+            raise _too_long(f"more than {most_objects:,} objects (messages, parts, tools)")
+        level = [inner for name, each in level for inner in _inside(name, each)]
+        if not level:
+            return
+    raise invalid(f"the request has more than {DEEPEST} levels", "invalid_json")
+
+
+def _too_long(what: str) -> Exception:
+    return invalid(f"the request has {what}", "request_too_large", status=413)
+
+
+def _inside(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+    """What is in ``value``, each with the name of the nearest field that decides whether it is text."""
+    if isinstance(value, dict):
+        return value.items() if name not in _NO_TEXT else ((name, inner) for inner in value.values())
+    return ((name, inner) for inner in value) if isinstance(value, list) else ()

@@ -1,0 +1,280 @@
+"""The gate as an endpoint: what may pass goes to the upstream as it came, what may not gets a refusal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from clucert.errors import ModelError
+from clucert.guard import guardrail
+from clucert.guard.client_text import Api, ClientText, client_text
+from clucert.guard.gate import Verdict
+from clucert.guard.guardrail import inputs_text
+from clucert.guard.text_gate import load_gate
+from clucert.methods.exact import ExactConfig
+from clucert.models.http_stream import Stream
+from clucert.models.load import ModelOptions, load_model
+from clucert.runtime.computation import Computation
+from clucert.runtime.executor import Executor
+from clucert.serve.app import Routes, _json, _while_connected
+from clucert.serve.engine import Reachable
+from clucert.serve.fields import AllowedFields
+from clucert.serve.http_errors import Fault, fault_of, invalid
+from clucert.serve.metrics import Metrics
+from clucert.serve.options import GateOptions, ServeOptions
+from clucert.serve.passthrough import PATHS, Upstream, streams
+from clucert.serve.refusals import Refusal
+from clucert.serve.schemas import encode
+
+log = logging.getLogger("clucert.serve")
+
+GUARDRAIL = "/beta/litellm_basic_guardrail_api"
+"""Where LiteLLM asks a guardrail."""
+_OPERATIONS: Mapping[Api, str] = {
+    "chat": "chat",
+    "responses": "chat",
+    "completions": "text_completion",
+    "embeddings": "embeddings",
+}
+"""What OpenTelemetry calls them."""
+_CAPPED = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_KEPT_HEADERS = ("content-type", "cache-control")
+"""Of the upstream's response: the others may tell of its account and its network."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatedRequest:
+    """A request that was understood; its body goes on as it came."""
+
+    api: Api
+    path: str
+    body: bytes
+    found: ClientText
+    stream: bool
+    include_usage: bool
+    choices: int
+
+
+def read_gated(
+    body: bytes, fields: Any, path: str, *, options: ServeOptions, gate: GateOptions, allowed: AllowedFields
+) -> GatedRequest:
+    """The request in ``body``, whose ``fields`` were read.
+
+    Raises :class:`Fault` for one that may not go on as it is, saying what and why, and
+    :class:`clucert.errors.InputError` for one whose text cannot be read.
+    """
+    api = PATHS[path]
+    if not isinstance(fields, dict):
+        raise invalid("the body is not a JSON object", "invalid_json")
+    if fields.get("model") != options.model:
+        raise invalid(f"there is no such model here: ask for {options.model!r}", "model_not_found", "model", 404)
+    allowed.check(fields, api)
+    stream, usage = fields.get("stream"), fields.get("stream_options")
+    if stream not in (None, True, False):
+        raise invalid("stream must be true or false", param="stream")
+    if "max_tokens" in options.model_fields_set and api != "embeddings":
+        _check_cap(fields, options.max_tokens)
+    found = client_text(fields, api, gate.read)
+    if found.unread and gate.unread == "refuse":
+        named = ", ".join(found.unread)
+        raise invalid(f"the gate cannot read {named}: send text", "unsupported_content")
+    n, prompts = fields.get("n"), fields.get("prompt")
+    choices = (n if isinstance(n, int) else 1) * (len(prompts) if isinstance(prompts, list) else 1)
+    wants_usage = isinstance(usage, dict) and usage.get("include_usage") is True
+    return GatedRequest(api, path, body, found, bool(stream), wants_usage, choices)
+
+
+def _check_cap(fields: Mapping[str, Any], most: int) -> None:
+    """The answer's length is the client's to say, as the request goes on as it came."""
+    given = {name: fields[name] for name in _CAPPED if fields.get(name) is not None}
+    for name, value in given.items():
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise invalid(f"{name} must be a number from 1 to {most}", param=name)
+    if not given:
+        raise invalid(f"say how long the answer may be: max_tokens up to {most}", param="max_tokens")
+
+
+class GateService(Reachable):
+    """The gate with its classifier, and the upstream. ``start`` and ``stop`` it on its event loop."""
+
+    def __init__(
+        self, config: ExactConfig, options: GateOptions, served: ServeOptions, metrics: Metrics, stack: ExitStack
+    ) -> None:
+        self.options, self._metrics = options, metrics
+        self._upstream = Upstream(options.upstream, timeout=served.request_timeout)
+        reached = ModelOptions(base_url=options.upstream, timeout=served.request_timeout, max_retries=0)
+        upstream = load_model(f"openai/{served.model}", reached)
+        stack.callback(upstream.close)
+        key = None if options.seed is None else str(options.seed).encode()
+        self._gate, self._backends = load_gate(config, stack, key)
+        asked = self._backends.queues[0].model if self._backends.queues else None
+        super().__init__(min(5.0, served.request_timeout), upstream=upstream, gate=asked)
+
+    async def start(self) -> None:
+        """Open the queue to the classifier."""
+        self._executor = Executor(self._backends)
+        await self._executor.start()
+
+    async def stop(self) -> None:
+        """Close it; calls in flight, which nobody waits for any more, are given up."""
+        self._upstream.close()
+        await self._executor.stop(now=True)
+
+    async def check(self, found: ClientText) -> Verdict:
+        """The verdict. Raises :class:`Fault` (502) when the classifier does not answer: nothing passes then."""
+        began = time.perf_counter()
+        try:
+            verdict: Verdict = await self._executor.compute(Computation(lambda: self._gate.steps(found)))
+        except ModelError as error:
+            log.warning("gate: %s", fault_of(error).code)
+            message = "the gate's classifier does not answer, and nothing passes without it"
+            raise Fault(502, "server_error", "gate_unavailable", message) from None
+        self._metrics.gated(verdict, time.perf_counter() - began)
+        return verdict
+
+    async def open(self, asked: GatedRequest) -> Stream:
+        """The upstream's response. Raises like :meth:`Upstream.open`."""
+        began, outcome = time.perf_counter(), "failed"
+        try:
+            stream = await self._upstream.open(asked.path, asked.body)
+            outcome = "answered"
+        except ModelError as error:
+            outcome = fault_of(error).code
+            raise
+        finally:
+            self._metrics.calls.labels(outcome).inc()
+            self._metrics.call_seconds.observe(time.perf_counter() - began)
+        return stream
+
+    async def answer(self, stream: Stream) -> bytes:
+        """An answer that comes in one piece. Raises like :meth:`Upstream.answer`."""
+        return await self._upstream.answer(stream)
+
+
+class GateRoutes(Routes):
+    """The handlers of the routes of a gate."""
+
+    _engine: GateService
+    paths = (*PATHS, GUARDRAIL)
+
+    async def _respond(self, request: Request, identifier: str) -> Response:
+        if request.url.path == GUARDRAIL:
+            _, fields = await self._received(request)
+            return await _while_connected(request, self._judged(fields, identifier))
+        asked = read_gated(
+            *await self._received(request),
+            request.url.path,
+            options=self._options,
+            gate=self._engine.options,
+            allowed=self._allowed,
+        )
+        async with AsyncExitStack() as held:
+            response = await _while_connected(request, self._decided(asked, identifier, held))
+            if isinstance(response, Passed):
+                response.held = held.pop_all()
+        return response
+
+    async def _decided(self, asked: GatedRequest, identifier: str, held: AsyncExitStack) -> Response:
+        """The upstream's answer, or a refusal. What must last as long as the answer does is ``held``."""
+        await held.enter_async_context(self._admission.slot())
+        verdict = await self._check(asked.found)
+        headers = verdict_headers(verdict)
+        if self._options.log_prompts:
+            log.info("%s %s", identifier, json.dumps([each.text for each in asked.found.said]))
+        if verdict.blocked:
+            return self._refused(asked, verdict, headers, identifier)
+        held.enter_context(self._metrics.calling.track_inprogress())
+        with self._tracer.step(f"{asked.api} {self._options.model}", "CLIENT") as span:
+            span.note(operation=_OPERATIONS[asked.api], model=self._options.model, provider=self._options.provider)
+            stream = await self._engine.open(asked)
+            span.note(status=stream.status)
+        held.callback(stream.close)
+        headers |= {name: stream.headers[name] for name in _KEPT_HEADERS if name in stream.headers}
+        if streams(stream):
+            return Passed(_events(stream, identifier, self._metrics), stream.status, headers)
+        return Response(await self._engine.answer(stream), stream.status, headers)
+
+    async def _judged(self, fields: Any, identifier: str) -> Response:
+        """What LiteLLM, which asks the model itself, is told of a call."""
+        if not isinstance(fields, dict):
+            raise invalid("the body is not a JSON object", "invalid_json")
+        kind, options = fields.get("input_type"), self._engine.options
+        found = inputs_text(fields, str(kind), options.read)
+        if found.unread and options.unread == "refuse":
+            return _json(guardrail.refused(f"the gate cannot read {', '.join(found.unread)}: send text"))
+        if kind == "response" and not found.said:
+            return _json({"action": guardrail.PASSED})
+        async with self._admission.slot():
+            verdict = await self._check(found)
+        if self._options.log_prompts:
+            log.info("%s %s", identifier, json.dumps([each.text for each in found.said]))
+        return _json(guardrail.answer_of(verdict), headers=verdict_headers(verdict))
+
+    async def _check(self, found: ClientText) -> Verdict:
+        """The verdict, as a span."""
+        with self._tracer.step("apply_guardrail clucert") as span:
+            span.note(operation="apply_guardrail", guardrail="clucert", target="llm_input")
+            verdict = await self._engine.check(found)
+            span.note(verdict="deny" if verdict.blocked else "allow", action="block" if verdict.blocked else "allow")
+            span.note(state=verdict.state, certifier=verdict.method, alpha=verdict.alpha)
+            span.radii(verdict.about.proved if verdict.about else {})
+        return verdict
+
+    def _refused(self, asked: GatedRequest, verdict: Verdict, headers: dict[str, str], identifier: str) -> Response:
+        refusal = Refusal(
+            text=self._engine.options.refusal,
+            identifier=identifier,
+            created=int(time.time()),
+            model=self._options.model,
+            choices=asked.choices,
+            certificate={**verdict.document(), "says": verdict.in_words()},
+        )
+        if not asked.stream or asked.api == "embeddings":
+            return Response(encode(refusal.body(asked.api)), refusal.status(asked.api), headers, "application/json")
+        events = b"".join(refusal.events(asked.api, include_usage=asked.include_usage))
+        return Response(events, 200, headers | {"cache-control": "no-cache"}, "text/event-stream")
+
+
+class Passed(StreamingResponse):
+    """The upstream's events, as they come. ``held`` is closed when they have ended, or the client has hung up."""
+
+    held: AsyncExitStack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        async with self.held:
+            await super().__call__(scope, receive, send)
+
+
+async def _events(stream: Stream, identifier: str, metrics: Metrics) -> AsyncIterator[bytes]:
+    """What the upstream sends; an error event where it breaks off, so that nobody takes half an answer for a whole."""
+    try:
+        async for chunk in stream:
+            yield chunk
+    except OSError:  # A timeout is one, too.
+        fault = Fault(502, "server_error", "upstream_broke_off", "the upstream broke off in the middle of its answer")
+        log.warning("%s %s", identifier, fault.code)
+        metrics.faults.labels(fault.code).inc()
+        yield b"\n\ndata: %s\n\n" % encode(fault.body())
+
+
+def verdict_headers(verdict: Verdict) -> dict[str, str]:
+    """What is decided and certified, as response headers."""
+    found = {
+        "x-clucert-decision": verdict.decision,
+        "x-clucert-source": "gate" if verdict.blocked else "upstream",
+        "x-clucert-state": verdict.state,
+        "x-clucert-certificate": json.dumps(verdict.summary(), separators=(",", ":")),
+    }
+    if verdict.unread:
+        found["x-clucert-unread"] = ", ".join(f"{kind}={count}" for kind, count in verdict.unread.items())
+    return found

@@ -1,0 +1,103 @@
+"""What is read of a request, what is not, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from clucert.errors import InputError
+from clucert.guard.client_text import client_text
+
+EVERYBODY = ("user", "tool", "system", "assistant")
+
+
+def texts(fields: dict[str, Any], api: Any, read: Any = ("user", "tool")) -> dict[str, str]:
+    return {each.where: each.text for each in client_text(fields, api, read).said}
+
+
+CHAT: list[dict[str, Any]] = [
+    {"role": "system", "content": "be kind"},
+    {"role": "user", "name": "bob", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": "{}"}}]},
+    {"role": "tool", "tool_call_id": "c1", "content": "result"},
+    {"role": "user", "content": "three"},
+]
+
+
+def test_of_a_chat_the_turns_of_users_and_the_results_of_tools_are_read() -> None:
+    assert texts({"messages": CHAT}, "chat") == {
+        "messages.1": "bob\none\ntwo", "messages.3": "result", "messages.4": "three",
+    }  # fmt: skip
+    everything = texts(
+        {"messages": CHAT, "tools": [{"type": "function", "function": {"name": "f", "description": "d"}}]},
+        "chat",
+        EVERYBODY,
+    )
+    assert everything["tools"] == "f\nd"
+    assert everything["messages.0"] == "be kind"
+    assert everything["messages.2"] == "f\n{}"
+
+
+def test_of_responses_items_are_read_by_role_and_by_kind() -> None:
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "hello"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "found"}]},
+        {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "xyz"},
+        {"type": "some_new_kind", "anything": {"deep": ["inside", 7]}},
+    ]
+    assert texts({"input": items}, "responses") == {"input.0": "hello", "input.2": "found", "input.4": "inside\n7"}
+    assert client_text({"input": items}, "responses").unread == {}
+    assert client_text({"input": items}, "responses", EVERYBODY).unread == {"encrypted_content": 1}
+    assert texts({"input": "hi", "instructions": "be kind"}, "responses", EVERYBODY) == {
+        "instructions": "be kind", "input": "hi",
+    }  # fmt: skip
+
+
+def test_prompts_are_read_one_by_one() -> None:
+    assert texts({"prompt": "a"}, "completions") == {"prompt": "a"}
+    assert texts({"prompt": ["a", "b"]}, "completions") == {"prompt.0": "a", "prompt.1": "b"}
+    assert texts({"input": ["a", ""]}, "embeddings") == {"input.0": "a"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "data:,how to build"}},
+        {"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}},
+        {"type": "file", "file": {"file_data": "AA", "filename": "x"}},
+    ],
+)
+def test_what_is_no_text_is_counted_and_not_taken_for_text(part: dict[str, Any]) -> None:
+    found = client_text({"messages": [{"role": "user", "content": [part, {"type": "text", "text": "look"}]}]}, "chat")
+    assert [each.text for each in found.said] == ["look"]
+    assert sum(found.unread.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("api", "fields"),
+    [
+        ("chat", {}),
+        ("chat", {"messages": []}),
+        ("chat", {"messages": "hello"}),
+        ("chat", {"messages": ["hello"]}),
+        ("chat", {"messages": [{"content": "hello"}]}),
+        ("chat", {"messages": [{"role": "User", "content": "hello"}]}),
+        ("chat", {"messages": [{"role": ["user"], "content": "hello"}]}),
+        ("chat", {"messages": [{"role": "tool", "tool_call_id": "how to build", "content": "hello"}]}),
+        ("chat", {"messages": [{"role": "tool", "tool_call_id": ["how"], "content": "hello"}]}),
+        ("responses", {"input": [{"type": "message", "content": "hello"}]}),
+        ("completions", {"prompt": [1, 2]}),
+        ("completions", {"prompt": ["a", [1]]}),
+        ("embeddings", {"input": None}),
+    ],
+)
+def test_what_cannot_be_read_is_refused(api: Any, fields: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        client_text(fields, api)
+
+
+def test_kinds_may_not_hide_text() -> None:
+    hidden = {"role": "user", "content": [{"type": "text", "text": "hi", "detail": {"more": "hidden"}}]}
+    assert texts({"messages": [hidden]}, "chat") == {"messages.0": "hi\nhidden"}
