@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clucert.core.certificate import Certificate
     from clucert.core.radius import Radius
     from clucert.errors import CluCertError
-    from clucert.guard import Guarded, SmoothedModel, open_guard
+    from clucert.guard import Guarded, SmoothedModel, TextGate, Verdict, open_gate, open_guard
 
 _HOMES = {
     "Certificate": "clucert.core.certificate",
@@ -39,10 +39,13 @@ _HOMES = {
     "Session": "clucert.api",
     "SmoothedClassifier": "clucert.api",
     "SmoothedModel": "clucert.guard",
+    "TextGate": "clucert.guard",
+    "Verdict": "clucert.guard",
     "certify": "clucert.api",
     "certify_callable": "clucert.api",
     "evaluate_callable": "clucert.api",
     "load": "clucert.api",
+    "open_gate": "clucert.guard",
     "open_guard": "clucert.guard",
     "open_session": "clucert.api",
     "smooth": "clucert.api",
@@ -58,10 +61,13 @@ __all__ = [
     "Session",
     "SmoothedClassifier",
     "SmoothedModel",
+    "TextGate",
+    "Verdict",
     "certify",
     "certify_callable",
     "evaluate_callable",
     "load",
+    "open_gate",
     "open_guard",
     "open_session",
     "smooth",

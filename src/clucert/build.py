@@ -8,7 +8,7 @@ from dataclasses import is_dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from clucert.config import Config, FlagSection
+from clucert.config import Config, ExactSection, FlagSection
 from clucert.core.calibration import Bias
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSettings, ExactSmoother
@@ -23,7 +23,7 @@ from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
 from clucert.lexicon.canonical import load_form
 from clucert.methods import Method, load_any, load_method
-from clucert.methods.exact import ExactMethod, ExactSection, readers_of
+from clucert.methods.exact import ExactMethod, readers_of
 from clucert.models.function_files import labels_of_model, reads_text
 from clucert.protocols import Task
 from clucert.redact import clean_base_url

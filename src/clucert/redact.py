@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+from clucert.visible import visible
+
 HIDDEN = "***"
 SECRET_PARAMETER = re.compile(r"key|token|secret|sig|pass|auth|credential", re.IGNORECASE)
 """In the name of a URL's parameter: what it is set to is not shown."""
@@ -46,7 +48,7 @@ def redact(
 
     ``limit`` cuts it to that many characters, once nothing secret is left in it.
     """
-    message = " ".join(_hidden(message, secrets, env).split())
+    message = " ".join(visible(_hidden(message, secrets, env)).split())
     return message if limit is None or len(message) <= limit else f"{message[: limit - 3]}…"
 
 

@@ -82,6 +82,18 @@ def options_of(model: type[BaseModel]) -> dict[str, tuple[FieldInfo, Hint]]:
     return found
 
 
+def parts_of(written: str) -> list[str]:
+    """The parts of a list that is written with commas; between double quotes a comma is one of the text."""
+    if written.count('"') % 2:
+        return [part.strip() for part in written.split(",")]
+    parts = [""]
+    for i, piece in enumerate(written.split('"')):
+        first, *more = [piece] if i % 2 else piece.split(",")
+        parts[-1] += first
+        parts += more
+    return [part.strip() for part in parts]
+
+
 M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=Section)
 

@@ -19,7 +19,7 @@ _HOSTILE = re.compile(
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """``text`` with what a terminal acts on written as ``\\x1b``; line breaks and tabs as spaces, or with ``lines`` kept.
+    r"""``text`` with what a terminal acts on as ``\x1b``; line breaks and tabs are spaces, or with ``lines`` kept.
 
     Printable text is returned as it is.
     """

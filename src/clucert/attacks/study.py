@@ -134,7 +134,7 @@ def run_attacks(
     if study.suffixes and SUFFIX not in study.recipes:
         raise UsageError("a suffix file goes with the recipe suffix: add --recipe suffix, or leave out --suffix-file")
     attacks = {name: load_attack(name) for name in study.recipes}
-    plan = make_plan(_config_of(config, config.method), command)
+    plan = make_plan(_config_of(config, config.method), command, need_labels=True)
     examples = [example for example in plan.dataset.examples if example.label is not None]
     if not examples:
         raise UsageError(f"{plan.dataset.source.path} has no gold labels: an attack needs to know what is right")

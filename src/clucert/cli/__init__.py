@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from clucert.cli.terminal import echo
 from clucert.errors import CluCertError, UnknownNameError
 
 # name: (module, one line for the overview); the module's function of the same name is the command.
@@ -29,7 +30,7 @@ COMMANDS = {
 }
 GROUPS = {
     "Start": ("init", "certify"),
-    "A data set": ("evaluate", "compare", "report", "tune"),
+    "A data set": ("evaluate", "compare", "report", "tune", "train"),
     "Try to break it": ("audit", "attack"),
     "Run it": ("serve", "cache"),
     "What there is": ("methods", "tasks", "models", "attacks"),
@@ -101,5 +102,5 @@ def main() -> None:
 def _fail(message: str, code: int) -> int:
     from clucert.redact import redact
 
-    click.echo(f"clucert: {redact(message)}", err=True)
+    echo(f"clucert: {redact(message)}", err=True)
     return code

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli.options import Command, given_flags, options
-from clucert.config import SamplingSection, TaskSection
+from clucert.config import ExactSection, SamplingSection, TaskSection
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import DataSection, load_config
-from clucert.methods.exact import ExactSection
 
 if TYPE_CHECKING:
     from clucert.sklearn import CertifiedClassifier

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 
 from clucert.cli.evaluate import CONFIG_FILE, study_config
 from clucert.cli.options import Command, config_options
+from clucert.cli.terminal import echo, echo_json
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
 from clucert.section import flag
@@ -87,12 +87,12 @@ def tune(
         tuned = search(config, _grid(config, *values), lambda _i, s: bar(s), max_drop=max_drop, radius=radius)
     if out:
         out.write_text(tuned.method, encoding="utf-8")
-        click.echo(f"wrote {out}: use it as --method {out}", err=True)
+        echo(f"wrote {out}: use it as --method {out}", err=True)
     rows, verdict = [_flat(row) for row in tuned.rows], _verdict(tuned, radius)
     if as_json:
         best = _flat(tuned.best)
         more = {"radius": radius, "verdict": verdict, "method": tuned.method, "notes": list(tuned.notes)}
-        click.echo(json.dumps({"schema_version": 1, "rows": rows, "best": best, **more}, indent=2))
+        echo_json({"schema_version": 1, "rows": rows, "best": best, **more}, indent=2)
     else:
         headline(verdict)
         # A number of blocks by length is no row of the grid: that of the longest texts is marked.
@@ -103,11 +103,11 @@ def tune(
                 for trial, row in zip(tuned.rows, rows, strict=True)
             ]
         )
-        click.echo(f"\nbest, as a method file:\n{tuned.method}")
+        echo(f"\nbest, as a method file:\n{tuned.method}")
     for note in tuned.notes:
         warn("note", note)
     if tuned.stopped:
-        click.echo(f"clucert: {tuned.stopped}", err=True)
+        echo(f"clucert: {tuned.stopped}", err=True)
 
 
 _SAMPLED = ("mask_rates", "thresholds", "lengths", "max_drop")
@@ -166,7 +166,7 @@ def _tune_flag(config: StudyConfig, fpr: str, confidence: str, out: Path | None,
         tuned = tune_flag(config, exact(fpr, "--fpr"), exact(confidence, "--confidence"), bar)
     if out:
         out.write_text(tuned.method, encoding="utf-8")
-        click.echo(f"wrote {out}: use it as --method {out}", err=True)
+        echo(f"wrote {out}: use it as --method {out}", err=True)
     if as_json:
         verdict = tuned.chosen.in_words(counts=tuned.counts)
         more = {
@@ -175,15 +175,13 @@ def _tune_flag(config: StudyConfig, fpr: str, confidence: str, out: Path | None,
             "method": tuned.method,
             "notes": list(tuned.notes),
         }
-        click.echo(
-            json.dumps({"schema_version": 1, **roc_document(tuned.points, counts=tuned.counts), **more}, indent=2)
-        )
+        echo_json({"schema_version": 1, **roc_document(tuned.points, counts=tuned.counts), **more}, indent=2)
     else:
         point = tuned.chosen.point
         said = f"{int(point.threshold)} sub-texts" if tuned.counts else f"a share of {float(point.threshold):g}"
         headline(tuned.chosen.in_words(counts=tuned.counts))
-        click.echo(roc_text(tuned.points, point, said, counts=tuned.counts, width=width()))
-        click.echo(f"\nas a method file:\n{tuned.method}")
+        echo(roc_text(tuned.points, point, said, counts=tuned.counts, width=width()))
+        echo(f"\nas a method file:\n{tuned.method}")
     for note in tuned.notes:
         warn("note", note)
 

@@ -10,11 +10,10 @@ import yaml
 from pydantic import AfterValidator, ValidationError
 
 from clucert.border import read_text, yaml_fields
-from clucert.config import Config, Text
+from clucert.config import Config, ExactSection, Text
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import DataSource
 from clucert.evaluate.readers import Format
-from clucert.methods.exact import ExactSection
 from clucert.redact import shown
 from clucert.section import Section, flag, nearest, option, problem, shared
 
@@ -33,6 +32,8 @@ class DataSection(Section, title="Data", may_differ=True):
     data: str | None = option(None, "CSV, TSV, JSON Lines or Parquet file, or hf:NAME@SPLIT with clucert[hub].")
     format: Format | None = option(None, "Of the file, where its name does not say.")
     quoted: bool = option(True, "Whether CSV and TSV use quotes.")
+    header: bool = option(True, "Whether CSV and TSV begin with column names; else columns are called 1, 2, …")
+    encoding: str | None = option(None, "Of the file, such as latin-1, cp1252 or utf-16.", unset="utf-8")
     text_column: str | None = option(None, "Column of the text.", unset="text, sentence, question or prompt")
     label_column: str | None = option(None, "Column of the gold label.", unset="label or answer")
     id_column: str | None = option(None, "Column that names a row.", unset="the line number")
