@@ -38,7 +38,7 @@ def task_of(config: Config) -> Task:
     """The task that ``config`` names or spells out, asked at the temperature that it sets; without its prompt where all
     models are functions of texts, whose own labels then do where it names none.
     """
-    if all(map(reads_text, config.model)):
+    if all(asked_the_text(config, name) for name in config.model):
         return _bare_task(config)
     if config.labels is not None or config.prompt is not None:
         task: Any = custom_task(labels=config.labels, prompt=config.prompt, name=config.task)
@@ -62,10 +62,27 @@ def _bare_task(config: Config) -> Task:
     if config.labels is not None:
         return BareTask.labelled(config.task or "labels", config.labels)
     if config.task is None:
-        name, labels = labels_of_model(config.model[0])
+        name, labels = _own_labels(config)
         return BareTask.labelled(name, labels)
     task = load_task(config.task)
     return bare(task)
+
+
+def _own_labels(config: Config) -> tuple[str, tuple[str, ...]]:
+    """The name of the first model as a task, and the labels that it says itself."""
+    name = config.model[0]
+    if name not in config.given:
+        return labels_of_model(name)
+    labels = getattr(config.given[name], "labels", None)
+    if labels is None:
+        raise UsageError(f"{name} does not say what its labels are: give  labels=[…]  or a task")
+    return name, tuple(map(str, labels))
+
+
+def asked_the_text(config: Config, name: str) -> bool:
+    """Whether the model of this name is asked the text alone, without a prompt."""
+    given = config.given.get(name)
+    return reads_text(name) if given is None else getattr(given, "reads_text", False)
 
 
 def bare(task: Task) -> Task:

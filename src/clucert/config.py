@@ -4,12 +4,14 @@ once, in its section; those of a data set and a run are in :mod:`clucert.evaluat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, PrivateAttr, model_validator
 
 from clucert.cache.location import CacheField
+from clucert.protocols import LanguageModel
 from clucert.redact import without_credentials
 from clucert.section import Section, changes_of, option, options_of, parts_of
 from clucert.types import PerturbationKind, RetainedKernel, Unit
@@ -253,6 +255,19 @@ class Config(  # the fields of the last section come first
     CacheSection, ModelSection, TaskSection,
 ):  # fmt: skip
     """What to certify with."""
+
+    _given: dict[str, LanguageModel] = PrivateAttr(default_factory=dict)
+
+    @property
+    def given(self) -> Mapping[str, LanguageModel]:
+        """Models that Python gave as objects, by name: they are asked in place of any that has to be loaded."""
+        return self._given
+
+    def giving(self, models: Mapping[str, LanguageModel]) -> Self:
+        """The same with these models as objects."""
+        made = self.model_copy()
+        made._given = dict(models)
+        return made
 
     @model_validator(mode="before")
     @classmethod

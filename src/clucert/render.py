@@ -321,14 +321,14 @@ def print_exact(
 
 
 def calls_in_words(total: Usage, reused: Usage) -> str:
-    """The calls that were made; and where answers were known, what it takes when none is."""
+    """The calls that were made; and where answers were reused, what it takes when none is."""
     made = total - reused
     if not reused.calls:
         return f"{total.calls:,} calls, {total.input:,} tokens in"
     alone = f"without the cache {total.calls:,} calls, {total.input:,} tokens in"
     if not made.calls:
-        return f"no call, all {total.calls:,} answers were known ({alone})"
-    return f"{made.calls:,} calls, {made.input:,} tokens in; {reused.calls:,} more answers were known ({alone})"
+        return f"no call, all {total.calls:,} answers were reused ({alone})"
+    return f"{made.calls:,} calls, {made.input:,} tokens in; {reused.calls:,} more answers were reused ({alone})"
 
 
 def _change(certificate: Certificate, threat: str) -> str:
