@@ -4,7 +4,7 @@
 
 Every study asks a server that answers by a fixed rule, and is compared with one that nobody disturbed. Four counts are
 to be 0: records that were on the disk and are gone or other than before; calls paid twice, beyond those whose answers
-were under way when the fault struck; inputs whose result is another, by the checksum of the record; studies that hang, or
+were under way when the fault struck; inputs whose result is another, by its checksum; studies that hang, or
 cannot go on. ``--write`` puts the table into docs/runs.md. ``--scale 0.1`` takes a tenth of the moments.
 """
 
