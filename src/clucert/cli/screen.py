@@ -34,12 +34,12 @@ def headline(sentence: str) -> None:
     click.secho(_folded(safe(sentence, 2000).plain, width()), bold=True)
 
 
-def show(rows: Sequence[Mapping[str, object]], title: str = "") -> None:
-    """Print a table and what it is about; nothing for no rows."""
+def show(rows: Sequence[Mapping[str, object]], title: str = "", keys: int = 1) -> None:
+    """Print a table and what it is about; nothing for no rows. ``keys`` columns say which row is which."""
     if rows:
         click.echo()
         say(*filter(None, [title]))
-        click.echo(rows_table(rows, width()))
+        click.echo(rows_table(rows, width(), keys))
 
 
 def pairs(fields: Mapping[str, object]) -> None:

@@ -16,7 +16,6 @@ from clucert.errors import UsageError
 from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
 
 if TYPE_CHECKING:
-    from clucert.evaluate.trials import Trial
     from clucert.evaluate.tune import Tuned
 
 
@@ -92,14 +91,11 @@ def tune(
         click.echo(json.dumps({"schema_version": 1, "rows": rows, "best": best, **more}, indent=2))
     else:
         headline(verdict)
-        # A number of blocks by length is no row of the grid: that of the longest texts is marked.
-        best = _setting(tuned.best)
-        show(
-            [
-                {"": "best" if _setting(trial) == best else "", **row}
-                for trial, row in zip(tuned.rows, rows, strict=True)
-            ]
-        )
+        marked = [
+            {"": "best" if trial == tuned.best else "", **row} for trial, row in zip(tuned.rows, rows, strict=True)
+        ]
+        place = list(marked[0]).index("proved" if tuned.best.proved is not None else "r_avg")
+        show(marked, keys=place)
         click.echo(f"\nbest, as a method file:\n{tuned.method}")
     for note in tuned.notes:
         warn("note", note)
@@ -107,14 +103,10 @@ def tune(
         click.echo(f"clucert: {tuned.stopped}", err=True)
 
 
-def _setting(trial: Trial) -> dict[str, Any]:
-    return {name: value for name, value in trial.point.items() if name != "counts"}
-
-
 def _verdict(tuned: Tuned, radius: str) -> str:
     """One sentence: which setting, what it gets on these rows, and beside what."""
     best = tuned.best
-    setting = ", ".join(f"{name} {value}" for name, value in best.point.items())
+    setting = ", ".join(f"{name} {value}" for name, value in best.point.items() if name not in ("bias", "counts"))
     gets = f"mean {radius} radius {best.r_avg:.3g}" if best.proved is None else f"{best.proved:.0%} proved at {radius}"
     asked = "" if best.questions is None else f", {best.questions:.3g} questions a row"
     return (
