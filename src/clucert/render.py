@@ -27,6 +27,7 @@ from clucert.core.explanation import (
 from clucert.core.radius import Radius
 from clucert.models.legible import shown
 from clucert.types import Cost, Unread, Usage
+from clucert.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -136,14 +137,7 @@ def safe(text: str, limit: int = 300) -> Text:
     """``text`` as plain text: markup inert, control and direction-changing characters visible, length bounded."""
     from rich.text import Text
 
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    return Text("".join(c if c.isprintable() else _visible(c) for c in shown))
-
-
-def _visible(character: str) -> str:
-    if character in "\n\t\r":
-        return " "
-    return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
+    return Text(visible(text if len(text) <= limit else text[: limit - 1] + "…"))
 
 
 def row(name: str, *parts: str | Text | tuple[str, str]) -> Text:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -27,6 +26,7 @@ from clucert.evaluate.runconfig import StudyConfig
 from clucert.render import text_table
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.resources import open_resources
+from clucert.visible import harmless_json
 
 SCHEMA_VERSION = 1
 FILE = "empirical.json"
@@ -105,7 +105,7 @@ def attack_run(
     """
     match = match or Match()
     attacks = {name: None if name == GUIDED else _word_attack(name) for name in recipes}
-    need_models(run_dir)
+    need_models(run_dir, overrides)
     config, certificates = read_any_run(run_dir, limit, overrides)
     exact = {name: each for name, each in certificates.items() if isinstance(each, ExactCertificate)}
     if exact:
@@ -116,7 +116,7 @@ def attack_run(
     if not found:
         raise InputError(f"{run_dir} holds no certificate with a proved radius: there is nothing to attack")
     result = Empirical(str(run_dir), match, tuple(found))
-    text = json.dumps(result.document(), ensure_ascii=False, indent=1)
+    text = harmless_json(result.document(), indent=1)
     (run_dir / FILE).write_text(f"{text}\n", encoding="utf-8")
     return result
 

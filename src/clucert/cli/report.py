@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from clucert.cli.options import Choice, Command, options
+from clucert.cli.terminal import echo
 from clucert.evaluate.runconfig import ResultSection
 
 RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -53,4 +54,4 @@ def report(
     if plots:
         written += write_plots(runs, plots, plot_format)
     for path in written:
-        click.echo(f"wrote {path}", err=True)
+        echo(f"wrote {path}", err=True)

@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from clucert.config import ExactOptions
 from clucert.core.exact import ExactCertificate
 from clucert.core.radius import Kind
 from clucert.errors import InputError, UsageError
@@ -37,7 +38,7 @@ from clucert.evaluate.standing import balanced_at, standing_of
 from clucert.evaluate.study import RunSummary, Snapshot, data_notes, left_to_do, run_inputs, summary_of
 from clucert.evaluate.trials import MAX_DROP, GridPoint, Trial, by_length, choose, choose_exact
 from clucert.methods import Method
-from clucert.methods.exact import ExactMethod, ExactOptions
+from clucert.methods.exact import ExactMethod
 from clucert.section import checked, options_of
 
 MASK_RATES = ("0.5", "0.7", "0.9", "0.95")

@@ -10,9 +10,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from clucert.border import read_text
 from clucert.errors import InputError, UsageError
 from clucert.section import Section, option
 from clucert.serve.fields import Provider
+from clucert.serve.logs import Format
+from clucert.serve.traces import Exporter
 from clucert.types import Who
 
 KEY_VARIABLE = "CLUCERT_API_KEY"
@@ -44,6 +47,12 @@ class ServeOptions(Section, title="Endpoint"):
     request_timeout: float = option(300.0, "Seconds for a request, its wait in the queue included.", gt=0)
     shutdown_timeout: float = option(60.0, "Seconds that requests in flight have after SIGTERM.", gt=0)
     log_prompts: bool = option(False, "Write prompts and answers to the log.")
+    log_format: Format = option("text", "Lines for people, or JSON.")
+    traces: Exporter = option("off", "OpenTelemetry spans: to OTEL_EXPORTER_OTLP_ENDPOINT, or to standard error.")
+    tls_cert: Path | None = option(None, "Certificate chain (PEM): the endpoint speaks HTTPS.")
+    tls_key: Path | None = option(None, "Its private key (PEM).", unset="in the same file")
+    key_file: Path | None = None
+    """Where the keys are read again from when they change; None where they stay."""
 
 
 class GateOptions(Section, title="Gate"):
@@ -78,10 +87,7 @@ def read_keys(file: Path | None, env: Mapping[str, str] = os.environ) -> tuple[s
         found, origin = env.get(KEY_VARIABLE, "").split(","), KEY_VARIABLE
     else:
         origin = str(file)
-        try:
-            found = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+        found = read_text(file).splitlines()
     keys = tuple(key.strip() for key in found if key.strip())
     if file is not None and not keys:
         raise InputError(f"{file} holds no key: write one a line, or leave --api-key-file away")

@@ -3,7 +3,7 @@ r"""Tasks of the user's own: a prompt file with labels, or one YAML file.
 The YAML file::
 
     name: spam                    # the file's stem when not given
-    prompt: |                     # {text} stands for the text, {labels} for the labels; both optional but {text}
+    prompt: |                     # {text}, or {{text}}, stands for the text, {labels} for the labels, if wanted
       Is this message {labels}?
       Message: {text}
     prompt_file: prompt.txt       # … or in a file of its own, beside this one
@@ -25,8 +25,10 @@ The YAML file::
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -162,12 +164,13 @@ def read_task(path: Path) -> Task:
         return _closed(name, prompt, fields.labels, shots=shots, fields=fields)
     if fields.stop:
         raise InputError(f"{path}: stop goes with labels")
-    _check_prompt(prompt, str(path))
+    if fields.label_map and fields.reader is None:
+        raise InputError(f"{path}: label_map goes with labels or  reader: refusal")
     common: dict[str, Any] = {
         "name": name,
         "instruction": (fields.system or "").strip(),
         "shots": shots,
-        "template": prompt,
+        "template": _template(prompt, str(path)),
         "temperature": fields.temperature,
     }
     if fields.reader is not None:
@@ -199,9 +202,8 @@ def from_prompt_file(labels: list[str] | None, prompt: Path | None, name: str | 
 def _closed(
     name: str, prompt: str, labels: list[str], *, shots: tuple[Shot, ...] = (), fields: TaskFile | None = None
 ) -> PromptTask:
-    _check_prompt(prompt, f"the prompt of task {name}")
     # Labels are filled in first, and only into the prompt: a text that says {labels} stays as it is.
-    template = prompt.strip().replace("{labels}", ", ".join(labels))
+    template = _template(prompt, f"the prompt of task {name}").strip().replace("{labels}", _listed(labels))
     return PromptTask(
         name,
         labels=tuple(labels),
@@ -216,9 +218,22 @@ def _closed(
     )
 
 
-def _check_prompt(prompt: str, where: str) -> None:
-    if "{text}" not in prompt:
+_DOUBLED = re.compile(r"\{\{\s*(text|labels)\s*\}\}")
+"""How templates of other tools (Jinja, Mustache) write a field."""
+
+
+def _template(prompt: str, where: str) -> str:
+    """The prompt with its fields written in one way. Raises :class:`InputError` where it has no text."""
+    template = _DOUBLED.sub(r"{\1}", prompt)
+    if "{text}" not in template:
         raise InputError(f"{where} has no {{text}}: write it where the text is to stand")
+    return template
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """The labels as a prompt names them: in quotes where a comma in one would make two of it."""
+    quotes = '"' if any("," in label for label in labels) else ""
+    return ", ".join(f"{quotes}{label}{quotes}" for label in labels)
 
 
 def _pattern_reader(pattern: str, path: Path) -> Any:
