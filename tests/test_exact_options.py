@@ -135,7 +135,7 @@ def test_the_command_line_refuses_what_a_method_does_not_read(
     found = refusals(methods)
     assert {name for _, name in found} == {"count", "hashes", "every", "size", "suffix"}
     study = ("--task", "sst2", "--data", "none.csv", "--run-dir", str(tmp_path / "run"), "--flag", "positive")
-    for method, name in found:
+    for method, name in (*found, *(("ranmask", name) for name in ANOTHER)):
         given = ("--method", method, flag(name), str(ANOTHER[name]))
         written = tmp_path / "study.yaml"
         written.write_text(yaml.safe_dump({"method": method, name: ANOTHER[name]}))

@@ -23,7 +23,7 @@ from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
 from clucert.lexicon.canonical import load_form
 from clucert.methods import Method, load_any, load_method
-from clucert.methods.exact import ExactMethod
+from clucert.methods.exact import ExactMethod, readers_of
 from clucert.models.function_files import labels_of_model, reads_text
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
@@ -111,7 +111,8 @@ def method_of(config: Config, task: str) -> Method:
 
 
 def _sampled(method: Method, config: Config, task: str) -> Method:
-    _check_options(_exact_options(config), "--method blocks, groups, chunks, windows or erase-and-check")
+    if wrong := next((name for name, value in _exact_options(config).items() if value is not None), None):
+        raise UsageError(f"{flag(wrong)} goes with {readers_of(wrong)}")
     return method.for_task(task, **config.method_overrides)
 
 
@@ -128,18 +129,14 @@ def exact_flags(config: Config, method: str) -> dict[str, Any]:
     """The flag and the groups of an exact method; raises :class:`UsageError` for a change of methods that sample."""
     changes = config.method_overrides
     flags = {name: changes.pop(name) for name in options_of(FlagSection)}
-    _check_options(changes, f"methods that sample, which {method} does not")
+    if wrong := next((name for name, value in changes.items() if value is not None), None):
+        raise UsageError(f"{flag(wrong)} goes with methods that sample, which {method} does not")
     return flags
 
 
 def _exact_options(config: Config) -> dict[str, Any]:
     """Of a configuration that has them, as that of a study does."""
     return {name: getattr(config, name, None) for name in options_of(ExactSection)}
-
-
-def _check_options(given: dict[str, Any], belongs: str) -> None:
-    if wrong := next((name for name, value in given.items() if value is not None), None):
-        raise UsageError(f"{flag(wrong)} goes with {belongs}")
 
 
 def smoother_of(config: Config, task: Task) -> Smoother:

@@ -36,6 +36,7 @@ EXPECTED = {
     ],
     "train": ["Options", "Data", "Task", "Exact methods", "Samples"],
     "audit": ["Options", "Cache"],
+    "weights": ["Options"],
     "compare": ["Options", "Results"],
     "report": ["Options", "Results"],
     "cache": ["Options", "Commands"],

@@ -137,7 +137,7 @@ def test_urls_are_one_word_and_known_as_such(url: str) -> None:
     [
         ("Good.<br /><br />Bad", ["Good", "Bad"]),
         ("one<br>two<BR/>three</p>", ["one", "two", "three"]),
-        ("<p>A <b>bold</b> <i>move</i></p>", ["A", "bold", "move"]),
+        ("<p>A <b>bold</b> <LI>move</LI></p>", ["A", "b", "bold", "b", "move"]),
         ("a < b and <bright>", ["a", "b", "and", "bright"]),
         # What stands in a tag is read by a model, and is to be noised.
         ("<a href='x'>here</a> <b hidden words>", ["a", "href", "x", "here", "a", "b", "hidden", "words"]),

@@ -43,6 +43,7 @@ from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.resources import check_exact, function_backends, open_resources
 from clucert.section import flag, options_of
 from clucert.types import Answers, Request
+from clucert.visible import harmless_json
 
 SCHEMA_VERSION = 1
 RESULTS, TABLE = "attacks.json", "attacks.txt"
@@ -326,7 +327,7 @@ def _read(document: Mapping[str, Any], file: Path, identity: str) -> tuple[Attac
 
 
 def _write(report: AttackReport, folder: Path) -> None:
-    (folder / RESULTS).write_text(json.dumps(report.document(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (folder / RESULTS).write_text(harmless_json(report.document(), indent=1) + "\n", encoding="utf-8")
     (folder / TABLE).write_text(f"{report}\n", encoding="utf-8")
 
 

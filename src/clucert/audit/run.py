@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,6 +31,7 @@ from clucert.runtime import event_loop
 from clucert.runtime.executor import Executor, Job, JobOutcome
 from clucert.runtime.resources import inputs_in_flight, open_resources
 from clucert.types import Usage
+from clucert.visible import harmless_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def exact_jobs(
 def save(result: Audit, run_dir: Path) -> Path:
     """Write the audit into the run directory."""
     path = run_dir / FILE
-    path.write_text(json.dumps(result.document(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.write_text(harmless_json(result.document(), indent=1) + "\n", encoding="utf-8")
     return path
 
 

@@ -145,7 +145,7 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
         named = [{name: value for name, value in line.items() if name != "threat"} for line in radius_rows(figures)]
         show(named, "share of the rows that are right and certified at so many changes:")
         show([_by_label(label) for label in figures.standing.labels], "by gold label:")
-        echo("")
+        echo()
         pairs(_condensed(row))
         if (curve := guard_curve(figures)) is not None:
             echo(roc_text(curve.points, curve.at, curve.at_said, counts=curve.counts, width=width()))

@@ -7,8 +7,6 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
-import click
-
 from clucert.cli.terminal import echo
 from clucert.render import key_value_table, rows_table, safe
 
@@ -32,15 +30,15 @@ def warn(kind: str, sentence: str) -> None:
 
 def headline(sentence: str) -> None:
     """Print the sentence that says what holds, before everything else."""
-    click.secho(_folded(safe(sentence, 2000).plain, width()), bold=True)
+    echo(_folded(safe(sentence, 2000).plain, width()), bold=True)
 
 
-def show(rows: Sequence[Mapping[str, object]], title: str = "") -> None:
-    """Print a table and what it is about; nothing for no rows."""
+def show(rows: Sequence[Mapping[str, object]], title: str = "", keys: int = 1) -> None:
+    """Print a table and what it is about; nothing for no rows. ``keys`` columns say which row is which."""
     if rows:
-        echo("")
+        echo()
         say(*filter(None, [title]))
-        echo(rows_table(rows, width()))
+        echo(rows_table(rows, width(), keys))
 
 
 def pairs(fields: Mapping[str, object]) -> None:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def echo(text: str, *, err: bool = False) -> None:
+def echo(text: str = "", *, err: bool = False, bold: bool = False) -> None:
     """Print ``text`` and a line break, with ``err`` on standard error."""
-    click.echo(visible(text, lines=True), err=err)
+    shown = visible(text, lines=True)
+    click.echo(click.style(shown, bold=True) if bold else shown, err=err)
 
 
 def echo_json(document: Any, **options: Any) -> None:
