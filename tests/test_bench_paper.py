@@ -90,7 +90,7 @@ def test_a_verdict_is_that_of_its_interval(bench: Any) -> None:
 
     def method(word: float) -> dict[str, Any]:
         shares = {"proved_word_mean": word, "proved_synonym_mean": 0.0, "balanced_accuracy": 0.5, "radii_at_cap": None}
-        return shares | {"r_avg": [1.0, 0.5, 1.5]}
+        return shares | {"r_avg": [1.0, 0.5, 1.5], "right": [0.6, 0.5, 0.7], "constant_answer": 0.5}
 
     def table(pair: list[float | None], p: float) -> dict[str, Any]:
         methods = {"clucert": method(0.0), "clucert, no clustering": method(0.0), "ranmask": method(0.4)}
