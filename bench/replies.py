@@ -24,7 +24,7 @@ from typing import Any
 
 from clucert.cache.base import decode_answer, encode_answer
 from clucert.errors import ModelError
-from clucert.models.http_pool import KeepAlive, _Connection
+from clucert.models.http_pool import Connection
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
 from clucert.models.replies import Reply
@@ -49,7 +49,14 @@ def _completion(text: Any, *, logprobs: Any = None, **more: Any) -> dict[str, An
     message = {"role": "assistant", "content": text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}
     usage = {"prompt_tokens": 200, "completion_tokens": 1, "total_tokens": 201}
-    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage} | more
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        "usage": usage,
+    } | more
 
 
 def seeds() -> list[dict[str, Any]]:
@@ -61,9 +68,7 @@ def seeds() -> list[dict[str, Any]]:
     azure["choices"][0]["content_filter_results"] = {"hate": {"filtered": False, "severity": "safe"}}
     parts = _completion([{"type": "reasoning", "text": "negative?"}, {"type": "text", "text": "Positive."}])
     llama = _completion("positive", logprobs=_logprobs("positive"), timings={"prompt_n": 3}, __verbose={"stop": True})
-    openai = _completion(
-        "positive", logprobs=_logprobs("positive"), system_fingerprint="fp", service_tier="default"
-    )
+    openai = _completion("positive", logprobs=_logprobs("positive"), system_fingerprint="fp", service_tier="default")
     openai["usage"]["prompt_tokens_details"] = {"cached_tokens": 0, "audio_tokens": 0}
     ollama = _completion("Positive", system_fingerprint="fp_ollama")
     router = _completion("", provider="x")
@@ -75,7 +80,8 @@ def seeds() -> list[dict[str, Any]]:
 
 ODD: list[Any] = [
     None, True, False, -1, 0, 0.5, 10**18, 10**4299 - 1, -(10**4298), float("inf"), float("-inf"), float("nan"), 1e308,
-    "", " ", "positive", "negative", "stop", "length", "not positive", "positive or negative", "\x1b[2J\x9b31m", "\u202eevil",
+    "", " ", "positive", "negative", "stop", "length", "not positive", "positive or negative",
+    "\x1b[2J\x9b31m", "\u202eevil",
     "\ud800", "null", "x" * 50_000, "[" * 5000, "{" * 5000, [], {}, [None], [[]], [{}], {"a": None}, {"error": "x"},
     {"text": "negative"}, [{"type": "text", "text": None}], "\0", "429", {"code": "429"}, [["positive"]],
 ]  # fmt: skip
@@ -83,7 +89,8 @@ HEADERS = [
     (b"Retry-After", value)
     for value in (b"inf", b"-5", b"nan", b"1e400", "\u0665".encode(), b"\xff\xfe", b"", b"9" * 400, b"Mon, 99 Foo 2026")
 ] + [
-    (b"Content-Encoding", value) for value in (b"gzip", b"deflate", b"br", b"gzip, gzip, gzip, gzip", b"\xff", b"x-gzip")
+    (b"Content-Encoding", value)
+    for value in (b"gzip", b"deflate", b"br", b"gzip, gzip, gzip, gzip", b"\xff", b"x-gzip")
 ]  # fmt: skip
 BOMB = gzip.compress(b" " * (40 * LIMIT))
 
@@ -133,7 +140,9 @@ def body_of(tree: Any, rng: random.Random) -> bytes:
         return body[:at] + rng.randbytes(rng.randrange(1, 20)) + body[to:]
     if kind < 0.95:
         return body[:to] + body[at:]
-    return rng.choice([b"\xef\xbb\xbf" + body, b"[" * 5000, b'{"a":' * 5000, b"", b"null", b"\0", b"1" * 5000, body * 2])
+    return rng.choice(
+        [b"\xef\xbb\xbf" + body, b"[" * 5000, b'{"a":' * 5000, b"", b"null", b"\0", b"1" * 5000, body * 2]
+    )
 
 
 def reply_of(seed: Any, rng: random.Random) -> Reply:
@@ -144,7 +153,9 @@ def reply_of(seed: Any, rng: random.Random) -> Reply:
         if fields[0][0] == b"Content-Encoding" and rng.random() < 0.5:
             packed = gzip.compress(body)
             body = rng.choice([packed, packed[: len(packed) // 2], BOMB])
-    status = 200 if rng.random() < 0.7 else rng.choice([0, 100, 101, 204, 302, 400, 401, 403, 404, 422, 429, 500, 503, 999])
+    status = (
+        200 if rng.random() < 0.7 else rng.choice([0, 100, 101, 204, 302, 400, 401, 403, 404, 422, 429, 500, 503, 999])
+    )
     return Reply(status, fields, body)
 
 
@@ -191,13 +202,16 @@ class Found:
 
     def told(self, error: ModelError) -> None:
         self.counts[type(error).__name__] += 1
-        if not str(error).isprintable() or len(str(error)) > 1000:
+        if (
+            re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", str(error))
+            or len(str(error)) > 1000
+        ):
             self.messages.append(str(error))
 
 
 async def _over_the_wire(raw: bytes) -> Reply:
     """What a connection makes of bytes that come in pieces, and then end."""
-    connection = _Connection(LIMIT)
+    connection = Connection(LIMIT)
 
     class Wire:
         def write(self, _: bytes) -> None:
@@ -224,7 +238,7 @@ def fuzz(count: int, seed: int = 0) -> Found:
     kinds = seeds()
     for number in range(count):
         if number % 500 == 0:
-            model = OpenAIModel("openai/m", "m", Endpoint.of("http://h", "k"), options, server=server)
+            model = OpenAIModel("openai/m", "m", Endpoint.of("http://h", "sk-0123456789"), options, server=server)
         current = reply_of(kinds[number % len(kinds)], rng)
         try:
             if rng.random() < 0.35:

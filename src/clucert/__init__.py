@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clucert.api import (
         Certification,
+        ExactCertification,
         Session,
         SmoothedClassifier,
         certify,
         certify_callable,
         evaluate_callable,
         load,
+        load_exact,
         open_session,
         smooth,
     )
@@ -27,9 +29,15 @@ if TYPE_CHECKING:
     from clucert.core.certificate import Certificate
     from clucert.core.radius import Radius
     from clucert.errors import CluCertError
-    from clucert.guard import Guarded, SmoothedModel, open_guard
+    from clucert.guard import Guarded, SmoothedModel, TextGate, Verdict, open_gate, open_guard
+    from clucert.studies import attack, audit, evaluate
 
 _HOMES = {
+    "load_exact": "clucert.api",
+    "ExactCertification": "clucert.api",
+    "evaluate": "clucert.studies",
+    "audit": "clucert.studies",
+    "attack": "clucert.studies",
     "Certificate": "clucert.core.certificate",
     "Certification": "clucert.api",
     "CluCertError": "clucert.errors",
@@ -39,10 +47,13 @@ _HOMES = {
     "Session": "clucert.api",
     "SmoothedClassifier": "clucert.api",
     "SmoothedModel": "clucert.guard",
+    "TextGate": "clucert.guard",
+    "Verdict": "clucert.guard",
     "certify": "clucert.api",
     "certify_callable": "clucert.api",
     "evaluate_callable": "clucert.api",
     "load": "clucert.api",
+    "open_gate": "clucert.guard",
     "open_guard": "clucert.guard",
     "open_session": "clucert.api",
     "smooth": "clucert.api",
@@ -53,15 +64,23 @@ __all__ = [
     "Certification",
     "CluCertError",
     "Config",
+    "ExactCertification",
     "Guarded",
     "Radius",
     "Session",
     "SmoothedClassifier",
     "SmoothedModel",
+    "TextGate",
+    "Verdict",
+    "attack",
+    "audit",
     "certify",
     "certify_callable",
+    "evaluate",
     "evaluate_callable",
     "load",
+    "load_exact",
+    "open_gate",
     "open_guard",
     "open_session",
     "smooth",
@@ -69,6 +88,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("clucert")
     if name not in _HOMES:
         raise AttributeError(f"module 'clucert' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -4,15 +4,17 @@ once, in its section; those of a data set and a run are in :mod:`clucert.evaluat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, PrivateAttr, model_validator
 
 from clucert.cache.location import CacheField
+from clucert.protocols import LanguageModel
 from clucert.redact import without_credentials
 from clucert.section import Section, changes_of, option, options_of, parts_of
-from clucert.types import PerturbationKind, RetainedKernel
+from clucert.types import PerturbationKind, RetainedKernel, Unit
 
 
 def _as_list(value: object) -> object:
@@ -30,8 +32,8 @@ def _as_text(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_as_text)]
 """A string that YAML may have read as a number, such as a label or a price."""
 
-LEXICONS = ("default", "classes")
-"""The packaged lexicons: synonym pools as they come, or closed classes."""
+LEXICONS = ("default", "wide", "classes")
+"""The packaged lexicons: strict or wide synonym pools as they come, or closed classes."""
 
 Form = Literal["characters", "spelling", "synonyms"]
 """Canonical forms: look-alike characters, misspellings and closed synonym classes are one."""
@@ -129,7 +131,7 @@ class MethodSection(Section, title="Method"):
     method: str = option("clucert", "clucert, ranmask, selfdenoise, smoothllm, …, or a YAML file.", may_differ=True)
     lexicon: Names = option(
         [],
-        "default, classes (closed synonym classes), or a TSV of yours on top of either. Repeatable.",
+        "default, wide (the paper's pools), classes (closed), or a TSV of yours on top. Repeatable.",
         may_differ=True,
     )
     protect: list[str] = option([], "Comma-separated words that recovery must leave alone.", commas=True)
@@ -186,6 +188,30 @@ class FlagSection(Section, title="Flags and groups", may_differ=True):
     """The options of :class:`FlagOptions`; None takes the method's value."""
 
 
+class ExactOptions(BaseModel):
+    """What such a method, and nothing else, is asked for."""
+
+    count: int = option(5, "Groups of words (K), of blocks and groups.", ge=1, le=500)
+    hashes: int = option(1, "Ways to group by hashes (q), of groups and chunks.", ge=1, le=100)
+    every: int | None = option(None, "About so many words in a chunk (B).", ge=1)
+    """A chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
+    size: int = option(10, "Words in a window.", ge=1)
+    suffix: int = option(20, "Longest appended text of erase-and-check, in words (d).", ge=1, le=1000)
+    unit: Unit = option("word", "What is kept, dropped and counted.")
+    """A word is a token, and punctuation is among them."""
+    scores: Literal["auto", "soft", "hard"] = option(
+        "auto", "Add up label probabilities (auto: where the model gives them) or votes."
+    )
+    sharpness: float = option(8.0, "Of label probabilities: p^sharpness is added up.", gt=0, le=100)
+    """Normalised. Probabilities that are only averaged prove little (1)."""
+    at_least: int = option(1, "Flagged sub-texts that flag the text, where no share is given.", ge=1)
+
+
+@changes_of(ExactOptions)
+class ExactSection(Section, title="Exact methods", may_differ=True):
+    """The options of an exact method; None takes the method's value."""
+
+
 class SamplingSection(Section, title="Samples"):
     """How many votes are drawn."""
 
@@ -229,6 +255,19 @@ class Config(  # the fields of the last section come first
     CacheSection, ModelSection, TaskSection,
 ):  # fmt: skip
     """What to certify with."""
+
+    _given: dict[str, LanguageModel] = PrivateAttr(default_factory=dict)
+
+    @property
+    def given(self) -> Mapping[str, LanguageModel]:
+        """Models that Python gave as objects, by name: they are asked in place of any that has to be loaded."""
+        return self._given
+
+    def giving(self, models: Mapping[str, LanguageModel]) -> Self:
+        """The same with these models as objects."""
+        made = self.model_copy()
+        made._given = dict(models)
+        return made
 
     @model_validator(mode="before")
     @classmethod

@@ -26,7 +26,8 @@ from litellm.integrations.custom_guardrail import CustomGuardrail, log_guardrail
 from litellm.types.guardrails import GuardrailEventHooks
 
 from clucert.guard.guardrail import inputs_text
-from clucert.guard.text_gate import GateConfig, open_gate
+from clucert.guard.text_gate import open_gate
+from clucert.methods.exact import ExactConfig
 from clucert.types import Who
 
 
@@ -50,7 +51,7 @@ class CertifiedGuardrail(CustomGuardrail):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         """``classify`` with its ``labels`` is a function of texts, or a fitted classifier, in place of a model."""
-        known = GateConfig.model_fields.keys() - {"model", "base_url"}
+        known = ExactConfig.model_fields.keys() - {"model", "base_url"}
         own = {name: options.pop(name) for name in list(options) if name in known}
         # LiteLLM has parameters by these names, which mean something else.
         own |= {"model": gate_model} if gate_model else {}

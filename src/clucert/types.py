@@ -15,6 +15,8 @@ RetainedKernel = Literal["keep", "redraw", "canonical"]
 """K: what happens to retained words."""
 
 
+Unit = Literal["word", "sentence", "passage", "turn"]
+"""What an exact method keeps, drops and counts."""
 Who = Literal["user", "tool", "system", "assistant"]
 """Whose text of a request: ``tool`` is results; ``system`` has developer messages, instructions, tool definitions and
 schemas, too."""

@@ -19,7 +19,7 @@ _HOSTILE = re.compile(
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """``text`` with what a terminal acts on written as ``\\x1b``; line breaks and tabs as spaces, or with ``lines`` kept.
+    r"""``text`` with what a terminal acts on as ``\x1b``; line breaks and tabs are spaces, or with ``lines`` kept.
 
     Printable text is returned as it is.
     """
@@ -30,7 +30,12 @@ def visible(text: str, *, lines: bool = False) -> str:
 
 def harmless_json(document: Any, **options: Any) -> str:
     """``document`` as JSON in which the same characters are escaped, so that it reads back as it was."""
-    return _HOSTILE.sub(_json_escape, json.dumps(document, ensure_ascii=False, **options))
+    return escaped_json(json.dumps(document, ensure_ascii=False, **options))
+
+
+def escaped_json(written: str) -> str:
+    """JSON with the same characters escaped; it reads back as it did before."""
+    return written if written.isascii() else _HOSTILE.sub(_json_escape, written)
 
 
 def replaced(text: str) -> str:
@@ -53,4 +58,4 @@ def _spaced(found: re.Match[str]) -> str:
 
 def _json_escape(found: re.Match[str]) -> str:
     # Between the values, line breaks are the layout; within a string they are escaped already.
-    return found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1]
+    return found[0] if found[0] in "\n\t" else json.dumps(found[0])[1:-1]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Mapping
 from fractions import Fraction
 
 import pytest
 from scipy.stats import binom
 
 import clucert
+from clucert.core.noise.canonical import Spelling
 from clucert.core.thresholds import most_to_pass, rows_needed
 from clucert.errors import InputError
 from clucert.evaluate.roc import (
     DELTAS,
+    MISSPELL,
     SHARES,
     Guarded,
     GuardedRow,
@@ -21,8 +24,10 @@ from clucert.evaluate.roc import (
     certified_roc,
     choose,
     is_flagged,
+    point_at,
     reading,
 )
+from clucert.lexicon.lookalikes import english_frequencies
 from tests.promises.test_flags import scattered
 
 LABELS = ("harmful", "unsafe", "safe")
@@ -131,3 +136,45 @@ def test_the_bound_on_one_threshold_is_no_more_than_the_rate_that_is_promised() 
     assert found.point.threshold == Fraction(1, 100)
     assert found.upper <= 0.02
     assert found.p_value <= 0.05
+
+
+@pytest.mark.parametrize("method", ["groups", "windows"])
+def test_recall_that_survives_misspellings_survives_every_one_of_them(method: str) -> None:
+    """Any nine words of prompts misspelt by one letter, into no dictionary word: sealed ones for free."""
+    rng, words = random.Random(3), english_frequencies()
+    triggers, grid = {"explain", "building", "planet", "house"}, (Fraction(1), Fraction(2))
+    known = ("explain", "bomb", "house", "planet", "don't", "building", "at", "a", "thing", "U.S.", "cat.")
+
+    def classify(texts: list[str]) -> list[str]:
+        return ["harmful" if triggers & set(text.split()) else "safe" for text in texts]
+
+    more = {"windows": {"size": 2}, "groups": {"count": 3}}[method]
+    grid = grid if method == "windows" else (Fraction(1, 10), Fraction(3, 10))
+    model = clucert.smooth(classify, LABELS, method="ranmask", canonical=["spelling"], deterministic=True)
+
+    def certified_now(text: str) -> Guarded:
+        return model.prove(text, [method], flag=tuple(FLAG), **more)[0].certificate
+
+    survived = 0
+    for _ in range(3):
+        text = " ".join([*rng.choices(known, k=4), "explain", "building", "planet", "house"])
+        certificate = certified_now(text)
+        for at in certified_roc([GuardedRow(True, certificate)], FLAG, grid):
+            mine = GuardedRow(True, reading(certificate, FLAG, at.threshold))
+            for wanted in (1, 9):
+                if not point_at([mine], at.threshold, (wanted,)).surviving[MISSPELL][wanted]:
+                    continue
+                survived += 1
+                other = _misspelt(text, wanted, rng, words)
+                assert is_flagged(reading(certified_now(other), FLAG, at.threshold)), (text, other, at.threshold)
+    assert survived >= 3
+
+
+def _misspelt(text: str, most: int, rng: random.Random, words: Mapping[str, int]) -> str:
+    """The text with up to ``most`` of its words of plain letters misspelt."""
+    pieces = text.split(" ")
+    places = [i for i, piece in enumerate(pieces) if piece.isalpha()]
+    for i in rng.sample(places, min(most, len(places))):
+        found = [w for w in Spelling(words).edits(pieces[i].lower()) if w and w not in words]
+        pieces[i] = rng.choice(found)
+    return " ".join(pieces)

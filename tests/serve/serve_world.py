@@ -89,7 +89,7 @@ def served(upstream: str, folder: Path, *flags: str, key: str | None = KEY, mode
 
 def _url(process: subprocess.Popen[bytes], log: Path) -> str:
     for _ in range(1200):
-        found = re.search(r"at (http://\S+/v1)", log.read_text())
+        found = re.search(r"at (https?://\S+/v1)", log.read_text())
         if found:
             return found[1]
         if process.poll() is not None:

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from clucert.cli.terminal import echo
 from clucert.errors import CluCertError, UnknownNameError
 
 # name: (module, one line for the overview); the module's function of the same name is the command.
@@ -30,7 +31,7 @@ COMMANDS = {
 }
 GROUPS = {
     "Start": ("init", "certify"),
-    "A data set": ("evaluate", "compare", "report", "tune"),
+    "A data set": ("evaluate", "compare", "report", "tune", "train"),
     "Try to break it": ("audit", "attack"),
     "Run it": ("serve", "cache", "weights"),
     "What there is": ("methods", "tasks", "models", "attacks"),
@@ -75,7 +76,7 @@ def cli(ctx: click.Context) -> None:
     reached, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        echo(ctx.get_help())
 
 
 def main() -> None:
@@ -102,5 +103,5 @@ def main() -> None:
 def _fail(message: str, code: int) -> int:
     from clucert.redact import redact
 
-    click.echo(f"clucert: {redact(message)}", err=True)
+    echo(f"clucert: {redact(message)}", err=True)
     return code

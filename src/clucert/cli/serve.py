@@ -10,19 +10,21 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from clucert.border import read_text, yaml_fields
 from clucert.cli.options import Choice, Command, given_flags, options
+from clucert.cli.terminal import echo
 from clucert.config import (
     GUARD,
     CertificateSection,
     ChangeSection,
+    ExactSection,
     FlagSection,
     MethodSection,
     ModelSection,
     SamplingSection,
 )
-from clucert.errors import MissingExtraError, UsageError
-from clucert.methods.exact import ExactSection
-from clucert.section import flag, options_of
+from clucert.errors import InputError, MissingExtraError, UsageError
+from clucert.section import flag, nearest, options_of
 from clucert.serve.options import (
     EXTRA_COMMAND,
     GateModelOptions,
@@ -37,7 +39,34 @@ _OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model",
 """Flags that say something of vote mode alone."""
 
 
+def _configured(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Have the flags that a file gives as defaults. Raises :class:`InputError`, naming the line, for an unknown one."""
+    if path is None:
+        return
+    fields = yaml_fields(read_text(path), str(path))
+    known = {param.name: param for param in context.command.params if param.name not in (None, "config", "help")}
+    found: dict[str, Any] = {}
+    for key, value in fields.values.items():
+        name, where = str(key).replace("-", "_"), f"{path}:{fields.lines[key]}"
+        if name not in known:
+            raise InputError(f"{where}: unknown key {key!r}: {nearest(name, [n for n in known if n])}")
+        several = isinstance(known[name], click.Option) and known[name].multiple
+        if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
+            raise InputError(f"{where}: {key} must be a value, or a list of values")
+        if value is not None:
+            found[name] = [value] if several and not isinstance(value, list) else value
+    context.default_map = found
+
+
 @click.command(cls=Command)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_configured,
+    help="YAML file of these flags, by their names; flags override it.",
+)
 @click.option("--upstream", required=True, metavar="URL", help="Server to defend; with or without /v1.")
 @click.option("--model", required=True, help="The upstream's name of the model; the one that clients ask for.")
 @click.option("--refusal", default="I can't help with that.", show_default=True, help="What is said instead.")
@@ -47,6 +76,7 @@ _OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model",
     type=click.Path(path_type=Path),
     help="Keys of this endpoint, one a line.  [CLUCERT_API_KEY, comma-separated]",
 )
+@click.option("--reload", is_flag=True, help="Read --api-key-file again whenever it changes.")
 @click.option("--no-api-key", is_flag=True, help="Open to whoever reaches it, on any --host.")
 @options(GateModelOptions)
 @options(GateOptions, "read", "unread")
@@ -92,8 +122,8 @@ def serve(upstream: str, model: str, **flags: Any) -> None:
     clucert serve --upstream http://localhost:8000 --model NAME \\
         --gate jailbreak --gate-model smollm2 --method windows
     clucert serve --upstream http://localhost:8000 --model NAME \\
-        --gate jailbreak --gate-model vllm/GUARD --gate-url http://gpu:8001 \\
-        --method deletion --threshold 0.3
+        --gate jailbreak --gate-model vllm/GUARD \\
+        --gate-url http://gpu:8001 --method deletion --threshold 0.3
     CLUCERT_API_KEY=… clucert serve --upstream https://api.openai.com \\
         --model gpt-4o-mini --host 0.0.0.0 --method ranmask
 
@@ -103,7 +133,10 @@ def serve(upstream: str, model: str, **flags: Any) -> None:
         raise MissingExtraError("the server (starlette, uvicorn, prometheus_client)", EXTRA_COMMAND)
     keys = () if flags["no_api_key"] else read_keys(flags["api_key_file"])
     check_exposure(flags["host"] or ServeOptions.model_fields["host"].default, keys, allowed=flags["no_api_key"])
-    del flags["no_api_key"], flags["api_key_file"]
+    if flags["reload"] and not (keys and flags["api_key_file"]):
+        raise UsageError("--reload goes with --api-key-file: there is nothing else that changes")
+    flags["key_file"] = flags["api_key_file"] if flags["reload"] else None
+    del flags["no_api_key"], flags["api_key_file"], flags["reload"]
     run = _vote if flags["gate"] is None else _gate
     run(upstream, model, keys, flags)
 
@@ -115,7 +148,7 @@ def _from_user(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def _endpoint(model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> ServeOptions:
-    own = given_flags({name: flags.pop(name) for name in options_of(ServeOptions)})
+    own = given_flags({name: flags.pop(name) for name in (*options_of(ServeOptions), "key_file")})
     return ServeOptions.of(model=model, keys=keys, **own)
 
 
@@ -182,7 +215,7 @@ def _vote(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
 def _listening(what: str, keys: tuple[str, ...], price: str) -> Callable[[str], None]:
     def listening(url: str) -> None:
         open_to = "its API keys" if keys else "anybody who reaches it: no API key is set"
-        click.echo(f"clucert: {what} at {url}, {price}", err=True)
-        click.echo(f"clucert: open to {open_to}", err=True)
+        echo(f"clucert: {what} at {url}, {price}", err=True)
+        echo(f"clucert: open to {open_to}", err=True)
 
     return listening

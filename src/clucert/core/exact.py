@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from clucert.core.bounds import UNPARSED, Number
 from clucert.core.calibration import Bias, bias_of
@@ -28,10 +28,9 @@ from clucert.core.settings import Base
 from clucert.core.thresholds import Flag, class_of, classes_of, merged_labels
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError
-from clucert.types import Classify, Phase, Request, Scored, Vote
+from clucert.types import Classify, Phase, Request, Scored, Unit, Vote
 
 Noise = Blocks | Groups | Chunks | Each | Windows | EraseAndCheck
-Unit = Literal["word", "sentence", "passage", "turn"]
 
 PLACES = 6
 """Decimal places of the label probabilities that are counted and stored: what is certified is what can be read back."""

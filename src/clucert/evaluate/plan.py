@@ -52,10 +52,13 @@ class Plan:
         return {e.id: input_digest(e.id, e.text, e.label) for e in self.dataset.examples}
 
 
-def make_plan(config: StudyConfig, command: Sequence[str] | None = None, task: Task | None = None) -> Plan:
+def make_plan(
+    config: StudyConfig, command: Sequence[str] | None = None, task: Task | None = None, *, need_labels: bool = False
+) -> Plan:
     """Read the task (unless it is given), the method and the data that ``config`` names. Loads no model.
 
-    Raises :class:`clucert.errors.UsageError` for what is missing or wrong.
+    Without ``need_labels`` rows may have none: they are certified, and not judged. Raises
+    :class:`clucert.errors.UsageError` for what is missing or wrong.
     """
     _check_batch(config)
     task = task or task_of(config)
@@ -71,6 +74,7 @@ def make_plan(config: StudyConfig, command: Sequence[str] | None = None, task: T
         source,
         labels=task.labels,
         normalise=_normaliser(task),
+        need_labels=need_labels,
         synonyms=getattr(task, "synonyms", {}),
         numberings=getattr(task, "numberings", ()),
     )
@@ -128,7 +132,10 @@ def _with_columns(config: StudyConfig) -> StudyConfig:
 
 def _normaliser(task: Task) -> Callable[[str], Vote] | None:
     """How a gold answer is read where answers are open: as the model's own would be."""
-    return None if task.labels is not None else lambda gold: task.read(Answer(gold))
+    if task.labels is not None:
+        return None
+    written = getattr(task, "gold_is_vote", False)
+    return lambda gold: task.read(Answer(gold)) or (gold.strip() if written else None)
 
 
 def _manifest(

@@ -26,6 +26,10 @@ SHARES = (Fraction(99, 100), *(Fraction(i, 20) for i in range(19, 0, -1)), *(Fra
 COUNTS = tuple(map(Fraction, range(20, 0, -1)))
 """The same where a number of sub-texts flags."""
 
+MISSPELL = "misspell"
+"""The threat that words of the letters a to z are misspelt by one letter each, into what is no dictionary word: free of
+sealed words, and one replacement of any other (:class:`clucert.core.noise.canonical.Spelling`)."""
+
 Guarded = Certificate | ExactCertificate
 
 
@@ -142,7 +146,24 @@ def point_at(rows: Iterable[GuardedRow], threshold: Fraction, deltas: Sequence[i
         threat: {d: sum((r := by.get(threat)) is not None and r.reaches(d) for by in radii) for d in deltas}
         for threat in threats
     }
+    if any(certificate is not None and _spells(certificate) for _, certificate in found):
+        surviving[MISSPELL] = {d: sum(_survives_misspelling(c, d) for c in recalled) for d in deltas}
     return RocPoint(threshold, len(harmless), sum(harmless), len(found) - len(harmless), len(recalled), surviving)
+
+
+def _spells(certificate: Guarded) -> bool:
+    return any(form.startswith("spelling ") for form in certificate.settings.canonical)
+
+
+def _survives_misspelling(certificate: Guarded, words: int) -> bool:
+    """Whether a flagged text is proved to stay so when any ``words`` of it are misspelt."""
+    free = certificate.free if isinstance(certificate, ExactCertificate) else certificate.subject.free
+    if free is None or not _spells(certificate):
+        return False
+    proved = certificate.proved
+    replaced = next((proved[name] for name in ("replace", "word", "edit") if proved.get(name) is not None), None)
+    replacements = min(words, free.unsealed)
+    return not replacements or (replaced is not None and replaced.reaches(replacements))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +193,9 @@ def curve_of(rows: Sequence[GuardedRow], flag: Flag) -> RocCurve:
 
 
 def curve_rows(points: Sequence[RocPoint], *, counts: bool) -> list[dict[str, object]]:
-    """The curve as a table: the recall that survives changes of the first threat."""
+    """The curve as a table: the recall that survives changes of the first threat; then, where something is proved of
+    them, any text before and behind, and nine misspelt words.
+    """
     known = list(points[0].surviving) if points else []
     threat = next((name for name in FIRST if name in known), known[0] if known else "")
     return [
@@ -181,6 +204,8 @@ def curve_rows(points: Sequence[RocPoint], *, counts: bool) -> list[dict[str, ob
             "fpr": p.fpr,
             "recall": p.recall(),
             **{f"{threat}@{delta}": p.recall(threat, delta) for delta in DELTAS if threat},
+            **({"any text around": p.recall("ends", 1)} if "ends" in known else {}),
+            **({f"{MISSPELL}@{DELTAS[-1]}": p.recall(MISSPELL, DELTAS[-1])} if MISSPELL in known else {}),
         }
         for p in points
     ]

@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from clucert.config import ExactOptions
 from clucert.core.exact import ExactCertificate
 from clucert.core.radius import Kind
 from clucert.errors import InputError, UsageError
@@ -37,7 +38,7 @@ from clucert.evaluate.standing import balanced_at, standing_of
 from clucert.evaluate.study import RunSummary, Snapshot, data_notes, left_to_do, run_inputs, summary_of
 from clucert.evaluate.trials import MAX_DROP, GridPoint, Trial, by_length, choose, choose_exact
 from clucert.methods import Method
-from clucert.methods.exact import ExactMethod, ExactOptions
+from clucert.methods.exact import ExactMethod
 from clucert.section import checked, options_of
 
 MASK_RATES = ("0.5", "0.7", "0.9", "0.95")
@@ -146,7 +147,7 @@ def tune(
     tried: list[tuple[Trial, Sequence[Outcome]]] = []
     runs: list[_Run] = []
     stopped, why_not = None, None
-    base = make_plan(config)
+    base = make_plan(config, need_labels=True)
     aim, points = _wanted(base.method, grid, Aim.of(radius))
     with ExitStack() as stack:
         engine = open_engine(config, stack)
@@ -277,7 +278,7 @@ def _plain(point: GridPoint) -> dict[str, Any]:
 
 def _plan(config: StudyConfig, folder: Path, point: GridPoint) -> Plan:
     name = "-".join(f"{key}={value}" for key, value in point.items()) or "as-it-is"
-    return make_plan(config.model_copy(update={**point, "run_dir": folder / name}))
+    return make_plan(config.model_copy(update={**point, "run_dir": folder / name}), need_labels=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from typing import Any
 
 from clucert.build import task_of
-from clucert.config import Config
 from clucert.context_manager import ContextManager
 from clucert.core.exact import ExactSmoother
 from clucert.core.smoothing import Smoother
@@ -16,7 +15,7 @@ from clucert.errors import UsageError
 from clucert.guard.client_text import ClientText, Said, client_text
 from clucert.guard.gate import Gate, Verdict
 from clucert.methods import load_any
-from clucert.methods.exact import ExactMethod, ExactSection
+from clucert.methods.exact import ExactConfig, ExactMethod
 from clucert.protocols import Task
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.callable_classifiers import classifier_of
@@ -37,23 +36,19 @@ _SHARE = "0.5"
 """η where nobody chose one: of methods that go by a share."""
 
 
-class GateConfig(ExactSection, Config):
-    """What a gate votes with."""
-
-
-def gate_config(**options: Any) -> GateConfig:
+def gate_config(**options: Any) -> ExactConfig:
     """The configuration of a gate: the fields of :class:`Config` and of exact methods.
 
     Without ``flag`` a text is flagged by the label that the task guards against; without a threshold, at a share of
     0.5, or, where sub-texts are counted (windows, chunks), at one.
     """
-    config = GateConfig.of(**{**GATE, **options})
+    config = ExactConfig.of(**{**GATE, **options})
     if len(config.model) > 1:
         raise UsageError("a gate asks one model: name one")
     return config
 
 
-def _with_flag(config: GateConfig, task: Task) -> GateConfig:
+def _with_flag(config: ExactConfig, task: Task) -> ExactConfig:
     """The configuration with a flag, and a threshold where the method goes by a share."""
     method, given = load_any(config.method), config.model_dump(include={"flag", "flag_threshold", "at_least"})
     guarded = getattr(task, "guarded", None)
@@ -67,7 +62,7 @@ def _with_flag(config: GateConfig, task: Task) -> GateConfig:
     return config.model_copy(update={"flag": list(flag), "flag_threshold": share})
 
 
-def load_gate(config: GateConfig, stack: ExitStack, key: bytes | None = None) -> tuple[Gate, Backends]:
+def load_gate(config: ExactConfig, stack: ExitStack, key: bytes | None = None) -> tuple[Gate, Backends]:
     """The gate that ``config`` describes, and who answers it; ``stack`` frees its model.
 
     ``key`` is what sampled noise is drawn from; None draws a secret one.
@@ -80,7 +75,7 @@ def load_gate(config: GateConfig, stack: ExitStack, key: bytes | None = None) ->
 
 
 def load_function_gate(
-    classify: object, labels: Sequence[str], config: GateConfig, stack: ExitStack, key: bytes | None = None
+    classify: object, labels: Sequence[str], config: ExactConfig, stack: ExitStack, key: bytes | None = None
 ) -> tuple[Gate, Backends]:
     """The same around a function of texts, a fitted scikit-learn classifier, or a classifier of one's own."""
     classifier = classifier_of(classify, labels, config.deterministic)

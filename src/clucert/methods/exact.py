@@ -17,15 +17,15 @@ from pydantic import (
     model_validator,
 )
 
-from clucert.config import Config, FlagOptions
-from clucert.core.exact import Noise, Unit
+from clucert.config import Config, ExactOptions, ExactSection, FlagOptions
+from clucert.core.exact import Noise
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.settings import Base
 from clucert.core.thresholds import Flag, merged_labels
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError, UsageError
-from clucert.section import Section, changes_of, checked, flag, option, options_of
+from clucert.section import checked, flag, options_of
 
 Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
 
@@ -65,25 +65,6 @@ class LabelBias(BaseModel):
         """Without a scale that changes nothing: documents of earlier versions stay as they were."""
         fields: dict[str, Any] = write(self)
         return {name: value for name, value in fields.items() if (name, value) != ("scale", 1.0)}
-
-
-class ExactOptions(BaseModel):
-    """What such a method, and nothing else, is asked for."""
-
-    count: int = option(5, "Groups of words (K), of blocks and groups.", ge=1, le=500)
-    hashes: int = option(1, "Ways to group by hashes (q), of groups and chunks.", ge=1, le=100)
-    every: int | None = option(None, "About so many words in a chunk (B).", ge=1)
-    """A chunk ends at a token whose hash is 0 mod B; None cuts at sentence ends."""
-    size: int = option(10, "Words in a window.", ge=1)
-    suffix: int = option(20, "Longest appended text of erase-and-check, in words (d).", ge=1, le=1000)
-    unit: Unit = option("word", "What is kept, dropped and counted.")
-    """A word is a token, and punctuation is among them."""
-    scores: Literal["auto", "soft", "hard"] = option(
-        "auto", "Add up label probabilities (auto: where the model gives them) or votes."
-    )
-    sharpness: float = option(8.0, "Of label probabilities: p^sharpness is added up.", gt=0, le=100)
-    """Normalised. Probabilities that are only averaged prove little (1)."""
-    at_least: int = option(1, "Flagged sub-texts that flag the text, where no share is given.", ge=1)
 
 
 class ExactMethod(ExactOptions, FlagOptions):
@@ -165,8 +146,7 @@ class ExactMethod(ExactOptions, FlagOptions):
         for name in names:
             families = _families_of(name)
             if families and self.family not in families:
-                called = ("erase-and-check" if family == "erase" else family for family in families)
-                return name, f"--method {' or '.join(called)}"
+                return name, readers_of(name)
         return None
 
     def for_base(self, base: Base, **overrides: Any) -> ExactMethod:
@@ -222,13 +202,20 @@ def _families_of(field: str) -> tuple[Family, ...]:
     return tuple(family for family, kind in KINDS.items() if field in (*kind.made_of, *kind.also))
 
 
+def readers_of(field: str) -> str:
+    """The methods that read it, as they are asked for."""
+    families = _families_of(field) or tuple(family for family in KINDS if family != "each")
+    *most, last = ("erase-and-check" if family == "erase" else family for family in families)
+    return f"--method {', '.join(most)} or {last}" if most else f"--method {last}"
+
+
+def own_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a stored exact method without those that change nothing in its family."""
+    return {n: v for n, v in parameters.items() if parameters.get("family") in (_families_of(n) or KINDS)}
+
+
 def _written(name: str) -> str:
     return flag(name) if name in options_of(ExactOptions) else name
-
-
-@changes_of(ExactOptions)
-class ExactSection(Section, title="Exact methods", may_differ=True):
-    """The options of an exact method; None takes the method's value."""
 
 
 class ExactConfig(ExactSection, Config):

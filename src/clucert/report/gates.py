@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from clucert.core.radius import KINDS, Kind
 from clucert.errors import UnknownNameError, UsageError
 from clucert.evaluate.radii import kind_of
+from clucert.evaluate.roc import MISSPELL
 from clucert.report.guard import guard_point
 from clucert.report.summary import Summary
 
@@ -50,7 +51,7 @@ class GateResult:
 _RADII: dict[str, Kind] = {"certacc": "published", "proved": "word"} | {
     f"{said}-{threat}": kind_of(threat) for threat in ("replace", *KINDS[1:]) for said in ("proved", "certified")
 }
-_RECALL = {f"recall-{threat}": threat for threat in ("replace", *KINDS[1:])}
+_RECALL = {f"recall-{threat}": threat for threat in ("replace", *KINDS[1:], MISSPELL)}
 """Recall of a guard that survives changes."""
 _FLOORS: dict[str, Callable[[Summary], float | None]] = {
     "clean": lambda s: s.clean.value if s.judged else None,
@@ -75,8 +76,9 @@ def parse_gate(written: str) -> Gate:
     Floors (``=`` or ``>=``): ``certacc@δ`` (published radius), ``proved@δ`` (any word), ``proved-THREAT@δ``, also
     written ``certified-THREAT@δ``, for ``replace``, ``synonym``, ``insert``, ``delete``, ``move``, ``edit``, … (a run
     that proves nothing about a threat has certified nothing), ``clean``, ``kept``, ``ravg``; of a guard (``--flag``)
-    ``recall`` and ``recall-THREAT@δ``. Ceilings (``<=``): ``abstained``, ``unparsed``, ``uncertified``, ``failed``,
-    ``coe``, ``fpr``. Shares are written ``0.6`` or ``60%``. Raises :class:`UsageError` for anything else.
+    ``recall`` and ``recall-THREAT@δ``, ``recall-misspell@δ`` among them. Ceilings (``<=``): ``abstained``,
+    ``unparsed``, ``uncertified``, ``failed``, ``coe``, ``fpr``. Shares are written ``0.6`` or ``60%``. Raises
+    :class:`UsageError` for anything else.
     """
     match = _WRITTEN.fullmatch(written)
     if match is None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import logging
 import time
 import traceback
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -28,9 +26,11 @@ from clucert.serve import schemas as wire
 from clucert.serve.admission import AdmissionControl
 from clucert.serve.fields import AllowedFields, check_size, strict_json
 from clucert.serve.http_errors import Fault, fault_of, invalid, late
+from clucert.serve.keys import KeyRing
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import ServeOptions, local_only
 from clucert.serve.origins import LocalOnly
+from clucert.serve.traces import Tracer
 
 log = logging.getLogger("clucert.serve")
 
@@ -43,16 +43,18 @@ T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(engine: Engine, options: ServeOptions, metrics: Metrics, routes_of: type[Routes]) -> Starlette:
+def make_app(
+    engine: Engine, options: ServeOptions, metrics: Metrics, routes_of: type[Routes], tracer: Tracer
+) -> Starlette:
     """The ASGI application, with the routes of one mode."""
-    routes = routes_of(engine, options, metrics)
+    routes = routes_of(engine, options, metrics, tracer)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await engine.start()
         try:
-            if not await engine.ready():
-                log.warning("the upstream does not answer yet: requests get 502 until it does")
+            for name in _unready(await engine.states()):
+                log.warning("the %s does not answer yet: requests get 502 until it does", name)
             yield
         finally:
             await engine.stop()
@@ -84,8 +86,8 @@ class Engine(Protocol):
     async def stop(self) -> None:
         """End."""
 
-    async def ready(self) -> bool:
-        """Whether the upstream answers."""
+    async def states(self) -> Mapping[str, bool]:
+        """Whether the upstream answers, and whatever else is asked."""
         ...
 
 
@@ -95,9 +97,9 @@ class Routes:
     paths: ClassVar[tuple[str, ...]] = ("/v1/chat/completions",)
     """Where requests are answered."""
 
-    def __init__(self, engine: Any, options: ServeOptions, metrics: Metrics) -> None:
-        self._engine, self._options, self._metrics = engine, options, metrics
-        self._keys = tuple(_digest(key) for key in options.keys)
+    def __init__(self, engine: Any, options: ServeOptions, metrics: Metrics, tracer: Tracer) -> None:
+        self._engine, self._options, self._metrics, self._tracer = engine, options, metrics, tracer
+        self._keys = KeyRing(options.keys, options.key_file)
         self._allowed = AllowedFields.of(options.provider, options.allow_field)
         self._admission = AdmissionControl(options.max_in_flight, options.max_queue)
         self._started = int(time.time())
@@ -106,22 +108,32 @@ class Routes:
     async def chat(self, request: Request) -> Response:
         """``POST`` to one of ``paths``, counted and logged whatever becomes of it."""
         identifier, began = uuid.uuid4().hex, time.perf_counter()
-        status, note = CLIENT_GONE, "gone"
-        try:
-            response = await self._answer(request, identifier)
-            status, note = response.status_code, response.headers.get("x-clucert-decision", "")
-        except Fault as fault:
-            response, status, note = _fault_response(request, fault), fault.status, fault.code
-            self._metrics.faults.labels(fault.code).inc()
-        except ClientDisconnect:
-            response = Response(status_code=CLIENT_GONE)
-        finally:
-            seconds = time.perf_counter() - began
-            self._metrics.requests.labels(str(status)).inc()
-            self._metrics.seconds.observe(seconds)
-            log.info("%s %d %s %.3f s", identifier, status, note, seconds)
+        outcome: dict[str, Any] = {"id": identifier, "path": request.url.path, "status": CLIENT_GONE, "outcome": "gone"}
+        with self._tracer.request(request.url.path, request.headers) as span:
+            try:
+                response = await self._answer(request, identifier)
+                outcome |= {"status": response.status_code, **_told(response)}
+                span.note(decision=outcome["outcome"])
+            except Fault as fault:
+                response = _fault_response(request, fault)
+                outcome |= {"status": fault.status, "outcome": fault.code}
+                span.failed(fault.code)
+                self._metrics.faults.labels(fault.code).inc()
+            except ClientDisconnect:
+                response = Response(status_code=CLIENT_GONE)
+            finally:
+                self._ended(outcome, time.perf_counter() - began)
+                span.note(request=identifier, status=outcome["status"])
         response.headers["x-request-id"] = identifier
         return response
+
+    def _ended(self, outcome: dict[str, Any], seconds: float) -> None:
+        """Count and log a request that is over, or whose answer has begun."""
+        self._metrics.requests.labels(str(outcome["status"])).inc()
+        self._metrics.seconds.observe(seconds)
+        fields = {**outcome, "seconds": round(seconds, 4)}
+        line = "%s %d %s %.3f s", outcome["id"], outcome["status"], outcome["outcome"], seconds
+        log.info(*line, extra={"fields": fields})
 
     async def _answer(self, request: Request, identifier: str) -> Response:
         """The response. Raises :class:`Fault` for whatever goes wrong, and ClientDisconnect."""
@@ -170,7 +182,13 @@ class Routes:
 
     async def _guarded(self, parsed: wire.ParsedRequest) -> Guarded:
         async with self._admission.slot():
-            found: Guarded = await self._engine.respond(parsed.query)
+            with self._tracer.step("apply_guardrail clucert") as span:
+                found: Guarded = await self._engine.respond(parsed.query)
+                total = found.cost.total
+                span.note(operation="apply_guardrail", guardrail="clucert", target="llm_input")
+                span.note(decision=found.prediction or "abstained", source=found.source, model=self._options.model)
+                span.note(calls=total.calls, input_tokens=total.input, output_tokens=total.output)
+                span.radii({name: radius for name, radius in found.certificate.proved.items() if radius})
             return found
 
     async def models(self, request: Request) -> Response:
@@ -190,10 +208,11 @@ class Routes:
         return {"id": self._options.model, "object": "model", "created": self._started, "owned_by": "clucert"}
 
     async def health(self, request: Request) -> Response:
-        """Whether requests can be answered: 200, or 503 while the upstream cannot be reached."""
-        ready = await self._engine.ready()
-        state = {"status": "ok", "upstream": "ready"} if ready else {"status": "waiting", "upstream": "unreachable"}
-        return _json(state, 200 if ready else 503)
+        """Whether requests can be answered: 200, or 503 while the upstream, or who decides, cannot be reached."""
+        states = await self._engine.states()
+        told = {name: "ready" if ready else "unreachable" for name, ready in states.items()}
+        waiting = bool(_unready(states))
+        return _json({"status": "waiting" if waiting else "ok", **told}, 503 if waiting else 200)
 
     async def live(self, request: Request) -> Response:
         """Whether this process serves, whatever the upstream does."""
@@ -208,14 +227,20 @@ class Routes:
             return
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         # LiteLLM sends the key of a guardrail in a header of its own.
-        given = _digest(key.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", ""))
-        # Every key is compared, each in constant time: neither says how near a guess was.
-        if not any([hmac.compare_digest(given, known) for known in self._keys]):  # noqa: C419 - no short cut
+        given = key.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+        if not self._keys.opens(given):
             raise invalid("this endpoint wants its own API key as a bearer token", "invalid_api_key", status=401)
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def _unready(states: Mapping[str, bool]) -> list[str]:
+    return [name for name, ready in states.items() if not ready]
+
+
+def _told(response: Response) -> dict[str, str]:
+    """What a response says of how it was decided: for the log."""
+    found = {name: response.headers.get(f"x-clucert-{name}") for name in ("state", "source")}
+    outcome = response.headers.get("x-clucert-decision", "")
+    return {"outcome": outcome, **{name: value for name, value in found.items() if value}}
 
 
 async def _body(request: Request, options: ServeOptions, held: Callable[[int], None]) -> bytes:

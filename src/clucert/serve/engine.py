@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -36,27 +37,29 @@ class GuardOptions:
 
 
 class Reachable:
-    """A service before an upstream, which is asked whether it answers at most every ``READY_SECONDS``."""
+    """A service of models, which are asked whether they answer at most every ``READY_SECONDS``."""
 
-    def __init__(self, upstream: LanguageModel, seconds: float) -> None:
-        self._reach = getattr(upstream, "reach", None)
+    def __init__(self, seconds: float, **models: object) -> None:
+        """``seconds`` is how long an answer may take; models that are in this process are always there."""
+        self._reaches = {name: getattr(model, "reach", None) for name, model in models.items()}
         self._reach_seconds = seconds
-        self._checked = (-READY_SECONDS, False)
+        self._checked = (-READY_SECONDS, dict.fromkeys(models, False))
         self._checking = asyncio.Lock()
 
-    async def ready(self) -> bool:
-        """Whether the upstream answers, asked anew every ``READY_SECONDS``."""
+    async def states(self) -> Mapping[str, bool]:
+        """Whether each model answers, asked anew every ``READY_SECONDS``."""
         async with self._checking:
-            when, ready = self._checked
+            when, found = self._checked
             if time.monotonic() - when >= READY_SECONDS:
-                ready = await self._reachable()
-                self._checked = (time.monotonic(), ready)
-        return ready
+                answered = await asyncio.gather(*map(self._reachable, self._reaches.values()))
+                found = dict(zip(self._reaches, answered, strict=True))
+                self._checked = (time.monotonic(), found)
+        return found
 
-    async def _reachable(self) -> bool:
+    async def _reachable(self, reach: Callable[[float], Awaitable[None]] | None) -> bool:
         try:
-            if self._reach is not None:
-                await self._reach(self._reach_seconds)
+            if reach is not None:
+                await reach(self._reach_seconds)
         except ModelError:
             return False
         return True
@@ -76,7 +79,7 @@ class GuardService(Reachable):
         self._models = resources.models
         self._encoder = resources.encoder(self._defence.smoother)
         self._key = NoiseKey(options.seed)
-        super().__init__(self._models[config.model[0]], min(5.0, config.timeout))
+        super().__init__(min(5.0, config.timeout), upstream=self._models[config.model[0]])
 
     async def start(self) -> None:
         """Open the queues to the models."""

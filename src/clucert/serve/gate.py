@@ -19,7 +19,8 @@ from clucert.guard import guardrail
 from clucert.guard.client_text import Api, ClientText, client_text
 from clucert.guard.gate import Verdict
 from clucert.guard.guardrail import inputs_text
-from clucert.guard.text_gate import GateConfig, load_gate
+from clucert.guard.text_gate import load_gate
+from clucert.methods.exact import ExactConfig
 from clucert.models.http_stream import Stream
 from clucert.models.load import ModelOptions, load_model
 from clucert.runtime.computation import Computation
@@ -38,6 +39,13 @@ log = logging.getLogger("clucert.serve")
 
 GUARDRAIL = "/beta/litellm_basic_guardrail_api"
 """Where LiteLLM asks a guardrail."""
+_OPERATIONS: Mapping[Api, str] = {
+    "chat": "chat",
+    "responses": "chat",
+    "completions": "text_completion",
+    "embeddings": "embeddings",
+}
+"""What OpenTelemetry calls them."""
 _CAPPED = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _KEPT_HEADERS = ("content-type", "cache-control")
 """Of the upstream's response: the others may tell of its account and its network."""
@@ -99,16 +107,17 @@ class GateService(Reachable):
     """The gate with its classifier, and the upstream. ``start`` and ``stop`` it on its event loop."""
 
     def __init__(
-        self, config: GateConfig, options: GateOptions, served: ServeOptions, metrics: Metrics, stack: ExitStack
+        self, config: ExactConfig, options: GateOptions, served: ServeOptions, metrics: Metrics, stack: ExitStack
     ) -> None:
         self.options, self._metrics = options, metrics
         self._upstream = Upstream(options.upstream, timeout=served.request_timeout)
         reached = ModelOptions(base_url=options.upstream, timeout=served.request_timeout, max_retries=0)
         upstream = load_model(f"openai/{served.model}", reached)
         stack.callback(upstream.close)
-        super().__init__(upstream, min(5.0, served.request_timeout))
         key = None if options.seed is None else str(options.seed).encode()
         self._gate, self._backends = load_gate(config, stack, key)
+        asked = self._backends.queues[0].model if self._backends.queues else None
+        super().__init__(min(5.0, served.request_timeout), upstream=upstream, gate=asked)
 
     async def start(self) -> None:
         """Open the queue to the classifier."""
@@ -177,14 +186,17 @@ class GateRoutes(Routes):
     async def _decided(self, asked: GatedRequest, identifier: str, held: AsyncExitStack) -> Response:
         """The upstream's answer, or a refusal. What must last as long as the answer does is ``held``."""
         await held.enter_async_context(self._admission.slot())
-        verdict = await self._engine.check(asked.found)
+        verdict = await self._check(asked.found)
         headers = verdict_headers(verdict)
         if self._options.log_prompts:
             log.info("%s %s", identifier, json.dumps([each.text for each in asked.found.said]))
         if verdict.blocked:
             return self._refused(asked, verdict, headers, identifier)
         held.enter_context(self._metrics.calling.track_inprogress())
-        stream = await self._engine.open(asked)
+        with self._tracer.step(f"{asked.api} {self._options.model}", "CLIENT") as span:
+            span.note(operation=_OPERATIONS[asked.api], model=self._options.model, provider=self._options.provider)
+            stream = await self._engine.open(asked)
+            span.note(status=stream.status)
         held.callback(stream.close)
         headers |= {name: stream.headers[name] for name in _KEPT_HEADERS if name in stream.headers}
         if streams(stream):
@@ -202,10 +214,20 @@ class GateRoutes(Routes):
         if kind == "response" and not found.said:
             return _json({"action": guardrail.PASSED})
         async with self._admission.slot():
-            verdict = await self._engine.check(found)
+            verdict = await self._check(found)
         if self._options.log_prompts:
             log.info("%s %s", identifier, json.dumps([each.text for each in found.said]))
         return _json(guardrail.answer_of(verdict), headers=verdict_headers(verdict))
+
+    async def _check(self, found: ClientText) -> Verdict:
+        """The verdict, as a span."""
+        with self._tracer.step("apply_guardrail clucert") as span:
+            span.note(operation="apply_guardrail", guardrail="clucert", target="llm_input")
+            verdict = await self._engine.check(found)
+            span.note(verdict="deny" if verdict.blocked else "allow", action="block" if verdict.blocked else "allow")
+            span.note(state=verdict.state, certifier=verdict.method, alpha=verdict.alpha)
+            span.radii(verdict.about.proved if verdict.about else {})
+        return verdict
 
     def _refused(self, asked: GatedRequest, verdict: Verdict, headers: dict[str, str], identifier: str) -> Response:
         refusal = Refusal(

@@ -14,6 +14,8 @@ from clucert.border import read_text
 from clucert.errors import InputError, UsageError
 from clucert.section import Section, option
 from clucert.serve.fields import Provider
+from clucert.serve.logs import Format
+from clucert.serve.traces import Exporter
 from clucert.types import Who
 
 KEY_VARIABLE = "CLUCERT_API_KEY"
@@ -45,6 +47,12 @@ class ServeOptions(Section, title="Endpoint"):
     request_timeout: float = option(300.0, "Seconds for a request, its wait in the queue included.", gt=0)
     shutdown_timeout: float = option(60.0, "Seconds that requests in flight have after SIGTERM.", gt=0)
     log_prompts: bool = option(False, "Write prompts and answers to the log.")
+    log_format: Format = option("text", "Lines for people, or JSON.")
+    traces: Exporter = option("off", "OpenTelemetry spans: to OTEL_EXPORTER_OTLP_ENDPOINT, or to standard error.")
+    tls_cert: Path | None = option(None, "Certificate chain (PEM): the endpoint speaks HTTPS.")
+    tls_key: Path | None = option(None, "Its private key (PEM).", unset="in the same file")
+    key_file: Path | None = None
+    """Where the keys are read again from when they change; None where they stay."""
 
 
 class GateOptions(Section, title="Gate"):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -16,8 +16,10 @@ import uvicorn
 from clucert.errors import UsageError
 from clucert.serve.app import Engine, Routes, make_app
 from clucert.serve.connections import limited
+from clucert.serve.logs import log_to_stderr
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import ServeOptions
+from clucert.serve.traces import open_tracer
 
 Opener = Callable[[Metrics, ExitStack], Engine]
 """Opens what answers; the stack frees it."""
@@ -32,11 +34,13 @@ def serve(opener: Opener, routes_of: type[Routes], options: ServeOptions, listen
     with ExitStack() as stack:
         metrics = Metrics()
         engine = opener(metrics, stack)
+        _check_tls(options)
         bound = stack.enter_context(_bind(options.host, options.port))
-        _log_to_stderr()
+        log_to_stderr(options.log_format)
+        tracer = open_tracer(options.traces, stack)
         server = uvicorn.Server(
             uvicorn.Config(
-                make_app(engine, options, metrics, routes_of),
+                make_app(engine, options, metrics, routes_of, tracer),
                 lifespan="on",
                 http=limited(options),
                 ws="none",
@@ -44,12 +48,14 @@ def serve(opener: Opener, routes_of: type[Routes], options: ServeOptions, listen
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                ssl_certfile=options.tls_cert,
+                ssl_keyfile=options.tls_key,
                 timeout_graceful_shutdown=max(1, round(options.shutdown_timeout)),
             )
         )
         _leave_quietly()
         host = f"[{options.host}]" if ":" in options.host else options.host
-        listening(f"http://{host}:{bound.getsockname()[1]}/v1")
+        listening(f"http{'s' if options.tls_cert else ''}://{host}:{bound.getsockname()[1]}/v1")
         server.run(sockets=[bound])
 
 
@@ -60,6 +66,19 @@ def _bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot listen on {host} port {port}: {why}: choose another --host or --port") from None
+
+
+def _check_tls(options: ServeOptions) -> None:
+    """Raise :class:`UsageError` for a certificate and key that nothing can be served with."""
+    if options.tls_cert is None:
+        if options.tls_key is not None:
+            raise UsageError("--tls-key goes with --tls-cert: give both")
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(options.tls_cert, options.tls_key, "")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or "not a PEM file without a password"
+        raise UsageError(f"--tls-cert {options.tls_cert}: cannot be used ({str(why).lower()})") from None
 
 
 def _return_memory() -> None:
@@ -81,13 +100,3 @@ def _leave_quietly() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for name, level in (("clucert.serve", logging.INFO), ("uvicorn.error", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = False

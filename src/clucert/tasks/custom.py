@@ -18,7 +18,7 @@ The YAML file::
     columns: {text: body, label: class}      # the columns of data files
     max_tokens: 16                # an answer that is longer is cut, and no vote
     stop: ["\n"]                  # with labels: where an answer ends when the model goes on
-    label_map: {0: ham, 1: spam}  # what data files write for the labels
+    label_map: {0: ham, 1: spam}  # what data files write for the labels, or for the votes of a pattern
     max_tokens: 16
     temperature: 0
 """
@@ -176,7 +176,9 @@ def read_task(path: Path) -> Task:
     if fields.reader is not None:
         return _refusal(fields, path, common)
     reader = _pattern_reader(fields.pattern or "", path)
-    return OpenTask(**common, reader=reader, max_tokens=fields.max_tokens or 400)
+    return OpenTask(
+        **common, reader=reader, max_tokens=fields.max_tokens or 400, gold=fields.label_map, gold_is_vote=True
+    )
 
 
 def _refusal(fields: TaskFile, path: Path, common: dict[str, Any]) -> Task:

@@ -213,6 +213,18 @@ class Free:
     synonyms: tuple[int, ...]
     """Words that any word of their class may stand for; a word is either misspelt or replaced, not both."""
 
+    @property
+    def unsealed(self) -> int:
+        """Words that may be misspelt, each of them for one replacement: of the letters a to z alone, not sealed, and
+        with such white space and punctuation around them that a misspelling is one word again.
+        """
+        found, at, sealed = 0, 0, set(self.sealed)
+        for chunk in _CHUNK.finditer(self.text):
+            piece = split(chunk.group())
+            found += at not in sealed and _stands_alone(piece) and _LETTERS.fullmatch(piece.words[0]) is not None
+            at += len(piece)
+        return found
+
     def wrong(self, forms: Sequence[str]) -> str | None:
         """What no canonical form with these names could have found, as ``field: what is wrong``."""
         kinds = {form.partition(" ")[0] for form in forms}
@@ -307,7 +319,7 @@ class Canonical:
         sealed, synonyms = list[int](), list[int]()
         for chunk in _CHUNK.finditer(shown):
             piece = split(chunk.group())
-            if len(piece) == 1 and all(_AROUND.fullmatch(gap) for gap in piece.gaps):
+            if _stands_alone(piece):
                 if self.spelling is not None and self.spelling.sealed(piece.words[0]):
                     sealed.append(at)
                 if self._one_class(piece):
@@ -325,3 +337,9 @@ class Canonical:
 _CHUNK = regex.compile(r"\S++")
 _AROUND = regex.compile(r"[(\[\])\"“”,.;:!?…]*")
 """What makes no other word with the letters beside it; not an apostrophe (``'s``), hyphen (``-lrb-``) or ampersand."""
+_LETTERS = regex.compile(r"[A-Za-z]++")
+
+
+def _stands_alone(piece: WordedText) -> bool:
+    """Whether what stands between white space is one word, and stays one when a letter of it changes."""
+    return len(piece) == 1 and all(_AROUND.fullmatch(gap) for gap in piece.gaps)
