@@ -6,7 +6,6 @@ quadratic reader takes sixteen times as long, a linear one four times.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import re
 import time
@@ -75,8 +74,7 @@ def repeated(unit: str, before: str = "", after: str = "") -> Callable[[int], st
 
 def modules_with_patterns() -> Iterator[str]:
     for path in sorted(SOURCE.rglob("*.py")):
-        calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
-        if any(ast.unparse(call.func) in ("re.compile", "regex.compile") for call in calls):
+        if re.search(r"\b(?:re|regex)\.compile\(", path.read_text()):
             name = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
             yield name.removesuffix(".__init__")
 
@@ -121,9 +119,9 @@ def test_the_patterns_of_every_module_are_found() -> None:
     assert {"clucert.tasks.parse", "clucert.core.words", "clucert.redact", "clucert.models.replies"} <= set(
         modules_with_patterns()
     )
-    bad = re.compile(r"(?:a|b)+c")
+    bad = re.compile(r"(a|b)+c")
     with pytest.raises(AssertionError, match="times as long"):
-        check(bad.search, repeated("a"), "a quadratic one")
+        check(bad.search, lambda length: "a" * (length // 3), "a quadratic one")
 
 
 NAMES = {name: name for name in ("positive", "negative", "non toxic", "c#", "1")}
