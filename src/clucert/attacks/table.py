@@ -177,7 +177,7 @@ def render_rows(rows: Sequence[AttackRow], width: int | None = None) -> str:
         note += f", {row.failed} failed" if row.failed else ""
         labels = ", ".join(f"{safe(label, 40).plain} {share:.0%}" for label, share in (row.by_label or {}).items())
         lines.append([*cells, labels or "–", f"{row.inputs - row.failed - row.skipped} / {row.inputs}{note}"])
-    return text_table(lines, width=width)
+    return text_table(lines, width=width, keys=2)
 
 
 def cell(value: str | float | Estimate | None, *, share: bool) -> str:
