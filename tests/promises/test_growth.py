@@ -34,8 +34,8 @@ from clucert.tasks.parse import parse_label
 from clucert.tasks.said import spoken
 from clucert.visible import visible
 
-SHORT, LONG = 2_000, 8_000
-QUICK = 0.03
+SHORT, LONG = 1_500, 6_000
+QUICK = 0.02
 """Seconds of the processor: what reads ``LONG`` characters faster is no trouble, however it grows."""
 MOST = 8.0
 SOURCE = Path(__file__).parents[2] / "src/clucert"
