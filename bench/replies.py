@@ -49,7 +49,14 @@ def _completion(text: Any, *, logprobs: Any = None, **more: Any) -> dict[str, An
     message = {"role": "assistant", "content": text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}
     usage = {"prompt_tokens": 200, "completion_tokens": 1, "total_tokens": 201}
-    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage} | more
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        "usage": usage,
+    } | more
 
 
 def seeds() -> list[dict[str, Any]]:
@@ -61,9 +68,7 @@ def seeds() -> list[dict[str, Any]]:
     azure["choices"][0]["content_filter_results"] = {"hate": {"filtered": False, "severity": "safe"}}
     parts = _completion([{"type": "reasoning", "text": "negative?"}, {"type": "text", "text": "Positive."}])
     llama = _completion("positive", logprobs=_logprobs("positive"), timings={"prompt_n": 3}, __verbose={"stop": True})
-    openai = _completion(
-        "positive", logprobs=_logprobs("positive"), system_fingerprint="fp", service_tier="default"
-    )
+    openai = _completion("positive", logprobs=_logprobs("positive"), system_fingerprint="fp", service_tier="default")
     openai["usage"]["prompt_tokens_details"] = {"cached_tokens": 0, "audio_tokens": 0}
     ollama = _completion("Positive", system_fingerprint="fp_ollama")
     router = _completion("", provider="x")
@@ -133,7 +138,9 @@ def body_of(tree: Any, rng: random.Random) -> bytes:
         return body[:at] + rng.randbytes(rng.randrange(1, 20)) + body[to:]
     if kind < 0.95:
         return body[:to] + body[at:]
-    return rng.choice([b"\xef\xbb\xbf" + body, b"[" * 5000, b'{"a":' * 5000, b"", b"null", b"\0", b"1" * 5000, body * 2])
+    return rng.choice(
+        [b"\xef\xbb\xbf" + body, b"[" * 5000, b'{"a":' * 5000, b"", b"null", b"\0", b"1" * 5000, body * 2]
+    )
 
 
 def reply_of(seed: Any, rng: random.Random) -> Reply:
@@ -144,7 +151,9 @@ def reply_of(seed: Any, rng: random.Random) -> Reply:
         if fields[0][0] == b"Content-Encoding" and rng.random() < 0.5:
             packed = gzip.compress(body)
             body = rng.choice([packed, packed[: len(packed) // 2], BOMB])
-    status = 200 if rng.random() < 0.7 else rng.choice([0, 100, 101, 204, 302, 400, 401, 403, 404, 422, 429, 500, 503, 999])
+    status = (
+        200 if rng.random() < 0.7 else rng.choice([0, 100, 101, 204, 302, 400, 401, 403, 404, 422, 429, 500, 503, 999])
+    )
     return Reply(status, fields, body)
 
 
