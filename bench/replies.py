@@ -24,7 +24,7 @@ from typing import Any
 
 from clucert.cache.base import decode_answer, encode_answer
 from clucert.errors import ModelError
-from clucert.models.http_pool import KeepAlive, _Connection
+from clucert.models.http_pool import Connection
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
 from clucert.models.replies import Reply
@@ -80,7 +80,8 @@ def seeds() -> list[dict[str, Any]]:
 
 ODD: list[Any] = [
     None, True, False, -1, 0, 0.5, 10**18, 10**4299 - 1, -(10**4298), float("inf"), float("-inf"), float("nan"), 1e308,
-    "", " ", "positive", "negative", "stop", "length", "not positive", "positive or negative", "\x1b[2J\x9b31m", "\u202eevil",
+    "", " ", "positive", "negative", "stop", "length", "not positive", "positive or negative",
+    "\x1b[2J\x9b31m", "\u202eevil",
     "\ud800", "null", "x" * 50_000, "[" * 5000, "{" * 5000, [], {}, [None], [[]], [{}], {"a": None}, {"error": "x"},
     {"text": "negative"}, [{"type": "text", "text": None}], "\0", "429", {"code": "429"}, [["positive"]],
 ]  # fmt: skip
@@ -88,7 +89,8 @@ HEADERS = [
     (b"Retry-After", value)
     for value in (b"inf", b"-5", b"nan", b"1e400", "\u0665".encode(), b"\xff\xfe", b"", b"9" * 400, b"Mon, 99 Foo 2026")
 ] + [
-    (b"Content-Encoding", value) for value in (b"gzip", b"deflate", b"br", b"gzip, gzip, gzip, gzip", b"\xff", b"x-gzip")
+    (b"Content-Encoding", value)
+    for value in (b"gzip", b"deflate", b"br", b"gzip, gzip, gzip, gzip", b"\xff", b"x-gzip")
 ]  # fmt: skip
 BOMB = gzip.compress(b" " * (40 * LIMIT))
 
@@ -200,13 +202,16 @@ class Found:
 
     def told(self, error: ModelError) -> None:
         self.counts[type(error).__name__] += 1
-        if not str(error).isprintable() or len(str(error)) > 1000:
+        if (
+            re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", str(error))
+            or len(str(error)) > 1000
+        ):
             self.messages.append(str(error))
 
 
 async def _over_the_wire(raw: bytes) -> Reply:
     """What a connection makes of bytes that come in pieces, and then end."""
-    connection = _Connection(LIMIT)
+    connection = Connection(LIMIT)
 
     class Wire:
         def write(self, _: bytes) -> None:
@@ -233,7 +238,7 @@ def fuzz(count: int, seed: int = 0) -> Found:
     kinds = seeds()
     for number in range(count):
         if number % 500 == 0:
-            model = OpenAIModel("openai/m", "m", Endpoint.of("http://h", "k"), options, server=server)
+            model = OpenAIModel("openai/m", "m", Endpoint.of("http://h", "sk-0123456789"), options, server=server)
         current = reply_of(kinds[number % len(kinds)], rng)
         try:
             if rng.random() < 0.35:

@@ -39,10 +39,6 @@ class Bench:
 BENCHES = {
     "noise": Bench("Noise beside TextAttack, nlpaug and RanMASK's own loop", "noise.py --rounds 3"),
     "loops": Bench("A certificate beside straightforward loops, same model", "loops.py --samples 40 --rounds 3"),
-    "selfdenoise": Bench(
-        "SelfDenoise and CluCERT, seconds and tokens by stage",
-        "selfdenoise.py {data}/sst2_validation.jsonl --rows 2 --rounds 2",
-    ),
     "certificate": Bench(
         "Where the time of a certificate goes", "certificate.py --rounds 2 --samples 50 --certify-samples 300"
     ),

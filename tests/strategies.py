@@ -12,7 +12,22 @@ from clucert.core.words import WordedText, split
 TRICKY = (
     *" \t\n\r\0\x1b\u200b\u200d\u200f\u202e\u2060\ufeff\u00ad\ufe0f\u20e3\u0301\u3099",
     *"'’\"`-–—_.,:;!?/\\@#&$%^*+~|()[]{}<>=",
-    *("don't", "n't", "'s", "-lrb-", "U.S.", "3.5", "1,000", "http://a.b/c?d=e", "x.y@z.com", "&lt;b&gt;", "#39;s"),
+    *(
+        "don't",
+        "n't",
+        "'s",
+        "-lrb-",
+        "U.S.",
+        "3.5",
+        "1,000",
+        "http://a.b/c?d=e",
+        "x.y@z.com",
+        "&lt;b&gt;",
+        "#39;s",
+        "<br />",
+        "<br",
+        "</b>",
+    ),
     *("foo_bar", "src/a.py", "C++", "[MASK]", "ham-fisted", "naïve", "e\u0301", "שלום", "مرحبا", "한국어", "ไทย"),
     *("私は東京", "コンピューター", "😀", "👍🏽", "👨\u200d👩\u200d👧", "❤\ufe0f", "🇩🇪🇫🇷", "1\ufe0f\u20e3", "™", "x²"),
 )

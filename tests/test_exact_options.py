@@ -20,7 +20,7 @@ from clucert.errors import InputError, UsageError
 from clucert.evaluate.runconfig import load_config
 from clucert.evaluate.tune import exact_grid
 from clucert.methods import load_exact, method_names
-from clucert.methods.exact import KINDS, ExactMethod, ExactOptions
+from clucert.methods.exact import KINDS, ExactMethod, ExactOptions, own_fields
 from clucert.section import flag, options_of
 from tests.promises.test_exact_certificates import scattered
 
@@ -135,7 +135,7 @@ def test_the_command_line_refuses_what_a_method_does_not_read(
     found = refusals(methods)
     assert {name for _, name in found} == {"count", "hashes", "every", "size", "suffix"}
     study = ("--task", "sst2", "--data", "none.csv", "--run-dir", str(tmp_path / "run"), "--flag", "positive")
-    for method, name in found:
+    for method, name in (*found, *(("ranmask", name) for name in ANOTHER)):
         given = ("--method", method, flag(name), str(ANOTHER[name]))
         written = tmp_path / "study.yaml"
         written.write_text(yaml.safe_dump({"method": method, name: ANOTHER[name]}))
@@ -146,6 +146,37 @@ def test_the_command_line_refuses_what_a_method_does_not_read(
             run("tune", *study, *given),
         ):
             assert said.startswith(f"clucert: {flag(name)} goes with --method")
+
+
+@pytest.mark.parametrize(
+    ("how", "reads"),
+    [
+        (("--method", "groups"), {"try", "radius"}),
+        (("--method", "ranmask"), {"mask-rates", "thresholds", "lengths", "max-drop", "radius"}),
+        (("--method", "deletion", "--flag", "positive", "--fpr", "0.1"), {"confidence"}),
+        (("--method", "windows", "--flag", "positive", "--fpr", "0.1"), {"confidence"}),
+    ],
+    ids=str,
+)
+def test_tune_refuses_what_it_would_leave_aside(
+    how: tuple[str, ...],
+    reads: set[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Those that it reads it reads before it misses the data."""
+    own = {"mask-rates": "0.5", "thresholds": "0.3", "lengths": "off", "max-drop": "0.1", "try": "count=3"}
+    own |= {"radius": "word@1" if how[1] == "groups" else "word", "confidence": "0.9"}
+    for name, value in own.items():
+        command = ("tune", "--task", "sst2", "--data", "none.csv", "--run-dir", str(tmp_path), *how, f"--{name}", value)
+        monkeypatch.setattr(sys, "argv", ["clucert", *command])
+        with pytest.raises(SystemExit):
+            main()
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert error.startswith(f"clucert: --{name} goes with ") is (name not in reads), error
+        assert ("none.csv" in error) is (name in reads), error
 
 
 def test_a_setting_that_is_tried_must_count() -> None:
@@ -185,3 +216,14 @@ def test_a_whole_method_file_is_read_and_so_is_a_study_that_says_nothing(tmp_pat
         assert load_exact(str(path)) == method
         study = load_config(None, {"method": name, "task": "sst2", "flag": ["negative"]})
         assert isinstance(any_method_of(study, BASE), ExactMethod)
+
+
+def test_reports_show_what_a_family_reads_and_nothing_else(methods: dict[str, str]) -> None:
+    for family, name in methods.items():
+        method = load_exact(name)
+        assert method is not None
+        shown = own_fields(method.model_dump(mode="json"))
+        assert {n for n in shown if n in ANOTHER} == {
+            *KINDS[family].made_of,  # type: ignore[index]
+            *("unit", "scores", "sharpness", "at_least"),
+        } & set(ANOTHER)

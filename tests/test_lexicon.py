@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
+from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 
 from clucert.core.words import is_word, split
 from clucert.errors import DataIntegrityError, InputError, UnknownNameError
-from clucert.lexicon import ClosedClasses, PackagedLexicon, PooledLexicon, load_lexicon
+from clucert.lexicon import ClosedClasses, PackagedLexicon, PooledLexicon, WideLexicon, load_lexicon
 from clucert.lexicon.packaged import packaged_data, read_data
 from clucert.lexicon.pooling import case_of, in_case
 from clucert.lexicon.user import UserClasses
@@ -21,7 +24,7 @@ from clucert.protocols import Lexicon
 
 DATA = packaged_data()
 WORDS = [word.decode() for word in DATA.words.tolist()]
-DEFAULT, CLASSES = PackagedLexicon(), ClosedClasses()
+DEFAULT, CLASSES, WIDE = PackagedLexicon(), ClosedClasses(), WideLexicon()
 CASES = (str.lower, str.capitalize, str.upper)
 
 # Opposites: most are direct antonyms in WordNet 3.1, the rest it misses (warm/chilly, boring/interesting).
@@ -57,7 +60,7 @@ def text_pools(lexicon: PooledLexicon, text: str) -> dict[str, tuple[str, ...]]:
     return dict(zip(worded.words, pools, strict=True))
 
 
-@pytest.mark.parametrize("lexicon", [DEFAULT, CLASSES], ids=lambda lexicon: lexicon.name)
+@pytest.mark.parametrize("lexicon", [DEFAULT, CLASSES, WIDE], ids=lambda lexicon: lexicon.name)
 class TestPools:
     def test_is_a_lexicon(self, lexicon: Lexicon) -> None:
         assert isinstance(lexicon.name, str)
@@ -120,7 +123,10 @@ class TestPools:
             lexicon.pools(split("two words"), [False])
 
     def test_names_and_mixed_case_stay(self, lexicon) -> None:
+        # Names are those that WordNet lists. The strict pools have no apple at all; the wide ones cannot tell the firm.
         for word in ("iPhone", "fIlM", "McDonald", "Bush", "Apple", "AIDS", "naïve", "日本", "9/11", "x" * 500, ""):
+            if word == "Apple" and lexicon is WIDE:
+                continue
             assert lexicon.pool(word) == (word,)
 
     @given(st.text(max_size=30))
@@ -171,9 +177,26 @@ class TestGolden:
         assert expected in CLASSES.pool(word)
 
     @pytest.mark.parametrize(
+        ("word", "expected"),
+        [
+            ("movie", "film"),
+            ("Plot", "Conspiracy"),
+            ("compelling", "fascinating"),
+            ("TROOPS", "SOLDIERS"),
+            ("shares", "stakes"),
+            ("rallied", "rebounded"),
+        ],
+    )
+    def test_wide(self, word: str, expected: str) -> None:
+        """In any sense: the filter is to tell which is meant."""
+        assert expected in WIDE.pool(word)
+
+    @pytest.mark.parametrize(
         ("singular", "plural"), [("movie", "movies"), ("disaster", "disasters"), ("story", "stories")]
     )
     def test_number_is_kept(self, singular: str, plural: str) -> None:
+        assert not set(WIDE.pool(singular)) & set(WIDE.pool(plural))
+        assert len({f"{c}s" for c in WIDE.pool(singular)} & set(WIDE.pool(plural))) > 3
         for lexicon in (DEFAULT, CLASSES):
             assert len(lexicon.pool(singular)) > 1
             assert not any(c.endswith("s") for c in lexicon.pool(singular))
@@ -183,6 +206,39 @@ class TestGolden:
         past_only = {"began", "chose", "went", "took", "knew", "saw", "wrote", "broke", "fell", "rose", "grew", "spoke"}
         assert past_only & {c for word in WORDS for c in DEFAULT.pool(word)}
         assert not past_only & set().union(*(DEFAULT.pool(word) for word in WORDS if word.endswith("ed")))
+
+
+class TestWide:
+    WORDS = tuple(word.decode() for word in WIDE.data.words.tolist())
+
+    def test_no_pool_holds_an_opposite(self) -> None:
+        table = resources.files("clucert").joinpath("data", "antonyms.tsv").read_text(encoding="utf-8")
+        opposites = {word: others for word, *others in map(str.split, table.splitlines())}
+        pools = {word: set(WIDE.pool(word)) for word in self.WORDS}
+        assert sum(len(pool) > 1 for pool in pools.values()) > 25_000
+        assert not [(word, o) for word, pool in pools.items() for o in opposites.get(word, ()) if o in pool]
+        assert not [(pair, word) for word, pool in pools.items() for pair in ANTONYMS if set(pair) <= pool]
+
+    def test_most_content_words_of_reviews_and_news_have_a_pool(self) -> None:
+        seen = """quiet story friends plot moves slowly acting wonderful director keeps tension scenes funny script dull
+        market rallied investors bought shares software company announced profits government troops killed attack
+        capital team lost match injured player season economy growth prices oil minister talks"""
+        words = seen.split()
+        wide, strict = (sum(len(lexicon.pool(word)) > 1 for word in words) for lexicon in (WIDE, DEFAULT))
+        assert wide >= 0.9 * len(words) > strict
+
+    def test_a_file_of_the_users_goes_on_top(self, write) -> None:
+        lexicon = load_lexicon("wide", [write("film\tfeature\n!story\tyarn\n")])
+        assert lexicon.pool("Film") == (*WIDE.pool("Film"), "Feature")
+        assert lexicon.pool("story") == ("story", "yarn")
+        assert lexicon.name.startswith("wide+user:")
+
+    def test_it_is_one_small_file_that_strict_pools_do_not_load(self) -> None:
+        assert resources.files("clucert").joinpath("data", "lexicon-wide.npz").stat().st_size < 8_000_000
+        assert WIDE.data.words.nbytes + WIDE.data.pool_words.nbytes < 8_000_000
+        code = "from clucert.lexicon import load_lexicon as l, packaged as p; l(); print(p.packaged_data.cache_info())"
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert "currsize=1" in out
 
 
 class TestClosed:

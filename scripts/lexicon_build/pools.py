@@ -37,19 +37,19 @@ def score_forms(forms: Forms, scores: Scores, blocked: Callable[[str, str], bool
                 continue
             own = forms.weights[candidate][other]
             found[candidate] += share * score * min(1.0, 0.3 + 0.9 * own)
-    return {c: s for c, s in found.items() if not _clash(forms, blocked, form, c)}
+    return {c: s for c, s in found.items() if not clash(forms, blocked, form, c)}
 
 
 def without_opposites(forms: Forms, blocked: Callable[[str, str], bool], ranked: Sequence[str]) -> list[str]:
     """The candidates, best first, without those that contradict a better one (breathe: inhale, but not exhale too)."""
     kept: list[str] = []
     for form in ranked:
-        if not any(_clash(forms, blocked, form, better, same_lemma=False) for better in kept):
+        if not any(clash(forms, blocked, form, better, same_lemma=False) for better in kept):
             kept.append(form)
     return kept
 
 
-def _clash(forms: Forms, blocked: Callable[[str, str], bool], a: str, b: str, *, same_lemma: bool = True) -> bool:
+def clash(forms: Forms, blocked: Callable[[str, str], bool], a: str, b: str, *, same_lemma: bool = True) -> bool:
     """Whether any usual reading of one form is the opposite of one of the other, or both come from one lemma."""
     ours, theirs = readings(forms, a), readings(forms, b)
     if same_lemma and any(x[0] == y[0] for x in forms.weights[a] for y in forms.weights[b]):

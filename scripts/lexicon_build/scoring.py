@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lexicon_build import relations
+from lexicon_build import pack, relations
 from lexicon_build.forms import Lemma
 from lexicon_build.vectors import Matrix
 from lexicon_build.wordnet import WordNet
@@ -105,6 +105,16 @@ class Scorer:
         return out
 
     @cached_property
+    def names(self) -> set[str]:
+        """Words that are a name, too, when they are capitalised (tom, turkey)."""
+        return set(pack.names(self.wn))
+
+    @cached_property
+    def relatives(self) -> dict[Lemma, set[str]]:
+        """What :mod:`lexicon_build.wide` has looked up."""
+        return {}
+
+    @cached_property
     def nearest(self) -> NDArray[np.intp]:
         """Rows of the nearest words of each word in either space: shape (words, 2 * NEAREST)."""
         return np.hstack([_nearest(self.sentence), _nearest(self.window)])
@@ -149,7 +159,7 @@ class Scorer:
         related = synonym + parent + child
         if related < SHARED and not self._close(a, near, window, gloss):
             return 0.0
-        if synonym < SHARED and a[1] == "n" and self._concrete(a) and self._concrete(b):
+        if synonym < SHARED and a[1] == "n" and self.concrete(a) and self.concrete(b):
             return 0.0
         if self.blocked(a[0], b[0]):
             return 0.0
@@ -163,7 +173,7 @@ class Scorer:
             + GLOSS * gloss
             + SENTENCE * near
             + WINDOW * window
-            - self._rarity(a[0], b[0])
+            - self.rarity(a[0], b[0])
             - 0.3 * max(0.0, drift - 0.2)
             - (UNRELATED[a[1]] if synonym < SHARED else 0.0)
             - (NARROWER if a[1] == "n" and synonym < SHARED and child > parent else 0.0)
@@ -177,9 +187,11 @@ class Scorer:
             return a[1] == "a" and near > 0.65 and window > 0.65
         return near > 0.55 and window > 0.55
 
-    def _concrete(self, lemma: Lemma) -> bool:
+    def concrete(self, lemma: Lemma) -> bool:
+        """Whether it names a kind of thing, whose kinds exclude each other."""
         return sum(p for k, p in self.senses[lemma].items() if self.wn.synsets[k].lexname in CONCRETE) > 0.3
 
-    def _rarity(self, a: str, b: str) -> float:
+    def rarity(self, a: str, b: str) -> float:
+        """What b loses for being a rare word."""
         ratio = self.ranks[b] / max(self.ranks[a], 2000)
         return 0.05 * max(0.0, math.log2(ratio) - 2)

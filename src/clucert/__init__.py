@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clucert.api import (
         Certification,
+        ExactCertification,
         Session,
         SmoothedClassifier,
         certify,
         certify_callable,
         evaluate_callable,
         load,
+        load_exact,
         open_session,
         smooth,
     )
@@ -28,8 +30,14 @@ if TYPE_CHECKING:
     from clucert.core.radius import Radius
     from clucert.errors import CluCertError
     from clucert.guard import Guarded, SmoothedModel, TextGate, Verdict, open_gate, open_guard
+    from clucert.studies import attack, audit, evaluate
 
 _HOMES = {
+    "load_exact": "clucert.api",
+    "ExactCertification": "clucert.api",
+    "evaluate": "clucert.studies",
+    "audit": "clucert.studies",
+    "attack": "clucert.studies",
     "Certificate": "clucert.core.certificate",
     "Certification": "clucert.api",
     "CluCertError": "clucert.errors",
@@ -56,6 +64,7 @@ __all__ = [
     "Certification",
     "CluCertError",
     "Config",
+    "ExactCertification",
     "Guarded",
     "Radius",
     "Session",
@@ -63,10 +72,14 @@ __all__ = [
     "SmoothedModel",
     "TextGate",
     "Verdict",
+    "attack",
+    "audit",
     "certify",
     "certify_callable",
+    "evaluate",
     "evaluate_callable",
     "load",
+    "load_exact",
     "open_gate",
     "open_guard",
     "open_session",
@@ -75,6 +88,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("clucert")
     if name not in _HOMES:
         raise AttributeError(f"module 'clucert' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

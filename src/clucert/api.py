@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from clucert import certificate_json, exact_json
+from clucert import certificate_json, exact_json, vote_rows
 from clucert.border import MAX_JSON, json_value, read_bytes
-from clucert.config import Config
+from clucert.config import Config, FlagSection, implied_method
 from clucert.context_manager import ContextManager
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Sample
@@ -20,23 +20,29 @@ from clucert.core.exact import ExactCertificate
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Certified, Smoother, side_by_side
 from clucert.errors import InputError, UsageError
+from clucert.methods import load_exact as method_of_name
 from clucert.methods.exact import ExactConfig, ExactMethod
+from clucert.objects import config_of
+from clucert.options import CertifyOptions, ExactName, Predicts, ProveOptions, SmoothOptions
 from clucert.protocols import Classifier, Steps
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.computation import Backends, Progress
+from clucert.section import options_of, spelled_out
 from clucert.types import Cost, Predictions
 
 if TYPE_CHECKING:
     from clucert.evaluate.study import RunSummary
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Certification:
     """A certificate with the samples that were asked for and what it cost."""
 
     certificate: Certificate
     samples: tuple[Sample, ...] = ()
     cost: Cost = field(default_factory=Cost)
+    exact: tuple[ExactCertification, ...] = ()
+    """Exact certificates of the same text, where :func:`certify` was left to choose the method."""
 
     @property
     def prediction(self) -> str | None:
@@ -62,16 +68,37 @@ class Certification:
         # Not in the records of runs, which are the same whatever a cache knew.
         if self.cost.reused.calls:
             document["cost"]["reused"] = self.cost.reused.document()
+        if self.exact:
+            document["exact"] = [proof.document() for proof in self.exact]
         return document
+
+    def votes(self) -> list[dict[str, Any]]:
+        """One row a vote: the noised text (None where the seed does not give it), the positions kept, vote, kept."""
+        return vote_rows.rows_of(self.certificate)
+
+    def to_pandas(self) -> Any:
+        """:meth:`votes` as a data frame."""
+        return vote_rows.frame(self.votes())
 
     def __str__(self) -> str:
         """What the command line prints."""
         from clucert.summary import summary_of
 
-        return summary_of(self.certificate, [], self.cost)
+        return summary_of(self.certificate, [each.certificate for each in self.exact], _total(self))
+
+    def __repr__(self) -> str:
+        """One line."""
+        radius = "abstained" if self.radius is None else f"published radius {self.radius.words}"
+        proved = {threat: each and each.words for threat, each in self.certificate.proved.items()}
+        return _line("Certification", self.prediction, f"{radius}, proved {proved}", self.certificate.subject.text)
+
+    def _repr_html_(self) -> str:
+        from clucert.notebook import certificate_html
+
+        return certificate_html(self.certificate, [each.certificate for each in self.exact], _price(_total(self)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ExactCertification:
     """An exact certificate with the method it was made by, and what it cost."""
 
@@ -113,11 +140,53 @@ class ExactCertification:
         document["cost"]["reused"] = self.cost.reused.document()
         return document
 
+    def votes(self) -> list[dict[str, Any]]:
+        """One row a vote: the sub-text, the positions of its units, the vote, and the label probabilities."""
+        return vote_rows.rows_of(self.certificate)
+
+    def to_pandas(self) -> Any:
+        """:meth:`votes` as a data frame."""
+        return vote_rows.frame(self.votes())
+
     def __str__(self) -> str:
         """What the command line prints."""
         from clucert.summary import summary_of
 
         return summary_of(None, [self.certificate], self.cost)
+
+    def __repr__(self) -> str:
+        """One line."""
+        proved = {threat: each and each.words for threat, each in self.proved.items()}
+        return _line("ExactCertification", self.prediction, f"proved {proved}", self.certificate.text)
+
+    def _repr_html_(self) -> str:
+        from clucert.notebook import certificate_html
+
+        return certificate_html(None, [self.certificate], _price(self.cost))
+
+
+def _total(certification: Certification) -> Cost:
+    """Of the certificate, and of the exact ones beside it."""
+    cost = Cost()
+    for each in (certification.cost, *(proof.cost for proof in certification.exact)):
+        cost.add(each)
+    return cost
+
+
+def _price(cost: Cost) -> str:
+    seconds = sum(cost.seconds.values())
+    if not cost.samples:
+        return ""
+    return f"{cost.total.calls:,} calls, {cost.total.input:,} tokens in, {seconds:.1f} s"
+
+
+def _line(kind: str, answer: str | None, said: str, text: str) -> str:
+    shown = text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+    return f"<{kind} {answer!r}: {said}; of {shown!r}>"
+
+
+SHOWN = 40
+"""Characters of a text in a repr."""
 
 
 class SmoothedClassifier(ContextManager):
@@ -274,19 +343,46 @@ class ExactSession(ContextManager):
         self._stack.close()
 
 
-def open_session(**options: Any) -> Session:
+@spelled_out(CertifyOptions)
+def open_session(**options: Unpack[CertifyOptions]) -> Session:
     """A session with the fields of :class:`clucert.config.Config`: ``open_session(task="sst2", model="smollm2")``."""
-    return Session(Config.of(**options))
+    return Session(config_of(Config, options))
 
 
-def certify(text: str, **options: Any) -> Certification:
-    """Certify one text; ``options`` are the fields of :class:`clucert.config.Config`.
+@overload
+def certify(text: str, *, method: ExactName, **options: Unpack[ProveOptions]) -> ExactCertification: ...  # type: ignore[overload-overlap]
+
+
+@overload
+def certify(text: str, **options: Unpack[CertifyOptions]) -> Certification: ...
+
+
+def certify(text: str, **options: Any) -> Certification | ExactCertification:
+    """Certify one text, as ``clucert certify`` does, with the same options by the same names.
+
+    ``model`` is a name, or an object: a function of one text or of a list, plain or async, a fitted scikit-learn
+    classifier, a Hugging Face pipeline. An exact ``method`` (blocks, groups, …), or that of a trained classifier, gives
+    an :class:`ExactCertification`. Where no method is named, exact certificates come beside the default one, if the
+    model answers equal texts alike (``exact``).
 
     >>> clucert.certify("A thoughtful, quick response.", task="sst2").radius  # doctest: +SKIP
     Radius(words=1, everything=False, nothing_to_attack=False)
     """
-    with open_session(**options) as session:
-        return session.certify(text)
+    method = options.get("method") or implied_method(options.get("model"))
+    if method is not None and method_of_name(method) is not None:
+        with ExactSession(config_of(ExactConfig, options)) as proving:
+            return proving.prove(text)
+    config = config_of(Config, options)
+    with Session(config) as session:
+        found = session.certify(text)
+        base = session.backends.classifier
+        if method is None and session.labels is not None and base is not None and base.deterministic:
+            said: dict[str, Any] = {name: getattr(config, name) for name in options_of(FlagSection)}
+            found = replace(found, exact=tuple(session.prove(text, **said)))
+        return found
+
+
+certify = spelled_out(ProveOptions)(spelled_out(CertifyOptions)(certify))
 
 
 def certify_callable(
@@ -315,10 +411,12 @@ def evaluate_callable(
     return evaluate(classify, labels, config)
 
 
+@spelled_out(SmoothOptions)
 def smooth(
-    classify: Callable[[list[str]], Sequence[str | int]] | Classifier, labels: Sequence[str], **options: Any
+    classify: Callable[..., Any] | Predicts | Classifier, labels: Sequence[str], **options: Unpack[SmoothOptions]
 ) -> SmoothedClassifier:
-    """A smoothed classifier over any Python callable or :class:`clucert.protocols.Classifier`.
+    """A smoothed classifier over a function of one text or of a list, plain or async, a fitted scikit-learn classifier,
+    a Hugging Face pipeline, or a :class:`clucert.protocols.Classifier`.
 
     A callable is asked about every sample, for it may draw at random: say ``deterministic=True`` where equal texts
     always get equal labels, and they are asked about once. A classifier says so itself (``deterministic``); one that

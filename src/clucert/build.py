@@ -23,7 +23,7 @@ from clucert.errors import UsageError
 from clucert.lexicon import load_lexicon
 from clucert.lexicon.canonical import load_form
 from clucert.methods import Method, load_any, load_method
-from clucert.methods.exact import ExactMethod
+from clucert.methods.exact import ExactMethod, readers_of
 from clucert.models.function_files import labels_of_model, reads_text
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
@@ -38,7 +38,7 @@ def task_of(config: Config) -> Task:
     """The task that ``config`` names or spells out, asked at the temperature that it sets; without its prompt where all
     models are functions of texts, whose own labels then do where it names none.
     """
-    if all(map(reads_text, config.model)):
+    if all(asked_the_text(config, name) for name in config.model):
         return _bare_task(config)
     if config.labels is not None or config.prompt is not None:
         task: Any = custom_task(labels=config.labels, prompt=config.prompt, name=config.task)
@@ -62,10 +62,27 @@ def _bare_task(config: Config) -> Task:
     if config.labels is not None:
         return BareTask.labelled(config.task or "labels", config.labels)
     if config.task is None:
-        name, labels = labels_of_model(config.model[0])
+        name, labels = _own_labels(config)
         return BareTask.labelled(name, labels)
     task = load_task(config.task)
     return bare(task)
+
+
+def _own_labels(config: Config) -> tuple[str, tuple[str, ...]]:
+    """The name of the first model as a task, and the labels that it says itself."""
+    name = config.model[0]
+    if name not in config.given:
+        return labels_of_model(name)
+    labels = getattr(config.given[name], "labels", None)
+    if labels is None:
+        raise UsageError(f"{name} does not say what its labels are: give  labels=[…]  or a task")
+    return name, tuple(map(str, labels))
+
+
+def asked_the_text(config: Config, name: str) -> bool:
+    """Whether the model of this name is asked the text alone, without a prompt."""
+    given = config.given.get(name)
+    return reads_text(name) if given is None else getattr(given, "reads_text", False)
 
 
 def bare(task: Task) -> Task:
@@ -94,7 +111,8 @@ def method_of(config: Config, task: str) -> Method:
 
 
 def _sampled(method: Method, config: Config, task: str) -> Method:
-    _check_options(_exact_options(config), "--method blocks, groups, chunks, windows or erase-and-check")
+    if wrong := next((name for name, value in _exact_options(config).items() if value is not None), None):
+        raise UsageError(f"{flag(wrong)} goes with {readers_of(wrong)}")
     return method.for_task(task, **config.method_overrides)
 
 
@@ -111,18 +129,14 @@ def exact_flags(config: Config, method: str) -> dict[str, Any]:
     """The flag and the groups of an exact method; raises :class:`UsageError` for a change of methods that sample."""
     changes = config.method_overrides
     flags = {name: changes.pop(name) for name in options_of(FlagSection)}
-    _check_options(changes, f"methods that sample, which {method} does not")
+    if wrong := next((name for name, value in changes.items() if value is not None), None):
+        raise UsageError(f"{flag(wrong)} goes with methods that sample, which {method} does not")
     return flags
 
 
 def _exact_options(config: Config) -> dict[str, Any]:
     """Of a configuration that has them, as that of a study does."""
     return {name: getattr(config, name, None) for name in options_of(ExactSection)}
-
-
-def _check_options(given: dict[str, Any], belongs: str) -> None:
-    if wrong := next((name for name, value in given.items() if value is not None), None):
-        raise UsageError(f"{flag(wrong)} goes with {belongs}")
 
 
 def smoother_of(config: Config, task: Task) -> Smoother:

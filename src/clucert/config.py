@@ -4,14 +4,16 @@ once, in its section; those of a data set and a run are in :mod:`clucert.evaluat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, PrivateAttr, model_validator
 
 from clucert.cache.location import CacheField
+from clucert.protocols import LanguageModel
 from clucert.redact import without_credentials
-from clucert.section import Section, changes_of, option, options_of
+from clucert.section import Section, changes_of, option, options_of, parts_of
 from clucert.types import PerturbationKind, RetainedKernel, Unit
 
 
@@ -30,8 +32,8 @@ def _as_text(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_as_text)]
 """A string that YAML may have read as a number, such as a label or a price."""
 
-LEXICONS = ("default", "classes")
-"""The packaged lexicons: synonym pools as they come, or closed classes."""
+LEXICONS = ("default", "wide", "classes")
+"""The packaged lexicons: strict or wide synonym pools as they come, or closed classes."""
 
 Form = Literal["characters", "spelling", "synonyms"]
 """Canonical forms: look-alike characters, misspellings and closed synonym classes are one."""
@@ -51,7 +53,7 @@ def _as_groups(value: object) -> object:
 def _as_group(value: object) -> object:
     """As a tuple: a strict reader of JSON takes no list for one."""
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(","))
+        return tuple(parts_of(value))
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -129,7 +131,7 @@ class MethodSection(Section, title="Method"):
     method: str = option("clucert", "clucert, ranmask, selfdenoise, smoothllm, …, or a YAML file.", may_differ=True)
     lexicon: Names = option(
         [],
-        "default, classes (closed synonym classes), or a TSV of yours on top of either. Repeatable.",
+        "default, wide (the paper's pools), classes (closed), or a TSV of yours on top. Repeatable.",
         may_differ=True,
     )
     protect: list[str] = option([], "Comma-separated words that recovery must leave alone.", commas=True)
@@ -253,6 +255,19 @@ class Config(  # the fields of the last section come first
     CacheSection, ModelSection, TaskSection,
 ):  # fmt: skip
     """What to certify with."""
+
+    _given: dict[str, LanguageModel] = PrivateAttr(default_factory=dict)
+
+    @property
+    def given(self) -> Mapping[str, LanguageModel]:
+        """Models that Python gave as objects, by name: they are asked in place of any that has to be loaded."""
+        return self._given
+
+    def giving(self, models: Mapping[str, LanguageModel]) -> Self:
+        """The same with these models as objects."""
+        made = self.model_copy()
+        made._given = dict(models)
+        return made
 
     @model_validator(mode="before")
     @classmethod

@@ -28,6 +28,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from clucert.visible import visible
+
 _LONGEST = 1200
 """Characters of a message that are shown."""
 
@@ -41,9 +43,15 @@ def shortened(text: str, most: int = 120) -> str:
 
 
 class CluCertError(Exception):
-    """Base class; ``exit_code`` is what the command line leaves with."""
+    """Base class; ``exit_code`` is what the command line leaves with.
+
+    Control characters of the message, which may repeat what data, a model or a server said, are made visible here.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(visible(message))
 
     def __str__(self) -> str:
         """The message; of one that repeats a whole file, how it begins and how it ends."""

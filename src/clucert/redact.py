@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+from clucert.visible import visible
+
 HIDDEN = "***"
 SECRET_PARAMETER = re.compile(r"key|token|secret|sig|pass|auth|credential", re.IGNORECASE)
 """In the name of a URL's parameter: what it is set to is not shown."""
@@ -19,10 +21,10 @@ _SECRET_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECAS
 _LEAST = 8
 """Characters of the shortest value of such an environment variable that is taken for a secret."""
 _LOOKS = re.compile(r"\b(?:sk|pk|key|gsk|hf|xai)[-_][\w-]{8,}|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}\S+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,40}:/{1,2}\S+")
 """With one slash, too: so a path is shown that was given as a URL."""
 _FIELD = re.compile(
-    r"""((['"])[\w-]*(?:key|token|secret|passw|auth|credential)[\w-]*\2\s*:\s*)(?:(['"]).*?\3|[^\s,}\]]+)""",
+    r"""((['"])[\w-]{0,60}?(?:key|token|secret|passw|auth|credential)[\w-]{0,60}\2\s{0,9}:\s*)(?:(['"]).*?\3|[^\s,}\]]+)""",
     re.IGNORECASE,
 )
 """Of an object that is shown, as Python or JSON writes it."""
@@ -46,7 +48,7 @@ def redact(
 
     ``limit`` cuts it to that many characters, once nothing secret is left in it.
     """
-    message = " ".join(_hidden(message, secrets, env).split())
+    message = " ".join(visible(_hidden(message, secrets, env)).split())
     return message if limit is None or len(message) <= limit else f"{message[: limit - 3]}…"
 
 

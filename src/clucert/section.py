@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -82,6 +83,18 @@ def options_of(model: type[BaseModel]) -> dict[str, tuple[FieldInfo, Hint]]:
     return found
 
 
+def parts_of(written: str) -> list[str]:
+    """The parts of a list that is written with commas; between double quotes a comma is one of the text."""
+    if written.count('"') % 2:
+        return [part.strip() for part in written.split(",")]
+    parts = [""]
+    for i, piece in enumerate(written.split('"')):
+        first, *more = [piece] if i % 2 else piece.split(",")
+        parts[-1] += first
+        parts += more
+    return [part.strip() for part in parts]
+
+
 M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=Section)
 
@@ -149,3 +162,27 @@ def checked(model: type[M], fields: Mapping[str, Any], origin: str) -> M:
     except ValidationError as error:
         name, what = problem(error)
         raise InputError(f"{origin}: {name or 'value'}: {what}") from None
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def spelled_out(options: type) -> Callable[[F], F]:
+    """Name every key of the TypedDict ``options`` in the signature of a function that takes them as keywords.
+
+    Type checkers read ``Unpack``; consoles and notebooks complete by the signature.
+    """
+
+    def named(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        taken = {p.name for p in own}
+        more = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=kind)
+            for name, kind in options.__annotations__.items()
+            if name not in taken
+        ]
+        function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        return function
+
+    return named

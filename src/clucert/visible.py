@@ -13,13 +13,13 @@ from typing import Any
 # Controls of both sets (U+009B begins an escape sequence, too), line separators, changes of direction, invisible
 # characters and tags, lone surrogates. The joiners U+200C and U+200D belong to scripts and emoji.
 _HOSTILE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u070f\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u070f\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """``text`` with what a terminal acts on written as ``\\x1b``; line breaks and tabs as spaces, or with ``lines`` kept.
+    r"""``text`` with what a terminal acts on as ``\x1b``; line breaks and tabs are spaces, or with ``lines`` kept.
 
     Printable text is returned as it is.
     """
@@ -30,7 +30,12 @@ def visible(text: str, *, lines: bool = False) -> str:
 
 def harmless_json(document: Any, **options: Any) -> str:
     """``document`` as JSON in which the same characters are escaped, so that it reads back as it was."""
-    return _HOSTILE.sub(_json_escape, json.dumps(document, ensure_ascii=False, **options))
+    return escaped_json(json.dumps(document, ensure_ascii=False, **options))
+
+
+def escaped_json(written: str) -> str:
+    """JSON with the same characters escaped; it reads back as it did before."""
+    return written if written.isascii() else _HOSTILE.sub(_json_escape, written)
 
 
 def replaced(text: str) -> str:
@@ -53,4 +58,4 @@ def _spaced(found: re.Match[str]) -> str:
 
 def _json_escape(found: re.Match[str]) -> str:
     # Between the values, line breaks are the layout; within a string they are escaped already.
-    return found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1]
+    return found[0] if found[0] in "\n\t" else json.dumps(found[0])[1:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from click.testing import CliRunner
 
 import clucert
 from clucert.cli import COMMANDS, cli, main
-from clucert.cli.options import given_flags
+from clucert.cli.certify import _standard_input
+from clucert.cli.options import Command, Commas, given_flags
 from clucert.config import Config
 from clucert.errors import UsageError
 from clucert.evaluate.run_directory import NOT_COMPARED
@@ -34,6 +36,7 @@ EXPECTED = {
     ],
     "train": ["Options", "Data", "Task", "Exact methods", "Samples"],
     "audit": ["Options", "Cache"],
+    "weights": ["Options"],
     "compare": ["Options", "Results"],
     "report": ["Options", "Results"],
     "cache": ["Options", "Commands"],
@@ -246,3 +249,58 @@ def test_groups_are_written_with_commas_and_a_share_is_exact() -> None:
     assert (config.method_overrides["flag"], config.method_overrides["flag_threshold"]) == (["harmful"], "0.1")
     assert Config.of(group="a, b").method_overrides["group"] == [("a", "b")]
     assert Config.of(group=[["a", "b"], "c,d"]).method_overrides["group"] == [("a", "b"), ("c", "d")]
+
+
+@pytest.mark.parametrize(
+    ("written", "parts"),
+    [
+        ("spam,ham", ["spam", "ham"]),
+        (" spam , ham ", ["spam", "ham"]),
+        ('"yes, sure",no', ["yes, sure", "no"]),
+        ('no, "yes, sure"', ["no", "yes, sure"]),
+        ('0="yes, sure",1=no', ["0=yes, sure", "1=no"]),
+        ('5",6', ['5"', "6"]),
+        ("spam,", ["spam", ""]),
+    ],
+)
+def test_a_part_with_a_comma_stands_in_quotes(written, parts):
+    assert Commas().convert(written, None, None) == parts
+    assert Config(group=written).group == [tuple(parts)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "number"),
+    [
+        (["-5 degrees"], "-5 degrees", None),
+        (["-1"], "-1", None),
+        (["- a bullet", "--number", "-0.5"], "- a bullet", -0.5),
+        (["--number", "-0.5", "-.5"], "-.5", -0.5),
+        (["--number=-0.5", "-"], "-", -0.5),
+        (["--number", "1", "--", "-v"], "-v", 1.0),
+        (["-v", "--", "--number"], "--number", None),
+    ],
+)
+def test_a_text_may_begin_with_a_minus(arguments, text, number):
+    @click.command(cls=Command)
+    @click.argument("text")
+    @click.option("--number", type=float)
+    @click.option("-v", is_flag=True)
+    def command(text, number, v):
+        click.echo(json.dumps([text, number]))
+
+    done = CliRunner().invoke(command, arguments)
+    assert json.loads(done.output) == [text, number]
+
+
+@pytest.mark.parametrize(
+    ("piped", "text"),
+    [
+        (b"\xef\xbb\xbfa\r\nb\r\n", "a\nb"),
+        (b"a\rb\r", "a\nb"),
+        (b"a\n\n", "a\n"),
+        (b"a b", "a b"),
+    ],
+)
+def test_what_is_piped_in_comes_without_the_marks_of_a_file(piped, text, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped)))
+    assert _standard_input() == text

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
+import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.strategies import ordinary_texts, ordinary_words, texts
 
-from clucert.core.words import _WORD, PATH, URL, WordedText, is_word, same_shape, split
+from clucert.core.words import _WORD, PATH, TAG, URL, WordedText, is_word, same_shape, split
 
 
 @given(texts)
@@ -20,11 +21,13 @@ def test_splitting_loses_nothing(text: str) -> None:
 
 @given(texts)
 @settings(deadline=None)
-def test_every_letter_and_ascii_digit_is_in_a_word_unless_it_belongs_to_a_bracket_or_an_entity(text: str) -> None:
+def test_every_letter_and_ascii_digit_is_in_a_word_unless_it_belongs_to_a_bracket_an_entity_or_a_tag(text: str) -> None:
     worded = split(text)
     if "-" in text or "&" in text or "#" in text:
         return
-    assert not any(character.isalpha() or character in "0123456789" for gap in worded.gaps for character in gap)
+    assert not any(
+        character.isalpha() or character in "0123456789" for gap in worded.gaps for character in regex.sub(TAG, "", gap)
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,3 +130,18 @@ def test_urls_are_one_word_and_known_as_such(url: str) -> None:
     assert is_word(url)
     assert URL.fullmatch(url)
     assert not PATH.fullmatch(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Good.<br /><br />Bad", ["Good", "Bad"]),
+        ("one<br>two<BR/>three</p>", ["one", "two", "three"]),
+        ("<p>A <b>bold</b> <LI>move</LI></p>", ["A", "b", "bold", "b", "move"]),
+        ("a < b and <bright>", ["a", "b", "and", "bright"]),
+        # What stands in a tag is read by a model, and is to be noised.
+        ("<a href='x'>here</a> <b hidden words>", ["a", "href", "x", "here", "a", "b", "hidden", "words"]),
+    ],
+)
+def test_plain_tags_are_no_words_and_hide_none(text: str, words: list[str]) -> None:
+    assert list(split(text).words) == words

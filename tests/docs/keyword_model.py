@@ -60,10 +60,10 @@ class KeywordModel:
 
 def encode(_: object, texts: Sequence[str]) -> NDArray[np.float32]:
     """Which words a text has, hashed: rows of unit length."""
-    rows = np.full((len(texts), 64), 1e-3, dtype=np.float32)
+    rows = np.full((len(texts), 384), 1e-3, dtype=np.float32)
     for row, text in zip(rows, texts, strict=True):
         for word in text.lower().split():
-            row[crc32(word.encode()) % 64] += 1
+            row[crc32(word.encode()) % 384] += 1
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 

@@ -48,7 +48,12 @@ def files() -> dict[str, str]:
 
 
 def script(page: Path) -> str:
-    return "".join(block.code for block in blocks(page) if block.language == "sh" and block.run)
+    """The page's commands, and behind them its Python, in one process."""
+    code = {
+        language: "".join(b.code for b in blocks(page) if b.language == language and b.run)
+        for language in ("sh", "python")
+    }
+    return code["sh"] + (f"python - <<'END OF PYTHON'\n{code['python']}\nEND OF PYTHON\n" if code["python"] else "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

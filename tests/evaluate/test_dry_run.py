@@ -9,6 +9,8 @@ from study_world import ROWS, World
 
 from clucert.core.repeats import probes_needed
 from clucert.evaluate.dry_run import dry_run
+from clucert.report.summary import read_summaries
+from clucert.report.verdict import run_verdict
 from clucert.runtime.budget import estimate_input
 from clucert.tasks import load_task
 
@@ -26,6 +28,9 @@ def test_a_dry_run_sends_nothing_and_counts_what_the_study_then_asks(world: Worl
     abstained = [r for r in world.records().values() if r["document"]["derived"]["abstained"]]
     assert summary.spent.calls == len(asked) <= estimate.calls == model.calls
     assert (model.calls == len(asked)) == (not abstained)
+    # What a run says of itself counts the same way.
+    (figures,) = read_summaries([world.folder / "run"])
+    assert f"It took {summary.spent.calls:,} calls, " in run_verdict(figures)
     task = load_task("sst2")
     one = estimate_input(task.query(json.loads((world.folder / "data.jsonl").read_text().splitlines()[0])["text"]))
     assert model.input / model.calls == pytest.approx(one, rel=0.1)

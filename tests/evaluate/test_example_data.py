@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from clucert.errors import InputError, MissingExtraError
 from clucert.evaluate.data import DataSource, file_digest, load_examples
+from clucert.evaluate.plan import make_plan
 from clucert.evaluate.readers import open_table
+from clucert.evaluate.runconfig import load_config
 
 SENTIMENT = ("negative", "positive")
 NUMBERINGS = ({"0": "negative", "1": "positive"},)
@@ -118,7 +120,8 @@ MALFORMED = [
     ("a.csv", b"text,label\ngood,1\nbad,\xff\n", 3, "not UTF-8"),
     ("a.csv", 'text,label\ngood,1\n"bad,0\nmore,1\n', 3, "read up to line 4; is a quote left open?"),
     ("a.csv", 'text,label\ngood,1\n"bad"x,0\n', 3, "',' expected after '\"'"),
-    ("a.csv", "text,label\ngood,1\n" + "x" * 140_000 + ",0\n", 3, "field larger than field limit"),
+    ("a.csv", b"text,label\ngood,1\nbad \x96 dull,0\n", 3, "not UTF-8: --encoding cp1252 reads it"),
+    ("a.csv", b"text,label\ngood,1\nbad \x81 dull,0\n", 3, "not UTF-8: --encoding latin-1 reads it"),
     ("a.csv", "id,text,label\n1,good,1\n1,bad,0\n", 3, "id '1' was that of"),
     ("a.csv", "id,text,label\n1,good,1\n,bad,0\n", 3, "no usable 'id'"),
     ("a.jsonl", '{"text":"good","label":1}\n\n{"text":"bad","label":0\n', 3, "no JSON"),
@@ -172,7 +175,7 @@ def test_rows_after_a_malformed_one_keep_their_line_and_id(write):
         ("a.csv", "text;label\nx;1\n", {}, "the file seems to be separated by semicolons"),
         ("a.csv", "text,text,label\nx,y,1\n", {}, "names 'text' twice"),
         ("a.csv", '"text"x,label\nx,1\n', {}, ":1: the header is malformed"),
-        ("a.csv", GOOD.encode("utf-16"), {}, "is UTF-16: save it as UTF-8"),
+        ("a.csv", GOOD.encode("utf-16"), {}, "is UTF-16: --encoding utf-16 reads it"),
         ("a.json", '[{"text":"good","label":1}]', {}, "write one object a line instead"),
         ("a.json", '[\n{"text":"good","label":1}\n]', {}, "write one object a line instead"),
         ("a.txt", GOOD, {}, "no known ending"),
@@ -430,3 +433,96 @@ def test_the_data_of_the_study(name, labels, count):
     if name == "gsm8k":
         by_answer = load(str(REAL / f"{name}.jsonl"), labels=None, label_column="answer")
         assert [e.label for e in by_answer.examples][:20] == [e.label for e in data.examples][:20]
+
+
+KAGGLE = 'v1,v2,,,\r\nham,"Go until jurong point, crazy.. \xa3900",,,\r\nspam,WINNER!! claim \x96 now,more,,\r\n'
+"""As Kaggle's spam.csv is written: columns without names, and bytes of Windows."""
+
+
+def test_kaggles_spam_is_read(write):
+    path = write("spam.csv", KAGGLE.encode("latin-1"))
+    with pytest.raises(InputError, match=r"no column 'text'.*--text-column; columns: 'v1', 'v2', '3', '4', '5'"):
+        load(path, labels=("spam", "ham"))
+    named = {"text_column": "v2", "label_column": "v1"}
+    with pytest.raises(InputError, match=r"spam.csv:2.*--encoding cp1252 reads it"):
+        load(path, labels=("spam", "ham"), **named)
+    data = load(path, labels=("spam", "ham"), encoding="cp1252", **named)
+    assert rows(data) == [("2", "Go until jurong point, crazy.. £900", "ham"), ("3", "WINNER!! claim – now", "spam")]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-8", "shift_jis", "utf-8-sig"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.csv.gz"])
+def test_a_file_is_read_in_its_encoding(write, encoding, name):
+    text = "日本" if encoding == "shift_jis" else "café"
+    content = f'{{"text": "{text}", "label": 1}}\n' if "json" in name else f"text,label\n{text},1\n"
+    assert [e.text for e in load(write(name, content.encode(encoding)), encoding=encoding).examples] == [text]
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "zlib", "no-such", "base64", "", "utf-8\0"])
+def test_what_is_no_encoding_is_refused(write, encoding):
+    with pytest.raises(InputError, match="no such encoding"):
+        load(write("a.csv", GOOD), encoding=encoding or " ")
+
+
+def test_a_file_that_is_not_in_the_named_encoding_says_so(write):
+    with pytest.raises(InputError, match=r"is not ascii: .*: --encoding utf-8 reads it"):
+        load(write("a.csv", "text,label\ncafé,1\n"), encoding="ascii")
+
+
+def test_without_a_header_columns_have_numbers(write):
+    path = write("a.csv", "1,a good film,x\n0,a bad film,y\n")
+    data = load(path, header=False, text_column="2", label_column="1")
+    assert rows(data) == [("1", "a good film", "positive"), ("2", "a bad film", "negative")]
+    with pytest.raises(InputError, match="--no-header"):
+        load(path)
+
+
+def test_a_cell_may_be_of_any_size(write):
+    data = load(write("a.csv", "text,label\n" + "good " * 60_000 + ",1\n"))
+    assert len(data.examples[0].text) == 300_000
+
+
+def test_rows_without_a_label_are_kept_apart(write):
+    some = load(write("a.csv", "text,label\ngood,1\nbad,\n"), need_labels=False)
+    assert [e.label for e in some.examples] == ["positive", None]
+    assert some.notes == (
+        "1 of 2 rows have no label: certified, not judged (columns label and answer; --label-column)",
+    )
+    none = load(write("b.csv", "text,id\ngood,a\n"), need_labels=False)
+    assert [e.label for e in none.examples] == [None]
+    with pytest.raises(InputError, match="did you mean 'target'"):
+        load(write("c.csv", "text,target\ngood,1\n"), need_labels=False)
+    assert load(write("c.csv", "text,target\ngood,1\n"), need_labels=False, label_column="").examples[0].label is None
+
+
+def test_labels_may_be_written_as_the_tasks_own_synonyms(write):
+    data = load_examples(
+        DataSource(write("a.csv", "text,label\ngood,POS\nbad, neg \n")),
+        labels=SENTIMENT,
+        synonyms={"pos": "positive", "neg": "negative"},
+    )
+    assert [e.label for e in data.examples] == ["positive", "negative"]
+
+
+def test_a_chat_of_one_message_is_its_text(write):
+    chat = [{"role": "user", "content": "a good film"}]
+    content = json.dumps({"messages": chat, "label": 1}) + "\n"
+    assert load(write("a.jsonl", content)).examples[0].text == "a good film"
+    quoted = json.dumps(chat).replace('"', '""')
+    assert load(write("a.csv", f'messages,label\n"{quoted}",1\n')).examples[0].text == "a good film"
+    for several, said in (
+        ([*chat, *chat], "2 messages is no single text: --method blocks --unit turn"),
+        ([{"role": "system", "content": "Be kind"}], "nothing but a system prompt"),
+        ([], "0 messages"),
+        ([{"role": "user", "content": ["part"]}], "1 messages"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load(write("b.jsonl", json.dumps({"messages": several, "label": 1}) + "\n"))
+
+
+def test_gold_answers_of_a_pattern_may_be_written_as_the_vote(tmp_path):
+    (tmp_path / "task.yaml").write_text('prompt: "Is it? {text}"\npattern: "Answer: (\\\\w+)"\nlabel_map: {1: yes}\n')
+    (tmp_path / "d.csv").write_text("text,label\nx,yes\ny,We think. Answer: no\nz,1\n")
+    config = {"task": str(tmp_path / "task.yaml"), "data": str(tmp_path / "d.csv"), "model": ["openai/test"]}
+    plan = make_plan(load_config(None, {**config, "base_url": "http://localhost:1"}))
+    assert [e.label for e in plan.dataset.examples] == ["yes", "no", "yes"]

@@ -212,7 +212,11 @@ def test_nothing_to_attack_is_not_certified_in_tables_gates_and_junit(tmp_path):
     assert row["proved_synonym_nothing_to_attack"] == row["certacc_nothing_to_attack"] == 0.5
     first, second = input_rows([summary.run])
     assert (first["proved_synonym"], second["proved_synonym"]) == (None, 1)
-    assert [state_of(i) for i in summary.run.inputs] == ["untested", "certified"]
+    # Against any words masks prove something of both; synonyms as fills do not, and then nothing was tested.
+    assert [state_of(i) for i in summary.run.inputs] == ["proved", "proved"]
+    filled = dataclasses.replace(untested(), overlaps={"word": Overlap((Fraction(0),) * 8), "synonym": Overlap(())})
+    (bare,) = read_summaries([run_of(tmp_path / "bare", filled)])
+    assert [state_of(i) for i in bare.run.inputs] == ["untested"]
     assert [(b.label, b.right) for b in summary.histograms["synonym"]] == [
         ("none", 0),
         ("no target", 1),

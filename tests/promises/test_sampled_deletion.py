@@ -322,7 +322,7 @@ def test_reports_go_by_what_is_proved_where_nothing_is_published() -> None:
     row = Input("1", "good", None, Certified(made), None, made.prediction, radii)
     assert made.proved["word"].words >= 1
     assert row.radius == made.proved["word"]
-    assert state_of(row) == "certified"
+    assert state_of(row) == "proved"
     assert "no published radius" in " ".join(standing_of([], [made], LABELS).warnings)
     plain = asked_of(method="ranmask")[0].certify("word " * 40).certificate
     assert standing_of([], [plain], LABELS).warnings == ()

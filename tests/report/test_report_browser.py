@@ -7,11 +7,14 @@ in CI (``CI=true``), where they fail: a page that nobody opened is not tested.
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 import os
 import re
 import shutil
 import tempfile
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -127,10 +130,16 @@ def test_it_renders(show: Open, page: Path) -> None:
     assert len(browser.find_elements("css selector", ".card")) == 3
     lines = browser.find_elements("css selector", ".published .wide path.line")
     assert len(lines) == 3
-    assert all(line.is_displayed() and line.size["width"] > 300 for line in lines)
+    assert all(line.is_displayed() and line.size["width"] > 150 for line in lines)
+    # A panel a run: one band in each, the other runs pale behind it.
+    panels = browser.find_elements("css selector", ".published .wide svg.chart > svg")
+    held = [
+        (len(p.find_elements("css selector", ".band")), len(p.find_elements("css selector", ".behind"))) for p in panels
+    ]
+    assert held == [(1, 2)] * 3
     assert len(texts(browser, "#table tbody tr")) == 24
     # The first screen says how robust, at what cost, under which assumptions.
-    for selector in ("h1", ".glance", ".lead"):
+    for selector in ("h1", ".threats", ".lead"):
         assert find(browser, selector).rect["y"] + find(browser, selector).rect["height"] < 900
 
 
@@ -178,8 +187,9 @@ def test_search_narrows_the_table(show: Open, page: Path) -> None:
 def test_filter_and_run_select(show: Open, page: Path) -> None:
     browser = show(page)
     before = texts(browser, "#table td.result")
-    choose(browser, "#state", "certified")
-    assert texts(browser, "#table td.result") == ["certified"] * before.count("certified")
+    assert before.count("proved") > 1
+    choose(browser, "#state", "proved")
+    assert texts(browser, "#table td.result") == ["proved"] * before.count("proved")
     choose(browser, "#state", "")
     choose(browser, "#run", "2")
     assert texts(browser, "#table td.result") != before
@@ -347,3 +357,94 @@ def test_tables_and_controls_have_names(show: Open, page: Path) -> None:
     assert unnamed == 0
     ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(ids) == len(set(ids))
+
+
+def green(colour: str) -> bool:
+    """Whether the second channel leads the two others clearly."""
+    red, middle, blue = map(int, re.findall(r"\d+", colour)[:3])
+    return middle > red + 15 and middle > blue + 15
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_that_rests_on_assumptions_is_green(show: Open, page: Path, scheme: str) -> None:
+    browser = show(page, scheme=scheme)
+
+    def colours(selector: str) -> list[str]:
+        found = browser.find_elements("css selector", selector)
+        return [each.value_of_css_property("color") for each in found]
+
+    assert len(colours(".threats .held")) > 1
+    assert all(map(green, [*colours(".held"), *colours(".state.proved")]))
+    claims = [*colours(".claim"), *colours(".state.conditional"), *colours(".state.fragile"), *colours(".state.wrong")]
+    assert colours(".threats .claim")
+    assert not any(map(green, claims))
+    for i in range(8):
+        runs = f"const e = document.createElement('p'); e.className = 'run{i}'; document.body.append(e);"
+        colour = browser.execute_script(f"{runs} e.style.color = 'var(--c)'; return getComputedStyle(e).color")
+        assert not green(colour), (i, colour)
+
+
+def test_noised_texts_that_flipped_stand_beside_the_text(show: Open, tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    text = "good good good dull good film by nobody"
+    data.write_text(json.dumps({"id": "1", "text": text, "label": "positive"}) + "\n")
+
+    def classify(texts: list[str]) -> list[str]:
+        return ["negative" if "dull" in each and "good" not in each else "positive" for each in texts]
+
+    options = {"samples": 20, "certify_samples": 200, "mask_rate": "0.6"}
+    clucert.evaluate_callable(
+        classify, ["negative", "positive"], data, tmp_path / "run", method="ranmask", deterministic=True, **options
+    )
+    browser = show(write_report([tmp_path / "run"], tmp_path / "r.html"))
+    find(browser, "#table button.open").click()
+    pairs = browser.find_elements("css selector", ".flip")
+    assert pairs
+    for pair in pairs:
+        whole, noised = pair.find_elements("css selector", ":scope > div")
+        assert whole.text == text
+        assert "dull" in noised.text
+        assert "negative" in noised.text
+        assert "good" in [lost.text for lost in whole.find_elements("css selector", ".lost")]
+
+
+def test_every_figure_and_table_can_be_saved(show: Open, page: Path) -> None:
+    browser = show(page)
+    browser.execute_script(
+        "window.saved = []; URL.createObjectURL = (blob) => { blob.text().then((t) => saved.push([blob.type, t])); "
+        "return '#'; }; URL.revokeObjectURL = () => {}; HTMLAnchorElement.prototype.click = () => {}"
+    )
+    buttons = browser.find_elements("css selector", ".save")
+    figures, tables = (
+        len(browser.find_elements("css selector", name)) for name in ("figure", "main .scroll, header .scroll")
+    )
+    assert len(buttons) == figures + tables
+    for button in buttons:
+        browser.execute_script("arguments[0].click()", button)
+    saved = browser.execute_async_script("setTimeout(() => arguments[0](window.saved), 300)")
+    drawn = [text for kind, text in saved if kind == "image/svg+xml"]
+    assert len(drawn) == figures
+    for text in drawn:
+        chart = ET.fromstring(text)
+        assert chart.attrib["width"] == chart.attrib["viewBox"].split()[2]
+        assert "class" not in chart.attrib
+    assert "stroke" in "".join(drawn)
+    written = [list(csv.reader(io.StringIO(text))) for kind, text in saved if kind == "text/csv"]
+    assert len(written) == tables
+    assert all(len({len(row) for row in rows}) == 1 for rows in written)
+
+
+def test_saved_tables_run_no_formula(show: Open, nasty: Path) -> None:
+    browser = show(nasty)
+    browser.execute_script(
+        "window.saved = []; URL.createObjectURL = (blob) => { blob.text().then((t) => saved.push(t)); return '#'; };"
+        "HTMLAnchorElement.prototype.click = () => {}"
+    )
+    for button in browser.find_elements("css selector", ".save"):
+        browser.execute_script("arguments[0].click()", button)
+    saved = browser.execute_async_script("setTimeout(() => arguments[0](window.saved), 300)")
+    cells = [
+        cell for text in saved if not text.startswith("<svg") for row in csv.reader(io.StringIO(text)) for cell in row
+    ]
+    assert cells
+    assert not [cell for cell in cells if re.match(r"[=+@]|-\D", cell) and not re.fullmatch(r"[+-]?\d[\d,.]*%?", cell)]

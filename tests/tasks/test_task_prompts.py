@@ -185,3 +185,25 @@ def test_wrong_yaml_is_refused_in_one_line(content: str, said: str, tmp_path: Pa
 def test_a_missing_yaml_file_is_refused() -> None:
     with pytest.raises(InputError, match="cannot read"):
         load_task("nowhere.yaml")
+
+
+@pytest.mark.parametrize("field", ["{text}", "{{text}}", "{{ text }}"])
+def test_a_field_may_be_written_as_in_other_templates(field: str, tmp_path: Path) -> None:
+    prompt = tmp_path / "p.txt"
+    prompt.write_bytes(f"\ufeffIs it {field.replace('text', 'labels')}?\r\n{field}".encode())
+    for text in ("a b", "{{text}} {text} {labels}"):
+        asked = custom_task(labels=["spam", "ham"], prompt=prompt).query(text)
+        assert asked.messages[-1].content == f"Is it spam, ham?\n{text}"
+    path = tmp_path / "t.yaml"
+    path.write_text(f"pattern: '(x)'\nprompt: 'Q: {field}'\n")
+    assert load_task(str(path)).query("a").messages[-1].content == "Q: a"
+
+
+def test_labels_with_commas_are_told_apart_in_the_prompt_and_the_answer(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text("labels: ['yes, sure', 'no, never']\nprompt: '{labels}? {text}'\n")
+    task = load_task(str(path))
+    assert task.query("a").messages[-1].content == '"yes, sure", "no, never"? a'
+    for answer in ("yes, sure", '"Yes, sure"', "Answer: yes, sure."):
+        assert task.read(Answer(answer)) == "yes, sure"
+    assert task.read(Answer("yes, sure or no, never")) is None

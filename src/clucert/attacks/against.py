@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -27,6 +26,7 @@ from clucert.evaluate.runconfig import StudyConfig
 from clucert.render import text_table
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.resources import open_resources
+from clucert.visible import harmless_json
 
 SCHEMA_VERSION = 1
 FILE = "empirical.json"
@@ -77,7 +77,7 @@ class Empirical:
     def text(self, width: int | None = None) -> str:
         """The table in so many columns."""
         title = ("recipe", "change", "proved", "certified", "empirical", "never flipped", "broken", "exceeds")
-        table = text_table([title, *(_cells(recipe, found) for recipe, found in self.comparisons)], width=width)
+        table = text_table([title, *(_cells(recipe, found) for recipe, found in self.comparisons)], width=width, keys=2)
         claims = [duel.claim for _, found in self.comparisons for duel in found.duels]
         domains = sorted({claim.domain for claim in claims})
         counted = "words" if all(claim.ball is None for claim in claims) else "operations on the pieces"
@@ -105,7 +105,7 @@ def attack_run(
     """
     match = match or Match()
     attacks = {name: None if name == GUIDED else _word_attack(name) for name in recipes}
-    need_models(run_dir)
+    need_models(run_dir, overrides)
     config, certificates = read_any_run(run_dir, limit, overrides)
     exact = {name: each for name, each in certificates.items() if isinstance(each, ExactCertificate)}
     if exact:
@@ -116,7 +116,7 @@ def attack_run(
     if not found:
         raise InputError(f"{run_dir} holds no certificate with a proved radius: there is nothing to attack")
     result = Empirical(str(run_dir), match, tuple(found))
-    text = json.dumps(result.document(), ensure_ascii=False, indent=1)
+    text = harmless_json(result.document(), indent=1)
     (run_dir / FILE).write_text(f"{text}\n", encoding="utf-8")
     return result
 

@@ -43,6 +43,7 @@ from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.resources import check_exact, function_backends, open_resources
 from clucert.section import flag, options_of
 from clucert.types import Answers, Request
+from clucert.visible import harmless_json
 
 SCHEMA_VERSION = 1
 RESULTS, TABLE = "attacks.json", "attacks.txt"
@@ -134,7 +135,7 @@ def run_attacks(
     if study.suffixes and SUFFIX not in study.recipes:
         raise UsageError("a suffix file goes with the recipe suffix: add --recipe suffix, or leave out --suffix-file")
     attacks = {name: load_attack(name) for name in study.recipes}
-    plan = make_plan(_config_of(config, config.method), command)
+    plan = make_plan(_config_of(config, config.method), command, need_labels=True)
     examples = [example for example in plan.dataset.examples if example.label is not None]
     if not examples:
         raise UsageError(f"{plan.dataset.source.path} has no gold labels: an attack needs to know what is right")
@@ -326,7 +327,7 @@ def _read(document: Mapping[str, Any], file: Path, identity: str) -> tuple[Attac
 
 
 def _write(report: AttackReport, folder: Path) -> None:
-    (folder / RESULTS).write_text(json.dumps(report.document(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (folder / RESULTS).write_text(harmless_json(report.document(), indent=1) + "\n", encoding="utf-8")
     (folder / TABLE).write_text(f"{report}\n", encoding="utf-8")
 
 

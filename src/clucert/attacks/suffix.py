@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from clucert.attacks.base import Ask, Attack, AttackResult, AttackSteps, Status
+from clucert.border import MAX_JSON, read_text
 from clucert.core.words import split
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import Example
@@ -121,11 +122,7 @@ def read_suffixes(path: Path) -> tuple[str, ...]:
 
     Raises :class:`InputError` for a file that cannot be read or is empty.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    suffixes = tuple(line.rstrip("\r").replace("\\n", "\n") for line in lines if line.strip())
+    suffixes = tuple(line.replace("\\n", "\n") for line in read_text(path, MAX_JSON).split("\n") if line.strip())
     if not suffixes:
         raise InputError(f"{path} holds no suffix: write one a line")
     return suffixes

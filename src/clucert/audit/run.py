@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,6 +31,7 @@ from clucert.runtime import event_loop
 from clucert.runtime.executor import Executor, Job, JobOutcome
 from clucert.runtime.resources import inputs_in_flight, open_resources
 from clucert.types import Usage
+from clucert.visible import harmless_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def audit(
     are kept in the cache, so an audit that was interrupted goes on where it was. Raises
     :class:`clucert.errors.InputError` when the folder is no run, or holds no certificate.
     """
-    need_models(run_dir)
+    need_models(run_dir, overrides)
     config, certificates = read_any_run(run_dir, limit, overrides)
     if not certificates:
         raise InputError(f"{run_dir} holds no certificate yet: the clucert evaluate that began it goes on")
@@ -171,7 +171,7 @@ def exact_jobs(
 def save(result: Audit, run_dir: Path) -> Path:
     """Write the audit into the run directory."""
     path = run_dir / FILE
-    path.write_text(json.dumps(result.document(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.write_text(harmless_json(result.document(), indent=1) + "\n", encoding="utf-8")
     return path
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from clucert.cache.base import AnswerCache
 from clucert.errors import ModelChangedError
 from clucert.types import Answer, Message, Query
+from clucert.visible import visible
 
 ACCEPT_FLAG = "--accept-model-change"
 NEVER_STORED = frozenset({"error", "content_filter", "abort", "cancelled"})
@@ -140,7 +141,7 @@ class OneModelCache:
             _LOG.warning("clucert: note: %d answers in the cache %s: %s", others, why, ACCEPT_FLAG)
         elif self.identity.answered_by is None and self._had_to_identify:
             why = "says nothing of the model behind it: answers in the cache may be of another one"
-            _LOG.warning("clucert: note: %s %s", self.identity.where, why)
+            _LOG.warning("clucert: note: %s %s", visible(self.identity.where), why)
         else:
             return
         self._reported = True

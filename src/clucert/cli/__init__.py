@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from clucert.cli.terminal import echo
 from clucert.errors import CluCertError, UnknownNameError
 
 # name: (module, one line for the overview); the module's function of the same name is the command.
@@ -22,6 +23,7 @@ COMMANDS = {
     "serve": ("clucert.cli.serve", "Defend an OpenAI-compatible endpoint."),
     "cache": ("clucert.cli.cache", "Show, clear or export the kept answers."),
     "init": ("clucert.cli.init", "Write a small project that runs as it is."),
+    "weights": ("clucert.cli.weights", "Say where each file with weights comes from."),
     "methods": ("clucert.cli.listing", "List the methods and what each proves."),
     "tasks": ("clucert.cli.listing", "List the tasks and their labels."),
     "models": ("clucert.cli.listing", "List the kinds of models."),
@@ -29,9 +31,9 @@ COMMANDS = {
 }
 GROUPS = {
     "Start": ("init", "certify"),
-    "A data set": ("evaluate", "compare", "report", "tune"),
+    "A data set": ("evaluate", "compare", "report", "tune", "train"),
     "Try to break it": ("audit", "attack"),
-    "Run it": ("serve", "cache"),
+    "Run it": ("serve", "cache", "weights"),
     "What there is": ("methods", "tasks", "models", "attacks"),
 }
 """The overview; a command that is in no group comes last."""
@@ -74,7 +76,7 @@ def cli(ctx: click.Context) -> None:
     reached, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        echo(ctx.get_help())
 
 
 def main() -> None:
@@ -101,5 +103,5 @@ def main() -> None:
 def _fail(message: str, code: int) -> int:
     from clucert.redact import redact
 
-    click.echo(f"clucert: {redact(message)}", err=True)
+    echo(f"clucert: {redact(message)}", err=True)
     return code

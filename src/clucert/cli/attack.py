@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clucert.cli import terminal
 from clucert.cli.options import Choice, Command, config_options, given_flags, options
+from clucert.cli.terminal import echo, echo_json
 from clucert.config import Config, ExamplesSection, FlagSection
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import DataSection, RunSection, SuffixSection, load_config
@@ -84,16 +85,16 @@ def attack(
     with _bar() as bar:
         report = run_attacks(study, bar, command=sys.argv)
     if as_json:
-        click.echo(json.dumps(report.document(), ensure_ascii=False, indent=1))
+        echo_json(report.document(), indent=1)
     else:
         headline(verdict_of(report.rows))
-        click.echo(report.text(width()))
+        echo(report.text(width()))
     for note in report.notes:
         warn("note", note)
-    click.echo(f"wrote {report.run_dir}", err=True)
+    echo(f"wrote {report.run_dir}", err=True)
     if report.errors:
         key, why = next(iter(report.errors.items()))
-        click.echo(f"clucert: {len(report.errors)} attacks failed, the first ({key}): {why}", err=True)
+        echo(f"clucert: {len(report.errors)} attacks failed, the first ({key}): {why}", err=True)
         sys.exit(1)
 
 
@@ -112,11 +113,11 @@ def _attack_certificates(
         match = Match(samples=samples, max_queries=max_queries)
         found = attack_run(run, recipes, match, limit=limit, overrides=flags, progress=bar)
     if as_json:
-        click.echo(json.dumps(found.document(), ensure_ascii=False, indent=1))
+        echo_json(found.document(), indent=1)
     else:
         headline(found.verdict)
-        click.echo(found.text(width()))
-    click.echo(f"wrote {run / FILE}", err=True)
+        echo(found.text(width()))
+    echo(f"wrote {run / FILE}", err=True)
 
 
 def _names(listing: str) -> tuple[str, ...]:
@@ -125,9 +126,8 @@ def _names(listing: str) -> tuple[str, ...]:
 
 @contextmanager
 def _bar() -> Generator[Callable[[int, int], None]]:
-    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with Progress(console=terminal.console(err=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("attacks", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from clucert.cli import terminal
 from clucert.cli.options import Command, given_flags, options
+from clucert.cli.terminal import echo, echo_json
 from clucert.config import CacheSection
 
 
@@ -58,11 +59,9 @@ def audit(
         )
     written = save(result, run)
     if as_json:
-        click.echo(json.dumps(result.document(), ensure_ascii=False, indent=1))
+        echo_json(result.document(), indent=1)
     else:
-        from rich.console import Console
-
         from clucert.audit.render import print_audit
 
-        print_audit(Console(highlight=False), result)
-    click.echo(f"wrote {written}", err=True)
+        print_audit(terminal.console(), result)
+    echo(f"wrote {written}", err=True)

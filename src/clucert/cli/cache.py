@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
 import click
+
+from clucert.cli.terminal import echo, echo_json
 
 _WHERE = click.option(
     "--cache", "path", help="File, or postgresql+psycopg://USER@HOST/DB.  [CLUCERT_CACHE, or the user's cache folder]"
@@ -32,7 +33,7 @@ def stats(path: str | None, as_json: bool) -> None:
     from clucert.render import key_value_table
 
     found = dataclasses.asdict(cache_stats(path))
-    click.echo(json.dumps(found, default=str) if as_json else key_value_table(found))
+    echo_json(found, default=str) if as_json else echo(key_value_table(found))
 
 
 @cache.command()
@@ -43,7 +44,7 @@ def clear(path: str | None, model: str | None) -> None:
     """Delete kept answers."""
     from clucert.cache import clear_cache
 
-    click.echo(f"{clear_cache(path, model=model)} answers deleted", err=True)
+    echo(f"{clear_cache(path, model=model)} answers deleted", err=True)
 
 
 @cache.command()
@@ -58,4 +59,4 @@ def export(path: str | None, out: Path | None) -> None:
     else:
         with out.open("w", encoding="utf-8") as file:
             count = export_cache(file, path)
-    click.echo(f"{count} answers", err=True)
+    echo(f"{count} answers", err=True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from clucert.cli import terminal
 from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
+from clucert.cli.terminal import echo_json
 from clucert.config import Config, ExactSection, FlagSection, implied_method
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
-from clucert.methods.exact import ExactConfig
+from clucert.methods.exact import ExactConfig, readers_of
 from clucert.section import flag, options_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         _prove(text, ExactConfig.of(**given), as_json=as_json, unread=show_unparsed, verbose=verbose)
         return
     if exact := next((name for name in given if name in ExactSection.model_fields), None):
-        raise UsageError(f"{flag(exact)} goes with --method blocks, groups, chunks, windows or erase-and-check")
+        raise UsageError(f"{flag(exact)} goes with {readers_of(exact)}")
     config = Config.of(**given)
     if text == "-":
         text = _standard_input()
@@ -66,7 +67,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         if default:
             document["exact"] = [proof.document() for proof in also]
         document["verdict"] = verdict(certification.certificate, [proof.certificate for proof in also])
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        echo_json(document, indent=2)
         return
     _print(certification, also, config.show_samples, unread=show_unparsed, verbose=verbose)
 
@@ -80,15 +81,15 @@ def _print(
     verbose: bool,
 ) -> None:
     """A certificate by samples, exact ones, or both, and ``show`` samples of either kind: on one screen, or in full."""
-    from rich.console import Console
-
-    from clucert.render import print_certified, print_exact, sample_lines
-    from clucert.summary import print_summary
+    from clucert.render import print_certified, print_exact, safe, sample_lines
+    from clucert.summary import print_summary, verdict
     from clucert.types import Cost
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = terminal.console()
     samples = sample_lines(certification.samples, show) if certification else ()
+    certificate = certification.certificate if certification else None
     if verbose:
+        console.print(safe(verdict(certificate, [proof.certificate for proof in exact]), 600), style="bold")
         if certification:
             print_certified(console, certification.certificate, certification.cost, samples, unread=unread)
         beside = certification.prediction if certification else None
@@ -98,7 +99,6 @@ def _print(
     cost = Cost()
     for each in (*((certification,) if certification else ()), *exact):
         cost.add(each.cost)
-    certificate = certification.certificate if certification else None
     print_summary(console, certificate, [proof.certificate for proof in exact], cost, unread=unread)
     for line in samples:
         console.print(line)
@@ -116,14 +116,16 @@ def _prove(text: str, config: ExactConfig, *, as_json: bool, unread: int, verbos
         proof = session.prove(text, progress=bar)
     if as_json:
         document = proof.document() | {"verdict": verdict(None, [proof.certificate])}
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        echo_json(document, indent=2)
         return
     _print(None, [proof], unread=unread, verbose=verbose)
 
 
 def _standard_input() -> str:
+    """What is piped in, without the marks of a file: a byte order mark, carriage returns, the end of the last line."""
     data = sys.stdin.buffer.read()
     try:
-        return data.decode("utf-8").removesuffix("\n")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not UTF-8 (byte {error.start}): convert it first (iconv)") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")

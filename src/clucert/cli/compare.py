@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 
 from clucert.cli.options import Choice, Command, options
 from clucert.cli.report import RUNS
+from clucert.cli.terminal import echo_json
 from clucert.core.radius import KINDS
 from clucert.evaluate.runconfig import ResultSection
 
@@ -53,7 +53,7 @@ def compare(
     )
     verdict = comparison_verdict(comparison)
     if as_json:
-        click.echo(json.dumps({"verdict": verdict, **comparison.document()}, indent=2))
+        echo_json({"verdict": verdict, **comparison.document()}, indent=2)
     else:
         headline(verdict)
         show([{name: row[name] for name in row if name != "per_label"} for row in comparison.runs], "each by itself:")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli.options import Command, config_options, given_flags, refuse_sampling
+from clucert.cli.terminal import echo, echo_json
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.runconfig import StudyConfig, SuffixSection, load_config
 from clucert.evaluate.runconfig import print_config as yaml_of
@@ -90,7 +90,7 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
     if as_json:
         totals = {"calls": estimate.calls, "tokens": estimate.tokens, "cost": estimate.cost}
         counted = {"inputs": estimate.inputs, "looked_at": estimate.looked_at}
-        click.echo(json.dumps({"schema_version": 1, **counted, **totals, "models": rows}, indent=2))
+        echo_json({"schema_version": 1, **counted, **totals, "models": rows}, indent=2)
         return
     money = "an unknown price" if estimate.cost is None else f"${estimate.cost:.2f}"
     how = "; in batches, at the price of a batch" if config.batch else ""
@@ -100,14 +100,14 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
     headline(f"{estimate.inputs} inputs: {calls}")
     show(rows)
     whose = "; answers in the cache are taken to be the same model's" if known else ""
-    click.echo(f"clucert: estimated from {estimate.looked_at} inputs; nothing was asked{whose}", err=True)
+    echo(f"clucert: estimated from {estimate.looked_at} inputs; nothing was asked{whose}", err=True)
 
 
 def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     """Print the run's numbers; whether a gate was missed."""
     from clucert.cli.screen import headline, pairs, say, show, warn, width
     from clucert.evaluate.roc import roc_document
-    from clucert.report import check_gates, write_junit
+    from clucert.report import check_gates, write_junit, write_sarif
     from clucert.report.guard import guard_curve
     from clucert.report.population import sentences
     from clucert.report.summary import read_summaries
@@ -116,6 +116,8 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
 
     runs, leave_out = [summary.run_dir], config.leave_out_failed
     results = check_gates(runs, config.fail_under, leave_out_failed=leave_out)
+    if config.sarif:
+        write_sarif(runs, config.sarif)
     if config.junit:
         write_junit(runs, config.junit, config.fail_under, leave_out_failed=leave_out)
     (figures,) = read_summaries(runs, leave_out_failed=leave_out)
@@ -134,7 +136,7 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
         if (curve := guard_curve(figures)) is not None:
             said["roc"] = roc_document(curve.points, counts=curve.counts) | {"at": curve.at.document()}
         said |= {"radii": radius_rows(figures), "population": [kept.document() for kept in figures.population]}
-        click.echo(json.dumps({"schema_version": 1, "run_dir": str(summary.run_dir), **said}))
+        echo_json({"schema_version": 1, "run_dir": str(summary.run_dir), **said})
     else:
         from clucert.render import roc_text
 
@@ -143,21 +145,21 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
         named = [{name: value for name, value in line.items() if name != "threat"} for line in radius_rows(figures)]
         show(named, "share of the rows that are right and certified at so many changes:")
         show([_by_label(label) for label in figures.standing.labels], "by gold label:")
-        click.echo()
+        echo()
         pairs(_condensed(row))
         if (curve := guard_curve(figures)) is not None:
-            click.echo(roc_text(curve.points, curve.at, curve.at_said, counts=curve.counts, width=width()))
+            echo(roc_text(curve.points, curve.at, curve.at_said, counts=curve.counts, width=width()))
         for result in results:
-            click.echo(str(result))
+            echo(str(result))
     for warning in figures.warnings:
         warn("warning", warning)
     for note in summary.notes:
         warn("note", note)
     if summary.failed:
         first = next(iter(summary.errors.items()))
-        click.echo(f"clucert: {summary.failed} inputs failed, the first ({first[0]}): {first[1]}", err=True)
+        echo(f"clucert: {summary.failed} inputs failed, the first ({first[0]}): {first[1]}", err=True)
     if summary.reason:
-        click.echo(f"clucert: {summary.reason}", err=True)
+        echo(f"clucert: {summary.reason}", err=True)
     return not all(result.passed for result in results)
 
 
@@ -173,7 +175,7 @@ def _show_unparsed(run_dir: Path, limit: int) -> None:
     except TypeError as error:
         raise InputError(f"{run_dir} holds an unread answer that is none: {error}") from None
     for answer in distinct(found)[:limit]:
-        click.echo(f"clucert: unparsed ({answer.why}): {shown(answer.text, 200)}", err=True)
+        echo(f"clucert: unparsed ({answer.why}): {shown(answer.text, 200)}", err=True)
 
 
 _SAID_ELSEWHERE = ("warnings", "label_map", "per_label")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import resources
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 
 from clucert.cli.listing import AS_JSON
 from clucert.cli.options import Command
+from clucert.cli.terminal import echo, echo_json
 from clucert.errors import InputError
 
 FILES = ("task.yaml", "prompt.txt", "data.csv", "clucert.yaml", ".gitignore", ".github/workflows/robustness.yml")
@@ -31,13 +31,13 @@ def init(folder: Path, as_json: bool) -> None:
         file.write_bytes((resources.files("clucert.cli") / "project" / name).read_bytes())
     run = [f"cd {folder}", "clucert evaluate --config clucert.yaml", "clucert report runs/first -o report.html"]
     if as_json:
-        click.echo(json.dumps({"schema_version": 1, "folder": str(folder), "files": list(FILES), "next": run}))
+        echo_json({"schema_version": 1, "folder": str(folder), "files": list(FILES), "next": run})
         return
     from clucert.cli.screen import headline, pairs
 
     headline(f"{folder} holds a project of {len(FILES)} files that runs as it is:")
     pairs(dict(zip(FILES, _SAID, strict=True)))
-    click.echo("\nnext:\n" + "\n".join(f"  {line}" for line in run))
+    echo("\nnext:\n" + "\n".join(f"  {line}" for line in run))
 
 
 _SAID = (

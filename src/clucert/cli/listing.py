@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from clucert.cli.options import Command
+from clucert.cli.terminal import echo, echo_json
 from clucert.errors import MissingExtraError
 from clucert.registry import Registry
 
@@ -19,12 +19,12 @@ Entry = Mapping[str, Any]
 
 def _print(what: str, entries: Sequence[Entry], said: Callable[[Entry], str], hint: str, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"schema_version": 1, what: list(entries)}, ensure_ascii=False, indent=2))
+        echo_json({"schema_version": 1, what: list(entries)}, indent=2)
         return
     from clucert.cli.screen import pairs, say
 
     pairs({entry["name"]: said(entry) for entry in entries})
-    click.echo()
+    echo()
     say(hint)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -12,14 +14,39 @@ from pydantic.fields import FieldInfo
 
 from clucert.config import CertificateSection, ChangeSection, ExamplesSection, SamplingSection
 from clucert.errors import UnknownNameError, UsageError
-from clucert.section import Hint, Section, flag, options_of, sections
+from clucert.section import Hint, Section, flag, options_of, parts_of, sections
 
 F = TypeVar("F", bound=Callable[..., Any])
 Kind = type[Section]
 
 
+_TEXT = re.compile(r"-{1,2}(?![A-Za-z-])(?=.)", re.DOTALL)
+"""No option begins so: a negative number, a bullet."""
+
+
 class Command(click.Command):
-    """A command whose help shows its options in groups."""
+    """A command whose help shows its options in groups, and whose arguments may begin with a minus."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take ``-5 degrees`` for the text that it is, unless an option wants it for its value."""
+        valued = {
+            name
+            for param in self.params
+            if isinstance(param, click.Option) and not param.is_flag
+            for name in param.opts
+        }
+        options: list[str] = []
+        texts: list[str] = []
+        left = iter(args)
+        for arg in left:
+            if arg == "--":
+                texts += left
+            elif _TEXT.match(arg):
+                texts.append(arg)
+            else:
+                options.append(arg)
+                options += itertools.islice(left, int(arg in valued))
+        return super().parse_args(ctx, [*options, "--", *texts] if texts else options)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The command's own options, then one group for each section."""
@@ -61,8 +88,8 @@ class Commas(click.ParamType):  # type: ignore[type-arg]
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Its parts."""
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        """Its parts; one with a comma stands in double quotes."""
+        return parts_of(value) if isinstance(value, str) else value
 
 
 def options(section: Kind, *only: str, **defaults: Any) -> Callable[[F], F]:
@@ -173,7 +200,7 @@ def refuse_sampling(given: Iterable[str], method: str) -> None:
 def pairs_of(written: str, values: Sequence[str]) -> dict[str, str]:
     """Read ``0=ham,1=spam``. Raises :class:`UsageError` for what is no mapping, or maps one thing twice."""
     found: dict[str, str] = {}
-    for pair in ",".join(values).split(","):
+    for pair in (pair for value in values for pair in parts_of(value)):
         key, equals, label = (part.strip() for part in pair.partition("="))
         if not (equals and key and label):
             raise UsageError(f"{written}: {pair!r} is not WRITTEN=LABEL: write it like 0=ham,1=spam")

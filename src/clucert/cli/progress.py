@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from clucert.cli import terminal
 from clucert.types import Stage
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ class Bar:
 
 def _progress(label: str, counted: str) -> Progress:
     """Columns around a bar, drawn on a terminal only, and cleared when the work is done."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -61,7 +61,7 @@ def _progress(label: str, counted: str) -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=terminal.console(err=True),
         transient=True,
         disable=not sys.stderr.isatty(),
     )

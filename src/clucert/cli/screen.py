@@ -7,8 +7,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
-import click
-
+from clucert.cli.terminal import echo
 from clucert.render import key_value_table, rows_table, safe
 
 
@@ -20,33 +19,33 @@ def width() -> int | None:
 def say(*sentences: str) -> None:
     """Print each, folded between words. Texts are hostile: what is no character to print is shown as its code."""
     for sentence in sentences:
-        click.echo(_folded(safe(sentence, 2000).plain, width()))
+        echo(_folded(safe(sentence, 2000).plain, width()))
 
 
 def warn(kind: str, sentence: str) -> None:
     """Print a warning or a note on standard error, folded where that is a terminal."""
     columns = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
-    click.echo(_folded(safe(f"clucert: {kind}: {sentence}", 2000).plain, columns, "  "), err=True)
+    echo(_folded(safe(f"clucert: {kind}: {sentence}", 2000).plain, columns, "  "), err=True)
 
 
 def headline(sentence: str) -> None:
     """Print the sentence that says what holds, before everything else."""
-    click.secho(_folded(safe(sentence, 2000).plain, width()), bold=True)
+    echo(_folded(safe(sentence, 2000).plain, width()), bold=True)
 
 
-def show(rows: Sequence[Mapping[str, object]], title: str = "") -> None:
-    """Print a table and what it is about; nothing for no rows."""
+def show(rows: Sequence[Mapping[str, object]], title: str = "", keys: int = 1) -> None:
+    """Print a table and what it is about; nothing for no rows. ``keys`` columns say which row is which."""
     if rows:
-        click.echo()
+        echo()
         say(*filter(None, [title]))
-        click.echo(rows_table(rows, width()))
+        echo(rows_table(rows, width(), keys))
 
 
 def pairs(fields: Mapping[str, object]) -> None:
     """Print names and values, long values folded beside their names."""
     space, columns = max(map(len, fields), default=0) + 2, width()
     for line in key_value_table(fields).splitlines():
-        click.echo(_folded(line, columns, " " * space))
+        echo(_folded(line, columns, " " * space))
 
 
 def _folded(text: str, columns: int | None, indent: str = "") -> str:

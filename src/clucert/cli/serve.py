@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from clucert.border import read_text, yaml_fields
 from clucert.cli.options import Choice, Command, given_flags, options
+from clucert.cli.terminal import echo
 from clucert.config import (
     GUARD,
     CertificateSection,
@@ -214,7 +215,7 @@ def _vote(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
 def _listening(what: str, keys: tuple[str, ...], price: str) -> Callable[[str], None]:
     def listening(url: str) -> None:
         open_to = "its API keys" if keys else "anybody who reaches it: no API key is set"
-        click.echo(f"clucert: {what} at {url}, {price}", err=True)
-        click.echo(f"clucert: open to {open_to}", err=True)
+        echo(f"clucert: {what} at {url}, {price}", err=True)
+        echo(f"clucert: open to {open_to}", err=True)
 
     return listening

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def echo(text: str, *, err: bool = False) -> None:
+def echo(text: str = "", *, err: bool = False, bold: bool = False) -> None:
     """Print ``text`` and a line break, with ``err`` on standard error."""
-    click.echo(visible(text, lines=True), err=err)
+    shown = visible(text, lines=True)
+    click.echo(click.style(shown, bold=True) if bold else shown, err=err)
 
 
 def echo_json(document: Any, **options: Any) -> None:
@@ -23,8 +24,11 @@ def echo_json(document: Any, **options: Any) -> None:
     click.echo(harmless_json(document, **options))
 
 
-def console() -> Console:
-    """Standard output for styled text. What was not made visible before loses its control characters here."""
+def console(*, err: bool = False) -> Console:
+    """Standard output, or with ``err`` standard error, for styled text.
+
+    What was not made visible before loses its control characters here.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -40,4 +44,5 @@ def console() -> Console:
             shown.plain = replaced(shown.plain)
         return shown
 
-    return Harmless(highlight=False, soft_wrap=not sys.stdout.isatty())
+    stream = sys.stderr if err else sys.stdout
+    return Harmless(highlight=False, soft_wrap=not stream.isatty(), stderr=err)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from clucert.cli.options import Command, given_flags, options
+from clucert.cli.terminal import echo, echo_json
 from clucert.config import ExactSection, SamplingSection, TaskSection
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import DataSection, load_config
@@ -73,11 +73,11 @@ def train(
     figures = measured(model, held)
     document = {"schema_version": 1, "output": str(output), "rows": len(learned), "noise": noise, **figures}
     if as_json:
-        click.echo(json.dumps(document, ensure_ascii=False))
+        echo_json(document)
     else:
         _print(output, model, len(learned), figures)
     for note in notes:
-        click.echo(f"clucert: note: {note}", err=True)
+        echo(f"clucert: note: {note}", err=True)
 
 
 def _estimator(name: str | None) -> Any:
@@ -100,11 +100,11 @@ def _print(output: Path, model: CertifiedClassifier, rows: int, figures: dict[st
         "trained on": f"{rows:,} rows and {model.copies} noised copies of each ({model.method_.name})",
         "labels": ", ".join(map(str, model.classes_)),
     }
-    click.echo(key_value_table(shown))
+    echo(key_value_table(shown))
     if held := figures["held_out"]:
-        click.echo(f"of {held} other rows, right, and proved to stay right:")
-        click.echo(rows_table([_row(name, shares) for name, shares in figures["figures"].items()]))
-    click.echo(f"wrote {output}: use it with  --model {output}", err=True)
+        echo(f"of {held} other rows, right, and proved to stay right:")
+        echo(rows_table([_row(name, shares) for name, shares in figures["figures"].items()]))
+    echo(f"wrote {output}: use it with  --model {output}", err=True)
 
 
 def _row(name: str, shares: dict[str, Any]) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +11,12 @@ import click
 
 from clucert.cli.evaluate import CONFIG_FILE, study_config
 from clucert.cli.options import Command, config_options
+from clucert.cli.terminal import echo, echo_json
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
+from clucert.section import flag
 
 if TYPE_CHECKING:
-    from clucert.evaluate.trials import Trial
     from clucert.evaluate.tune import Tuned
 
 
@@ -72,9 +72,11 @@ def tune(
     from clucert.cli.screen import headline, show, warn
     from clucert.evaluate.tune import tune as search
 
+    given = {name for name in _ASIDE if _was_given(name)}
     fpr, confidence = flags.pop("fpr"), flags.pop("confidence")
     values = [flags.pop(name) for name in ("tried", "mask_rates", "thresholds", "lengths")]
     config = study_config(config_file, flags)
+    _check_read(config, given, fpr=fpr is not None)
     if fpr is not None:
         _tune_flag(config, fpr, confidence, out, as_json=as_json)
         return
@@ -84,37 +86,58 @@ def tune(
         tuned = search(config, _grid(config, *values), lambda _i, s: bar(s), max_drop=max_drop, radius=radius)
     if out:
         out.write_text(tuned.method, encoding="utf-8")
-        click.echo(f"wrote {out}: use it as --method {out}", err=True)
+        echo(f"wrote {out}: use it as --method {out}", err=True)
     rows, verdict = [_flat(row) for row in tuned.rows], _verdict(tuned, radius)
     if as_json:
         best = _flat(tuned.best)
         more = {"radius": radius, "verdict": verdict, "method": tuned.method, "notes": list(tuned.notes)}
-        click.echo(json.dumps({"schema_version": 1, "rows": rows, "best": best, **more}, indent=2))
+        echo_json({"schema_version": 1, "rows": rows, "best": best, **more}, indent=2)
     else:
         headline(verdict)
-        # A number of blocks by length is no row of the grid: that of the longest texts is marked.
-        best = _setting(tuned.best)
-        show(
-            [
-                {"": "best" if _setting(trial) == best else "", **row}
-                for trial, row in zip(tuned.rows, rows, strict=True)
-            ]
-        )
-        click.echo(f"\nbest, as a method file:\n{tuned.method}")
+        marked = [
+            {"": "best" if trial == tuned.best else "", **row} for trial, row in zip(tuned.rows, rows, strict=True)
+        ]
+        place = list(marked[0]).index("proved" if tuned.best.proved is not None else "r_avg")
+        show(marked, keys=place)
+        echo(f"\nbest, as a method file:\n{tuned.method}")
     for note in tuned.notes:
         warn("note", note)
     if tuned.stopped:
-        click.echo(f"clucert: {tuned.stopped}", err=True)
+        echo(f"clucert: {tuned.stopped}", err=True)
 
 
-def _setting(trial: Trial) -> dict[str, Any]:
-    return {name: value for name, value in trial.point.items() if name != "counts"}
+_SAMPLED = ("mask_rates", "thresholds", "lengths", "max_drop")
+_ASIDE = (*_SAMPLED, "tried", "radius", "confidence")
+"""Options of this command that not every way to tune reads."""
+
+
+def _was_given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, click.core.ParameterSource.DEFAULT)
+
+
+def _check_read(config: StudyConfig, given: set[str], *, fpr: bool) -> None:
+    """Raise :class:`UsageError` for an option that would be left aside."""
+    from clucert.methods import load_exact
+
+    belongs = {"confidence": "--fpr"}
+    if fpr:
+        belongs = dict.fromkeys(_ASIDE[:-1], "tuning without --fpr, which chooses the threshold of --flag alone")
+    elif load_exact(config.method) is not None:
+        belongs |= dict.fromkeys(_SAMPLED, f"methods that sample, which {config.method} does not")
+    else:
+        belongs["tried"] = "--method blocks, groups, chunks, windows or erase-and-check"
+    if wrong := next((name for name in belongs if name in given), None):
+        raise UsageError(f"{flag({'tried': 'try'}.get(wrong, wrong))} goes with {belongs[wrong]}: leave it out")
 
 
 def _verdict(tuned: Tuned, radius: str) -> str:
     """One sentence: which setting, what it gets on these rows, and beside what."""
     best = tuned.best
-    setting = ", ".join(f"{name} {value}" for name, value in best.point.items())
+    chosen = {name: value for name, value in best.point.items() if name not in ("bias", "counts")}
+    if best.calibration:
+        chosen["fitted by length:"] = best.calibration
+    setting = ", ".join(f"{name} {value}" for name, value in chosen.items())
     gets = f"mean {radius} radius {best.r_avg:.3g}" if best.proved is None else f"{best.proved:.0%} proved at {radius}"
     asked = "" if best.questions is None else f", {best.questions:.3g} questions a row"
     return (
@@ -135,7 +158,7 @@ def _tune_flag(config: StudyConfig, fpr: str, confidence: str, out: Path | None,
         tuned = tune_flag(config, exact(fpr, "--fpr"), exact(confidence, "--confidence"), bar)
     if out:
         out.write_text(tuned.method, encoding="utf-8")
-        click.echo(f"wrote {out}: use it as --method {out}", err=True)
+        echo(f"wrote {out}: use it as --method {out}", err=True)
     if as_json:
         verdict = tuned.chosen.in_words(counts=tuned.counts)
         more = {
@@ -144,15 +167,13 @@ def _tune_flag(config: StudyConfig, fpr: str, confidence: str, out: Path | None,
             "method": tuned.method,
             "notes": list(tuned.notes),
         }
-        click.echo(
-            json.dumps({"schema_version": 1, **roc_document(tuned.points, counts=tuned.counts), **more}, indent=2)
-        )
+        echo_json({"schema_version": 1, **roc_document(tuned.points, counts=tuned.counts), **more}, indent=2)
     else:
         point = tuned.chosen.point
         said = f"{int(point.threshold)} sub-texts" if tuned.counts else f"a share of {float(point.threshold):g}"
         headline(tuned.chosen.in_words(counts=tuned.counts))
-        click.echo(roc_text(tuned.points, point, said, counts=tuned.counts, width=width()))
-        click.echo(f"\nas a method file:\n{tuned.method}")
+        echo(roc_text(tuned.points, point, said, counts=tuned.counts, width=width()))
+        echo(f"\nas a method file:\n{tuned.method}")
     for note in tuned.notes:
         warn("note", note)
 
@@ -163,8 +184,6 @@ def _grid(config: StudyConfig, tried: Sequence[str], mask_rates: str, thresholds
 
     if load_exact(config.method) is not None:
         return {name: _parts(values) for name, values in _pairs(tried)}
-    if tried:
-        raise UsageError("--try goes with --method blocks, groups, chunks, windows or erase-and-check")
     try:
         taus = [float(tau) for tau in _parts(thresholds)]
         sizes = [None if length == "off" else int(length) for length in _parts(lengths)]

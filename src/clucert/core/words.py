@@ -35,8 +35,8 @@ def split(text: str) -> WordedText:
     and underscores; abbreviations with their periods (``U.S.``); a number with its separators (``$1,000``
     holds ``1,000``); a URL, an e-mail address or a file path; an emoji; one Han character; a run of hiragana
     or of katakana. Scripts written without spaces that would need a dictionary (Thai, Lao, Khmer) give one
-    word a run. The tokens of a treebank (``'s``, ``n't``) are words; its brackets (``-lrb-``), HTML entities, plain
-    tags (``<br />``, ``<b>``) and all other punctuation, white space and control characters go to the gaps.
+    word a run. The tokens of a treebank (``'s``, ``n't``) are words; its brackets (``-lrb-``), HTML entities, tags
+    that lay out (``<br />``, ``<p>``) and all other punctuation, white space and control characters go to the gaps.
 
     Linear time on any input: every part of the pattern that could fail late is possessive or of bounded
     length.
@@ -100,12 +100,10 @@ _NUMBER = r"[0-9]++(?:[.,:/][0-9]++)++"
 _ABBREVIATION = r"\p{L}(?:\.\p{L})+(?![\p{L}\p{N}\p{M}])\.?|(?i:ph\.d)\b\.?"
 _CLITIC = r"(?<![\p{L}\p{N}])['’](?i:s|re|ve|ll|d|m|em|til|tis|twas)(?![\p{L}\p{N}'’])"
 # A line break is written <br />, and nothing here looks across white space: its name ends there, too. Tags with
-# attributes are left to be words: what stands in them is read by a model, and is to be noised.
-TAG = (
-    r"(?i:</?br(?=[\s/>]|$)|</?(?:p|b|i|u|s|em|strong|small|big|sub|sup|tt|code|pre|div|span|li|ul|ol|dl|dt|dd|table|tr|td|th"
-    r"|h[1-6]|hr|blockquote|q|cite|center|html|body|head|title)/?>)"
-)
-"""A tag of HTML without attributes, or the beginning of a line break: no word."""
+# attributes are left to be words: what stands in them is read by a model, and is to be noised. So are <b> and the like,
+# as stored certificates have them.
+TAG = r"(?i:</?br(?=[\s/>]|$)|</?(?:p|hr|div|ul|ol|li|dl|dt|dd|table|tr|td|th|h[1-6]|blockquote|pre)/?>)"
+"""A tag of HTML that lays out, without attributes, or the beginning of a line break: no word."""
 
 _NOT_A_WORD = (
     rf"(?:{TAG}|(?<!\w)-(?i:[lr][rcs]b)-(?!\w)|&(?i:lt|gt|amp|quot|apos|nbsp);"

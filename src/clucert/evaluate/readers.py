@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -62,12 +63,21 @@ class Table:
 
 
 @contextmanager
-def open_table(path: str, *, format: Format | None = None, quoted: bool | None = None) -> Iterator[Table]:  # noqa: A002
+def open_table(
+    path: str,
+    *,
+    format: Format | None = None,  # noqa: A002
+    quoted: bool | None = None,
+    header: bool = True,
+    encoding: str | None = None,
+) -> Iterator[Table]:
     """Open a file (``.gz`` too) or ``hf:NAME[:CONFIG][@SPLIT]``; rows are read as they are asked for.
 
     ``quoted=False`` reads CSV and TSV without quoting, as GLUE's files are written; by default they are read with it,
-    and in TSV a row that could be meant either way is malformed. Raises :class:`InputError` when the file is missing
-    or not of the format, and :class:`MissingExtraError` when its reader is not installed.
+    and in TSV a row that could be meant either way is malformed. ``header=False`` calls the columns 1, 2, …; so is a
+    column called that the header has no name for. ``encoding`` is that of text, UTF-8 by default. Raises
+    :class:`InputError` when the file is missing, in another encoding or not of the format, and
+    :class:`MissingExtraError` when its reader is not installed.
     """
     if path.startswith("hf:"):
         yield _hub_table(path)
@@ -80,10 +90,12 @@ def open_table(path: str, *, format: Format | None = None, quoted: bool | None =
         if kind == "parquet":
             yield _parquet_table(file)
             return
-        with _open_text(file) as stream:
-            yield _jsonl_table(stream) if kind == "jsonl" else _csv_table(stream, kind, path, quoted)
+        with _open_text(file, encoding) as stream:
+            yield _jsonl_table(stream) if kind == "jsonl" else _csv_table(stream, kind, path, quoted, header=header)
     except FileNotFoundError as error:
         raise InputError(f"no such file: {path}") from error
+    except UnicodeError as error:
+        raise InputError(f"{path} is not {encoding or 'UTF-8'}: {error}{encoding_hint(path)}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
 
@@ -102,17 +114,60 @@ def _format_of(file: Path) -> Format:
 
 
 @contextmanager
-def _open_text(file: Path) -> Iterator[IO[str]]:
-    opener = gzip.open if file.suffix.lower() == ".gz" else open
+def _open_text(file: Path, encoding: str | None) -> Iterator[IO[str]]:
+    opener = _opener(file)
     with opener(file, "rb") as raw:
-        if raw.read(2) in _WIDE_MARKS:
-            raise InputError(f"{file} is UTF-16: save it as UTF-8")
+        if encoding is None and raw.read(2) in _WIDE_MARKS:
+            raise InputError(f"{file} is UTF-16: --encoding utf-16 reads it")
     # Bytes that are not UTF-8 become unpaired surrogates here, so that the row that holds them can be named.
-    with opener(file, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+    errors = "surrogateescape" if encoding is None else "strict"
+    with opener(file, "rt", encoding=_checked(encoding), errors=errors, newline="") as stream:
         yield stream
 
 
-def _csv_table(stream: IO[str], kind: Format, path: str, quoted: bool | None) -> Table:
+def _opener(file: Path) -> Any:
+    return gzip.open if file.suffix.lower() == ".gz" else open
+
+
+def _checked(encoding: str | None) -> str:
+    """The codec's name. Raises :class:`InputError` for what is no encoding of text."""
+    try:
+        name = codecs.lookup(encoding or "utf-8-sig").name
+        "".encode(name)  # Other codecs turn bytes into bytes.
+    except (LookupError, ValueError):
+        raise InputError(f"--encoding {encoding}: no such encoding: try utf-8, latin-1, cp1252 or utf-16") from None
+    return "utf-8-sig" if name == "utf-8" else name
+
+
+_LOOKED_AT = 1 << 26
+"""Bytes that are looked at to tell the encoding of a file."""
+ENCODINGS = ("cp1252", "latin-1")
+"""What files that are not UTF-8 mostly are; the second can be read from any bytes."""
+
+
+@lru_cache(maxsize=8)  # Of a file with many such rows it is read once.
+def encoding_hint(path: str) -> str:
+    """The flag that reads a file that is not UTF-8, for the end of a message."""
+    try:
+        with _opener(Path(path).expanduser())(Path(path).expanduser(), "rb") as raw:
+            content = raw.read(_LOOKED_AT)
+    except (OSError, EOFError, zlib.error):
+        return ""
+    for name in ("utf-8", *ENCODINGS):
+        try:
+            content.decode(name)
+        except UnicodeDecodeError:
+            continue
+        return f": --encoding {name} reads it"
+    return ""
+
+
+_LONGEST = 2**31 - 1
+"""Characters of a cell: the most that a C long holds everywhere."""
+
+
+def _csv_table(stream: IO[str], kind: Format, path: str, quoted: bool | None, *, header: bool) -> Table:
+    csv.field_size_limit(_LONGEST)
     reader = csv.reader(
         stream,
         delimiter="\t" if kind == "tsv" else ",",
@@ -120,19 +175,26 @@ def _csv_table(stream: IO[str], kind: Format, path: str, quoted: bool | None) ->
         strict=True,
     )
     try:
-        columns = next((tuple(c.strip() for c in cells) for cells in reader if cells), None)
+        first = next((cells for cells in reader if cells), None)
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}: the header is malformed: {error}") from error
-    if columns is None:
+    if first is None:
         raise InputError(f"{path} is empty: its first line must name the columns")
+    columns = tuple((cell.strip() if header else "") or str(i) for i, cell in enumerate(first, 1))
     twice = sorted({c for c in columns if columns.count(c) > 1})
     if twice:
         raise InputError(f"{path}: the header names {', '.join(map(repr, twice))} twice")
     found = [name for mark, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas")) if mark in columns[0]]
     hint = f"; the file seems to be separated by {found[0]}" if len(columns) == 1 and found else ""
+    if header:
+        hint += "; where the first line is a row already: --no-header"
+    given = [] if header else [(reader.line_num, first)]
 
     def read(wanted: Sequence[str]) -> Iterator[Row | Malformed]:
-        return _csv_rows(reader, columns, wanted, refuse_ambiguous=kind == "tsv" and quoted is None)
+        places = {name: columns.index(name) for name in wanted}
+        for line, cells in given:
+            yield Row(line, {name: cells[place] for name, place in places.items()})
+        yield from _csv_rows(reader, columns, wanted, refuse_ambiguous=kind == "tsv" and quoted is None)
 
     return Table(columns, read, hint=hint)
 

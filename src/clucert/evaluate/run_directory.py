@@ -27,6 +27,7 @@ from clucert.errors import CluCertError, InputError, UsageError, shortened
 from clucert.evaluate.record import Count, Json, Record
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.section import marked
+from clucert.visible import escaped_json
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -122,7 +123,7 @@ class RunWriter(ContextManager):
         Raises :class:`RunError` when they cannot be written; what was there before stays.
         """
         group = [record.sealed() for record in records]
-        lines = b"".join(record.model_dump_json().encode() + b"\n" for record in group)
+        lines = b"".join(escaped_json(record.model_dump_json()).encode() + b"\n" for record in group)
         try:
             _write_all(self._file, lines)
             os.fsync(self._file.fileno())
@@ -141,7 +142,7 @@ class RunWriter(ContextManager):
         if known != self.manifest.answered_by:
             self.manifest = self.manifest.model_copy(update={"answered_by": known})
             with _explained(self.path):
-                _replace(self.path / MANIFEST, self.manifest.model_dump_json(indent=1).encode() + b"\n")
+                _replace(self.path / MANIFEST, escaped_json(self.manifest.model_dump_json(indent=1)).encode() + b"\n")
 
     def close(self) -> None:
         """Let others write; calling it twice is harmless."""
@@ -179,13 +180,14 @@ def _open_locked(path: Path, manifest: Manifest, inputs: Mapping[str, str], lock
             raise UsageError(f"{path} holds another run: {problem}; name another --run-dir")
         kept = {"created": old.created, "command": old.command, "sessions": [*old.sessions, *manifest.sessions]}
         manifest = manifest.model_copy(update={**kept, "versions": old.versions, "answered_by": old.answered_by})
-    elif (path / RECORDS).exists():
+    elif (path / RECORDS).exists() and (path / RECORDS).stat().st_size:
+        # An empty one is left by a process that ended, on a full disk or killed, before its manifest was there.
         raise UsageError(f"{path} holds {RECORDS} and no {MANIFEST}: name another --run-dir")
     file = (path / RECORDS).open("ab", buffering=0)
     try:
         if torn:
             os.ftruncate(file.fileno(), size)
-        _replace(path / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
+        _replace(path / MANIFEST, escaped_json(manifest.model_dump_json(indent=1)).encode() + b"\n")
     except BaseException:
         file.close()
         raise

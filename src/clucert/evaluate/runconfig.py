@@ -32,6 +32,8 @@ class DataSection(Section, title="Data", may_differ=True):
     data: str | None = option(None, "CSV, TSV, JSON Lines or Parquet file, or hf:NAME@SPLIT with clucert[hub].")
     format: Format | None = option(None, "Of the file, where its name does not say.")
     quoted: bool = option(True, "Whether CSV and TSV use quotes.")
+    header: bool = option(True, "Whether CSV and TSV begin with column names; else columns are called 1, 2, …")
+    encoding: str | None = option(None, "Of the file, such as latin-1, cp1252 or utf-16.", unset="utf-8")
     text_column: str | None = option(None, "Column of the text.", unset="text, sentence, question or prompt")
     label_column: str | None = option(None, "Column of the gold label.", unset="label or answer")
     id_column: str | None = option(None, "Column that names a row.", unset="the line number")
@@ -75,6 +77,7 @@ class ResultSection(Section, title="Results", may_differ=True):
     fail_under: list[str] = option([], "Gate such as certacc@1=0.6; a miss exits with 3. Repeatable.")
     leave_out_failed: bool = option(False, "Leave failed rows out of the means.", unset="they are not certified")
     junit: Path | None = option(None, "Write JUnit XML about inputs and gates.", users_own=True)
+    sarif: Path | None = option(None, "Write SARIF about rows that are not proved.", users_own=True)
 
 
 class StudyConfig(ResultSection, RunSection, SuffixSection, DataSection, ExactSection, Config):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from clucert.build import task_of
 from clucert.cache.server_identity import ServerIdentity
@@ -26,6 +26,7 @@ from clucert.runtime.callable_classifiers import classifier_of
 from clucert.runtime.interrupts import two_step_interrupt
 from clucert.tasks.classification import ClosedTask
 from clucert.types import Usage
+from clucert.vote_rows import frame
 
 TICK = 0.25
 """Seconds between two reports of progress."""
@@ -80,6 +81,26 @@ class RunSummary:
     """Why inputs failed, by id."""
     notes: tuple[str, ...] = ()
     """Remarks for the user: rows left out, a repaired record, other versions than before."""
+
+    def to_pandas(self) -> Any:
+        """One row an input: id, gold label, answer, and by threat how many operations are proved."""
+        from clucert.evaluate.frames import input_rows
+
+        return frame(input_rows(self.run_dir))
+
+    def votes(self) -> Any:
+        """One row a vote, of all inputs, as a data frame: the input's id, noised text, positions kept, vote, kept."""
+        from clucert.evaluate.frames import run_votes
+
+        return frame(run_votes(self.run_dir))
+
+    def _repr_html_(self) -> str:
+        from clucert.evaluate.frames import standing
+        from clucert.notebook import run_html
+
+        failed = f", {self.failed} failed" if self.failed else ""
+        state = f"{self.done} of {self.total} rows certified{failed} in {self.run_dir}"
+        return run_html(state, standing(self.run_dir, self.total))
 
     @property
     def exit_code(self) -> int:

@@ -147,7 +147,7 @@ def tune(
     tried: list[tuple[Trial, Sequence[Outcome]]] = []
     runs: list[_Run] = []
     stopped, why_not = None, None
-    base = make_plan(config)
+    base = make_plan(config, need_labels=True)
     aim, points = _wanted(base.method, grid, Aim.of(radius))
     with ExitStack() as stack:
         engine = open_engine(config, stack)
@@ -278,7 +278,7 @@ def _plain(point: GridPoint) -> dict[str, Any]:
 
 def _plan(config: StudyConfig, folder: Path, point: GridPoint) -> Plan:
     name = "-".join(f"{key}={value}" for key, value in point.items()) or "as-it-is"
-    return make_plan(config.model_copy(update={**point, "run_dir": folder / name}))
+    return make_plan(config.model_copy(update={**point, "run_dir": folder / name}), need_labels=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 from clucert.config import GUARD, Config
 from clucert.context_manager import ContextManager
@@ -20,6 +20,8 @@ from clucert.errors import UsageError
 from clucert.guard.classifier import RefusalClassifier, SideAnswers
 from clucert.guard.conversation import MAX_SEED, GuardTask, Turn
 from clucert.guard.result import Guarded, Policy, chosen
+from clucert.objects import config_of
+from clucert.options import CertifyOptions
 from clucert.protocols import Encoder, LanguageModel
 from clucert.refusals import PhraseDetector, RefusalDetector
 from clucert.runtime.blocking import BlockingExecutor
@@ -29,6 +31,7 @@ from clucert.runtime.executor import Executor
 from clucert.runtime.judge import JudgeDetector
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.resources import Resources, open_resources
+from clucert.section import spelled_out
 from clucert.types import Answer, Answers, Message, Query
 
 _FOLDED = Characters(fold_case=True)
@@ -193,7 +196,7 @@ class SmoothedModel(ContextManager):
 
 def guard_config(**options: Any) -> Config:
     """The configuration of a guard: :class:`clucert.config.Config` with the defaults of guards."""
-    config = Config.of(**{**GUARD, **options})
+    config = config_of(Config, {**GUARD, **options})
     asked = [name for name in ("task", "labels", "prompt") if getattr(config, name) is not None]
     if asked:
         raise UsageError(f"a guard has no {asked[0]}: it asks the model what the user asks, and votes on refusals")
@@ -202,8 +205,9 @@ def guard_config(**options: Any) -> Config:
     return config
 
 
+@spelled_out(CertifyOptions)
 def open_guard(
-    *, detector: RefusalDetector | None = None, policy: Policy | None = None, **options: Any
+    *, detector: RefusalDetector | None = None, policy: Policy | None = None, **options: Unpack[CertifyOptions]
 ) -> SmoothedModel:
     """A guard that owns its models: ``open_guard(model="vllm/NAME", base_url=…, method="ranmask", samples=20)``.
 

@@ -82,9 +82,9 @@ def read_data(path: Path) -> LexiconData:
 
 
 @cache
-def packaged_data() -> LexiconData:
-    """The data that comes with the package, read once."""
-    return read_data(Path(str(files("clucert").joinpath("data", "lexicon.npz"))))
+def packaged_data(name: str = "lexicon") -> LexiconData:
+    """The data that comes with the package, read once: ``lexicon`` (strict pools, classes) or ``lexicon-wide``."""
+    return read_data(Path(str(files("clucert").joinpath("data", f"{name}.npz"))))
 
 
 class _Packaged(PooledLexicon):
@@ -121,6 +121,20 @@ class PackagedLexicon(_Packaged):
     def candidates(self, lower: str) -> tuple[str, ...]:
         """The stand-ins of the lower-case word, best first."""
         return self._look_up(lower, self.data.pool)
+
+
+class WideLexicon(PackagedLexicon):
+    """The paper's hybrid pools: WordNet over all senses, embedding neighbours, words of films and news.
+
+    What :class:`PackagedLexicon` leaves out is in here, so that most words have a pool and many of its words fit some
+    other sense: the filter is there to tell. Opposites are out here, too. Two synonyms share few words of their pools,
+    so little is proved with them.
+    """
+
+    name = "wide"
+
+    def __init__(self) -> None:
+        super().__init__(packaged_data("lexicon-wide"))
 
 
 class ClosedClasses(_Packaged, ClosedLexicon):

@@ -146,8 +146,7 @@ class ExactMethod(ExactOptions, FlagOptions):
         for name in names:
             families = _families_of(name)
             if families and self.family not in families:
-                called = ("erase-and-check" if family == "erase" else family for family in families)
-                return name, f"--method {' or '.join(called)}"
+                return name, readers_of(name)
         return None
 
     def for_base(self, base: Base, **overrides: Any) -> ExactMethod:
@@ -201,6 +200,18 @@ class ExactMethod(ExactOptions, FlagOptions):
 def _families_of(field: str) -> tuple[Family, ...]:
     """Those that alone read it; none where all do."""
     return tuple(family for family, kind in KINDS.items() if field in (*kind.made_of, *kind.also))
+
+
+def readers_of(field: str) -> str:
+    """The methods that read it, as they are asked for."""
+    families = _families_of(field) or tuple(family for family in KINDS if family != "each")
+    *most, last = ("erase-and-check" if family == "erase" else family for family in families)
+    return f"--method {', '.join(most)} or {last}" if most else f"--method {last}"
+
+
+def own_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a stored exact method without those that change nothing in its family."""
+    return {n: v for n, v in parameters.items() if parameters.get("family") in (_families_of(n) or KINDS)}
 
 
 def _written(name: str) -> str:

@@ -176,10 +176,13 @@ class FunctionModel:
     """
 
     batch_size = BATCH
+    reads_text = True
 
     def __init__(self, name: str, function: TextFunction, *, deterministic: bool = False, identity: str = "") -> None:
         self.name, self.deterministic, self.identity = name, deterministic, identity
         self.function = function
+        self.labels: tuple[Any, ...] | None = None
+        """Those that it says itself."""
         self.cached = deterministic and bool(identity)
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
@@ -204,9 +207,11 @@ class AwaitedFunctionModel:
     """
 
     cached = False
+    reads_text = True
 
     def __init__(self, name: str, function: TextFunction, *, deterministic: bool = False) -> None:
         self.name, self.deterministic, self.function = name, deterministic, function
+        self.labels: tuple[Any, ...] | None = None
         self._waiting: list[tuple[str, asyncio.Future[Any]]] = []
         self._calling: asyncio.Task[None] | None = None
 
@@ -286,15 +291,18 @@ def function_model(target: Any, name: str, *, deterministic: bool, identity: str
     if isinstance(target, LanguageModel):
         return target
     function = TextFunction(asked(target), name)
+    made: Any
     if function.awaited:
-        model: Any = AwaitedFunctionModel(name, function, deterministic=deterministic)
-        return cast("LanguageModel", model)
-    return FunctionModel(name, function, deterministic=deterministic, identity=identity)
+        made = AwaitedFunctionModel(name, function, deterministic=deterministic)
+    else:
+        made = FunctionModel(name, function, deterministic=deterministic, identity=identity)
+    made.labels = known_labels(target)
+    return cast("LanguageModel", made)
 
 
 def asked(target: Any) -> Any:
     """What of ``target`` is called: estimators and pipelines by what they are made for, functions as they are."""
-    if hasattr(target, "classes_") and hasattr(target, "predict"):
+    if is_estimator(target):
         return _estimator(target)
     if type(target).__module__.partition(".")[0] == "transformers" and callable(target):
         # All scores, where it would give the best alone.
@@ -302,6 +310,11 @@ def asked(target: Any) -> Any:
     if not callable(target) and hasattr(target, "predict"):
         return target.predict
     return target
+
+
+def is_estimator(target: Any) -> bool:
+    """Whether it is a fitted classifier of scikit-learn's kind."""
+    return hasattr(target, "classes_") and hasattr(target, "predict")
 
 
 def _estimator(estimator: Any) -> Callable[[list[str]], list[Any]]:

@@ -107,7 +107,7 @@ class FailedReply(Exception):  # noqa: N818 - not an error of this package: it b
         found = "; ".join(dict.fromkeys(_sentences(self._document)))
         if not found:
             text = self.reply.body[: 20 * _SHOWN].decode("utf-8", "replace")
-            found = _TAG.sub(" ", text) if self._document is None else ""
+            found = _TAG.sub(" ", text) if self._document is None and "\0" not in text else ""
         return " ".join(found[: 10 * _SHOWN].split()) or "no reason given"
 
     @cached_property

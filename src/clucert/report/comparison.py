@@ -17,6 +17,7 @@ from clucert.errors import InputError, UsageError
 from clucert.evaluate.compare import Comparison, compare_runs
 from clucert.evaluate.radii import kind_of
 from clucert.evaluate.standing import standing_of
+from clucert.methods.exact import own_fields
 from clucert.report.format import SHORT
 from clucert.report.runs import Run
 from clucert.report.summary import Summary, row_outcome, summarise_run, words_counted
@@ -176,9 +177,8 @@ def _tuned_apart(runs: Sequence[Run], kind: Kind) -> Iterator[str]:
 def _setting(run: Run) -> str:
     parameters = run.manifest.parameters
     if "family" in parameters:
-        return " ".join(
-            f"{name} {parameters[name]}" for name in ("count", "hashes", "every", "size") if parameters[name]
-        )
+        own = own_fields(parameters)
+        return " ".join(f"{name} {own[name]}" for name in ("count", "hashes", "every", "size") if own.get(name))
     rate = parameters.get("mask_rate")
     return "with a mask rate that is not recorded" if rate is None else f"at mask rate {rate}"
 

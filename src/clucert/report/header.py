@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from clucert.core.explanation import confident
-from clucert.report.format import SHORT, against, decimal, duration, money, number, percent, titled
+from clucert.core.radius import Kind
+from clucert.report.format import Cell, against, decimal, duration, money, number, percent, span, titled
+from clucert.report.outcome import MEANING, state_of
 from clucert.report.population import sentences
 from clucert.report.summary import Summary, kinds_of, refined_note
 
@@ -116,6 +119,49 @@ def certified(summary: Summary) -> str:
     return percent(summary.at(summary.run.first_kind, 1).value) if summary.judged else "–"
 
 
+def shown_as(summary: Summary, kind: Kind) -> str:
+    """``held`` where the share is proved and above 0; ``claim`` where it rests on assumptions, which is never green."""
+    if not summary.judged or kind not in summary.outcomes or not summary.at(kind, 1).value:
+        return ""
+    return "claim" if kind == "published" and summary.assumptions else "held"
+
+
+def by_threat(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str | Cell | Summary]]]:
+    """The table of the first screen: a row for each run, a column for each figure and each threat."""
+    kinds = sorted(kinds_of(summaries), key=lambda kind: kind == "published")
+    rows: list[list[str | Cell | Summary]] = [
+        [
+            s,
+            percent(s.clean.value) if s.judged else "–",
+            *(_share(s, kind) for kind in kinds),
+            percent(s.standing.constant_share),
+            percent(s.standing.balanced_accuracy),
+        ]
+        for s in summaries
+    ]
+    threats = (f"{titled(kind)}: {against(kind, _unit(kind, summaries))}" for kind in kinds)
+    return ["Share of the rows", "Right", *threats, "A constant answer", "Right, balanced over labels"], rows
+
+
+def _unit(kind: Kind, summaries: Sequence[Summary]) -> str:
+    units = {s.run.unit for s in summaries if kind in s.outcomes}
+    return next(iter(units)) if len(units) == 1 else "units"
+
+
+def _share(s: Summary, kind: Kind) -> Cell | str:
+    if not s.judged or kind not in s.outcomes:
+        return "–"
+    point, names = s.at(kind, 1), ", ".join(s.assumptions)
+    rests = f", if {names} hold" if kind == "published" and names else ""
+    return Cell(percent(point.value), f"{span(point)}{rests}", shown_as(s, kind))
+
+
+def results(summary: Summary) -> list[tuple[str, str, str]]:
+    """What became of the inputs: (state, how many, what the state means), of those that there are."""
+    counts = Counter(map(state_of, summary.run.inputs))
+    return [(state, f"{counts[state]:,}", meaning) for state, meaning in MEANING.items() if counts[state]]
+
+
 def changed(summary: Summary) -> str:
     """What it is certified against."""
     return f"certified for {against(summary.run.first_kind, summary.run.unit)}"
@@ -135,23 +181,12 @@ def origin(summary: Summary) -> str:
     return " · ".join(filter(None, [summary.run.model, summary.run.path.name]))
 
 
-def brief(summary: Summary) -> str:
-    """A run in one line: assumptions, proved share, cost."""
-    under = f"rests on {', '.join(summary.assumptions)}" if summary.assumptions else f"no assumption{summary.taken}"
-    cost = f"{number(summary.usage.calls)} calls, {duration(sum(summary.seconds.values()))}"
-    if "published" in summary.outcomes:
-        proved = f"proved {percent(summary.at('word', 1).value)} (words of {summary.counts_words_of})"
-    else:
-        shares = (f"{percent(summary.at(k, 1).value)} {SHORT[k].removeprefix('proved, ')}" for k in summary.run.kinds)
-        proved = f"proved {', '.join(shares)} ({summary.run.unit})"
-    return f"{under} · {proved} · {cost}"
-
-
 def robustness(summary: Summary) -> list[tuple[str, str]]:
     """(name, value) pairs of a run's card."""
     rows = [
         ("Clean accuracy", percent(summary.clean.value) if summary.judged else "–"),
         ("A constant answer", percent(summary.standing.constant_share)),
+        ("Clean accuracy, balanced over labels", percent(summary.standing.balanced_accuracy)),
         ("Certified, balanced over labels", percent(summary.standing.balanced_certified)),
         (f"Mean radius, {summary.run.unit}", decimal(summary.r_avg)),
         *((titled(k), percent(summary.at(k, 1).value)) for k in summary.run.kinds if k != "published"),

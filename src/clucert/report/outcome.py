@@ -7,12 +7,15 @@ from typing import Literal
 from clucert.core.exact import ExactCertificate
 from clucert.report.runs import Input
 
-State = Literal["certified", "fragile", "untested", "wrong", "abstained", "unreadable", "failed", "unlabelled"]
+State = Literal[
+    "proved", "conditional", "fragile", "untested", "wrong", "abstained", "unreadable", "failed", "unlabelled"
+]
 
 MEANING: dict[State, str] = {
-    "certified": "right, and stays so when at least one word changes",
-    "fragile": "right, but not certified against any change (radius 0)",
-    "untested": "right, but no word has a synonym, so that there was nothing to attack",
+    "proved": "right, and proved to stay so under at least one change",
+    "conditional": "right, and stays so under at least one change if the assumptions hold; nothing is proved",
+    "fragile": "right, but not robust: certified against no change (radius 0)",
+    "untested": "right, but no word has a synonym, so that nothing could be attacked",
     "wrong": "another answer than the gold label",
     "abstained": "the votes were too close to answer",
     "unreadable": "most answers to noised texts state no label: nothing is known about this text",
@@ -40,6 +43,8 @@ def state_of(row: Input) -> State:
 def _robustness(row: Input) -> State:
     """Of a right answer."""
     radius = row.radius
+    if any(found is not None and found.reaches(1) for kind, found in row.radii.items() if kind != "published"):
+        return "proved"
     if radius is not None and radius.nothing_to_attack:
         return "untested"
-    return "certified" if radius is not None and radius.reaches(1) else "fragile"
+    return "conditional" if radius is not None and radius.reaches(1) else "fragile"

@@ -11,6 +11,7 @@ from clucert.core.channel import Sample
 from clucert.core.exact import ExactCertificate
 from clucert.core.exact_words import exact_sentences
 from clucert.core.explanation import radius_words
+from clucert.core.noise.ellipsis import collapse
 from clucert.core.radius import KINDS, Radius
 from clucert.core.words import split
 from clucert.evaluate.radii import AnyCertificate, unit_of
@@ -44,10 +45,12 @@ def embed(value: Json) -> str:
 def _inputs(run: Run, budget: int) -> Iterable[Json]:
     for row in run.inputs:
         fields = _input(row)
-        samples = list(_samples(_samples_of(row)))
+        samples = list(_samples(_samples_of(row), row.answer))
         budget -= sum(len(sample[0]) for sample in samples)
         if budget > 0:
             fields["samples"] = samples
+            if samples and row.sampled and row.certified and not row.certified.samples:
+                fields["retained"] = True
         elif samples:
             fields["cut"] = True
         yield fields
@@ -120,7 +123,7 @@ def _count(radius: Radius | None, certificate: AnyCertificate) -> Json | None:
         return None
     unit = unit_of(certificate)
     said = f"any number of {unit}" if radius.endless else f"{radius.words} of {certificate.n} {unit}"
-    return {"words": None if radius.endless else radius.words, "text": said}
+    return {"words": None, "text": said, "short": "any"} if radius.endless else {"words": radius.words, "text": said}
 
 
 def _samples_of(row: Input) -> Sequence[Sample]:
@@ -129,7 +132,21 @@ def _samples_of(row: Input) -> Sequence[Sample]:
     if isinstance(certificate, ExactCertificate):
         asked = zip(certificate.answers, certificate.votes, strict=True)
         return [Sample(shown.text, vote, True, "certify") for shown, vote in asked]
-    return row.certified.samples if row.certified else ()
+    stored = row.certified.samples if row.certified else ()
+    return stored or (() if certificate is None else _retained(certificate, row.answer))
+
+
+def _retained(certificate: Certificate, answer: str | None) -> list[Sample]:
+    """Of votes without stored texts: the words that were left standing, by the retention sets of the records."""
+    words, found = certificate.subject.words, list[Sample]()
+    for record in certificate.vote_records:
+        held = [i for i, kept in enumerate(record.kept) if kept]
+        flipped = [i for i in held if record.votes[i] != answer][:SAMPLES]
+        others = [i for i in held if record.votes[i] == answer][:SAMPLES]
+        sets = record.sets(certificate.n)
+        for i in [*flipped, *others]:
+            found.append(Sample(collapse(words, sets[i].tolist()), record.votes[i], True, record.stage))
+    return found
 
 
 def marked(certificate: Certificate) -> Json:
@@ -169,7 +186,9 @@ def _radius(radius: Radius | None, attackable: int, certificate: Certificate) ->
         return None
     said = radius_words(radius, attackable, certificate.n, certificate.subject.domain)
     # Without a number the table shows that there is nothing to sort by.
-    return {"words": None if radius.nothing_to_attack else radius.words, "text": said}
+    if radius.nothing_to_attack:
+        return {"words": None, "text": said, "short": "no target"}
+    return {"words": radius.words, "text": said}
 
 
 def _votes(certificate: Certificate) -> Json:
@@ -191,14 +210,15 @@ def _votes(certificate: Certificate) -> Json:
     }
 
 
-def _samples(samples: Sequence[Sample]) -> Iterable[list[Any]]:
-    for kept in (True, False):
+def _samples(samples: Sequence[Sample], answer: str | None) -> Iterable[list[Any]]:
+    """A few of those that flipped, of those that did not, and of those that were dropped unseen."""
+    for kept, flipped in ((True, True), (True, False), (False, None)):
         # The votes that the radius rests on come first.
         rows = [
             sample
             for stage in ("certify", "predict")
             for sample in samples
-            if (sample.kept, sample.stage) == (kept, stage)
+            if (sample.kept, sample.stage) == (kept, stage) and (flipped is None or (sample.vote != answer) == flipped)
         ]
         for sample in rows[:SAMPLES]:
             yield [sample.text, sample.vote, int(kept)]

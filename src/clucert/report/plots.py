@@ -119,5 +119,6 @@ text {{ font: 12px Arial, Helvetica, sans-serif; fill: {colours["quiet"]} }}
 .grid {{ stroke: {colours["grid"]} }}
 {runs}.line {{ stroke-width: 2; stroke-linejoin: round }}
 .dash1 {{ stroke-dasharray: 7 4 }} .dash2 {{ stroke-dasharray: 2 4 }}
+.behind {{ fill: none; stroke: {colours["quiet"]}; opacity: 0.35 }}
 .band {{ opacity: 0.16 }} .pale {{ opacity: 0.35 }}
 """

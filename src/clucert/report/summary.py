@@ -26,6 +26,7 @@ from clucert.evaluate.metrics import (
 )
 from clucert.evaluate.radii import outcome_of
 from clucert.evaluate.standing import Standing, standing_of
+from clucert.methods.exact import own_fields
 from clucert.report.population import KeptShare, kept_by
 from clucert.report.runs import Input, Run, load_runs
 from clucert.runtime.prices import find_price
@@ -348,10 +349,9 @@ _PRICES = ("price_input", "price_output", "price_cached")
 
 def _settings(run: Run, settings: Settings | ExactSettings) -> str:
     if isinstance(settings, ExactSettings):
-        shown = {name: value for name, value in run.manifest.parameters.items() if value not in (None, [], {})}
-        return "every sub-text asked; " + ", ".join(
-            f"{name} {value}" for name, value in shown.items() if name != "tuned"
-        )
+        own = own_fields(run.manifest.parameters)
+        shown = {name: value for name, value in own.items() if name != "tuned" and value not in (None, [], {})}
+        return "every sub-text asked; " + ", ".join(f"{name} {value}" for name, value in shown.items())
     last, reads = settings.looks[-1].samples, len(settings.looks)
     looks = f"{last}" if reads == 1 else f"up to {last} (read up to {reads} times)"
     samples = f"{settings.predict_samples} samples to choose and {looks} to certify"

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clucert.build import bare, certifier_of, make_smoother, method_of, smoother_of, task_of
+from clucert.build import asked_the_text, bare, certifier_of, make_smoother, method_of, smoother_of, task_of
 from clucert.cache import AnswerCache, open_cache
 from clucert.config import Config
 from clucert.core.exact import ExactSmoother
@@ -19,7 +19,6 @@ from clucert.errors import UsageError
 from clucert.models.batch import GATHERED, batched
 from clucert.models.batchledger import BatchLedger
 from clucert.models.encoders import load_encoder
-from clucert.models.function_files import reads_text
 from clucert.models.load import ModelOptions, load_model
 from clucert.protocols import Encoder, LanguageModel, Task
 from clucert.runtime.budget import Budget, Limits, check_price
@@ -98,7 +97,7 @@ class Resources:
             models = {name: batched(model, ledger) for name, model in models.items()}
         queues = {name: self._queue(model, config, watch, batch=batches is not None) for name, model in models.items()}
         judge = queues[config.judge] if config.judge else None
-        asked = {name: bare(task) if reads_text(name) else task for name in config.model}
+        asked = {name: bare(task) if asked_the_text(config, name) else task for name in config.model}
         classifiers: list[BaseClassifier] = [
             PromptedClassifier(asked[name], queues[name], watched=judged_early)
             if judge is None
@@ -154,7 +153,9 @@ def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -
         name = _encoder_name(smoother)
         encoder = pool.submit(_ready_encoder, name) if name else None
         names = list(dict.fromkeys([*config.model, *_helper_name(config, smoother), *filter(None, [config.judge])]))
-        models = _load_all(pool, names, options_of(config), stack)
+        given = {name: config.given[name] for name in names if name in config.given}
+        loaded = [name for name in names if name not in given]
+        models = given | _load_all(pool, loaded, options_of(config), stack)
         encoders = {name: encoder.result()} if name and encoder else {}
     asked = [models[name] for name in [*config.model, *filter(None, [config.judge])]]
     fixed = all(model.deterministic for model in asked) and not _draws(task)
@@ -163,7 +164,7 @@ def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -
         return Resources(smoother, models, cache, budget)
     helper = models.get(config.helper_model or config.model[0])
     # A function that nobody vouches for may draw at random, and is not put on trial.
-    on_trial = None if any(map(reads_text, config.model)) else task
+    on_trial = None if any(asked_the_text(config, name) for name in config.model) else task
     smoother = _asked(config, smoother, deterministic=fixed, helper=helper, task=on_trial)
     return Resources(smoother, models, cache, budget, encoders)
 

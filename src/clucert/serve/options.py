@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from clucert.border import read_text
 from clucert.errors import InputError, UsageError
 from clucert.section import Section, option
 from clucert.serve.fields import Provider
@@ -86,10 +87,7 @@ def read_keys(file: Path | None, env: Mapping[str, str] = os.environ) -> tuple[s
         found, origin = env.get(KEY_VARIABLE, "").split(","), KEY_VARIABLE
     else:
         origin = str(file)
-        try:
-            found = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+        found = read_text(file).splitlines()
     keys = tuple(key.strip() for key in found if key.strip())
     if file is not None and not keys:
         raise InputError(f"{file} holds no key: write one a line, or leave --api-key-file away")

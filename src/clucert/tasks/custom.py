@@ -3,7 +3,7 @@ r"""Tasks of the user's own: a prompt file with labels, or one YAML file.
 The YAML file::
 
     name: spam                    # the file's stem when not given
-    prompt: |                     # {text} stands for the text, {labels} for the labels; both optional but {text}
+    prompt: |                     # {text}, or {{text}}, stands for the text, {labels} for the labels, if wanted
       Is this message {labels}?
       Message: {text}
     prompt_file: prompt.txt       # … or in a file of its own, beside this one
@@ -18,15 +18,17 @@ The YAML file::
     columns: {text: body, label: class}      # the columns of data files
     max_tokens: 16                # an answer that is longer is cut, and no vote
     stop: ["\n"]                  # with labels: where an answer ends when the model goes on
-    label_map: {0: ham, 1: spam}  # what data files write for the labels
+    label_map: {0: ham, 1: spam}  # what data files write for the labels, or for the votes of a pattern
     max_tokens: 16
     temperature: 0
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -164,18 +166,19 @@ def read_task(path: Path) -> Task:
         raise InputError(f"{path}: stop goes with labels")
     if fields.label_map and fields.reader is None:
         raise InputError(f"{path}: label_map goes with labels or  reader: refusal")
-    _check_prompt(prompt, str(path))
     common: dict[str, Any] = {
         "name": name,
         "instruction": (fields.system or "").strip(),
         "shots": shots,
-        "template": prompt,
+        "template": _template(prompt, str(path)),
         "temperature": fields.temperature,
     }
     if fields.reader is not None:
         return _refusal(fields, path, common)
     reader = _pattern_reader(fields.pattern or "", path)
-    return OpenTask(**common, reader=reader, max_tokens=fields.max_tokens or 400)
+    return OpenTask(
+        **common, reader=reader, max_tokens=fields.max_tokens or 400, gold=fields.label_map, gold_is_vote=True
+    )
 
 
 def _refusal(fields: TaskFile, path: Path, common: dict[str, Any]) -> Task:
@@ -199,9 +202,8 @@ def from_prompt_file(labels: list[str] | None, prompt: Path | None, name: str | 
 def _closed(
     name: str, prompt: str, labels: list[str], *, shots: tuple[Shot, ...] = (), fields: TaskFile | None = None
 ) -> PromptTask:
-    _check_prompt(prompt, f"the prompt of task {name}")
     # Labels are filled in first, and only into the prompt: a text that says {labels} stays as it is.
-    template = prompt.strip().replace("{labels}", ", ".join(labels))
+    template = _template(prompt, f"the prompt of task {name}").strip().replace("{labels}", _listed(labels))
     return PromptTask(
         name,
         labels=tuple(labels),
@@ -216,9 +218,22 @@ def _closed(
     )
 
 
-def _check_prompt(prompt: str, where: str) -> None:
-    if "{text}" not in prompt:
+_DOUBLED = re.compile(r"\{\{\s*(text|labels)\s*\}\}")
+"""How templates of other tools (Jinja, Mustache) write a field."""
+
+
+def _template(prompt: str, where: str) -> str:
+    """The prompt with its fields written in one way. Raises :class:`InputError` where it has no text."""
+    template = _DOUBLED.sub(r"{\1}", prompt)
+    if "{text}" not in template:
         raise InputError(f"{where} has no {{text}}: write it where the text is to stand")
+    return template
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """The labels as a prompt names them: in quotes where a comma in one would make two of it."""
+    quotes = '"' if any("," in label for label in labels) else ""
+    return ", ".join(f"{quotes}{label}{quotes}" for label in labels)
 
 
 def _pattern_reader(pattern: str, path: Path) -> Any:

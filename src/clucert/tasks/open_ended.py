@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from clucert.core.bounds import is_reserved
 from clucert.tasks.classification import Shot
@@ -24,6 +24,10 @@ class OpenTask:
     """The user's turn; ``{text}`` is replaced literally."""
     max_tokens: int = 400
     temperature: float = 0.0
+    gold: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What data files write for answers."""
+    gold_is_vote: bool = field(default=False, compare=False)
+    """Whether a gold answer in which ``reader`` finds nothing is the vote itself."""
 
     @property
     def labels(self) -> tuple[str, ...] | None:

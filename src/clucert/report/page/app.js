@@ -19,12 +19,20 @@
     { key: "gold", name: "Gold", kind: "label", of: (row) => row.gold },
     { key: "answer", name: "Answer", kind: "label", of: (row) => row.answer },
     { key: "state", name: "Result", kind: "result", of: (row) => row.state },
-    ...(published ? [{ key: "radius", name: "Radius", kind: "number", of: (row) => words(row.radius) }] : []),
-    ...kinds.map(({ key, name }) => ({ key, name, kind: "number", of: (row) => words(row.proved && row.proved[key]) })),
+    ...(published ? [{ key: "radius", name: "Radius", kind: "number", of: (row) => words(row.radius), from: (row) => row.radius }] : []),
+    ...kinds.map(({ key, name }) => ({ key, name, kind: "number", of: (row) => words(proof(row, key)), from: (row) => proof(row, key) })),
     { key: "calls", name: "Calls", kind: "number", of: (row) => (row.cost ? row.cost.calls : null) },
   ];
 
   const words = (radius) => (radius ? radius.words : null);
+  const proof = (row, kind) => row.proved && row.proved[kind];
+  // Green is for what is proved; a published radius that rests on assumptions is a claim.
+  function standing(column, row) {
+    const radius = column.from && column.from(row);
+    // Of a wrong answer a radius certifies a mistake.
+    if (!radius || row.state === "wrong" || !(radius.words > 0 || radius.short === "any")) return "";
+    return column.key === "radius" && row.assumes && row.assumes.length ? " claim" : " held";
+  }
   const textOf = (row) => (row.parts ? row.parts.join("") : "");
   const labelled = (label) => (label === null || label === undefined ? "–" : label);
 
@@ -133,11 +141,11 @@
       let content;
       if (column.key === "text") content = button;
       else if (column.key === "state") content = make("span", { class: "state " + row.state }, row.state);
-      else content = typeof value === "string" ? shown(value) : labelled(value);
+      else content = typeof value === "string" ? shown(value) : labelled(value ?? (column.from && (column.from(row) || {}).short));
       const label = column.key === "text" || column.key === "state" ? null : column.name;
-      return make("td", { class: column.kind, role: "cell", "data-label": label }, content);
+      return make("td", { class: column.kind + standing(column, row), role: "cell", "data-label": label }, content);
     });
-    const main = make("tr", { role: "row" }, cells);
+    const main = make("tr", { role: "row", class: "result " + row.state }, cells);
     button.addEventListener("click", () => toggle(row, main, button));
     return open ? [main, detail(row)] : [main];
   }
@@ -223,7 +231,74 @@
       const items = rows.map(([text, vote]) => make("li", {}, shown(text), make("span", { class: "vote" }, kept ? (vote === null ? "named no label" : shown(vote)) : null)));
       return make("div", {}, make("h4", {}, name), make("ul", { class: "samples" }, items));
     };
-    return make("div", { class: "pair" }, list(1, "Noised texts that were kept, and their votes"), list(0, "Noised texts that were dropped unseen"));
+    const flipped = all.filter((sample) => sample[2] === 1 && sample[1] !== row.answer && row.parts);
+    const parts = [make("div", { class: "pair" }, list(1, row.retained ? "What the noise left standing, and the votes (… was hidden or replaced; --show-samples keeps the texts)" : "Noised texts that were kept, and their votes"), list(0, "Noised texts that were dropped unseen"))];
+    if (flipped.length) {
+      const pairs = flipped.map(([text, vote]) =>
+        make("div", { class: "flip" }, beside(row, text), make("div", {}, shown(text), make("span", { class: "vote" }, vote === null ? "named no label" : shown(vote)))),
+      );
+      parts.unshift(make("div", {}, make("h4", {}, row.retained ? "What stood where the vote flipped, beside the text" : "Noised texts that flipped, beside the text"), pairs));
+    }
+    return make("div", {}, parts);
+  }
+
+  // The text with each word struck out that a noised text has not: words are taken in order, each once.
+  function beside(row, noised) {
+    const left = noised.split(/\s+/);
+    const whole = make("div", {});
+    const source = row.refined !== null ? row.refined : textOf(row);
+    for (const piece of source.split(/(\s+)/)) {
+      const place = left.findIndex((word) => word === piece || (word.length > 2 && piece.includes(word)));
+      if (!piece.trim() || place >= 0) {
+        if (place >= 0) left.splice(0, place + 1);
+        whole.append(shown(piece));
+      } else whole.append(make("span", { class: "lost" }, shown(piece)));
+    }
+    return whole;
+  }
+
+  // Every chart as an SVG that stands by itself, every table as CSV.
+  function save(name, type, content) {
+    const link = make("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+  const DRAWN = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "opacity", "font", "font-weight"];
+  function standalone(chart) {
+    const copy = chart.cloneNode(true);
+    const from = [chart, ...chart.querySelectorAll("*")];
+    [copy, ...copy.querySelectorAll("*")].forEach((element, i) => {
+      const style = getComputedStyle(from[i]);
+      for (const name of DRAWN) element.style.setProperty(name, style.getPropertyValue(name));
+      element.removeAttribute("class");
+    });
+    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+    const [, , width, height] = chart.getAttribute("viewBox").split(" ");
+    copy.setAttribute("width", width);
+    copy.setAttribute("height", height);
+    return new XMLSerializer().serializeToString(copy);
+  }
+  // As in the tables that the command line writes: no spreadsheet runs a cell as a formula.
+  const cell = (text) => {
+    const plain = text.trim().replace(/\s+/g, " ");
+    const inert = /^[=+\-@]/.test(plain) && !/^[+-]?\d[\d,.]*%?$/.test(plain) ? "'" + plain : plain;
+    return '"' + inert.replaceAll('"', '""') + '"';
+  };
+  const csv = (table) => [...table.rows].map((row) => [...row.cells].map((each) => cell(each.textContent)).join(",")).join("\r\n") + "\r\n";
+  const slug = (text) => text.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 60) || "figure";
+  function saver(what, name, act) {
+    const button = make("button", { type: "button", class: "save", "aria-label": `Save ${what}: ${name}` }, `Save ${what}`);
+    button.addEventListener("click", act);
+    return button;
+  }
+  for (const figure of document.querySelectorAll("figure")) {
+    const chart = figure.querySelector(".wide svg.chart");
+    const name = (figure.querySelector("figcaption") || chart).textContent || chart.getAttribute("aria-label");
+    figure.append(saver("SVG", name, () => save(slug(name) + ".svg", "image/svg+xml", standalone([...figure.querySelectorAll("svg.chart")].find((each) => each.getClientRects().length) || chart))));
+  }
+  for (const region of document.querySelectorAll(".scroll")) {
+    const name = region.getAttribute("aria-label");
+    region.after(saver("CSV", name, () => save(slug(name) + ".csv", "text/csv", csv(region.querySelector("table")))));
   }
 
   function elsewhere(row) {

@@ -1,0 +1,158 @@
+"""The paper's claims, each beside what bench/paper.py found, with an interval and a verdict in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import binomtest
+
+Fields = dict[str, Any]
+PAPER: Fields = json.loads(Path(__file__).with_name("paper_figures.json").read_text(encoding="utf-8"))
+"""The paper's own figures, as far as they are known here."""
+TIMES_FASTER: float = PAPER["times_faster"]
+"""Of the paper, against SelfDenoise."""
+LEVEL = 0.05
+
+
+def claims(found: Sequence[Fields]) -> list[str]:
+    """A table: one line for each claim, model and task of which there is a run."""
+    rows = [row for claim in (clustering, tighter, faster, attacks, arithmetic, accuracy) for row in claim(found)]
+    if not rows:
+        return []
+    title = ("the paper claims", "model, task", "ours", "verdict")
+    lines = [f"| {' | '.join(title)} |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return ["## What holds", "", *lines]
+
+
+def parts_of(found: Sequence[Fields], part: str) -> Iterator[tuple[str, str, Fields]]:
+    """(model, task, what was found) of one part, over all models."""
+    for one in found:
+        for task, body in one["parts"].get(part, {}).items():
+            yield one["model"], task, body["found"]
+
+
+Rows = Iterator[tuple[str, str, str, str]]
+
+
+def _difference(value: Sequence[float | None], p: float, larger: str, smaller: str) -> str:
+    middle = value[0] or 0.0
+    if p >= LEVEL:
+        return f"no difference shown (p = {p:.2g})"
+    return f"{larger if middle > 0 else smaller} (p = {p:.2g})"
+
+
+def _turned(value: Sequence[float | None]) -> list[float | None]:
+    """The difference the other way round."""
+    middle, low, high = (None if v is None else 0.0 - v for v in value)
+    return [middle, high, low]
+
+
+def _shown(value: Sequence[float | None]) -> str:
+    middle, low, high = value
+    return f"{middle:+.2f} words" + (", equal on every row" if low is None else f" [{low:+.2f}, {high:+.2f}]")
+
+
+def clustering(found: Sequence[Fields]) -> Rows:
+    """Tighter bounds by clustering."""
+    for model, task, body in parts_of(found, "table1"):
+        pair = body["pairs"].get("clucert, no clustering")
+        if pair and body["first"] == "clucert":
+            gain = _turned(pair["r_avg"])
+            verdict = _difference(gain, pair["p"], "holds for the published radius", "the reverse")
+            proved = [body["methods"][m]["proved_synonym_mean"] for m in ("clucert", "clucert, no clustering")]
+            ours = f"published r_avg {_shown(gain)}; proved against synonyms {proved[0]:.2f} and {proved[1]:.2f}"
+            yield "clustering gives tighter bounds", f"{model}, {task}", ours, verdict
+
+
+def tighter(found: Sequence[Fields]) -> Rows:
+    """Larger radii than the baselines."""
+    for model, task, body in parts_of(found, "table1"):
+        for other in ("ranmask", "selfdenoise"):
+            pair = body["pairs"].get(other)
+            if not pair or body["first"] != "clucert" or task == "gsm8k":
+                continue
+            gain = _turned(pair["r_avg"])
+            mine, theirs = body["methods"]["clucert"], body["methods"][other]
+            verdict = _difference(gain, pair["p"], "holds for the published radius", "the reverse")
+            if theirs["proved_word_mean"] > mine["proved_word_mean"]:
+                verdict += f"; of what is proved against any words, {other} has more"
+            if mine["right"][0] < mine["constant_answer"]:
+                verdict += "; a constant answer is right on more rows"
+            ours = (
+                f"published r_avg {_shown(gain)}; proved against any words {mine['proved_word_mean']:.2f} and "
+                f"{theirs['proved_word_mean']:.2f}; balanced accuracy {mine['balanced_accuracy']:.2f} and "
+                f"{theirs['balanced_accuracy']:.2f}; radii at the cap {mine['radii_at_cap'] or 0:.0%}"
+            )
+            yield f"larger certified radii than {other}", f"{model}, {task}", ours, verdict
+
+
+def faster(found: Sequence[Fields]) -> Rows:
+    """6.8 times faster."""
+    for model, task, body in parts_of(found, "figure4"):
+        methods = body["methods"]
+        if "selfdenoise" not in methods:
+            continue
+        mine, theirs = (methods[name] for name in ("clucert", "selfdenoise"))
+        ratio = sum(theirs["seconds"].values()) / sum(mine["seconds"].values())
+        drawn = f"{mine['samples']:,} and {theirs['samples']:,} samples of one row"
+        ours = f"{ratio:.1f} times ({drawn}; one run, no interval)"
+        verdict = "holds" if ratio >= TIMES_FASTER else "faster, by less" if ratio > 1 else "the reverse"
+        yield f"{TIMES_FASTER} times faster than SelfDenoise", f"{model}, {task}", ours, verdict
+
+
+def attacks(found: Sequence[Fields]) -> Rows:
+    """Lower attack success than the others."""
+    for model, task, body in parts_of(found, "table2"):
+        for recipe in dict.fromkeys(line["recipe"] for line in body["lines"]):
+            lines = {line["defence"]: line for line in body["lines"] if line["recipe"] == recipe}
+            mine = lines.get("clucert")
+            others = {
+                n: f for n, f in lines.items() if n not in ("clucert", "clucert, no refine") and f["success_rate"]
+            }
+            if not mine or not mine["success_rate"] or not others:
+                continue
+            best = min(others, key=lambda name: others[name]["success_rate"]["value"])
+            a, b = mine["success_rate"], others[best]["success_rate"]
+            shown = [f"{v['value']:.0%} [{v['low']:.0%}, {v['high']:.0%}]" for v in (a, b)]
+            ours = f"success {shown[0]}; the least of the others, {best}: {shown[1]}"
+            apart = a["high"] < b["low"] or b["high"] < a["low"]
+            verdict = "no difference shown" if not apart else "holds" if a["value"] < b["value"] else "the reverse"
+            yield f"lowest success of {recipe}", f"{model}, {task}", ours, verdict
+
+
+def arithmetic(found: Sequence[Fields]) -> Rows:
+    """First on GSM8K."""
+    for model, task, body in parts_of(found, "table1"):
+        if task != "gsm8k":
+            continue
+        means = {name: f["r_avg"] for name, f in body["methods"].items() if f["r_avg"]}
+        first = max(means, key=lambda name: means[name][0])
+        ours = "; ".join(f"{name} {value[0]:.2f}" for name, value in means.items())
+        verdict = "holds by the mean" if first == "clucert" else f"{first} has the largest mean"
+        yield "first on GSM8K", f"{model}, {task}", f"published r_avg: {ours}", verdict
+
+
+def accuracy(found: Sequence[Fields]) -> Rows:
+    """Accuracy kept under refine."""
+    for model, task, body in parts_of(found, "refine"):
+        for way, line in body["ways"].items():
+            if way == "off":
+                continue
+            lost, won = line["lost"], line["won"]
+            p = binomtest(lost, lost + won).pvalue if lost + won else 1.0
+            middle, low, high = line["bare_right"]
+            ours = (
+                f"bare model right on {middle:.2f} [{low:.2f}, {high:.2f}] of the texts refined to {body['length']} "
+                f"words, {body['ways']['off']['bare_right'][0]:.2f} as they are; {lost} lost, {won} won"
+            )
+            if way == "llm" and line["fell_back"]:
+                ours += f"; the model's list was unusable on {line['fell_back']:.0%}"
+            verdict = (
+                f"no loss shown (McNemar p = {p:.2g})"
+                if p >= LEVEL or won >= lost
+                else f"accuracy is lost (p = {p:.2g})"
+            )
+            yield f"accuracy is kept under refine ({way})", f"{model}, {task}", ours, verdict

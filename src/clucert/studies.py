@@ -1,0 +1,184 @@
+"""Studies from Python: evaluate, attack and audit, with the options of the command line by the same names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+from typing_extensions import TypedDict
+
+from clucert.errors import InputError, UsageError
+from clucert.notebook import shown_progress
+from clucert.objects import config_of, models_of
+from clucert.options import Model, StudyOptions
+from clucert.section import nearest, spelled_out
+
+if TYPE_CHECKING:
+    from clucert.attacks.against import Empirical
+    from clucert.attacks.study import AttackReport
+    from clucert.audit.run import Audit
+    from clucert.evaluate.study import RunSummary
+
+Data = str | Path | Iterable[Any]
+"""A file, a data frame, or rows: (text, label) pairs, or mappings."""
+FUNCTION_COMMAND = ["evaluate_callable"]
+"""What a manifest says of the command of a run of objects, which only Python can ask again."""
+
+
+@spelled_out(StudyOptions)
+def evaluate(
+    *, data: Data | None = None, progress: bool | Callable[..., None] | None = None, **options: Unpack[StudyOptions]
+) -> RunSummary:
+    """Certify every row of ``data`` into the run directory ``run_dir``; the same call goes on with it.
+
+    ``model`` is a name, or an object: a function of one text or of a list, plain or async, a fitted scikit-learn
+    classifier, a Hugging Face pipeline. ``data`` is a file, a data frame, or (text, label) pairs. ``progress`` shows a
+    bar (None: in a notebook), or is called with each :class:`clucert.evaluate.study.Snapshot`.
+
+    >>> run = clucert.evaluate(model=classifier, data=rows, method="blocks", run_dir="runs/a")  # doctest: +SKIP
+    >>> run.to_pandas()  # doctest: +SKIP
+    """
+    from clucert.evaluate.runconfig import StudyConfig
+    from clucert.evaluate.study import evaluate as run
+
+    fields = _with_data(data, dict(options))
+    config = config_of(StudyConfig, fields)
+    if config.run_dir is None:
+        raise UsageError("say where to keep the run: run_dir='runs/a'")
+    command = FUNCTION_COMMAND if config.given else ["clucert.evaluate"]
+    with shown_progress(progress, "certified") as watch:
+        told = None if watch is None else lambda snapshot: watch(snapshot.done + snapshot.failed, snapshot.total)
+        return run(config, progress if callable(progress) else told, command=command)
+
+
+@spelled_out(StudyOptions)
+def attack(
+    *,
+    data: Data | None = None,
+    recipe: str | Sequence[str] = ("deepwordbug", "textbugger"),
+    defence: str | Sequence[str] = ("none", "clucert"),
+    certificates: str | Path | None = None,
+    max_queries: int | None = None,
+    progress: bool | Callable[[int, int], None] | None = None,
+    **options: Unpack[StudyOptions],
+) -> AttackReport | Empirical:
+    """Attack every row of ``data`` bare and under each ``defence``; or, with ``certificates``, what a run has proved.
+
+    The options are those of ``clucert attack``.
+    """
+    from clucert.attacks.against import attack_run
+    from clucert.attacks.certificates import Match
+    from clucert.attacks.study import AttackStudy, run_attacks
+    from clucert.evaluate.runconfig import StudyConfig
+
+    recipes, defences = _names(recipe), _names(defence)
+    with shown_progress(progress, "attacks") as watch:
+        told = progress if callable(progress) else watch
+        if certificates is None:
+            config = config_of(StudyConfig, _with_data(data, dict(options)))
+            study = AttackStudy(config, recipes, defences, max_queries)
+            return run_attacks(study, told, command=FUNCTION_COMMAND if config.given else ["clucert.attack"])
+        fields: dict[str, Any] = dict(options)
+        match = Match(samples=fields.pop("samples", None), max_queries=max_queries)
+        limit, overrides = fields.pop("limit", None), _overrides(fields)
+        return attack_run(Path(certificates), recipes, match, limit=limit, overrides=overrides, progress=told)
+
+
+class AuditOptions(TypedDict, total=False):
+    """Of an audit, as the flags of ``clucert audit``."""
+
+    limit: int | None
+    """The first K certificates only."""
+    screen: int
+    """Samples that rank a candidate text."""
+    confirm: int
+    """Fresh samples on which a break must show."""
+    level: float
+    """Probability of calling a sound claim broken."""
+    texts: int
+    """Texts tried for a claim of an exact certificate."""
+    model: Model
+    """The object that the run asked, or the name of its Python function, which is run only where it is named."""
+    base_url: str
+    cache: str | Path | bool
+
+
+@spelled_out(AuditOptions)
+def audit(
+    run: str | Path,
+    *,
+    progress: bool | Callable[[int, int, int], None] | None = None,
+    **options: Unpack[AuditOptions],
+) -> Audit:
+    """Try to break every certificate of a run, as ``clucert audit`` does; written into the run directory, too."""
+    from clucert.audit.run import audit as attack_run
+    from clucert.audit.run import save
+    from clucert.audit.steps import Effort
+
+    if wrong := next((name for name in options if name not in AuditOptions.__annotations__), None):
+        raise UsageError(f"unknown option {wrong!r}: {nearest(wrong, AuditOptions.__annotations__)}")
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    limit = given.pop("limit", None)
+    efforts = ("screen", "confirm", "level", "texts")
+    effort = Effort(**{name: given.pop(name) for name in efforts if name in given})
+    overrides = _overrides(given)
+    with shown_progress(progress, "claims") as watch:
+        told = None if watch is None else lambda done, total, broken: watch(done, total)
+        called = progress if callable(progress) else told
+        result = attack_run(Path(run), limit=limit, overrides=overrides, effort=effort, progress=called)
+    save(result, Path(run))
+    return result
+
+
+def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
+    """What may be said anew of a run: how to reach its models. Objects among them go by as ``given``."""
+    known = ("model", "base_url", "cache")
+    if wrong := next((name for name in fields if name not in known), None):
+        raise UsageError(f"the run says its {wrong}: leave it out ({nearest(wrong, known)})")
+    names, given = models_of(fields.get("model"), deterministic=True)
+    if given:
+        fields = {**fields, "model": names, "given": given}
+    elif isinstance(fields.get("model"), str):
+        fields = {**fields, "model": names}
+    return fields
+
+
+def _names(listing: str | Sequence[str]) -> tuple[str, ...]:
+    parts = listing.split(",") if isinstance(listing, str) else listing
+    return tuple(dict.fromkeys(name.strip() for name in parts if name.strip()))
+
+
+def _with_data(data: Data | None, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with the data as a file; rows are written into the run directory."""
+    if data is None or isinstance(data, str | Path):
+        return fields if data is None else {**fields, "data": str(data)}
+    if fields.get("run_dir") is None:
+        raise UsageError("say where to keep the run: run_dir='runs/a'")
+    rows = [_row(i, each) for i, each in enumerate(_records(data))]
+    file = Path(fields["run_dir"]) / "data.jsonl"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{file} cannot be written: {error.strerror}") from None
+    return {**fields, "data": str(file)}
+
+
+def _records(data: Any) -> Iterable[Any]:
+    table = hasattr(data, "to_dict") and hasattr(data, "columns")
+    return cast("Iterable[Any]", data.to_dict("records") if table else data)
+
+
+def _row(number: int, row: Any) -> dict[str, Any]:
+    """One row as an object of JSON. Raises :class:`InputError` for what is neither a mapping nor a pair."""
+    if isinstance(row, str):
+        return {"text": row}
+    if isinstance(row, Mapping):
+        fields = dict(row)
+    elif isinstance(row, list | tuple) and len(row) == 2:
+        fields = {"text": row[0], "label": row[1]}
+    else:
+        raise InputError(f"row {number} is {type(row).__name__}: give (text, label) pairs, mappings, or a data frame")
+    return {str(name): value.item() if hasattr(value, "item") else value for name, value in fields.items()}

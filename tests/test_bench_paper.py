@@ -1,0 +1,141 @@
+"""bench/paper.py on a classifier that is trained in a moment: it goes on where it stopped, and says what was run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[1] / "bench"
+GOOD, BAD = ("warm", "funny", "charming", "moving"), ("dull", "awful", "tedious", "bland")
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Modules of bench by name; none of them stays behind."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(BENCH))
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(BENCH) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rows = [
+        {"text": f"a {word} film about {who} in the city of {place} , and that is all", "label": label}
+        for words, label in ((GOOD, "positive"), (BAD, "negative"))
+        for word in words
+        for who in ("friends", "thieves", "a doctor")
+        for place in ("Rome", "Paris")
+    ]
+    for split in ("", "_validation", "_train"):
+        lines = [json.dumps(row) for row in (rows[::-3] if split != "_train" else rows)]
+        (tmp_path / f"sst2{split}.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def run(paper: ModuleType, monkeypatch: pytest.MonkeyPatch, folder: Path, *parts: str) -> dict[str, Any]:
+    monkeypatch.setattr(paper, "RESULTS", folder / "results")
+    monkeypatch.setattr(paper, "PAGE", folder / "paper.md")
+    monkeypatch.setattr(paper, "PICTURES", folder / "paper")
+    options = (
+        f"--data {folder} --out {folder / 'runs'} --model tfidf --tasks sst2 --rows 4 --samples 8 --certify 16 "
+        "--validation-rows 2 --mask-rates 0.5 --methods clucert ranmask --grid-samples 6 --attacked 2 --votes 3 "
+        f"--max-queries 6 --figure4-samples 30 --refine off --only {' '.join(parts)}"
+    )
+    monkeypatch.setattr(sys, "argv", ["bench/paper.py", *options.split()])
+    paper.main()
+    found: dict[str, Any] = json.loads((folder / "results/paper-tfidf.json").read_text())["parts"]
+    return {part: body["sst2"]["found"] for part, body in found.items()}
+
+
+def test_it_writes_what_was_run_and_goes_on(bench: Any, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = bench("paper")
+    first = run(paper, monkeypatch, data, "pools", "grid", "table1", "refine", "table2")
+    assert set(first["table1"]["methods"]) == {"clucert", "ranmask"}
+    assert all(f["judged"] == 4 and f["mask_rate"] == 0.5 for f in first["table1"]["methods"].values())
+    assert [len(f["tried"]) for f in first["table1"]["methods"].values()] == [2, 1]
+    assert {line["defence"] for line in first["table2"]["lines"]} >= {"none", "deletion", "groups", "groups, canonical"}
+    assert {n["lexicon"] for n in first["grid"]["noises"]} == {"default", "wide", "mask"}
+    page = (data / "paper.md").read_text()
+    for heading in ("## What holds", "## Pools", "## Filters", "## Table 1", "## Refine", "## Table 2"):
+        assert heading in page
+    assert "## Figure 4" not in page
+    assert first["refine"]["ways"]["off"]["lost"] == first["refine"]["ways"]["off"]["won"] == 0
+    assert first["refine"]["ways"]["embedding"]["shortened"] == 1.0
+    assert (data / first["table1"]["pictures"]["certified-accuracy"]).is_file()
+    # A kill tears the last line of the grid: it is done again, and comes to the same.
+    (store,) = (data / "runs/tfidf").glob("grid-sst2-*.jsonl")
+    whole = store.read_text()
+    store.write_text(whole[:-40])
+    records = {path: path.stat().st_mtime_ns for path in (data / "runs").rglob("records.jsonl")}
+    assert run(paper, monkeypatch, data, "grid", "table1", "table2") == first
+    assert store.read_text() == whole
+    assert records == {path: path.stat().st_mtime_ns for path in (data / "runs").rglob("records.jsonl")}
+
+
+def document(**parts: Any) -> dict[str, Any]:
+    return {"model": "m", "parts": {part: {"sst2": {"found": found}} for part, found in parts.items()}}
+
+
+def test_a_verdict_is_that_of_its_interval(bench: Any) -> None:
+    claims = bench("paper_claims").claims
+
+    def method(word: float) -> dict[str, Any]:
+        shares = {"proved_word_mean": word, "proved_synonym_mean": 0.0, "balanced_accuracy": 0.5, "radii_at_cap": None}
+        return shares | {"r_avg": [1.0, 0.5, 1.5], "right": [0.6, 0.5, 0.7], "constant_answer": 0.5}
+
+    def table(pair: list[float | None], p: float) -> dict[str, Any]:
+        methods = {"clucert": method(0.0), "clucert, no clustering": method(0.0), "ranmask": method(0.4)}
+        pairs = {name: {"r_avg": pair, "p": p} for name in methods if name != "clucert"}
+        return {"first": "clucert", "methods": methods, "pairs": pairs}
+
+    def verdicts(found: dict[str, Any]) -> list[str]:
+        return [line.split(" | ")[-1].strip(" |") for line in claims([found])[4:]]
+
+    # The pair is other − clucert, so a negative one is in clucert's favour.
+    assert verdicts(document(table1=table([-1.0, -2.0, -0.5], 0.01))) == [
+        "holds for the published radius (p = 0.01)",
+        "holds for the published radius (p = 0.01); of what is proved against any words, ranmask has more",
+    ]
+    assert verdicts(document(table1=table([1.0, 0.5, 2.0], 0.01)))[0] == "the reverse (p = 0.01)"
+    assert verdicts(document(table1=table([0.0, None, None], 1.0)))[0] == "no difference shown (p = 1)"
+    seconds = {
+        "clucert": {"samples": 9, "seconds": {"model": 2.0}},
+        "selfdenoise": {"samples": 9, "seconds": {"a": 9.0}},
+    }
+    assert verdicts(document(figure4={"methods": seconds})) == ["faster, by less"]
+    refined = {"lost": 9, "won": 0, "bare_right": [0.5, 0.4, 0.6], "fell_back": 0.0}
+    ways = {"off": refined, "embedding": refined}
+    assert verdicts(document(refine={"ways": ways, "length": 10})) == ["accuracy is lost (p = 0.0039)"]
+
+
+def test_the_papers_own_figure_stands_beside_ours_where_it_is_known(bench: Any) -> None:
+    page = bench("paper_page")
+    title, rows = page.beside(("method", "r"), [("clucert", "1"), ("ranmask", "2")], {"ranmask": "r_avg 3"})
+    assert page.table(title, rows) == [
+        "| method | r | the paper's |", "|---|---|---|", "| clucert | 1 | – |", "| ranmask | 2 | r_avg 3 |"
+    ]  # fmt: skip
+    assert page.beside(("method", "r"), [("clucert", "1")], {}) == (("method", "r"), [("clucert", "1")])
+
+
+def test_a_filter_is_measured_on_its_own_votes(bench: Any) -> None:
+    grid = bench("paper_grid")
+    record = {"row": 0, "lexicon": "wide", "mask_rate": "0.5", "samples": 10, "distinct": 10, "correlation": {}}
+    counts = {"none": [10, 6, 4], "half": [5, 4, 1], "nothing": [0, 0, 0]}
+    found = grid.summarise([record | {"counts": counts}] * 3, 3)["noises"][0]["filters"]
+    by = {f["filter"]: f for f in found}
+    assert by["half"]["p_gold"] == pytest.approx(0.8)
+    assert by["half"]["gain"][0] == pytest.approx(0.2)
+    # Of ten drawn: a lead of three instead of two.
+    assert by["half"]["margin_gain"][0] == pytest.approx(0.1)
+    assert (by["half"]["raised"], by["half"]["lowered"]) == (1.0, 0.0)
+    # A method that keeps nothing abstains.
+    assert (by["nothing"]["p_gold"], by["nothing"]["majority_right"]) == (0.0, 0.0)

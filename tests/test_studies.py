@@ -1,0 +1,284 @@
+"""The Python functions: their typed options, objects as models, and what notebooks and data frames are given."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from scripts import write_options
+
+import clucert
+from clucert import notebook
+from clucert.config import Config
+from clucert.errors import InputError, UsageError
+from clucert.evaluate.runconfig import StudyConfig
+from clucert.methods.exact import ExactConfig
+
+LABELS = ["spam", "ham"]
+ROWS = [("win a win or win a win", "spam"), ("see you at noon dear friend", "ham"), ("win or see you there", "ham")]
+
+
+def spam(text: str) -> str:
+    return "spam" if "win" in text else "ham"
+
+
+async def awaited(texts: list[str]) -> list[str]:
+    return list(map(spam, texts))
+
+
+# Options
+
+
+def test_the_typed_options_are_those_of_the_sections() -> None:
+    """So that no option is missing, misspelled or of another type for a type checker."""
+    made = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(write_options.FILE), "-"],
+        input=write_options.made(),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert made == write_options.FILE.read_text(encoding="utf-8"), "write it again: python scripts/write_options.py"
+
+
+@pytest.mark.parametrize(
+    ("function", "config", "own"),
+    [
+        (clucert.certify, ExactConfig, {"text"}),
+        (clucert.open_session, Config, set()),
+        (clucert.smooth, Config, {"classify", "labels"}),
+        (clucert.evaluate, StudyConfig, {"data", "progress"}),
+        (
+            clucert.attack,
+            StudyConfig,
+            {"data", "progress", "recipe", "defence", "certificates", "max_queries"},
+        ),
+    ],
+)
+def test_a_console_completes_every_option_by_the_name_of_its_flag(function: Any, config: Any, own: set[str]) -> None:
+    names = set(inspect.signature(function).parameters)
+    left_out = {"model", "labels"} if function is clucert.smooth else set()
+    assert names == (set(config.model_fields) - left_out) | own
+
+
+def test_an_option_that_is_misspelled_is_met_with_the_nearest(tmp_path: Path) -> None:
+    calls: list[Any] = [
+        lambda **o: clucert.certify("a", model=spam, labels=LABELS, **o),
+        lambda **o: clucert.smooth(spam, LABELS, **o),
+        lambda **o: clucert.evaluate(data=ROWS, model=spam, labels=LABELS, run_dir=tmp_path / "r", **o),
+        lambda **o: clucert.attack(data=ROWS, model=spam, labels=LABELS, run_dir=tmp_path / "r", **o),
+        clucert.open_guard,
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match="did you mean alpha"):
+            call(alpa=0.1)
+    with pytest.raises(UsageError, match="did you mean confirm"):
+        clucert.audit(tmp_path, confrm=3)
+    with pytest.raises(TypeError):
+        clucert.evaluate("data.csv")
+
+
+def test_names_of_functions_are_callable_whatever_was_imported_first() -> None:
+    code = (
+        "import clucert.evaluate.study, clucert.audit.run; print(callable(clucert.evaluate), callable(clucert.audit))"
+    )
+    for first in ("", "import clucert; clucert.evaluate, clucert.audit; "):
+        done = subprocess.run([sys.executable, "-c", first + code], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["True", "True"]
+    assert clucert.__version__.count(".") == 2
+
+
+# Objects as models
+
+
+def certify(**options: Any) -> Any:
+    return clucert.certify(ROWS[0][0], **{"model": spam, "labels": LABELS, "deterministic": True, **options})
+
+
+def test_certify_gives_what_the_command_line_gives() -> None:
+    found = certify()
+    assert found.prediction == "spam"
+    assert [each.method.name for each in found.exact] == ["blocks", "groups"]
+    assert "blocks" in str(found)
+    assert [each["kind"] for each in found.document()["exact"]] == ["exact", "exact"]
+    assert certify(method="blocks").proved["replace"] is not None
+    assert certify(deterministic=None).exact == ()
+    with pytest.raises(UsageError, match="deterministic=True"):
+        certify(method="blocks", deterministic=None)
+    assert certify(model=[spam, awaited], method="blocks").prediction == "spam"
+
+
+def test_a_threshold_beside_a_flag_is_that_of_the_flag_as_on_the_command_line() -> None:
+    found = certify(method="deletion", flag=["spam"], threshold=0.1)
+    assert float(found.certificate.settings.flag.share) == 0.1
+
+
+def test_a_study_of_an_object_goes_on_is_audited_and_attacked(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def classify(text: str) -> str:
+        seen.append(text)
+        return spam(text)
+
+    options: dict[str, Any] = {"model": classify, "labels": LABELS, "deterministic": True, "method": "blocks"}
+    run = clucert.evaluate(data=ROWS, run_dir=tmp_path / "run", **options)
+    assert (run.done, run.failed) == (3, 0)
+    seen.clear()
+    frame = pd.DataFrame(ROWS, columns=["text", "label"])
+    assert clucert.evaluate(data=frame, run_dir=tmp_path / "run", **options).new == 0
+    assert not seen
+    with pytest.raises(UsageError, match="only Python"):
+        clucert.audit(tmp_path / "run")
+    (row,) = clucert.audit(tmp_path / "run", model=classify, texts=20).rows()
+    assert row["broken"] == 0
+    assert row["tried"] > 0
+    with pytest.raises(UsageError, match="and not that"):
+        clucert.audit(tmp_path / "run", model=spam)
+    report = clucert.attack(
+        data=ROWS, run_dir=tmp_path / "attack", recipe="deepwordbug", defence=["none", "blocks"], **options
+    )
+    assert {row.defence for row in report.rows} == {"none", "blocks"}
+    with pytest.raises(UsageError, match="its alpha"):
+        clucert.attack(certificates=tmp_path / "run", model=classify, alpha=0.1)
+
+
+def test_a_study_runs_where_a_loop_runs_already_as_in_a_notebook(tmp_path: Path) -> None:
+    async def cell() -> Any:
+        return clucert.evaluate(
+            data=ROWS, model=spam, labels=LABELS, deterministic=True, method="blocks", run_dir=tmp_path / "run"
+        )
+
+    assert asyncio.run(cell()).done == 3
+
+
+@pytest.mark.parametrize("data", [[1], [("a", "b", "c")], [None]])
+def test_rows_that_are_none_are_told(data: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="row 0"):
+        clucert.evaluate(data=data, model=spam, labels=LABELS, run_dir=tmp_path / "run")
+
+
+def test_a_guard_around_a_function_that_answers() -> None:
+    def answer(prompt: str) -> str:
+        return "Sorry, I cannot help with that." if "bomb" in prompt else "Sure, here you are."
+
+    with clucert.open_guard(model=answer, deterministic=True, method="ranmask") as guard:
+        assert guard.respond("bake bread with me please").answer.text == "Sure, here you are."
+    names = set(inspect.signature(clucert.open_guard).parameters)
+    assert names == set(Config.model_fields) | {"detector", "policy"}
+
+
+def test_labels_of_an_object_are_its_own() -> None:
+    class Model:
+        labels = ("ham", "spam")
+
+        def __call__(self, text: str) -> int:
+            return int("win" in text)
+
+    assert certify(model=Model(), labels=None).prediction == "spam"
+    with pytest.raises(UsageError, match="labels="):
+        certify(labels=None)
+
+
+# Votes
+
+
+@pytest.mark.parametrize("method", ["ranmask", "clucert-no-refine", "deletion", "smoothllm", "clucert"])
+def test_the_votes_hold_the_texts_that_were_asked_about(method: str) -> None:
+    seen: list[str] = []
+
+    def said(text: str) -> str:
+        return "ham" if "old" in text and "big" in text and "now" not in text else "spam"
+
+    def classify(texts: list[str]) -> list[str]:
+        seen.extend(texts)
+        return list(map(said, texts))
+
+    text = "win a big prize now , my good old friend"
+    found = clucert.certify(
+        text, model=classify, labels=LABELS, method=method, samples=15, certify_samples=25, sampling="fixed"
+    )
+    rows = found.votes()
+    kept = [row for row in rows if row["kept"]]
+    assert len(rows) == 40
+    assert sorted(row["text"] for row in kept if row["text"]) == sorted(seen)
+    assert all(row["vote"] == said(row["text"]) for row in kept if row["text"])
+    assert found.to_pandas()["vote"].fillna("").tolist() == [row["vote"] or "" for row in rows]
+
+
+def test_votes_of_secret_noise_hold_no_texts() -> None:
+    from dataclasses import replace
+
+    found = certify(method="ranmask", samples=5, certify_samples=5)
+    secret = replace(found.certificate, settings=replace(found.certificate.settings, seed=None))
+    assert {row["text"] for row in replace(found, certificate=secret).votes()} == {None}
+    other = replace(found.certificate, settings=replace(found.certificate.settings, seed=1))
+    assert {row["text"] for row in replace(found, certificate=other).votes()} == {None}
+
+
+@pytest.mark.parametrize("method", ["blocks", "groups", "chunks"])
+def test_the_votes_of_an_exact_certificate_say_what_each_sub_text_kept(method: str) -> None:
+    found = certify(method=method)
+    words = ROWS[0][0].split()
+    for row in found.votes():
+        assert row["text"].split() == [words[i] for i in row["retained"]]
+        assert row["vote"] == (spam(row["text"]) if row["text"] else None)
+    assert len(found.to_pandas()) == sum(len(part) for part in found.certificate.partitions)
+
+
+def test_a_run_is_a_frame_of_inputs_and_of_votes(tmp_path: Path) -> None:
+    run = clucert.evaluate(
+        data=ROWS, model=spam, labels=LABELS, deterministic=True, method="blocks", run_dir=tmp_path / "run"
+    )
+    frame, votes = run.to_pandas(), run.votes()
+    assert frame["gold"].tolist() == [label for _, label in ROWS]
+    assert frame["right"].tolist() == (frame["answer"] == frame["gold"]).tolist()
+    assert set(votes["id"]) == set(frame["id"])
+    html = run._repr_html_()
+    assert "3 of 3 rows certified" in html
+    assert f"{(frame['right'] & (frame['proved_replace'] >= 1)).mean():.3f}" in html
+
+
+# Notebooks
+
+
+NASTY = "win <script>alert(1)</script> & \u202e\x1b[31m win"
+
+
+def test_what_notebooks_show_is_short_and_escaped() -> None:
+    for method in (None, "ranmask", "blocks"):
+        found = clucert.certify(
+            NASTY, model=spam, labels=LABELS, deterministic=True, **({"method": method} if method else {})
+        )
+        html = found._repr_html_()
+        assert "<script" not in html
+        assert not set("\u202e\x1b") & set(html)
+        assert "&lt;" in html
+        assert len(repr(found)) < 400
+        assert "\x1b" not in repr(found)
+    assert "replace" in html
+
+
+def test_nothing_proved_is_not_a_zero() -> None:
+    html = clucert.certify("win", model=spam, labels=LABELS, deterministic=True, method="groups")._repr_html_()
+    assert "<b>nothing</b>" in html
+    assert "<b>0</b>" not in html
+
+
+def test_progress_is_a_bar_where_it_is_wanted_and_only_there(tmp_path: Path, capsys: Any) -> None:
+    options: dict[str, Any] = {"data": ROWS, "model": spam, "labels": LABELS, "deterministic": True, "method": "blocks"}
+    clucert.evaluate(run_dir=tmp_path / "a", **options)
+    assert capsys.readouterr().err == ""
+    clucert.evaluate(run_dir=tmp_path / "b", progress=True, **options)
+    shown = capsys.readouterr()
+    assert "certified" in shown.err
+    assert shown.out == ""
+    seen: list[Any] = []
+    clucert.evaluate(run_dir=tmp_path / "c", progress=seen.append, **options)
+    assert seen[-1].done == 3
+    assert not notebook.in_notebook()
