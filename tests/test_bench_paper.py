@@ -72,7 +72,7 @@ def test_it_writes_what_was_run_and_goes_on(bench: Any, data: Path, monkeypatch:
     assert first["refine"]["ways"]["embedding"]["shortened"] == 1.0
     assert (data / first["table1"]["pictures"]["certified-accuracy"]).is_file()
     # A kill tears the last line of the grid: it is done again, and comes to the same.
-    store = data / "runs/tfidf/grid-sst2.jsonl"
+    (store,) = (data / "runs/tfidf").glob("grid-sst2-*.jsonl")
     whole = store.read_text()
     store.write_text(whole[:-40])
     records = {path: path.stat().st_mtime_ns for path in (data / "runs").rglob("records.jsonl")}
@@ -90,7 +90,7 @@ def test_a_verdict_is_that_of_its_interval(bench: Any) -> None:
 
     def method(word: float) -> dict[str, Any]:
         shares = {"proved_word_mean": word, "proved_synonym_mean": 0.0, "balanced_accuracy": 0.5, "radii_at_cap": None}
-        return shares | {"r_avg": [1.0, 0.5, 1.5]}
+        return shares | {"r_avg": [1.0, 0.5, 1.5], "right": [0.6, 0.5, 0.7], "constant_answer": 0.5}
 
     def table(pair: list[float | None], p: float) -> dict[str, Any]:
         methods = {"clucert": method(0.0), "clucert, no clustering": method(0.0), "ranmask": method(0.4)}
