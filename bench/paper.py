@@ -42,7 +42,7 @@ from clucert.report.plots import write as write_plots
 from clucert.report.summary import Summary
 from clucert.tasks import load_task
 from clucert.types import Classify
-from paper_models import TRAINED, Asked, Fields, digest, estimate, figures
+from paper_models import TRAINED, Asked, Fields, digest, estimate, figures, shown
 from paper_speed import speed
 from proofs import balanced, rows_of
 from run import processor
@@ -82,9 +82,9 @@ class Study:
     def keep(self, part: str, task: str, value: Any, seconds: float) -> None:
         """Write what was found, and the page."""
         options = {k: v if isinstance(v, int | float | list | None) else str(v) for k, v in vars(self.options).items()}
-        shown = {k: v for k, v in options.items() if k not in ("data", "out", "only", "name")}
-        stamp = {"options": shown, "seconds": round(seconds), "date": datetime.now(UTC).strftime("%Y-%m-%d")}
-        self.found |= {"model": self.options.model, "machine": processor(), "python": platform.python_version()}
+        given = {k: v for k, v in options.items() if k not in ("data", "out", "only", "name", "model")}
+        stamp = {"options": given, "seconds": round(seconds), "date": datetime.now(UTC).strftime("%Y-%m-%d")}
+        self.found |= {"model": shown(self.options.model), "machine": processor(), "python": platform.python_version()}
         self.found.setdefault("parts", {}).setdefault(part, {})[task] = {**stamp, "found": value}
         RESULTS.mkdir(exist_ok=True)
         self.file.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")

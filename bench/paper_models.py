@@ -31,6 +31,12 @@ TRAINED = {"tfidf": Tfidf, "minilm": MiniLm}
 Fields = dict[str, Any]
 
 
+def shown(model: str) -> str:
+    """A model as results name it: a file by its name, not where it lies."""
+    provider, _, rest = model.partition("/")
+    return f"{provider}/{Path(rest).name}" if rest.startswith("/") or rest.endswith(".gguf") else model
+
+
 def digest(*said: Any) -> str:
     """Tells what is run from anything else: other settings or other lexicons are another study."""
     folder = resources.files("clucert").joinpath("data")

@@ -126,6 +126,19 @@ def test_the_papers_own_figure_stands_beside_ours_where_it_is_known(bench: Any) 
     assert page.beside(("method", "r"), [("clucert", "1")], {}) == (("method", "r"), [("clucert", "1")])
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("smollm2", "smollm2"),
+        ("hf/smollm2", "hf/smollm2"),
+        ("hf//home/me/q.gguf", "hf/q.gguf"),
+        ("vllm/a/Llama-3.1-8B", "vllm/a/Llama-3.1-8B"),
+    ],
+)
+def test_results_name_no_place_of_a_file(bench: Any, model: str, name: str) -> None:
+    assert bench("paper_models").shown(model) == name
+
+
 def test_a_filter_is_measured_on_its_own_votes(bench: Any) -> None:
     grid = bench("paper_grid")
     record = {"row": 0, "lexicon": "wide", "mask_rate": "0.5", "samples": 10, "distinct": 10, "correlation": {}}
