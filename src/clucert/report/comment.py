@@ -21,15 +21,15 @@ def comment(summaries: Sequence[Summary]) -> str:
 
 def _runs(summaries: Sequence[Summary]) -> Iterator[str]:
     for s, row in zip(summaries, summary_rows(summaries), strict=True):
-        yield f"**{_escaped(s.run.name)}** · {_escaped(s.run.model)} · {len(s.run.inputs)} rows"
-        yield f"{_escaped(run_verdict(s))}."
+        yield f"**{escaped(s.run.name)}** · {escaped(s.run.model)} · {len(s.run.inputs)} rows"
+        yield f"{escaped(run_verdict(s))}."
         yield to_markdown([{name: row[name] for name in FIGURES if name in row}]).rstrip()
         radii = [{name: cell for name, cell in each.items() if name not in LEFT_OUT} for each in radius_rows(s)]
         yield to_markdown(radii).rstrip()
-        yield from (f"⚠️ {_escaped(warning)}" for warning in s.warnings)
+        yield from (f"⚠️ {escaped(warning)}" for warning in s.warnings)
 
 
-def _escaped(said: str) -> str:
-    """As a cell of a table is, and with no mention of anybody."""
+def escaped(said: str) -> str:
+    """``said`` as a cell of a table is written, and with no mention of anybody."""
     (cell,) = to_markdown([{"x": said}]).splitlines()[2:]
     return cell.strip("| ").replace("@", "@\u200b")
