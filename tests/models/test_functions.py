@@ -170,7 +170,7 @@ def test_labels_of_a_task_file_are_in_the_users_own_order_unless_it_says_what_nu
     task.write_text("prompt: 'Is it? {text}'\nlabels: [spam, ham]\n")
     assert clucert.certify("a b c d e f", task=str(task), **fields).prediction == "spam"
     task.write_text("prompt: 'Is it? {text}'\nlabels: [spam, ham]\nlabel_map: {0: ham, 1: spam}\n")
-    with pytest.raises(BadAnswerError, match="return .label: probability"):
+    with pytest.raises(BadAnswerError, match="label each is of"):
         clucert.certify("a b c d e f", task=str(task), **fields)
 
 
