@@ -29,7 +29,6 @@ locked: pyproject.toml requirements-dev.lock ## the same, in exactly the version
 	bash scripts/bootstrap.sh "$(PYTHON)" $(VENV)
 	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
-	$(PIP) install --no-deps $(SMOLLM)
 	touch $(STAMP)
 
 lock: $(STAMP) ## write requirements-dev.lock anew
@@ -89,6 +88,11 @@ types: $(STAMP)
 
 site: $(STAMP) ## the documentation, into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+soak: $(STAMP) postgres ## faults on purpose, counted, into docs/runs.md (at most twenty minutes)
+	$(BIN)/python -c "import ray" 2>/dev/null || $(PIP) install --editable '.[ray]'
+	@find /usr/lib -name libfaketime.so.1 | grep -q . || apt-get install -y -qq faketime >/dev/null || true
+	$(BIN)/python -m bench.soak --minutes 20 --write
 
 clean: ## remove what `make` made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .build dist

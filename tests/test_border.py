@@ -294,7 +294,7 @@ def test_an_edited_record_is_noticed_by_its_checksum_and_an_old_one_is_read(runs
         load_run(_with(run, tmp_path / "edited", "records.jsonl", edited))
     first["document"]["selection"]["counts"] = {"good": "five"}
     typed = "\n".join([json.dumps(first), json.dumps(second), ""]).encode()
-    with pytest.raises(InputError, match=r"records\.jsonl:1 .*'2'.*selection\.counts\.good"):
+    with pytest.raises(InputError, match=r"records\.jsonl:1 .*'2'.*selection\.counts\..*good"):
         load_run(_with(run, tmp_path / "typed", "records.jsonl", typed))
     old = b"".join(
         json.dumps({k: v for k, v in json.loads(line).items() if k != "checksum"}).encode() + b"\n"

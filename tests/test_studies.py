@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import subprocess
 import sys
@@ -145,6 +146,15 @@ def test_a_study_of_an_object_goes_on_is_audited_and_attacked(tmp_path: Path) ->
     assert {row.defence for row in report.rows} == {"none", "blocks"}
     with pytest.raises(UsageError, match="its alpha"):
         clucert.attack(certificates=tmp_path / "run", model=classify, alpha=0.1)
+
+
+def test_a_study_runs_where_a_loop_runs_already_as_in_a_notebook(tmp_path: Path) -> None:
+    async def cell() -> Any:
+        return clucert.evaluate(
+            data=ROWS, model=spam, labels=LABELS, deterministic=True, method="blocks", run_dir=tmp_path / "run"
+        )
+
+    assert asyncio.run(cell()).done == 3
 
 
 @pytest.mark.parametrize("data", [[1], [("a", "b", "c")], [None]])

@@ -94,7 +94,8 @@ def test_following_the_advice_proves_what_it_promised() -> None:
             if advice is None:
                 continue
             scores = advice.split("--scores ")[1].split(":")[0]
-            (better,) = model.prove("a b c d e", ["blocks"], sharpness=1.0, scores=scores)
+            sharpness = {} if scores == "hard" else {"sharpness": 1.0}
+            (better,) = model.prove("a b c d e", ["blocks"], scores=scores, **sharpness)
         assert f"try         {advice}" in str(proof)
         assert better.prediction == proof.prediction
         promised = advice.rsplit("prove ", 1)[1]

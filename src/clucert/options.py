@@ -535,3 +535,5 @@ class StudyOptions(TypedDict, total=False):
     """Leave failed rows out of the means."""
     junit: str | Path | None
     """Write JUnit XML about inputs and gates."""
+    sarif: str | Path | None
+    """Write SARIF about rows that are not proved."""

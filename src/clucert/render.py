@@ -44,21 +44,23 @@ def print_certified(
     Where answers were no votes, ``unread`` of them are shown, or one.
     """
     for line in _headline(certificate):
-        console.print(line)
+        put(console, line)
     console.print(_votes_table(certificate), soft_wrap=True)
     for line in _details(certificate, cost):
-        console.print(line)
+        put(console, line)
     for line in unread_lines(cost.unread, max(unread, 1)):
-        console.print(line)
+        put(console, line)
     for line in samples:
-        console.print(line)
+        put(console, line)
 
 
-def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = (), width: int | None = None) -> str:
+def text_table(
+    lines: Sequence[Sequence[str]], right: Collection[int] = (), width: int | None = None, keys: int = 1
+) -> str:
     """Lines of as many cells each as aligned columns of plain text; columns whose places are in ``right`` end flush.
 
     Cells take as many columns of the terminal as their characters do: a Chinese character takes two. What is wider than
-    ``width`` goes on below, in columns of their own beside the first one again, so that no cell is broken.
+    ``width`` goes on below, beside the first ``keys`` columns again, so that no cell is broken.
     """
     from rich.cells import cell_len
 
@@ -70,19 +72,21 @@ def text_table(lines: Sequence[Sequence[str]], right: Collection[int] = (), widt
 
     return "\n\n".join(
         "\n".join("  ".join(padded(place, line[place]) for place in part).rstrip() for line in lines)
-        for part in _parts(widths, width)
+        for part in _parts(widths, width, keys)
     )
 
 
-def _parts(widths: Sequence[int], width: int | None) -> list[list[int]]:
-    """The columns that stand beside each other in ``width``; the first one in every part."""
+def _parts(widths: Sequence[int], width: int | None, keys: int) -> list[list[int]]:
+    """The columns that stand beside each other in ``width``; the first ``keys`` of them in every part."""
     if not widths:
         return []
-    parts, taken = [[0]], widths[0]
-    for place in range(1, len(widths)):
-        if width is not None and len(parts[-1]) > 1 and taken + 2 + widths[place] > width:
-            parts.append([0])
-            taken = widths[0]
+    named = list(range(min(keys, len(widths))))
+    first = sum(widths[place] + 2 for place in named) - 2
+    parts, taken = [[*named]], first
+    for place in range(len(named), len(widths)):
+        if width is not None and len(parts[-1]) > len(named) and taken + 2 + widths[place] > width:
+            parts.append([*named])
+            taken = first
         parts[-1].append(place)
         taken += 2 + widths[place]
     return parts
@@ -99,13 +103,13 @@ def key_value_table(fields: Mapping[str, object]) -> str:
     return text_table([(name, _shown(value)) for name, value in fields.items()])
 
 
-def rows_table(rows: Sequence[Mapping[str, object]], width: int | None = None) -> str:
+def rows_table(rows: Sequence[Mapping[str, object]], width: int | None = None, keys: int = 1) -> str:
     """Rows with the same fields as aligned columns of plain text (:func:`text_table`), numbers to the right."""
     if not rows:
         return ""
     names = list(rows[0])
     right = {i for i, name in enumerate(names) if all(isinstance(row[name], int | float | None) for row in rows)}
-    return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right, width)
+    return text_table([names, *([_shown(row[name]) for name in names] for row in rows)], right, width, keys)
 
 
 def roc_text(points: Sequence[RocPoint], at: RocPoint, at_said: str, *, counts: bool, width: int | None = None) -> str:
@@ -140,7 +144,22 @@ def row(name: str, *parts: str | Text | tuple[str, str]) -> Text:
     """A line: a name in a column of its own, and what is said."""
     from rich.text import Text
 
-    return Text.assemble((f"{name:<12}", "dim"), *parts)
+    return Text.assemble((f"{name:<{NAME}}", "dim"), *parts)
+
+
+def put(console: Console, line: Text) -> None:
+    """Print a :func:`row`; on a terminal what is too long goes on below what is said, not below the name."""
+    from rich.text import Text
+
+    if not console.is_terminal or line.cell_len <= console.width or console.width < 40:
+        console.print(line)
+        return
+    for i, part in enumerate(line[NAME:].wrap(console, console.width - NAME)):
+        console.print(Text.assemble(line[:NAME] if not i else " " * NAME, part))
+
+
+NAME = 12
+"""Columns of a name."""
 
 
 def _headline(certificate: Certificate) -> Iterable[Text]:
@@ -296,28 +315,28 @@ def print_exact(
     ``beside`` is the answer of another classifier that is shown with it.
     """
     if text:
-        console.print(row("text", safe(certificate.text)))
+        put(console, row("text", safe(certificate.text)))
     answer = safe(certificate.prediction or "none", 80)
     answer.stylize("bold green" if certificate.prediction else "bold yellow")
-    console.print(row("answer", answer, (f"  of {certificate.settings.method}, which is what is certified", "dim")))
+    put(console, row("answer", answer, (f"  of {certificate.settings.method}, which is what is certified", "dim")))
     if beside is not None and beside != certificate.prediction:
         note = (
             f"another answer than {beside[:80]}, above: each certificate is about its own classifier, not the other's"
         )
-        console.print(row("note", (safe(note).plain, "yellow")))
+        put(console, row("note", (safe(note).plain, "yellow")))
     if certificate.settings.flag is not None:
         state = "flagged" if certificate.is_flagged else "passed"
-        console.print(row(state, safe(flag_in_words(certificate))))
+        put(console, row(state, safe(flag_in_words(certificate))))
     for name, said in exact_in_words(certificate):
-        console.print(row(name, (safe(said).plain, "bold")))
+        put(console, row(name, (safe(said).plain, "bold")))
     for line in _free(free_in_words(certificate)):
-        console.print(line)
+        put(console, line)
     for note in certificate.notes:
-        console.print(row("note", safe(note)))
+        put(console, row("note", safe(note)))
     counts = ", ".join(f"{safe(label, 40).plain} {count}" for label, count in certificate.counts.items())
     unparsed = f", unparsed {certificate.unparsed}" if certificate.unparsed else ""
-    console.print(row("votes", f"{counts}{unparsed} of {sum(map(len, certificate.partitions))} sub-texts"))
-    console.print(row("cost", calls_in_words(cost.total, cost.reused)))
+    put(console, row("votes", f"{counts}{unparsed} of {sum(map(len, certificate.partitions))} sub-texts"))
+    put(console, row("cost", calls_in_words(cost.total, cost.reused)))
 
 
 def calls_in_words(total: Usage, reused: Usage) -> str:

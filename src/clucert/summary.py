@@ -31,7 +31,7 @@ from clucert.core.explanation import (
     radius_words,
 )
 from clucert.core.words import split
-from clucert.render import calls_in_words, row, safe, unread_lines
+from clucert.render import calls_in_words, put, row, safe, unread_lines
 from clucert.types import Cost
 
 if TYPE_CHECKING:
@@ -121,14 +121,14 @@ def print_summary(
     """Print what holds for one text: a sampled certificate, exact ones, or both. ``cost`` is that of all together."""
     console.print(safe(verdict(certificate, exact), 600), style="bold")
     for line in _text(certificate, exact):
-        console.print(line)
+        put(console, line)
     lines = [*_answers(certificate, exact), *_proofs(certificate, exact), *_free(certificate, exact)]
     lines += _published(certificate)
     lines += _reasons(certificate, exact)
     for text in _aligned([*lines, *_cost(cost, certificate)], console.width if console.is_terminal else 120):
-        console.print(text)
+        put(console, text)
     for text in unread_lines(cost.unread, max(unread, 1)):
-        console.print(text)
+        put(console, text)
 
 
 def _text(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Text]:

@@ -59,7 +59,7 @@ def cache(tmp_path: Path) -> str:
         (("certify", "x", "--task", "sst2", "--mask-rate", "1.5"), b"", ("mask",)),
         (("certify", "x", "--task", "sst2", "--alpha", "2"), b"", ("--alpha",)),
         (("certify", "x", "--task", "sst2", "--method", "groups", "--mask-rate", "0.5"), b"", ("--mask-rate goes",)),
-        (("certify", "x", "--task", "sst2", "--method", "groups", "--at-least", "2"), b"", ("--flag harmful",)),
+        (("certify", "x", "--task", "sst2", "--method", "groups", "--at-least", "2"), b"", ("--flag positive",)),
         (("certify", "x", "--task", "sst2", "--samples", "0"), b"", ("--samples",)),
         (("certify", "x", "--task", "sst2", "--clustering", "kmeens"), b"", ("did you mean 'kmeans'",)),
         (("certify", "x", "--task", "sst2", "--lexicon", "/no/such.tsv"), b"", ("/no/such.tsv",)),

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from clucert.errors import InputError, MissingExtraError
 from clucert.evaluate.data import DataSource, file_digest, load_examples
+from clucert.evaluate.plan import make_plan
 from clucert.evaluate.readers import open_table
+from clucert.evaluate.runconfig import load_config
 
 SENTIMENT = ("negative", "positive")
 NUMBERINGS = ({"0": "negative", "1": "positive"},)
@@ -516,3 +518,11 @@ def test_a_chat_of_one_message_is_its_text(write):
     ):
         with pytest.raises(InputError, match=said):
             load(write("b.jsonl", json.dumps({"messages": several, "label": 1}) + "\n"))
+
+
+def test_gold_answers_of_a_pattern_may_be_written_as_the_vote(tmp_path):
+    (tmp_path / "task.yaml").write_text('prompt: "Is it? {text}"\npattern: "Answer: (\\\\w+)"\nlabel_map: {1: yes}\n')
+    (tmp_path / "d.csv").write_text("text,label\nx,yes\ny,We think. Answer: no\nz,1\n")
+    config = {"task": str(tmp_path / "task.yaml"), "data": str(tmp_path / "d.csv"), "model": ["openai/test"]}
+    plan = make_plan(load_config(None, {**config, "base_url": "http://localhost:1"}))
+    assert [e.label for e in plan.dataset.examples] == ["yes", "no", "yes"]

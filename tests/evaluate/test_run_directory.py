@@ -107,6 +107,22 @@ def test_a_damaged_line_is_named_and_left_alone(tmp_path: Path):
     assert file.read_bytes() == damaged
 
 
+def test_a_run_that_ended_before_its_manifest_was_there_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(RunError, match="no space left"):
+            open_run(tmp_path, manifest(), INPUTS)
+    assert not (tmp_path / "manifest.json").exists()
+    with open_run(tmp_path, manifest(), INPUTS) as run:
+        run.append([record("a")])
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(UsageError, match=r"holds records\.jsonl and no manifest\.json"):
+        open_run(tmp_path, manifest(), INPUTS)
+
+
 def test_two_processes_cannot_write_one_run(tmp_path: Path):
     with open_run(tmp_path, manifest(), INPUTS):
         script = (

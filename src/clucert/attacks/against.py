@@ -77,7 +77,7 @@ class Empirical:
     def text(self, width: int | None = None) -> str:
         """The table in so many columns."""
         title = ("recipe", "change", "proved", "certified", "empirical", "never flipped", "broken", "exceeds")
-        table = text_table([title, *(_cells(recipe, found) for recipe, found in self.comparisons)], width=width)
+        table = text_table([title, *(_cells(recipe, found) for recipe, found in self.comparisons)], width=width, keys=2)
         claims = [duel.claim for _, found in self.comparisons for duel in found.duels]
         domains = sorted({claim.domain for claim in claims})
         counted = "words" if all(claim.ball is None for claim in claims) else "operations on the pieces"

@@ -162,7 +162,7 @@ def _turned(row: AttackRow) -> str:
     live = row.inputs - row.failed - row.skipped
     if not live:
         return f"nothing of {defence}: it had no right answer to turn"
-    asked = f", {row.queries.value:.0f} queries each" if row.queries else ""
+    asked = f" ({row.queries.value:.0f} queries each)" if row.queries else ""
     return f"{row.successes} of {live} right answers of {defence}{asked}"
 
 
@@ -177,7 +177,7 @@ def render_rows(rows: Sequence[AttackRow], width: int | None = None) -> str:
         note += f", {row.failed} failed" if row.failed else ""
         labels = ", ".join(f"{safe(label, 40).plain} {share:.0%}" for label, share in (row.by_label or {}).items())
         lines.append([*cells, labels or "–", f"{row.inputs - row.failed - row.skipped} / {row.inputs}{note}"])
-    return text_table(lines, width=width)
+    return text_table(lines, width=width, keys=2)
 
 
 def cell(value: str | float | Estimate | None, *, share: bool) -> str:

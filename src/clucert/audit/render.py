@@ -33,7 +33,7 @@ def print_audit(console: Console, result: Audit) -> None:
         past = f"{row['past']} of {row['past_tried']}" if row["past_tried"] else "–"
         lines.append((row["radius"], row["change"], *figures, span, past, str(row["texts"])))
     width = console.width if console.is_terminal else None
-    console.print(Text(text_table(lines, range(2, 8), width)), soft_wrap=True)
+    console.print(Text(text_table(lines, range(2, 8), width, 2)), soft_wrap=True)
     console.print(f"{result.certified} certificates; claims of radius 0 cannot be broken. alpha = {result.alpha:g}.")
     if any(row["past_tried"] for row in result.rows()):
         console.print("One past: claims that a text one operation past the radius was found to break.")

@@ -81,13 +81,15 @@ def _print(
     verbose: bool,
 ) -> None:
     """A certificate by samples, exact ones, or both, and ``show`` samples of either kind: on one screen, or in full."""
-    from clucert.render import print_certified, print_exact, sample_lines
-    from clucert.summary import print_summary
+    from clucert.render import print_certified, print_exact, safe, sample_lines
+    from clucert.summary import print_summary, verdict
     from clucert.types import Cost
 
     console = terminal.console()
     samples = sample_lines(certification.samples, show) if certification else ()
+    certificate = certification.certificate if certification else None
     if verbose:
+        console.print(safe(verdict(certificate, [proof.certificate for proof in exact]), 600), style="bold")
         if certification:
             print_certified(console, certification.certificate, certification.cost, samples, unread=unread)
         beside = certification.prediction if certification else None
@@ -97,7 +99,6 @@ def _print(
     cost = Cost()
     for each in (*((certification,) if certification else ()), *exact):
         cost.add(each.cost)
-    certificate = certification.certificate if certification else None
     print_summary(console, certificate, [proof.certificate for proof in exact], cost, unread=unread)
     for line in samples:
         console.print(line)

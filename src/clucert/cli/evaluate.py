@@ -107,7 +107,7 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     """Print the run's numbers; whether a gate was missed."""
     from clucert.cli.screen import headline, pairs, say, show, warn, width
     from clucert.evaluate.roc import roc_document
-    from clucert.report import check_gates, write_junit
+    from clucert.report import check_gates, write_junit, write_sarif
     from clucert.report.guard import guard_curve
     from clucert.report.population import sentences
     from clucert.report.summary import read_summaries
@@ -116,6 +116,8 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
 
     runs, leave_out = [summary.run_dir], config.leave_out_failed
     results = check_gates(runs, config.fail_under, leave_out_failed=leave_out)
+    if config.sarif:
+        write_sarif(runs, config.sarif)
     if config.junit:
         write_junit(runs, config.junit, config.fail_under, leave_out_failed=leave_out)
     (figures,) = read_summaries(runs, leave_out_failed=leave_out)

@@ -25,7 +25,7 @@ RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type
     show_default=True,
     help="Repeatable.",
 )
-@options(ResultSection, "leave_out_failed")
+@options(ResultSection, "leave_out_failed", "sarif")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder for the charts as files.")
 @click.option(
     "--plot-format",
@@ -41,16 +41,19 @@ def report(
     tables: Path | None,
     table_format: tuple[str, ...],
     leave_out_failed: bool | None,
+    sarif: Path | None,
     plots: Path | None,
     plot_format: tuple[str, ...],
 ) -> None:
     """Write what RUNS found to one HTML file that needs no network."""
-    from clucert.report import write_plots, write_report, write_tables
+    from clucert.report import write_plots, write_report, write_sarif, write_tables
 
     leave_out = bool(leave_out_failed)
     written = [write_report(runs, out, leave_out_failed=leave_out)]
     if tables:
         written += write_tables(runs, tables, table_format, leave_out_failed=leave_out)
+    if sarif:
+        written.append(write_sarif(runs, sarif))
     if plots:
         written += write_plots(runs, plots, plot_format)
     for path in written:

@@ -33,12 +33,12 @@ def headline(sentence: str) -> None:
     echo(_folded(safe(sentence, 2000).plain, width()), bold=True)
 
 
-def show(rows: Sequence[Mapping[str, object]], title: str = "") -> None:
-    """Print a table and what it is about; nothing for no rows."""
+def show(rows: Sequence[Mapping[str, object]], title: str = "", keys: int = 1) -> None:
+    """Print a table and what it is about; nothing for no rows. ``keys`` columns say which row is which."""
     if rows:
         echo()
         say(*filter(None, [title]))
-        echo(rows_table(rows, width()))
+        echo(rows_table(rows, width(), keys))
 
 
 def pairs(fields: Mapping[str, object]) -> None:

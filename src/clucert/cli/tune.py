@@ -17,7 +17,6 @@ from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
 from clucert.section import flag
 
 if TYPE_CHECKING:
-    from clucert.evaluate.trials import Trial
     from clucert.evaluate.tune import Tuned
 
 
@@ -95,14 +94,11 @@ def tune(
         echo_json({"schema_version": 1, "rows": rows, "best": best, **more}, indent=2)
     else:
         headline(verdict)
-        # A number of blocks by length is no row of the grid: that of the longest texts is marked.
-        best = _setting(tuned.best)
-        show(
-            [
-                {"": "best" if _setting(trial) == best else "", **row}
-                for trial, row in zip(tuned.rows, rows, strict=True)
-            ]
-        )
+        marked = [
+            {"": "best" if trial == tuned.best else "", **row} for trial, row in zip(tuned.rows, rows, strict=True)
+        ]
+        place = list(marked[0]).index("proved" if tuned.best.proved is not None else "r_avg")
+        show(marked, keys=place)
         echo(f"\nbest, as a method file:\n{tuned.method}")
     for note in tuned.notes:
         warn("note", note)
@@ -135,14 +131,10 @@ def _check_read(config: StudyConfig, given: set[str], *, fpr: bool) -> None:
         raise UsageError(f"{flag({'tried': 'try'}.get(wrong, wrong))} goes with {belongs[wrong]}: leave it out")
 
 
-def _setting(trial: Trial) -> dict[str, Any]:
-    return {name: value for name, value in trial.point.items() if name != "counts"}
-
-
 def _verdict(tuned: Tuned, radius: str) -> str:
     """One sentence: which setting, what it gets on these rows, and beside what."""
     best = tuned.best
-    chosen = {name: value for name, value in best.point.items() if name != "bias"}
+    chosen = {name: value for name, value in best.point.items() if name not in ("bias", "counts")}
     if best.calibration:
         chosen["fitted by length:"] = best.calibration
     setting = ", ".join(f"{name} {value}" for name, value in chosen.items())

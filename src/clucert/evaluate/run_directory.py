@@ -180,7 +180,8 @@ def _open_locked(path: Path, manifest: Manifest, inputs: Mapping[str, str], lock
             raise UsageError(f"{path} holds another run: {problem}; name another --run-dir")
         kept = {"created": old.created, "command": old.command, "sessions": [*old.sessions, *manifest.sessions]}
         manifest = manifest.model_copy(update={**kept, "versions": old.versions, "answered_by": old.answered_by})
-    elif (path / RECORDS).exists():
+    elif (path / RECORDS).exists() and (path / RECORDS).stat().st_size:
+        # An empty one is left by a process that ended, on a full disk or killed, before its manifest was there.
         raise UsageError(f"{path} holds {RECORDS} and no {MANIFEST}: name another --run-dir")
     file = (path / RECORDS).open("ab", buffering=0)
     try:

@@ -77,6 +77,7 @@ class ResultSection(Section, title="Results", may_differ=True):
     fail_under: list[str] = option([], "Gate such as certacc@1=0.6; a miss exits with 3. Repeatable.")
     leave_out_failed: bool = option(False, "Leave failed rows out of the means.", unset="they are not certified")
     junit: Path | None = option(None, "Write JUnit XML about inputs and gates.", users_own=True)
+    sarif: Path | None = option(None, "Write SARIF about rows that are not proved.", users_own=True)
 
 
 class StudyConfig(ResultSection, RunSection, SuffixSection, DataSection, ExactSection, Config):

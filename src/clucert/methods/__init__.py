@@ -12,10 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from clucert.border import read_text, yaml_fields
 from clucert.config import FlagOptions, MethodOptions
 from clucert.core.noise.characters import parse_q
-from clucert.core.noise.deletion import THREATS
-from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.noise.retention import parse_mask_rate
-from clucert.core.threats import BLIND
 from clucert.core.thresholds import Flag
 from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.methods.exact import ExactMethod
@@ -146,6 +143,11 @@ def load_any(name_or_path: str) -> Method | ExactMethod:
 
 def proves(method: Method | ExactMethod) -> dict[str, Any]:
     """What certificates of ``method`` can prove if the votes allow it: the threats, in words, and whether exactly."""
+    # A help page needs none of these, nor numpy.
+    from clucert.core.noise.deletion import THREATS
+    from clucert.core.noise.ellipsis import CollapsedMask
+    from clucert.core.threats import BLIND
+
     if isinstance(method, ExactMethod):
         threats = method.noise().threats
         return {"proves": list(threats), "exact": True, "in_words": f"{_changes(threats)}; exactly"}

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from clucert.report.comparison import RunComparison
     from clucert.report.gates import Gate, GateResult
 
-__all__ = ["check_gates", "compare_runs", "parse_gate", "write_junit", "write_plots", "write_report", "write_tables"]
+__all__ = [
+    "",
+    "check_gates",
+    "compare_runs",
+    "parse_gate",
+    "write_junit",
+    "write_plots",
+    "write_report",
+    "write_sarif",
+    "write_tables",
+]
 
 
 def write_report(runs: Sequence[Path], out: Path, *, leave_out_failed: bool = False) -> Path:
@@ -92,6 +102,14 @@ def write_junit(
     results = check(summaries, [parse(gate) if isinstance(gate, str) else gate for gate in gates])
     _write(out, junit([s.run for s in summaries], results, min_radius=min_radius, strict=strict))
     return results
+
+
+def write_sarif(runs: Sequence[Path], out: Path, radius: int = 1) -> Path:
+    """Write SARIF about every row that is not proved, and every broken certificate (:mod:`clucert.report.sarif`)."""
+    from clucert.report.runs import load_runs
+    from clucert.report.sarif import sarif
+
+    return _write(out, sarif(load_runs(runs), radius))
 
 
 def compare_runs(

@@ -13,6 +13,8 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from clucert.runtime.blocking import wait
+
 T = TypeVar("T")
 
 RARE = (50_000, 20, 20)
@@ -20,9 +22,19 @@ RARE = (50_000, 20, 20)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.run`` on the fastest loop there is."""
+    """``asyncio.run`` on the fastest loop there is; beside a loop that runs already, as in a notebook, in a thread."""
+    if _in_a_loop():
+        return wait(work)
     with _rare_collections(), asyncio.Runner(loop_factory=_new_loop) as runner:
         return runner.run(work)
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @contextmanager

@@ -1,0 +1,97 @@
+"""The sentences that say what holds are true of the figures below them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from report_runs import METHODS, rows, write_run
+
+import clucert
+from clucert.attacks.base import AttackResult
+from clucert.attacks.table import Attacked, attack_rows, verdict_of
+from clucert.report import compare_runs
+from clucert.report.summary import read_summaries
+from clucert.report.tables import summary_rows
+from clucert.report.verdict import comparison_verdict, run_verdict
+
+LABELS = ["negative", "positive"]
+
+
+def study(folder: Path, labels: list[str | None], words: str = "good", **options: object) -> Path:
+    """A study of rows about as many words, of a function that finds "good" in a text."""
+    data = folder / "rows.jsonl"
+    lines = [{"id": str(i), "text": " ".join([words] * 8), "label": label} for i, label in enumerate(labels)]
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run = folder / "run"
+    clucert.evaluate_callable(
+        lambda texts: ["positive" if "good" in text else "negative" for text in texts],
+        LABELS, data, run, method="blocks", deterministic=True, **options,
+    )  # fmt: skip
+    return run
+
+
+def test_counts_are_those_of_the_table(runs: list[Path]) -> None:
+    for summary in read_summaries(runs):
+        (row,) = summary_rows([summary])
+        said = run_verdict(summary)
+        right = re.match(r"(\d+) of (\d+) rows are answered right", said)
+        assert right
+        assert int(right[1]) / int(right[2]) == pytest.approx(row["clean_accuracy"])
+        proved = re.search(r"right and proved: (\d+) against 1 (\w+) word", said)
+        held = [row["proved_word@1"], row["proved_synonym@1"]]
+        assert bool(proved) == any(held)
+        if proved:
+            assert int(proved[1]) / int(right[2]) == pytest.approx(max(held))
+        assert f"{summary.usage.calls - summary.reused.calls:,} calls" in said
+
+
+def test_rows_without_a_label_are_certified_and_not_judged(tmp_path: Path) -> None:
+    (summary,) = read_summaries([study(tmp_path, ["positive", None, None])])
+    said = run_verdict(summary)
+    assert said.startswith("1 of 1 rows are answered right")
+    assert "2 rows have no gold label and are certified, not judged; proved: 2 against 1 replaced token (100%)" in said
+    (tmp_path / "none").mkdir()
+    (bare,) = read_summaries([study(tmp_path / "none", [None, None])])
+    assert run_verdict(bare).startswith("2 rows have no gold label and are certified, not judged; proved: 2")
+
+
+def test_what_rests_on_assumptions_is_not_called_proved(runs: list[Path]) -> None:
+    summary = next(s for s in read_summaries(runs) if s.assumptions and not s.at("word", 1).value)
+    assert summary.at("published", 1).value
+    said = run_verdict(summary)
+    assert f"published radii rest on {', '.join(summary.assumptions)}" in said or "proved: " in said
+    assert "against 1 changed word" not in said
+
+
+def test_a_difference_is_one_only_where_a_test_says_so(tmp_path: Path, runs: list[Path]) -> None:
+    same = comparison_verdict(compare_runs([runs[0], runs[0]]))
+    assert "is not shown to differ from" in same
+    assert "p = 1" in same
+    low, high = (write_run(tmp_path / name, METHODS[0], rows(24)) for name in ("low", "high"))
+    lines = [json.loads(line) for line in (low / "records.jsonl").read_text().splitlines()]
+    wrong = [{**line, "status": "failed", "error": "no", "document": None} for line in lines[:20]] + lines[20:]
+    (low / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in wrong))
+    better = compare_runs([low, high], (0, 1))
+    (against,) = better.others
+    said = comparison_verdict(better)
+    test = next(t for t in against.result.certified if t.delta == 1)
+    assert f"{test.both + test.second_only} against {test.both + test.first_only} of 24 shared rows" in said
+    assert (" is better than " in said) == (test.p_holm < 0.05)
+    assert (" is worse than " in comparison_verdict(compare_runs([high, low], (0, 1)))) == (test.p_holm < 0.05)
+
+
+def test_the_attack_sentence_counts_as_the_table() -> None:
+    def one(number: int, status: str, defence: str) -> Attacked:
+        after = "b" if status == "success" else "a"
+        result = AttackResult(status, "t", "o", "a", "a", after, queries=4, words=9, words_changed=1)  # type: ignore[arg-type]
+        return Attacked("synonyms", defence, str(number), result)
+
+    attacked = [one(0, "success", "none"), one(1, "failure", "none"), one(2, "skipped", "ranmask")]
+    assert verdict_of(attack_rows(attacked)) == (
+        "synonyms turns 1 of 2 right answers of the bare model (4 queries each), "
+        "nothing of ranmask: it had no right answer to turn"
+    )
+    assert verdict_of([]) == "nothing was attacked"
