@@ -76,7 +76,8 @@ class Study:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.name = options.name or re.sub(r"[^\w.]+", "-", Path(options.model).stem).strip("-")
+        # The backend is part of it: hf/smollm2 is not smollm2.
+        self.name = options.name or re.sub(r"[^\w.]+", "-", shown(options.model).removesuffix(".gguf")).strip("-")
         self.asked = Asked(options.model, options.data, options.out / self.name, options.deterministic)
         self.asked.out.mkdir(parents=True, exist_ok=True)
         self.file = RESULTS / f"paper-{self.name}.json"
