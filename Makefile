@@ -29,7 +29,6 @@ locked: pyproject.toml requirements-dev.lock ## the same, in exactly the version
 	bash scripts/bootstrap.sh "$(PYTHON)" $(VENV)
 	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
-	$(PIP) install --no-deps $(SMOLLM)
 	touch $(STAMP)
 
 lock: $(STAMP) ## write requirements-dev.lock anew

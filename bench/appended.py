@@ -34,6 +34,7 @@ import numpy as np
 
 from clucert.core.exact import ExactCertificate, ExactSettings, ExactSmoother
 from clucert.core.noise.groups import Groups
+from clucert.core.noise.tokens import tokenize
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.settings import Base
 from clucert.core.thresholds import Flag
@@ -288,7 +289,8 @@ def main() -> None:
             n: [r for h in (True, False) for r in [r for r in rows[n] if r.harmful is h][: options.rows]]
             for n in ("validation", "test")
         }
-    pool = sorted({word.strip(".,?!") for row in rows["train"] if not row.harmful for word in row.text.split()})
+    said = {word.strip(".,?!") for row in rows["train"] if not row.harmful for word in row.text.split()}
+    pool = sorted(word for word in said if len(tokenize(word)) == 1)  # what is certified counts tokens
     asked = None if options.model is None else Detector(*asked_model(load_task("jailbreak"), load_model(options.model)))
     lines = []
     for name, noise in [("bare", None), *((name, GATES[name]) for name in options.gates)]:

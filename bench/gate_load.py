@@ -4,10 +4,10 @@
 
 The upstream is a process that answers after ``--seconds``, as a language model does, since clients wait for one. Each
 client asks again as soon as it is answered, with a prompt that nobody has asked before. Blocks of the bare upstream and
-of the gate take turns; the median and the 99th percentile of the latency of what was answered, over all blocks of a
-kind, are compared. The gate is ``clucert serve --gate`` with a TF-IDF and logistic regression trained on half of the
-rows. Then the upstream fails a share of the calls, and some clients hang up: every answer is checked against what the
-upstream says to that prompt, and what was begun for nobody must end.
+of the gate take turns; the median and the 99th percentile of what a request took beyond the upstream's own time, over
+all blocks of a kind, are compared. The gate is ``clucert serve --gate`` with a TF-IDF and logistic regression trained
+on half of the rows. Then the upstream fails a share of the calls, and some clients hang up: every answer is checked
+against what the upstream says to that prompt, and what was begun for nobody must end.
 """
 
 from __future__ import annotations
@@ -78,10 +78,11 @@ class Upstream(asyncio.Protocol):
             self.write(200, {"object": "list", "data": []})
         else:
             Upstream.open += 1
+            began = time.perf_counter()
             wait = random.uniform(0.5, 1.5) * self.seconds
-            self.timer = asyncio.get_running_loop().call_later(wait, self.answer, b"".join(self.body))
+            self.timer = asyncio.get_running_loop().call_later(wait, self.answer, b"".join(self.body), began)
 
-    def answer(self, body: bytes) -> None:
+    def answer(self, body: bytes, began: float) -> None:
         self.timer = None
         Upstream.open -= 1
         Upstream.served += 1
@@ -94,7 +95,8 @@ class Upstream(asyncio.Protocol):
             message = {"role": "assistant", "content": f"echo {said}"}
             choice = {"index": 0, "finish_reason": "stop", "message": message}
             usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
-            self.write(200, {"id": "1", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage})
+            named = {"id": "1", "object": "chat.completion", "model": "m", "took": time.perf_counter() - began}
+            self.write(200, {**named, "choices": [choice], "usage": usage})
 
     def write(self, status: int, value: object) -> None:
         body = json.dumps(value).encode()
@@ -195,13 +197,13 @@ class Client(asyncio.Protocol):
 class Load:
     """Clients that ask until ``requests`` have been asked."""
 
-    def __init__(self, rows: list[str], clients: int) -> None:
-        self._rows, self._clients = rows, clients
+    def __init__(self, rows: list[str], clients: int, pause: float) -> None:
+        self._rows, self._clients, self._pause = rows, clients, pause
         self._number = count()
         self.outcomes: Counter[str] = Counter()
 
     async def run(self, port: int, requests: int, *, fail: float = 0.0, hang_up: float = 0.0) -> list[float]:
-        """The latencies of the answers; ``outcomes`` counts what came."""
+        """The latencies of the answers, without the upstream's own time; ``outcomes`` counts what came."""
         left, latencies = iter(range(requests)), list[float]()
         self.outcomes = Counter()
 
@@ -233,7 +235,10 @@ class Load:
                 self.outcomes[came] += 1
                 if came == "answered":
                     # What is blocked comes back at once: it would flatter the gate.
-                    latencies.append(time.perf_counter() - began)
+                    latencies.append(time.perf_counter() - began - json.loads(body)["took"])
+                elif came == "blocked":
+                    # Who is refused thinks as long as an answer would have taken.
+                    await asyncio.sleep(self._pause)
 
         await asyncio.gather(*map(one, range(self._clients)))
         return latencies
@@ -256,7 +261,7 @@ def quantiles(seconds: list[float]) -> tuple[float, float]:
 
 
 async def measure(options: argparse.Namespace, port: int, served: Gate, rows: list[str]) -> None:
-    load = Load(rows, options.clients)
+    load = Load(rows, options.clients, options.seconds)
     await load.run(served.port, 2 * options.clients)
     bare, gated, memory, cpu, asked = [], [], [], 0.0, 0
     began = time.perf_counter()
@@ -280,7 +285,7 @@ async def measure(options: argparse.Namespace, port: int, served: Gate, rows: li
 
 
 async def break_it(options: argparse.Namespace, port: int, served: Gate, rows: list[str]) -> None:
-    load = Load(rows, options.clients)
+    load = Load(rows, options.clients, options.seconds)
     await load.run(served.port, options.requests // 10, fail=options.fail, hang_up=0.05)
     await asyncio.sleep(0.5)
     with urlopen(f"http://127.0.0.1:{port}/stats") as reply:

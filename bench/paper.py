@@ -42,7 +42,7 @@ from clucert.report.plots import write as write_plots
 from clucert.report.summary import Summary
 from clucert.tasks import load_task
 from clucert.types import Classify
-from paper_models import TRAINED, Asked, Fields, estimate, figures
+from paper_models import TRAINED, Asked, Fields, digest, estimate, figures, shown
 from paper_speed import speed
 from proofs import balanced, rows_of
 from run import processor
@@ -82,9 +82,9 @@ class Study:
     def keep(self, part: str, task: str, value: Any, seconds: float) -> None:
         """Write what was found, and the page."""
         options = {k: v if isinstance(v, int | float | list | None) else str(v) for k, v in vars(self.options).items()}
-        shown = {k: v for k, v in options.items() if k not in ("data", "out", "only", "name")}
-        stamp = {"options": shown, "seconds": round(seconds), "date": datetime.now(UTC).strftime("%Y-%m-%d")}
-        self.found |= {"model": self.options.model, "machine": processor(), "python": platform.python_version()}
+        given = {k: v for k, v in options.items() if k not in ("data", "out", "only", "name", "model")}
+        stamp = {"options": given, "seconds": round(seconds), "date": datetime.now(UTC).strftime("%Y-%m-%d")}
+        self.found |= {"model": shown(self.options.model), "machine": processor(), "python": platform.python_version()}
         self.found.setdefault("parts", {}).setdefault(part, {})[task] = {**stamp, "found": value}
         RESULTS.mkdir(exist_ok=True)
         self.file.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")
@@ -113,7 +113,6 @@ class Study:
 
     def tuned(self, task: str, method: str) -> Fields:
         """The method's fields with the setting that validation rows chose; tuned once."""
-        file = self.asked.out / f"tuned-{task}-{slug(method)}.json"
         fields = self.fields(task, method)
         uses_tau = METHODS[method]["method"] in ("clucert", "clucert-no-refine")
         grid = [
@@ -121,14 +120,16 @@ class Study:
             for rate in self.options.mask_rates
             for tau in (TAUS if uses_tau else (None,))
         ]
-        asked = {"grid": grid, "fields": fields, "rows": self.options.validation_rows, "sampling": self.sampling}
-        if file.exists() and (kept := json.loads(file.read_text(encoding="utf-8")))["asked"] == asked:
+        known = digest(grid, fields, self.options.validation_rows, self.sampling)
+        file = self.asked.out / f"tuned-{task}-{slug(method)}-{known}.json"
+        if file.exists():
+            kept = json.loads(file.read_text(encoding="utf-8"))
             return fields | kept["best"] | {"tuned": kept["tried"]}
         self.say(f"{task}: tuning {method} on {self.options.validation_rows} validation rows")
         given = fields | self.sampling | {"limit": self.options.validation_rows}
         folder = f"tune-{task}-{slug(method)}-{self.options.validation_rows}"
         best, tried = self.asked.tune(task, folder, given, grid)
-        file.write_text(json.dumps({"asked": asked, "best": best, "tried": tried}), encoding="utf-8")
+        file.write_text(json.dumps({"best": best, "tried": tried}), encoding="utf-8")
         return fields | best | {"tuned": tried}
 
     def certified(self, task: str, method: str, folder: str = "table1", **changes: Any) -> tuple[Summary, Fields]:

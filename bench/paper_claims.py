@@ -79,6 +79,8 @@ def tighter(found: Sequence[Fields]) -> Rows:
             verdict = _difference(gain, pair["p"], "holds for the published radius", "the reverse")
             if theirs["proved_word_mean"] > mine["proved_word_mean"]:
                 verdict += f"; of what is proved against any words, {other} has more"
+            if mine["right"][0] < mine["constant_answer"]:
+                verdict += "; a constant answer is right on more rows"
             ours = (
                 f"published r_avg {_shown(gain)}; proved against any words {mine['proved_word_mean']:.2f} and "
                 f"{theirs['proved_word_mean']:.2f}; balanced accuracy {mine['balanced_accuracy']:.2f} and "

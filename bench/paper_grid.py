@@ -35,7 +35,7 @@ from clucert.lexicon import load_lexicon
 from clucert.models.encoders import load_encoder
 from clucert.protocols import Encoder
 from clucert.types import Classify, Request, Scored
-from paper_models import Asked, Fields
+from paper_models import Asked, Fields, digest
 from proofs import Row, balanced, rows_of
 
 TAUS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -125,7 +125,7 @@ def _counts(votes: Sequence[str | None], gold: str, kept: Kept) -> list[int]:
 def run(asked: Asked, task: str, options: Any, say: Callable[[str], None]) -> Fields:
     """The grid of one task: every noise on the first validation rows of each label; goes on where it was stopped."""
     rows = balanced(rows_of(asked.data / f"{task}_validation.jsonl"), options.validation_rows)
-    store = asked.out / f"grid-{task}.jsonl"
+    store = asked.out / f"grid-{task}-{digest(options.grid_samples, options.encoders)}.jsonl"
     done = {(r["row"], r["lexicon"], r["mask_rate"]): r for r in _lines(store)}
     wanted = [(i, x, m) for m in options.mask_rates for x in LEXICONS for i in range(len(rows))]
     missing = [w for w in wanted if w not in done]

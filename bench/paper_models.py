@@ -5,9 +5,12 @@ Every study has a run directory of its own and goes on where it was stopped, row
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,22 @@ from proofs import MiniLm, Tfidf, masked, rows_of, trained
 TRAINED = {"tfidf": Tfidf, "minilm": MiniLm}
 """Classifiers that are trained on ``<task>_train.jsonl`` and on masked copies of it, by name."""
 Fields = dict[str, Any]
+
+
+def shown(model: str) -> str:
+    """A model as results name it: a file by its name, not where it lies."""
+    provider, _, rest = model.partition("/")
+    return f"{provider}/{Path(rest).name}" if rest.startswith("/") or rest.endswith(".gguf") else model
+
+
+def digest(*said: Any) -> str:
+    """Tells what is run from anything else: other settings or other lexicons are another study."""
+    folder = resources.files("clucert").joinpath("data")
+    lexicons = [folder.joinpath(f"{name}.npz").read_bytes() for name in ("lexicon", "lexicon-wide")]
+    found = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
+    for content in lexicons:
+        found.update(content)
+    return found.hexdigest()[:8]
 
 
 @dataclass
@@ -70,7 +89,7 @@ class Asked:
             "task": task,
             "data": str(self.path(task, split)),
             "model": [self.name],
-            "run_dir": self.out / folder,
+            "run_dir": self.out / f"{folder}-{digest(fields)}",
             "cache": self.out / "answers.sqlite",
             "deterministic": True if self.is_trained else self.deterministic,
             "seed": 0,
@@ -133,8 +152,8 @@ class Asked:
             if classifier is not None:
                 _, backends = function_backends(config, asked, classifier, stack)
             else:
-                resources = open_resources(config, stack)
-                backends = resources.backends(config, asked, certifier_of(config, asked))
+                loaded = open_resources(config, stack)
+                backends = loaded.backends(config, asked, certifier_of(config, asked))
             yield stack.enter_context(closing(BlockingExecutor(backends)))
 
 

@@ -15,6 +15,7 @@ from clucert.protocols import LanguageModel
 from clucert.tasks import load_task
 from clucert.types import Query
 from paper_grid import noised
+from paper_models import shown
 from proofs import rows_of
 
 Fields = dict[str, Any]
@@ -44,7 +45,7 @@ def speed(model: str, data: Path, task: str, count: int, say: Callable[[str], No
         loaded = load_model(name)
         try:
             loaded.answer(queries[:4])
-            found[name] = {"label": _per_second(loaded, queries), "fill": _per_second(loaded, fills)}
+            found[shown(name)] = {"label": _per_second(loaded, queries), "fill": _per_second(loaded, fills)}
         finally:
             loaded.close()
     return {"queries": len(queries), "fills": len(fills), "backends": found}

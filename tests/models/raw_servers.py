@@ -31,18 +31,19 @@ Answer = Callable[[bytes], Iterable[bytes]]
 """Of the head of a request, the bytes that are sent for it, in pieces."""
 
 
-def _read_request(connection: socket.socket) -> bytes:
+def read_request(connection: socket.socket) -> tuple[bytes, bytes]:
+    """The head and the body of a request; nothing where the client has gone."""
     data = b""
     while b"\r\n\r\n" not in data:
         part = connection.recv(65536)
         if not part:
-            return b""
+            return b"", b""
         data += part
     head, _, body = data.partition(b"\r\n\r\n")
     length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line[:15] == b"content-length:"), 0)
     while len(body) < length:
         body += connection.recv(65536)
-    return head
+    return head, body
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def raw_server(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Li
     """A server that sends ``answer(head)`` for each request and closes the connection; it lists no models."""
 
     def handle(connection: socket.socket, found: Listening) -> None:
-        head = _read_request(connection)
+        head, _ = read_request(connection)
         if head.startswith(b"GET"):
             connection.sendall(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             return

@@ -51,9 +51,7 @@ def test_a_deterministic_callable_sees_equal_texts_once() -> None:
     assert seen == ["a", "a"]
 
 
-@pytest.mark.parametrize(
-    "returned", [["maybe"], [2], [-1], [True], [0.0], ["yes", "no"], [], "y", "yes", None, 5, [["yes"]]]
-)
+@pytest.mark.parametrize("returned", [["maybe"], [2], [-1], [True], [0.0], ["yes", "no"], [], "y", None, 5, [["yes"]]])
 def test_what_is_no_label_is_never_a_vote(returned: Any) -> None:
     with pytest.raises(BadAnswerError) as caught:
         vote(CallableClassifier(lambda _: returned, LABELS), ["text"])

@@ -13,11 +13,13 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
+from tests.voting import vote
 
 import clucert
 from clucert.errors import BadAnswerError, CluCertError, InputError, UnknownNameError, UsageError
 from clucert.models.functions import TextFunction, function_model
 from clucert.models.load import load_model
+from clucert.runtime.callable_classifiers import classifier_of
 from clucert.tasks import load_task
 from clucert.tasks.bare import BareTask
 from clucert.tasks.classification import ClosedTask
@@ -91,6 +93,7 @@ def test_every_shape_of_a_function_votes_alike(target: Any, together: int) -> No
         answers = model.answer([task.query(text) for text in TEXTS[start : start + together]])
         votes += [task.read(answer) for answer in answers]
     assert votes == WANTED
+    assert vote(classifier_of(target, LABELS, None), TEXTS[:together]).votes == WANTED[:together]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_the_attack_sentence_counts_as_the_table() -> None:
 
     attacked = [one(0, "success", "none"), one(1, "failure", "none"), one(2, "skipped", "ranmask")]
     assert verdict_of(attack_rows(attacked)) == (
-        "synonyms turns 1 of 2 right answers of the bare model, 4 queries each, "
+        "synonyms turns 1 of 2 right answers of the bare model (4 queries each), "
         "nothing of ranmask: it had no right answer to turn"
     )
     assert verdict_of([]) == "nothing was attacked"

@@ -162,7 +162,7 @@ def _turned(row: AttackRow) -> str:
     live = row.inputs - row.failed - row.skipped
     if not live:
         return f"nothing of {defence}: it had no right answer to turn"
-    asked = f", {row.queries.value:.0f} queries each" if row.queries else ""
+    asked = f" ({row.queries.value:.0f} queries each)" if row.queries else ""
     return f"{row.successes} of {live} right answers of {defence}{asked}"
 
 

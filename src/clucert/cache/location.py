@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, InstanceOf, PlainSerializer, Serialization
 from clucert.errors import InputError
 from clucert.redact import HIDDEN, SECRET_PARAMETER, redact, without_credentials
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,40}://")
 _SCHEMES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _HOW = "write it like  postgresql+psycopg://user@host/database  (the password may be in PGPASSWORD or ~/.pgpass)"
 

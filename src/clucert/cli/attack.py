@@ -107,7 +107,7 @@ def _attack_certificates(
     from clucert.cli.screen import headline, width
 
     limit, samples = flags.pop("limit", None), flags.pop("samples", None)
-    if wrong := sorted(set(flags) - {"cache", "base_url", "model"}):
+    if wrong := sorted(set(flags) - {"cache", "base_url", "ca_file", "model"}):
         raise UsageError(f"{flag(wrong[0])} does not go with --certificates: the run {run} says what is attacked")
     with _bar() as bar:
         match = Match(samples=samples, max_queries=max_queries)

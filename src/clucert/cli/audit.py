@@ -26,6 +26,7 @@ from clucert.config import CacheSection
 )
 @options(CacheSection)
 @click.option("--base-url", help="The run's server, which is asked only where you name it here, or another one.")
+@click.option("--ca-file", type=click.Path(path_type=Path), help="PEM file of authorities to trust.")
 @click.option("--model", multiple=True, help="The run's Python function, whose file is run only where you name it.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, the texts included.")
 def audit(

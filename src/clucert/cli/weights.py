@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from clucert.cli.options import Command
+from clucert.cli.terminal import echo, echo_json
 
 
 @click.command(cls=Command)
@@ -23,13 +23,13 @@ def weights(as_json: bool) -> None:
     """
     found = list(_found())
     if as_json:
-        click.echo(json.dumps({"schema_version": 1, "weights": found}, indent=1))
+        echo_json({"schema_version": 1, "weights": found}, indent=1)
     else:
         for each in found:
-            click.echo(each["name"])
+            echo(each["name"])
             for name in ("from", "license", "path", "bytes", "sha256", "state"):
                 if each[name] is not None:
-                    click.echo(f"  {name:8} {each[name]:,}" if name == "bytes" else f"  {name:8} {each[name]}")
+                    echo(f"  {name:8} {each[name]:,}" if name == "bytes" else f"  {name:8} {each[name]}")
     if any(each["state"] == WRONG for each in found):
         raise SystemExit(1)
 

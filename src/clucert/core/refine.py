@@ -112,7 +112,7 @@ def _goal(task: Task | None) -> str:
     return f"deciding whether it is {', '.join(others)} or {last}" if others else f"deciding whether it is {last}"
 
 
-_SENTENCE_END = re.compile(r"\s*[.!?…。！？]+")
+_SENTENCE_END = re.compile(r"(?<!\s)\s*[.!?…。！？]+")
 
 
 def keep_words(text: WordedText, positions: Collection[int]) -> WordedText:

@@ -8,6 +8,7 @@ import heapq
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -308,7 +309,8 @@ class _Loader:
         """The text of a row; of a chat the content of its one message."""
         value = values.get(column)
         if column == MESSAGES and isinstance(value, str) and value.lstrip().startswith("["):
-            value = _json(value)
+            with suppress(ValueError, RecursionError):
+                value = json.loads(value)
         if isinstance(value, list):
             value = _only_message(value)
         return self._read_as({**values, column: value} if column in values else values, column)
@@ -349,13 +351,6 @@ class _Loader:
 
 class NotUtf8Error(BadRowError):
     """A cell holds bytes of another encoding."""
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _only_message(messages: Sequence[Any]) -> str:

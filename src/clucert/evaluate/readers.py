@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -138,15 +139,18 @@ def _checked(encoding: str | None) -> str:
     return "utf-8-sig" if name == "utf-8" else name
 
 
+_LOOKED_AT = 1 << 26
+"""Bytes that are looked at to tell the encoding of a file."""
 ENCODINGS = ("cp1252", "latin-1")
 """What files that are not UTF-8 mostly are; the second can be read from any bytes."""
 
 
+@lru_cache(maxsize=8)  # Of a file with many such rows it is read once.
 def encoding_hint(path: str) -> str:
     """The flag that reads a file that is not UTF-8, for the end of a message."""
     try:
         with _opener(Path(path).expanduser())(Path(path).expanduser(), "rb") as raw:
-            content = raw.read()
+            content = raw.read(_LOOKED_AT)
     except (OSError, EOFError, zlib.error):
         return ""
     for name in ("utf-8", *ENCODINGS):

@@ -194,7 +194,7 @@ def curve_of(rows: Sequence[GuardedRow], flag: Flag) -> RocCurve:
 
 def curve_rows(points: Sequence[RocPoint], *, counts: bool) -> list[dict[str, object]]:
     """The curve as a table: the recall that survives changes of the first threat; then, where something is proved of
-    them, any text before and behind, and nine misspelt words.
+    them, any text before and behind, and any one misspelt word.
     """
     known = list(points[0].surviving) if points else []
     threat = next((name for name in FIRST if name in known), known[0] if known else "")
@@ -205,7 +205,7 @@ def curve_rows(points: Sequence[RocPoint], *, counts: bool) -> list[dict[str, ob
             "recall": p.recall(),
             **{f"{threat}@{delta}": p.recall(threat, delta) for delta in DELTAS if threat},
             **({"any text around": p.recall("ends", 1)} if "ends" in known else {}),
-            **({f"{MISSPELL}@{DELTAS[-1]}": p.recall(MISSPELL, DELTAS[-1])} if MISSPELL in known else {}),
+            **({f"{MISSPELL}@{DELTAS[0]}": p.recall(MISSPELL, DELTAS[0])} if MISSPELL in known else {}),
         }
         for p in points
     ]

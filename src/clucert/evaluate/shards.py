@@ -17,7 +17,7 @@ from clucert.evaluate.plan import Plan
 from clucert.evaluate.record import Record
 from clucert.evaluate.run_directory import MANIFEST, Data, Manifest, RunWriter, read_part
 
-_DIRECTORY = re.compile(r"[1-9][0-9]*-of-[1-9][0-9]*")
+_DIRECTORY = re.compile(r"[1-9][0-9]{0,8}-of-[1-9][0-9]{0,8}")
 
 
 def shard_of(plan: Plan) -> Plan:

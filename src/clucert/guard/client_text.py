@@ -43,6 +43,9 @@ class Said:
     where: str
     """Its place in the request, as ``messages.2``."""
     text: str
+    """Its parts, joined by line breaks."""
+    glued: str | None = None
+    """Its parts with nothing between them, as some servers join them; None where it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,9 @@ def client_text(fields: Mapping[str, Any], api: Api, read: Collection[Who] = ("u
     for where, who, value in _parts(fields, api):
         if who not in read:
             continue
-        found = "\n".join(_strings(value, where, unread))
-        if found.strip():
-            said.append(Said(where, found))
+        parts = list(_strings(value, where, unread))
+        if any(map(str.strip, parts)):
+            said.append(Said(where, "\n".join(parts), "".join(parts) if len(parts) > 1 else None))
     return ClientText(tuple(said), dict(unread))
 
 

@@ -36,7 +36,7 @@ from clucert.core.radius import Radius
 from clucert.core.smoothing import Smoother, check_unicode, side_by_side
 from clucert.core.thresholds import Flag, most_to_pass
 from clucert.errors import InputError, UsageError
-from clucert.guard.client_text import ClientText
+from clucert.guard.client_text import ClientText, Said
 from clucert.guard.spelled import respelled
 from clucert.protocols import Steps
 from clucert.runtime.classifiers import BaseClassifier, Voted
@@ -60,6 +60,7 @@ class Reading:
     where: str
     """Its place in the request, or ``all`` messages together."""
     respelled: bool
+    """Whether it is what the text spells: letters joined, words cut, parts of a message put together."""
     flagged: bool
     untouched: bool
     words: int
@@ -257,16 +258,16 @@ class Gate:
 
     def _texts(self, found: ClientText) -> list[tuple[tuple[str, bool], str]]:
         """Where, and whether respelled, with the text: all messages together first, and each different text once."""
-        said = [(each.where, each.text) for each in found.said]
+        said = list(found.said)
         if len(said) > 1:
-            said.insert(0, ("all", "\n".join(text for _, text in said)))
+            said.insert(0, Said("all", "\n".join(each.text for each in said)))
         texts: dict[str, tuple[str, bool]] = {}
-        for where, text in said:
-            check_unicode(text)
-            shown = self.certifier.form.shown(text) if self.certifier.form else text
-            for spelling in (text, respelled(shown)):
+        for each in said:
+            check_unicode(each.text)
+            shown = self.certifier.form.shown(each.text) if self.certifier.form else each.text
+            for spelling in (each.text, each.glued, respelled(shown)):
                 if spelling is not None and self._words(spelling):
-                    texts.setdefault(spelling, (where, spelling is not text))
+                    texts.setdefault(spelling, (each.where, spelling is not each.text))
         return [(place, text) for text, place in texts.items()]
 
     def _words(self, text: str) -> Sequence[str]:

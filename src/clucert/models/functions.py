@@ -302,7 +302,7 @@ def function_model(target: Any, name: str, *, deterministic: bool, identity: str
 
 def asked(target: Any) -> Any:
     """What of ``target`` is called: estimators and pipelines by what they are made for, functions as they are."""
-    if hasattr(target, "classes_") and hasattr(target, "predict"):
+    if is_estimator(target):
         return _estimator(target)
     if type(target).__module__.partition(".")[0] == "transformers" and callable(target):
         # All scores, where it would give the best alone.
@@ -310,6 +310,11 @@ def asked(target: Any) -> Any:
     if not callable(target) and hasattr(target, "predict"):
         return target.predict
     return target
+
+
+def is_estimator(target: Any) -> bool:
+    """Whether it is a fitted classifier of scikit-learn's kind."""
+    return hasattr(target, "classes_") and hasattr(target, "predict")
 
 
 def _estimator(estimator: Any) -> Callable[[list[str]], list[Any]]:

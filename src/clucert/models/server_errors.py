@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ def _lost(failure: Exception, asked: Asked) -> str:
             return _tls(cause)
     if isinstance(failure, FinalError) or str(failure).startswith("cannot be reached"):
         return f"{asked.scrub(str(failure))}: is --base-url right?"
+    if any(isinstance(cause, socket.gaierror) for cause in causes(failure)):
+        return "has a host name that is not known here: is --base-url right?"
     why = "refused the connection" if was_refused(failure) else "closed the connection"
     return f"{why}: is the server running, and --base-url right?"
 

@@ -126,21 +126,26 @@ def shown_as(summary: Summary, kind: Kind) -> str:
     return "claim" if kind == "published" and summary.assumptions else "held"
 
 
-def by_threat(summaries: Sequence[Summary]) -> tuple[list[str | Summary], list[list[str | Cell]]]:
-    """The table of the first screen: a row for each figure and each threat, a column for each run."""
+def by_threat(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str | Cell | Summary]]]:
+    """The table of the first screen: a row for each run, a column for each figure and each threat."""
     kinds = sorted(kinds_of(summaries), key=lambda kind: kind == "published")
-    rows: list[list[str | Cell]] = [
-        ["Answered right", *(percent(s.clean.value) if s.judged else "–" for s in summaries)],
-        ["Always the commonest label", *(percent(s.standing.constant_share) for s in summaries)],
-        ["Right, balanced over labels", *(percent(s.standing.balanced_accuracy) for s in summaries)],
+    rows: list[list[str | Cell | Summary]] = [
+        [
+            s,
+            percent(s.clean.value) if s.judged else "–",
+            *(_share(s, kind) for kind in kinds),
+            percent(s.standing.constant_share),
+            percent(s.standing.balanced_accuracy),
+        ]
+        for s in summaries
     ]
-    rows += [[_threat(kind, summaries), *(_share(s, kind) for s in summaries)] for kind in kinds]
-    return ["Share of the rows", *summaries], rows
+    threats = (f"{titled(kind)}: {against(kind, _unit(kind, summaries))}" for kind in kinds)
+    return ["Share of the rows", "Right", *threats, "A constant answer", "Right, balanced over labels"], rows
 
 
-def _threat(kind: Kind, summaries: Sequence[Summary]) -> str:
-    units = sorted({s.run.unit for s in summaries if kind in s.outcomes})
-    return f"{titled(kind)}: {against(kind, units[0] if len(units) == 1 else 'units')}"
+def _unit(kind: Kind, summaries: Sequence[Summary]) -> str:
+    units = {s.run.unit for s in summaries if kind in s.outcomes}
+    return next(iter(units)) if len(units) == 1 else "units"
 
 
 def _share(s: Summary, kind: Kind) -> Cell | str:

@@ -49,6 +49,8 @@ def _inputs(run: Run, budget: int) -> Iterable[Json]:
         budget -= sum(len(sample[0]) for sample in samples)
         if budget > 0:
             fields["samples"] = samples
+            if samples and row.sampled and row.certified and not row.certified.samples:
+                fields["retained"] = True
         elif samples:
             fields["cut"] = True
         yield fields

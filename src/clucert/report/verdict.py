@@ -53,10 +53,19 @@ def _kinds(s: Summary) -> Sequence[Kind]:
 def _proved(held: dict[Kind, int], s: Summary, total: int, also: str = "right and ") -> str:
     best = sorted((kind for kind in held if held[kind]), key=lambda kind: -held[kind])[:MOST_KINDS]
     if best:
-        shown = ", ".join(f"{held[k]} against {against(k, s.run.unit)} ({percent(held[k] / total)})" for k in best)
-        return f"{also}proved: {shown}"
+        alike: dict[int, list[str]] = {}
+        for kind in best:
+            alike.setdefault(held[kind], []).append(against(kind, s.run.unit))
+        shown = [f"{count} against {_listed(changes)} ({percent(count / total)})" for count, changes in alike.items()]
+        return f"{also}proved: {', '.join(shown)}"
     claimed = f"; published radii rest on {', '.join(s.assumptions)}" if s.assumptions else ""
     return f"nothing is proved on any of them{claimed}"
+
+
+def _listed(changes: Sequence[str]) -> str:
+    """The first change, and the others that as many rows are proved against."""
+    first, *others = changes
+    return f"{first}, as many against {' and '.join(others)}" if others else first
 
 
 def comparison_verdict(comparison: RunComparison) -> str:

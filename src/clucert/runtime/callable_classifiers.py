@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from operator import index
 from typing import Any
 
 from clucert.errors import BadAnswerError, InputError
+from clucert.models.functions import TextFunction, asked, is_estimator, known_labels
 from clucert.protocols import Classifier
 from clucert.runtime.classifiers import BaseClassifier, Shares, Voted
 from clucert.tasks.classification import check_labels
+from clucert.tasks.function_answers import Reading
 from clucert.types import Usage, Vote
 
 
@@ -27,18 +28,19 @@ class _VoteCall:
 
 
 class CallableClassifier:
-    """Any function of texts as a base classifier, called in a thread of its own, one request at a time.
+    """Any function of one text or of a list as a base classifier, called in a thread of its own, one request at a time.
 
-    ``classify`` gets a list of texts and returns for each, in order, a label, a label's index, None (UNPARSED), or a
-    row of label probabilities. It may be a coroutine function, which is awaited on the event loop. Anything else that
-    it returns is a :class:`BadAnswerError`, never a vote. With ``deterministic`` the caller asserts that equal texts
+    What it returns for a text, a label, a label's index, None (UNPARSED), label probabilities, is read by
+    :class:`clucert.tasks.function_answers.Reading`. It may be a coroutine function, which is awaited on the event loop,
+    a fitted scikit-learn classifier or a Hugging Face pipeline. Anything else that it returns is a
+    :class:`BadAnswerError`, never a vote. With ``deterministic`` the caller asserts that equal texts
     always get equal answers: they are then asked about once. Without it each draw is asked about: one random answer of
     the function must not count as many.
     """
 
     def __init__(
         self,
-        classify: Callable[[list[str]], Any],
+        classify: Any,
         labels: Sequence[str],
         *,
         name: str | None = None,
@@ -48,7 +50,8 @@ class CallableClassifier:
         self.name = name or str(getattr(classify, "__name__", type(classify).__name__))
         self.deterministic = deterministic
         self._labels = tuple(map(str, labels))
-        self._classify = classify
+        self._reading = Reading.by_position(self._labels)
+        self._function = TextFunction(asked(classify), self.name, len(self._labels))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-classifier")
         self._waiting: list[_VoteCall] = []
         self._calling: asyncio.Task[None] | None = None
@@ -91,7 +94,7 @@ class CallableClassifier:
         texts = [text for request in requests for text in request.texts]
         began = time.perf_counter()
         try:
-            found = iter(self._scored(await self._call(texts), len(texts)))
+            found = iter(self._scored(await self._call(texts)))
         except Exception as error:  # noqa: BLE001 - raised to whoever asked
             if len(requests) > 1:
                 for request in requests:
@@ -106,46 +109,13 @@ class CallableClassifier:
             if not request.answers.done():
                 request.answers.set_result(answers)
 
-    async def _call(self, texts: list[str]) -> Any:
-        if inspect.iscoroutinefunction(self._classify):
-            return await self._classify(texts)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._classify, texts)
+    async def _call(self, texts: list[str]) -> list[Any]:
+        if self._function.awaited:
+            return await self._function.ask(texts)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._function, texts)
 
-    def _scored(self, found: Any, wanted: int) -> list[tuple[Vote, Shares]]:
-        if isinstance(found, str) or not hasattr(found, "__len__") or len(found) != wanted:
-            what = f"{len(found)} labels" if hasattr(found, "__len__") and not isinstance(found, str) else repr(found)
-            raise BadAnswerError(f"{self.name} must return one label for each of {wanted} texts, got {what[:80]}")
-        return [self._one(answer) for answer in found]
-
-    def _one(self, answer: Any) -> tuple[Vote, Shares]:
-        if answer is None:
-            return None, {}
-        if isinstance(answer, str):
-            if answer in self._labels:
-                return str(answer), {str(answer): 1.0}
-        elif hasattr(answer, "__len__"):
-            return self._probabilities(answer)
-        elif not isinstance(answer, bool):
-            try:
-                position = index(answer)  # NumPy's integers are no int
-            except TypeError:
-                position = -1
-            if 0 <= position < len(self._labels):
-                return self._labels[position], {self._labels[position]: 1.0}
-        raise BadAnswerError(f"{self.name} returned {str(answer)[:40]!r}, which is none of {list(self._labels)}")
-
-    def _probabilities(self, row: Any) -> tuple[Vote, Shares]:
-        """The likeliest label, the first of equals. A row that is not one probability a label is refused."""
-        try:
-            values = [float(value) for value in row]
-        except (TypeError, ValueError):
-            values = []
-        if len(values) != len(self._labels) or not all(0 <= value <= 1 for value in values):
-            raise BadAnswerError(
-                f"{self.name} must return {len(self._labels)} probabilities for each text, got {str(row)[:60]}"
-            )
-        best = max(range(len(values)), key=values.__getitem__)
-        return self._labels[best], dict(zip(self._labels, values, strict=True))
+    def _scored(self, found: Sequence[Any]) -> list[tuple[Vote, Shares]]:
+        return [self._reading.read(self.name, answer) for answer in found]
 
 
 class ThreadedClassifier:
@@ -184,26 +154,27 @@ def classifier_of(classify: object, labels: Sequence[str], deterministic: bool |
     """
     if isinstance(classify, BaseClassifier):
         return classify
-    if hasattr(classify, "predict_proba") and hasattr(classify, "classes_"):
-        name, probabilities = type(classify).__name__, _by_label(classify, labels)
-        return CallableClassifier(probabilities, labels, name=name, deterministic=bool(deterministic))
     if isinstance(classify, Classifier):
         return ThreadedClassifier(classify, classify.labels, deterministic)
-    if hasattr(classify, "predict"):
+    if is_estimator(classify):
+        _check_classes(classify, labels)
+    elif _numbers_draws(classify):
         return ThreadedClassifier(classify, labels, deterministic)
-    if not callable(classify):
+    elif not callable(classify) and not hasattr(classify, "predict"):
         raise InputError(f"{type(classify).__name__} is no classifier: give a function from texts to labels")
     return CallableClassifier(classify, labels, deterministic=bool(deterministic))
 
 
-def _by_label(estimator: Any, labels: Sequence[str]) -> Callable[[list[str]], Any]:
-    """The probabilities of a fitted scikit-learn classifier in the order of ``labels``, whatever that of its classes.
+def _numbers_draws(classify: object) -> bool:
+    """Whether it has the ``predict`` of :class:`clucert.protocols.Classifier`."""
+    try:
+        return "first_draw" in inspect.signature(classify.predict).parameters  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, ValueError):
+        return False
 
-    Raises :class:`InputError` unless its classes are the labels, or their places 0, 1, ….
-    """
-    classes = [str(each) for each in estimator.classes_]
-    places = [str(i) for i in range(len(labels))]
-    if sorted(classes) not in (sorted(labels), places):
+
+def _check_classes(estimator: object, labels: Sequence[str]) -> None:
+    """Raise :class:`InputError` unless the classes of a fitted estimator are the labels, or their places 0, 1, …."""
+    classes = [str(each) for each in known_labels(estimator) or ()]
+    if sorted(classes) not in (sorted(labels), [str(i) for i in range(len(labels))]):
         raise InputError(f"its classes are {', '.join(classes)[:80]}, and the labels {', '.join(labels)[:80]}")
-    columns = [classes.index(name) for name in (labels if sorted(classes) == sorted(labels) else places)]
-    return lambda texts: [[row[i] for i in columns] for row in estimator.predict_proba(texts)]

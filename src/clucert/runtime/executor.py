@@ -161,8 +161,11 @@ class Executor:
             self.activity.in_flight -= 1
         return JobOutcome(job.tag, result, error, computation.cost)
 
-    async def compute(self, computation: Computation, backends: Backends | None = None) -> Any:
+    async def compute(self, computation: Computation, backends: Backends | None = None, *, short: bool = False) -> Any:
         """The result of ``computation`` against ``backends``, by default the executor's own; cost is kept in it.
+
+        One that is ``short``, of a millisecond or so between its questions, runs on the event loop itself: each turn
+        of the work thread costs as much, and waits in its line.
 
         Raises whatever the computation or its backends raise; a vote is never made up.
         """
@@ -170,12 +173,15 @@ class Executor:
         loop = asyncio.get_running_loop()
         reply: Any = None
         while True:
-            turn = await loop.run_in_executor(self._threads.work, _advance, computation, backends, reply)
+            if short:
+                turn = _advance(computation, backends, reply)
+            else:
+                turn = await loop.run_in_executor(self._threads.work, _advance, computation, backends, reply)
             if isinstance(turn, Finished):
                 return turn.result
             match turn.request:
                 case SideBySide():
-                    reply = await self._side_by_side(turn.request, computation, backends)
+                    reply = await self._side_by_side(turn.request, computation, backends, short=short)
                 case Encode():
                     reply = await self._embed(turn.request, computation, backends)
                 case Generate():
@@ -183,11 +189,13 @@ class Executor:
                 case Classify():
                     reply = await self._waited(self._classify(turn, computation, backends))
 
-    async def _side_by_side(self, request: SideBySide, computation: Computation, backends: Backends) -> list[Any]:
+    async def _side_by_side(
+        self, request: SideBySide, computation: Computation, backends: Backends, *, short: bool
+    ) -> list[Any]:
         parts = [Computation(make, computation.progress) for make in request.computations]
         # For `_settled` they are one input: it waits when every part waits or has ended.
         self._waiting -= len(parts) - 1
-        tasks = [asyncio.create_task(self._part(part, request.backends or backends)) for part in parts]
+        tasks = [asyncio.create_task(self._part(part, request.backends or backends, short=short)) for part in parts]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
@@ -199,9 +207,9 @@ class Executor:
             for part in parts:
                 computation.cost.add(part.cost)
 
-    async def _part(self, part: Computation, backends: Backends) -> Any:
+    async def _part(self, part: Computation, backends: Backends, *, short: bool) -> Any:
         try:
-            return await self.compute(part, backends)
+            return await self.compute(part, backends, short=short)
         finally:
             self._waiting += 1
 

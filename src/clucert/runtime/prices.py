@@ -9,7 +9,8 @@ from decimal import Decimal, InvalidOperation
 from importlib.metadata import version
 from typing import Any
 
-from clucert.errors import UsageError
+from clucert.core.thresholds import exact
+from clucert.errors import InputError, UsageError
 from clucert.redact import clean_base_url
 from clucert.types import Usage
 
@@ -136,9 +137,11 @@ def _calculate(
 
 
 def _dollars(option: str, written: str) -> Decimal:
+    plain = written.strip().removeprefix("$")
     try:
-        value = Decimal(written.strip().removeprefix("$"))
-    except InvalidOperation:
+        exact(plain, option)
+        value = Decimal(plain)
+    except (InputError, InvalidOperation):
         value = Decimal("NaN")
     if not (value.is_finite() and 0 <= value <= _DEAREST):
         raise UsageError(f"{option} must be dollars per million tokens, such as 0.15, not {written[:40]!r}")

@@ -39,6 +39,8 @@ log = logging.getLogger("clucert.serve")
 
 GUARDRAIL = "/beta/litellm_basic_guardrail_api"
 """Where LiteLLM asks a guardrail."""
+SHORT = 1_000
+"""Characters of a request whose votes are prepared on the event loop."""
 _OPERATIONS: Mapping[Api, str] = {
     "chat": "chat",
     "responses": "chat",
@@ -133,7 +135,9 @@ class GateService(Reachable):
         """The verdict. Raises :class:`Fault` (502) when the classifier does not answer: nothing passes then."""
         began = time.perf_counter()
         try:
-            verdict: Verdict = await self._executor.compute(Computation(lambda: self._gate.steps(found)))
+            short = sum(len(each.text) for each in found.said) <= SHORT
+            work = Computation(lambda: self._gate.steps(found))
+            verdict: Verdict = await self._executor.compute(work, short=short)
         except ModelError as error:
             log.warning("gate: %s", fault_of(error).code)
             message = "the gate's classifier does not answer, and nothing passes without it"

@@ -21,6 +21,7 @@ from clucert.serve.metrics import Metrics
 from clucert.serve.options import ServeOptions
 from clucert.serve.traces import open_tracer
 
+SWITCH_SECONDS = 0.0005
 Opener = Callable[[Metrics, ExitStack], Engine]
 """Opens what answers; the stack frees it."""
 
@@ -31,6 +32,9 @@ def serve(opener: Opener, routes_of: type[Routes], options: ServeOptions, listen
     ``listening(url)`` is called once connections are taken. Raises :class:`CluCertError` for what is wrong before.
     """
     _return_memory()
+    # A classifier in a thread of this process holds the interpreter for as long, each time the event loop has sent or
+    # received something: the default, 5 ms, is what a request waited some times over.
+    sys.setswitchinterval(SWITCH_SECONDS)
     with ExitStack() as stack:
         metrics = Metrics()
         engine = opener(metrics, stack)

@@ -164,8 +164,6 @@ def read_task(path: Path) -> Task:
         return _closed(name, prompt, fields.labels, shots=shots, fields=fields)
     if fields.stop:
         raise InputError(f"{path}: stop goes with labels")
-    if fields.label_map and fields.reader is None:
-        raise InputError(f"{path}: label_map goes with labels or  reader: refusal")
     common: dict[str, Any] = {
         "name": name,
         "instruction": (fields.system or "").strip(),

@@ -25,12 +25,22 @@ def tokenize(text: str) -> tuple[str, ...]:
     texts that differ in white space between tokens have the same tokens. No rule looks across white space: the tokens
     of ``a + " " + b`` are those of ``a`` and then those of ``b``, for all strings.
     """
+    # A gate asks for those of one text several times, and for those of hundreds of texts in between.
+    return _of_short(text) if len(text) <= _SHORT else _tokens(text)
+
+
+def _tokens(text: str) -> tuple[str, ...]:
     worded = split(text)
     tokens = [match.group() for match in _MARK.finditer(worded.gaps[0])]
     for word, gap in zip(worded.words, worded.gaps[1:], strict=True):
         tokens.append(word)
         tokens += [match.group() for match in _MARK.finditer(gap)]
     return tuple(tokens)
+
+
+_SHORT = 2_000
+"""Characters of a text whose tokens are kept for a while."""
+_of_short = lru_cache(maxsize=1024)(_tokens)
 
 
 def tokens_apart(text: str) -> WordedText:

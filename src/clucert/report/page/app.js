@@ -232,12 +232,12 @@
       return make("div", {}, make("h4", {}, name), make("ul", { class: "samples" }, items));
     };
     const flipped = all.filter((sample) => sample[2] === 1 && sample[1] !== row.answer && row.parts);
-    const parts = [make("div", { class: "pair" }, list(1, "Noised texts that were kept, and their votes"), list(0, "Noised texts that were dropped unseen"))];
+    const parts = [make("div", { class: "pair" }, list(1, row.retained ? "What the noise left standing, and the votes (… was hidden or replaced; --show-samples keeps the texts)" : "Noised texts that were kept, and their votes"), list(0, "Noised texts that were dropped unseen"))];
     if (flipped.length) {
       const pairs = flipped.map(([text, vote]) =>
         make("div", { class: "flip" }, beside(row, text), make("div", {}, shown(text), make("span", { class: "vote" }, vote === null ? "named no label" : shown(vote)))),
       );
-      parts.unshift(make("div", {}, make("h4", {}, "Noised texts that flipped, beside the text"), pairs));
+      parts.unshift(make("div", {}, make("h4", {}, row.retained ? "What stood where the vote flipped, beside the text" : "Noised texts that flipped, beside the text"), pairs));
     }
     return make("div", {}, parts);
   }
