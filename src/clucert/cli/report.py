@@ -47,6 +47,7 @@ def report(
     **also: Path | None,
 ) -> None:
     """Write what RUNS found to one HTML file that needs no network."""
+    from clucert.redact import redact
     from clucert.report import write_comment, write_plots, write_report, write_sarif, write_tables
 
     leave_out = bool(leave_out_failed)
@@ -60,4 +61,4 @@ def report(
     if plots:
         written += write_plots(runs, plots, plot_format)
     for path in written:
-        echo(f"wrote {path}", err=True)
+        echo(redact(f"wrote {path}"), err=True)
