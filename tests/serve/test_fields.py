@@ -132,6 +132,7 @@ def test_what_two_parsers_may_read_in_two_ways_is_refused(body: bytes) -> None:
         (json.loads("[" * 100 + "]" * 100), 400),
         ({"image_url": json.loads("[" * 100 + "]" * 100)}, 400),
         ("x" * 101, 413),
+        ({"image_url": {"x" * 101: 1}}, 413),
     ],
 )
 def test_what_is_too_much_to_read_is_refused_and_images_are_no_text(body: Any, status: int | None) -> None:

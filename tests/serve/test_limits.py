@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from serve_world import PROMPT, Serving, served, stats
+from serve_world import PROMPT, Serving, order, served, stats
 
 BODY = json.dumps({"model": "stub", "messages": [{"role": "user", "content": PROMPT}], "temperature": 0}).encode()
 
@@ -97,6 +97,28 @@ def test_who_goes_on_sending_after_the_response_but_no_request_is_hung_up_on(
         assert answer(connection)[0] == 404
         connection.sendall(more)
         assert connection.recv(1) == b""
+
+
+def test_the_rest_of_a_refused_body_has_its_time_too(open_serving: Serving) -> None:
+    with connect(open_serving) as connection:
+        connection.sendall(head(1_000_000, host="evil.example"))
+        assert answer(connection)[0] == 403
+        hung_up = False
+        while not hung_up:
+            time.sleep(0.05)
+            try:
+                connection.sendall(b"x")
+            except ConnectionError:
+                hung_up = True
+
+
+@pytest.mark.parametrize("second", [b"POST / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n", b"nonsense\r\n\r\n"])
+def test_an_error_of_a_further_request_is_never_the_answer_to_the_first(open_serving: Serving, second: bytes) -> None:
+    slow = json.dumps({"model": "stub", "messages": [order(delay=0.5), {"role": "user", "content": PROMPT}]}).encode()
+    with connect(open_serving) as connection:
+        connection.sendall(head(len(slow)) + slow + second)
+        with pytest.raises((ConnectionError, AssertionError)):
+            answer(connection)
 
 
 def test_what_is_not_http_is_refused_in_the_shape_of_the_api(open_serving: Serving) -> None:

@@ -13,6 +13,10 @@ LONGEST_WAIT = 60.0
 """Seconds that a client is told to wait at most."""
 
 
+MOST_HELD = 1 << 27
+"""Bytes of requests that are coming in."""
+
+
 class AdmissionControl:
     """At most ``in_flight`` requests are worked on and ``queue`` wait, first come, first served; others are refused.
 
@@ -37,7 +41,7 @@ class AdmissionControl:
         """While a request of at most ``most`` bytes comes in: the caller says how many bytes it keeps, as they come.
 
         Raises :class:`clucert.serve.http_errors.Fault` (503) there when all that come in hold as much as would fill
-        every place and the queue: clients that never finish do not fill the memory.
+        every place and the queue, or ``MOST_HELD``: clients that never finish do not fill the memory.
         """
         own = 0
 
@@ -45,7 +49,7 @@ class AdmissionControl:
             nonlocal own
             own += size
             self._held += size
-            if self._held > most * (self._most + self._queue):
+            if self._held > min(most * (self._most + self._queue), max(most, MOST_HELD)):
                 raise overloaded(1.0)
 
         try:

@@ -206,6 +206,7 @@ def check_size(body: Any, most_characters: int, most_objects: int) -> None:
     for _ in range(DEEPEST):
         objects += sum(isinstance(each, dict) for _, each in level)
         characters += sum(len(each) for name, each in level if isinstance(each, str) and name not in _NO_TEXT)
+        characters += sum(len(name) for _, each in level if isinstance(each, dict) for name in each)
         if characters > most_characters:
             raise _too_long(f"more than {most_characters:,} characters")
         if objects > most_objects:
