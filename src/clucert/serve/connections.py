@@ -26,17 +26,19 @@ class LimitedHttp(HttpToolsProtocol):
     """HTTP/1.1 for clients that mean harm or are slow: each limit ends one connection, with a response where one can
     still be sent.
 
-    * the request line and headers have at most ``max_header`` bytes (431) and ``body_timeout`` seconds (408);
+    * the request line and headers have at most ``max_header`` bytes (431) and ``body_timeout`` seconds (408), and so
+      have bytes that mean nothing yet: a header, a trailer or the extension of a chunk that does not end;
     * ``max_clients`` connections are open at a time (503);
     * ``PIPELINED`` requests at most wait on a connection; a client that sends more is hung up on;
-    * a client that has not read what was sent to it for ``body_timeout`` seconds is hung up on.
+    * a client that has not read what was sent to it for ``body_timeout`` seconds is hung up on;
+    * so is one that goes on sending for that long after its response, but no further request.
     """
 
     limits: ServeOptions
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._head = 0
+        self._head = self._pending = 0
         self._clock: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -60,13 +62,21 @@ class LimitedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
         # What a refused client still sends is thrown away.
-        if not self.transport.is_closing():
-            super().data_received(data)
+        if self.transport.is_closing():
+            return
+        self._pending += len(data)
+        super().data_received(data)
+        # The parser holds a line until it ends, however long it is.
+        if self._pending > self.limits.max_header:
+            self._refuse_head()
+        # Any byte stops uvicorn's clock of idle connections, also one that begins no request.
+        if self._clock is None and self.timeout_keep_alive_task is None and self._answered():
+            self._clock = self._later(self._close)
 
     def on_message_begin(self) -> None:
         """Called by the parser."""
         super().on_message_begin()
-        self._head = 0
+        self._head = self._pending = 0
         if len(self.pipeline) >= PIPELINED:
             self._hang_up()
             raise _TooMuchError
@@ -86,7 +96,18 @@ class LimitedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Called by the parser."""
         self._stop("_clock")
+        self._pending = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
+        self._pending = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self._pending = 0
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         """Called by asyncio: the client does not read as fast as it is sent to."""
@@ -103,14 +124,6 @@ class LimitedHttp(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self._close()
-        elif not self._busy and self.cycle.more_body and self._clock is None:
-            # The rest of a body that nobody wants has its time, too.
-            self._clock = self._later(self._hang_up)
-
-    def on_message_complete(self) -> None:
-        """Called by the parser."""
-        self._stop("_clock")
-        super().on_message_complete()
 
     def timeout_keep_alive_handler(self) -> None:
         """Called by uvicorn where no further request has come."""
@@ -118,12 +131,22 @@ class LimitedHttp(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for what is not HTTP, and where a callback of the parser fails."""
-        large = self._head > self.limits.max_header
+        if self._head > self.limits.max_header:
+            self._refuse_head()
+        else:
+            self._refuse(invalid(msg, "invalid_http"))
+
+    def _refuse_head(self) -> None:
         limit = f"the head of the request is larger than {self.limits.max_header:,} bytes"
-        self._refuse(invalid(limit, "header_too_large", status=431) if large else invalid(msg, "invalid_http"))
+        self._refuse(invalid(limit, "header_too_large", status=431))
+
+    def _answered(self) -> bool:
+        """Whether no request is under way, but for the body of one that has its response already."""
+        return self.cycle is None or self.cycle.response_complete
 
     def _count(self, size: int) -> None:
         self._head += size
+        self._pending = 0
         if self._head > self.limits.max_header:
             raise _TooMuchError
 
@@ -135,10 +158,6 @@ class LimitedHttp(HttpToolsProtocol):
 
     def _late(self) -> None:
         seconds = self.limits.body_timeout
-        if self._busy:
-            # The head of a further request: it is waited for as long as the one before it is worked on.
-            self._wait()
-            return
         self._refuse(invalid(f"no request within {seconds:g} s", "request_timeout", status=408))
 
     def _stop(self, timer: str) -> None:
@@ -148,11 +167,10 @@ class LimitedHttp(HttpToolsProtocol):
             setattr(self, timer, None)
 
     def _refuse(self, fault: Fault) -> None:
-        """Say why, and hang up."""
+        """Say why, and hang up; without a word where another response is due, or has begun."""
         if self.transport.is_closing():
             return
-        if self._busy:
-            # It would be read as the answer to the request that is worked on.
+        if self.pipeline or not (self._answered() or self.cycle.more_body):
             self._hang_up()
             return
         body = json.dumps(fault.body()).encode()
@@ -170,11 +188,6 @@ class LimitedHttp(HttpToolsProtocol):
         """Hang up now, and throw away what was not read, in the kernel too."""
         self._connected().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
-
-    @property
-    def _busy(self) -> bool:
-        """Whether a request is worked on, or waits behind one."""
-        return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
 
     def _connected(self) -> socket.socket:
         found: socket.socket = self.transport.get_extra_info("socket")
