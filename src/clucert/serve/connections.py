@@ -106,7 +106,6 @@ class LimitedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
-        self._stop("_clock")
         self._pending = 0
         super().on_message_complete()
 
@@ -125,9 +124,6 @@ class LimitedHttp(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self._close()
-        elif not self._busy and self.cycle.more_body and self._clock is None:
-            # The rest of a body that nobody wants has its time, too.
-            self._clock = self._later(self._close)
 
     def timeout_keep_alive_handler(self) -> None:
         """Called by uvicorn where no further request has come."""
@@ -162,10 +158,6 @@ class LimitedHttp(HttpToolsProtocol):
 
     def _late(self) -> None:
         seconds = self.limits.body_timeout
-        if self._busy:
-            # The head of a further request: it is waited for as long as the one before it is worked on.
-            self._wait()
-            return
         self._refuse(invalid(f"no request within {seconds:g} s", "request_timeout", status=408))
 
     def _stop(self, timer: str) -> None:
@@ -196,11 +188,6 @@ class LimitedHttp(HttpToolsProtocol):
         """Hang up now, and throw away what was not read, in the kernel too."""
         self._connected().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
-
-    @property
-    def _busy(self) -> bool:
-        """Whether a request is worked on, or waits behind one."""
-        return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
 
     def _connected(self) -> socket.socket:
         found: socket.socket = self.transport.get_extra_info("socket")
