@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
+from clucert.core.bounds import UNPARSED
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.exact_words import CHANGES
@@ -37,6 +38,7 @@ from clucert.core.smoothing import Smoother, check_unicode, side_by_side
 from clucert.core.thresholds import Flag, most_to_pass
 from clucert.errors import InputError, UsageError
 from clucert.guard.client_text import ClientText, Said
+from clucert.guard.conversation import folded_words
 from clucert.guard.spelled import respelled
 from clucert.protocols import Steps
 from clucert.runtime.classifiers import BaseClassifier, Voted
@@ -300,9 +302,12 @@ class Gate:
         return Reading("", False, flagged, untouched, certificate.n, score, _shown(proved))
 
     def _sampled(self, smoother: Smoother, text: str, level: Fraction) -> Generator[Request, Any, Reading]:
-        keyed = smoother.keyed(self._key, smoother.said(text))
+        # As in a vote: another case, accent or blank buys no other draw.
+        keyed = smoother.keyed(self._key, *folded_words(smoother.said(text)))
         n = len(self._words(text))
-        if n <= _kept_of(keyed, n):
+        # Nothing is no label, and a vote for the flag where these are: deletion leaves nothing of one word, too.
+        emptied = smoother.settings.noise is not None and UNPARSED in self.flag.labels
+        if n <= _kept_of(keyed, n) and not emptied:
             return (yield from self._bare(smoother, text, n))
         certificate: Certificate = yield from keyed.flag_steps(text)
         votes, flagged = certificate.selection, certificate.flagged
