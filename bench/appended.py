@@ -12,14 +12,15 @@ detector, and each gate by the gate's own score.
 Rows are shuffled by a fixed seed and split by label: training, validation, test. The cheap detector is TF-IDF with
 logistic regression, trained on the training rows and, for a gate, on copies that are cut as the gate cuts; a language
 model is asked with the task's shots and not trained. Thresholds are the smallest with at most ``--fpr`` of the harmless
-validation rows flagged. Everything that is printed is of the test rows. *Broken* counts attacks that turned what was
-certified: it must be 0.
+validation rows flagged; so is the bias among ``--biases``, what is taken off the log-odds of *harmful*. Everything that
+is printed is of the test rows. *Broken* counts attacks that turned what was certified: it must be 0.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import shlex
 import sys
@@ -67,9 +68,10 @@ class Row:
 
 
 class Detector:
-    """p(harmful) of texts; each is asked about once."""
+    """p(harmful) of texts; each is asked about once. ``bias`` is taken off the log-odds of *harmful*."""
 
     def __init__(self, classifier: Any, queues: Sequence[Any] = ()) -> None:
+        self.bias = 0.0
         self._executor = BlockingExecutor(Backends(classifier, queues))
         self.known: dict[str, Scored] = {}
 
@@ -78,7 +80,14 @@ class Detector:
         if new:
             found, _ = self._executor.run(lambda: _asked(new))
             self.known.update(zip(new, found, strict=True))
-        return [self.known[text] for text in texts]
+        return [self._read(self.known[text]) for text in texts]
+
+    def _read(self, found: Scored) -> Scored:
+        if not self.bias:
+            return found
+        odds = found.share("harmful") * math.exp(-self.bias), found.share("safe")
+        harmful = odds[0] / (sum(odds) or 1)
+        return Scored(LABELS[harmful < 0.5], {"harmful": harmful, "safe": 1 - harmful})
 
     def score(self, text: str) -> float:
         return self.scored([text])[0].share("harmful")
@@ -190,11 +199,34 @@ class Line:
         return {**vars(self), "surviving": {t: {str(d): v for d, v in by.items()} for t, by in self.surviving.items()}}
 
 
-def bare_line(detector: Detector, rows: Sequence[Row], attack: Attack, most: int) -> Line:
-    flagged = [row for row in rows if detector.score(row.text) >= 0.5]
-    harmful = [row for row in flagged if row.harmful][:most]
+def biased(detector: Detector, biases: Sequence[float], worth: Callable[[], float]) -> None:
+    """Give the detector the bias that is worth most on validation rows, the least of equals."""
+    values = {}
+    for detector.bias in biases:
+        values[detector.bias] = worth()
+    detector.bias = max(biases, key=values.__getitem__)
+
+
+def shown_bias(detector: Detector) -> str:
+    return f", bias {detector.bias:g}" if detector.bias else ""
+
+
+def bare_worth(detector: Detector, rows: Sequence[Row], fpr: float) -> float:
+    """Recall where few enough harmless rows are flagged, else minus the rate."""
+    detector.scored([row.text for row in rows])
+    flagged = [row.harmful for row in rows if detector.score(row.text) >= 0.5]
+    half = len(rows) / 2
+    rate = (len(flagged) - sum(flagged)) / half
+    return sum(flagged) / half if rate <= fpr else -rate
+
+
+def bare_line(detector: Detector, rows: Mapping[str, Sequence[Row]], attack: Attack, options: Any) -> Line:
+    biased(detector, options.biases, lambda: bare_worth(detector, rows["validation"], options.fpr))
+    test = rows["test"]
+    flagged = [row for row in test if detector.score(row.text) >= 0.5]
+    harmful = [row for row in flagged if row.harmful][: options.attacked]
     found = [attack(row.text, lambda t: detector.score(t) - 0.5, detector.scored) for row in harmful]
-    return _line("bare", 0.5, rows, flagged, {}, found, 0, 1.0)
+    return _line(f"bare{shown_bias(detector)}", 0.5, test, flagged, {}, found, 0, 1.0)
 
 
 def _line(
@@ -211,8 +243,18 @@ def gate_line(
     name: str, noise: Noise, detector: Detector, rows: Mapping[str, Sequence[Row]], attack: Attack, options: Any
 ) -> Line:
     first = smoother_of(noise, 1)
-    tuning = [(row, certified(detector, first, row.text)) for row in rows["validation"]]
-    threshold = chosen(noise, tuning, options.fpr)
+    detector.scored([text for row in rows["validation"] for text in first.cut(row.text).asked])
+
+    def tuning() -> list[tuple[Row, ExactCertificate]]:
+        return [(row, certified(detector, first, row.text)) for row in rows["validation"]]
+
+    def worth() -> float:
+        found = tuning()
+        point = roc_point(found, chosen(noise, found, options.fpr))
+        return (point.recall() or 0) if (point.fpr or 0) <= options.fpr else -(point.fpr or 0)
+
+    biased(detector, options.biases, worth)
+    threshold = chosen(noise, tuning(), options.fpr)
     share = threshold if isinstance(noise, Groups) else None
     smoother = smoother_of(noise, 1 if share else int(threshold), share)
     found = [(row, certified(detector, smoother, row.text)) for row in rows["test"]]
@@ -232,7 +274,9 @@ def gate_line(
         counts.append(count)
         broken += count is not None and _holds(c, count)
     questions = sum(c.questions for _, c in found) / len(found)
-    return _line(name, float(threshold), rows["test"], flagged, surviving, counts, broken, questions)
+    return _line(
+        f"{name}{shown_bias(detector)}", float(threshold), rows["test"], flagged, surviving, counts, broken, questions
+    )
 
 
 def _holds(certificate: ExactCertificate, appended: int) -> bool:
@@ -280,6 +324,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=15)
     parser.add_argument("--attacked", type=int, default=25, help="Flagged harmful prompts that are attacked.")
     parser.add_argument("--fpr", type=float, default=0.05)
+    parser.add_argument("--biases", nargs="+", type=float, default=[0.0], help="Tried on the validation rows.")
     parser.add_argument("--gates", nargs="+", default=list(GATES))
     parser.add_argument("--out", type=Path, help="Write <out>.json and <out>.md.")
     options = parser.parse_args()
@@ -296,11 +341,10 @@ def main() -> None:
     for name, noise in [("bare", None), *((name, GATES[name]) for name in options.gates)]:
         attack = Attack(pool, options.words, options.candidates, random.Random(1))
         detector = asked or fitted(rows["train"], noise)
-        line = (
-            bare_line(detector, rows["test"], attack, options.attacked)
-            if noise is None
-            else gate_line(name, noise, detector, rows, attack, options)
-        )
+        if noise is None:
+            line = bare_line(detector, rows, attack, options)
+        else:
+            line = gate_line(name, noise, detector, rows, attack, options)
         lines.append(line)
         print(line, f"{time.perf_counter() - began:.0f} s", len(detector.known), flush=True)
     document = {

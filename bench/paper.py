@@ -8,8 +8,9 @@ stopped, row by row (``--out``). Results are kept in ``bench/results/paper-MODEL
 written anew from all files of this kind after every part, so it says what was run and nothing else.
 
 Methods are tuned alike: the same mask rates, the same validation rows, the criterion of `clucert tune` (the largest
-mean published radius within 0.02 of the best accuracy). Refine is the same for all, as in the paper, but where a line
-says otherwise. Parts: pools, grid, table1 (with figure3), refine, table2, figure4, speed; the claims come last.
+mean published radius within 0.02 of the best accuracy); ablations of clucert keep its setting. Refine is the same for
+all, as in the paper, but where a line says otherwise. Parts: pools, grid, table1 (with figure3), refine, table2,
+figure4, speed; the claims come last.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ METHODS: dict[str, Fields] = {
 }
 OWN_REFINE = ("clucert, no refine", "clucert-proved")
 """No refine: one is there to show it, the other's radii would not be of the original text."""
+ABLATIONS = ("clucert, no clustering", "clucert, no refine", "clucert, strict lexicon")
+"""At the setting of clucert: tuned by itself, each would differ from it in more than what it is there to show."""
 TAUS = (0.5, 0.7)
 RECIPES = ("deepwordbug", "textbugger")
 Say = Callable[[str], None]
@@ -73,7 +76,8 @@ class Study:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.name = options.name or re.sub(r"[^\w.]+", "-", Path(options.model).stem).strip("-")
+        # The backend is part of it: hf/smollm2 is not smollm2.
+        self.name = options.name or re.sub(r"[^\w.]+", "-", shown(options.model).removesuffix(".gguf")).strip("-")
         self.asked = Asked(options.model, options.data, options.out / self.name, options.deterministic)
         self.asked.out.mkdir(parents=True, exist_ok=True)
         self.file = RESULTS / f"paper-{self.name}.json"
@@ -114,6 +118,10 @@ class Study:
     def tuned(self, task: str, method: str) -> Fields:
         """The method's fields with the setting that validation rows chose; tuned once."""
         fields = self.fields(task, method)
+        if method in ABLATIONS:
+            best = self.tuned(task, "clucert")
+            kept = ("mask_rate",) if method == "clucert, no clustering" else ("mask_rate", "threshold")
+            return fields | {name: best[name] for name in kept} | {"tuned": []}
         uses_tau = METHODS[method]["method"] in ("clucert", "clucert-no-refine")
         grid = [
             {"mask_rate": rate} | ({"threshold": tau} if tau else {})

@@ -53,6 +53,9 @@ BENCHES = {
         "Exact certificates of few questions beside RanMASK, classifiers trained here",
         "proofs.py {data} --classifiers tfidf --rows 120",
     ),
+    "gate": Bench(
+        "What a gate adds to a request under load", "gate_load.py --data {data}/jailbreak.jsonl --requests 20000"
+    ),
     "canonical": Bench(
         "What canonical forms cost, and what they do to DeepWordBug and TextBugger", "canonical.py {data}"
     ),

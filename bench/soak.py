@@ -397,12 +397,12 @@ def servers(soak: Soak) -> Count:
 SCENARIOS: dict[str, tuple[str, Callable[[Soak], Count]]] = {
     "kills": ("`kill -9`, local run", kills),
     "shards": ("`kill -9`, two shards", shards),
-    "ray": ("`kill -9`, Ray driver or worker", ray),
     "disk": ("disk full", disk),
     "doubled": ("two processes, one run or one cache", doubled),
     "postgres": ("PostgreSQL stopped or crashed", postgres),
     "clock": ("clock moved by hours", clock),
     "servers": ("wrong replies of ten servers at once", servers),
+    "ray": ("`kill -9`, Ray driver or worker", ray),
 }
 
 

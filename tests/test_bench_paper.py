@@ -131,7 +131,7 @@ def test_the_papers_own_figure_stands_beside_ours_where_it_is_known(bench: Any) 
     [
         ("smollm2", "smollm2"),
         ("hf/smollm2", "hf/smollm2"),
-        ("hf//home/me/q.gguf", "hf/q.gguf"),
+        ("hf//somewhere/q.gguf", "hf/q.gguf"),
         ("vllm/a/Llama-3.1-8B", "vllm/a/Llama-3.1-8B"),
     ],
 )

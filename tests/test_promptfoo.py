@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +63,13 @@ def test_promptfoo_itself_reads_it(model: str, tmp_path: Path) -> None:
     (tmp_path / "certified.py").write_text("from clucert.promptfoo import get_assert\n")
     own = {"model": model, "labels": ["spam", "ham"], "method": "blocks", "deterministic": True, "cache": False}
     check = {"type": "python", "value": "file://certified.py", "config": own}
-    tests = [{"vars": {"text": text}, "assert": [check]} for text in ("win win win win win", "win or see you there")]
+    tests = [{"vars": {"text": text}, "assert": [check]} for text in ("win win win win win", "win win see you there")]
     config = {"prompts": ["{{text}}"], "providers": ["echo"], "tests": tests}
     (tmp_path / "promptfooconfig.json").write_text(json.dumps(config))
     command = ["promptfoo", "eval", "-c", "promptfooconfig.json", "-o", "out.json", "--no-cache"]
-    subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, timeout=120)
+    own_python = {"PROMPTFOO_PYTHON": sys.executable, "PROMPTFOO_CONFIG_DIR": str(tmp_path)}
+    quiet = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1"}
+    env = {**os.environ, **own_python, **quiet}
+    subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, timeout=120, env=env)
     results = json.loads((tmp_path / "out.json").read_text())["results"]["results"]
     assert [result["success"] for result in results] == [True, False]

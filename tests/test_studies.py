@@ -157,6 +157,11 @@ def test_a_study_runs_where_a_loop_runs_already_as_in_a_notebook(tmp_path: Path)
     assert asyncio.run(cell()).done == 3
 
 
+def test_an_object_does_not_travel_to_a_cluster(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="python:FILE"):
+        clucert.evaluate(data=ROWS, model=spam, labels=LABELS, run_dir=tmp_path / "run", engine="ray")
+
+
 @pytest.mark.parametrize("data", [[1], [("a", "b", "c")], [None]])
 def test_rows_that_are_none_are_told(data: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="row 0"):

@@ -65,6 +65,9 @@ def _bare_task(config: Config) -> Task:
         name, labels = _own_labels(config)
         return BareTask.labelled(name, labels)
     task = load_task(config.task)
+    own = config.task.endswith((".yaml", ".yml"))
+    if own and isinstance(task, ClosedTask) and not any(map(str.isdigit, task.gold)):
+        return BareTask.of(task, ordered=True)  # In the order that the user wrote them in.
     return bare(task)
 
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, PrivateAttr, model_validator
 
 from clucert.cache.location import CacheField
-from clucert.protocols import LanguageModel
 from clucert.redact import without_credentials
 from clucert.section import Section, changes_of, option, options_of, parts_of
 from clucert.types import PerturbationKind, RetainedKernel, Unit
+
+if TYPE_CHECKING:
+    from clucert.protocols import LanguageModel
 
 
 def _as_list(value: object) -> object:

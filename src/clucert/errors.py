@@ -50,8 +50,8 @@ class CluCertError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(visible(message))
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(visible(each) if isinstance(each, str) else each for each in args))
 
     def __str__(self) -> str:
         """The message; of one that repeats a whole file, how it begins and how it ends."""

@@ -31,7 +31,7 @@ from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
 from clucert.methods.exact import ExactMethod
 from clucert.models import trained
-from clucert.models.encoders import MINILM_SHA256, MiniLmEncoder
+from clucert.models.encoders import MiniLmEncoder, minilm_sha256
 from clucert.models.trained import SentenceModel, class_names
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.callable_classifiers import CallableClassifier
@@ -217,7 +217,7 @@ class CertifiedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "kind": "sentences" if default else "skops",
             "classes": np.asarray(self.classes_).tolist(),
             "method": self.method_.model_dump(mode="json", exclude={"tasks", "models"}),
-            "encoder": MINILM_SHA256 if default else None,
+            "encoder": minilm_sha256() if default else None,
             "trained": {"copies": self.copies, "commonest": self._commonest},
         }
         trained.write(file, header, parts)

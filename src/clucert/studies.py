@@ -47,6 +47,8 @@ def evaluate(
     config = config_of(StudyConfig, fields)
     if config.run_dir is None:
         raise UsageError("say where to keep the run: run_dir='runs/a'")
+    if config.given and config.engine != "local":
+        raise UsageError(f"engine {config.engine}: an object stays in this process; name it python:FILE.py:NAME")
     command = FUNCTION_COMMAND if config.given else ["clucert.evaluate"]
     with shown_progress(progress, "certified") as watch:
         told = None if watch is None else lambda snapshot: watch(snapshot.done + snapshot.failed, snapshot.total)

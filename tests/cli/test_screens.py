@@ -79,6 +79,7 @@ def test_a_new_project_is_whole_and_overwrites_nothing(tmp_path: Path) -> None:
     assert again.returncode == 2
     assert "is there already" in again.stderr.decode()
     assert (folder / "data.csv").read_text() == "mine"
+    assert b"is a file: name a folder" in command("init", str(folder / "data.csv")).stderr
 
 
 @pytest.mark.llm

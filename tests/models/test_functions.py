@@ -149,7 +149,8 @@ def test_numbers_mean_what_the_task_says_and_never_a_position() -> None:
     assert sst2.labels[0] == "positive"
     reading = Reading.loaded(sst2.reading)
     assert [reading.read("f", 0)[0], reading.read("f", "LABEL_1")[0]] == ["negative", "positive"]
-    assert reading.read("f", [0.9, 0.1]) == ("negative", {"positive": 0.1, "negative": 0.9})
+    with pytest.raises(BadAnswerError, match="probability"):  # GLUE's order, or that of the labels?
+        reading.read("f", [0.9, 0.1])
     news = Reading.loaded(BareTask.of(load_task("agnews")).reading)
     assert news.read("f", [0.7, 0.1, 0.1, 0.1])[0] == "world"
     assert news.read("f", "Technology")[0] == "sci/tech"
@@ -160,6 +161,17 @@ def test_numbers_mean_what_the_task_says_and_never_a_position() -> None:
         with pytest.raises(BadAnswerError):
             silent.read("f", said)
     assert silent.read("f", {"HAM": 0.9, "spam": 0.1})[0] == "ham"
+
+
+def test_labels_of_a_task_file_are_in_the_users_own_order_unless_it_says_what_numbers_mean(tmp_path: Path) -> None:
+    name = write(tmp_path / "mine.py", "def classify(text): return [0.9, 0.1]")
+    fields: dict[str, Any] = {"model": name, "cache": False, "deterministic": True, "method": "blocks"}
+    task = tmp_path / "task.yaml"
+    task.write_text("prompt: 'Is it? {text}'\nlabels: [spam, ham]\n")
+    assert clucert.certify("a b c d e f", task=str(task), **fields).prediction == "spam"
+    task.write_text("prompt: 'Is it? {text}'\nlabels: [spam, ham]\nlabel_map: {0: ham, 1: spam}\n")
+    with pytest.raises(BadAnswerError, match="label each is of"):
+        clucert.certify("a b c d e f", task=str(task), **fields)
 
 
 # Files

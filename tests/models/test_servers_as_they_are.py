@@ -214,7 +214,10 @@ def test_headers_are_sent_over_every_path(monkeypatch: pytest.MonkeyPatch) -> No
         ({"object": "error", "message": {"detail": [{"loc": ["body", "n"], "msg": "Wrong"}]}}, "body.n: Wrong"),
         ({"error": "a string"}, "a string"),
         ({"error": {"message": "said"}}, "said"),
-        ({"error": {"message": None, "type": "t"}, "message": "outside"}, "no reason given"),
+        (
+            {"error": {"message": None, "type": "t"}, "message": "outside"},
+            '{"error": {"message": null, "type": "t"}, "message": "outside"}',
+        ),
         ({"errors": [{"code": 7003, "message": "No route"}], "success": False}, "No route"),
         ({"error_code": "BAD_REQUEST", "message": "INVALID_PARAMETER_VALUE"}, "INVALID_PARAMETER_VALUE"),
         ({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}, "login fail"),

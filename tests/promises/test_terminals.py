@@ -27,6 +27,10 @@ RAW = re.compile(
 SOURCE = Path(__file__).parents[2] / "src/clucert"
 
 
+SUFFIXES = (".json", ".jsonl", ".html", ".xml", ".md", ".yaml", ".log", ".sarif", ".txt")
+"""Not CSV and Parquet, which are read back cell by cell as they were and have no escapes."""
+
+
 def harmless(data: bytes, where: object) -> str:
     text = data.decode("utf-8")
     found = RAW.search(text)
@@ -58,7 +62,7 @@ class Hostile(ThreadingHTTPServer):
                 if hostile.fails and hostile.count % hostile.fails == 0:
                     self.reply(400, said)
                     return
-                unread = hostile.count % 3 == 0
+                unread = hostile.count % 13 == 0
                 content = f"well{ESCAPE} maybe" if unread else "positive"
                 choice = {"index": 0, "message": {"content": content}, "finish_reason": "stop"}
                 self.reply(200, {"choices": [choice], "model": f"m{ESCAPE}", "system_fingerprint": ESCAPE})
@@ -126,12 +130,12 @@ def clucert(world: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
 
 def files_are_harmless(folder: Path) -> None:
     for path in folder.rglob("*"):
-        written = path.suffix in (".json", ".jsonl", ".html", ".xml", ".md", ".yaml", ".csv", ".log")
+        written = path.suffix in SUFFIXES
         if written and path.name not in ("data.jsonl", "task.yaml"):
             harmless(path.read_bytes(), path)
 
 
-SMALL = ("--method", "ranmask", "--mask-rate", "0.5", "--samples", "5", "--certify-samples", "12", "--max-retries", "0")
+SMALL = ("--method", "ranmask", "--mask-rate", "0.9", "--samples", "5", "--certify-samples", "15", "--max-retries", "0")
 
 
 def test_no_output_of_a_study_holds_what_was_planted(world: Path, clucert: Command) -> None:
@@ -146,7 +150,12 @@ def test_no_output_of_a_study_holds_what_was_planted(world: Path, clucert: Comma
         code, said = clucert("audit", "run", "--base-url", url, "--limit", "1")
         clucert("certify", f"good{ESCAPE} one", *asked, "-v", "--show-samples", "2")
         clucert("certify", f"good{ESCAPE} one", *asked, "--json")
-    clucert("report", "run", "-o", "r.html")
+        clucert("attack", "--certificates", "run", "--base-url", url, "--limit", "1", "--max-queries", "5")
+        code, said = clucert("attack", *asked, "--data", "data.jsonl", "--limit", "1", "--max-queries", "5")
+        assert code in (0, 1), said
+    code, said = clucert("report", "run", "-o", "r.html", "--tables", "tables", "--sarif", "s.sarif")
+    assert code == 0, said
+    assert len(list((world / "tables").iterdir())) > 3
     for more in ((), ("--json",)):
         clucert("compare", "run", "run", *more)
         clucert("cache", "stats", "--cache", "c.sqlite", *more)
@@ -159,6 +168,8 @@ def test_errors_of_servers_and_users_hold_nothing_of_it_either(world: Path, cluc
         asked = ("--task", "task.yaml", "--model", "openai/test", *SMALL, "--base-url", url, "--cache", "c.sqlite")
         code, said = clucert("evaluate", *asked, "--data", "data.jsonl", "--run-dir", "run")
         assert code == 1
+        clucert("evaluate", *asked, "--data", "data.jsonl", "--run-dir", "run", "--junit", "j.xml")
+        clucert("report", "run", "-o", "r.html", "--tables", "tables")
         assert r"answered 400: no\x1b]0;owned" in said
     files_are_harmless(world)
     for arguments in (

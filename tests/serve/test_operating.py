@@ -186,6 +186,16 @@ def test_health_tells_upstream_and_gate_apart(upstream: str, tmp_path: Path) -> 
         assert raised.value.code == "gate_unavailable"
 
 
+def test_the_image_runs_as_nobody_a_command_that_there_is() -> None:
+    lines = (Path(__file__).parents[2] / "Dockerfile").read_text().splitlines()
+    last = {line.split()[0]: line.partition(" ")[2] for line in lines if line[:1].isupper()}
+    assert last["USER"] == "65534:65534"
+    command, subcommand, *flags = json.loads(last["ENTRYPOINT"]) + json.loads(last["CMD"])
+    assert (command, subcommand) == ("clucert", "serve")
+    known = {name for param in serve.params for name in param.opts}
+    assert {flag for flag in flags if flag.startswith("--")} <= known
+
+
 def spans(serving: Serving) -> list[dict[str, Any]]:
     return [json.loads(line) for line in serving.log.read_text().splitlines() if line.startswith('{"name"')]
 

@@ -23,6 +23,8 @@ def init(folder: Path, as_json: bool) -> None:
 
     It runs as it is, with the embedded model. No file is ever overwritten.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: name a folder")
     if there := [name for name in FILES if (folder / name).exists()]:
         raise InputError(f"{folder / there[0]} is there already: name another folder")
     for name in FILES:

@@ -26,6 +26,7 @@ RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type
     help="Repeatable.",
 )
 @options(ResultSection, "leave_out_failed", "sarif")
+@click.option("--comment", type=click.Path(path_type=Path), help="Write a comment for a pull request, in Markdown.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder for the charts as files.")
 @click.option(
     "--plot-format",
@@ -41,20 +42,23 @@ def report(
     tables: Path | None,
     table_format: tuple[str, ...],
     leave_out_failed: bool | None,
-    sarif: Path | None,
     plots: Path | None,
     plot_format: tuple[str, ...],
+    **also: Path | None,
 ) -> None:
     """Write what RUNS found to one HTML file that needs no network."""
-    from clucert.report import write_plots, write_report, write_sarif, write_tables
+    from clucert.redact import redact
+    from clucert.report import write_comment, write_plots, write_report, write_sarif, write_tables
 
     leave_out = bool(leave_out_failed)
     written = [write_report(runs, out, leave_out_failed=leave_out)]
     if tables:
         written += write_tables(runs, tables, table_format, leave_out_failed=leave_out)
-    if sarif:
+    if comment := also["comment"]:
+        written.append(write_comment(runs, comment, leave_out_failed=leave_out))
+    if sarif := also["sarif"]:
         written.append(write_sarif(runs, sarif))
     if plots:
         written += write_plots(runs, plots, plot_format)
     for path in written:
-        echo(f"wrote {path}", err=True)
+        echo(redact(f"wrote {path}"), err=True)

@@ -20,7 +20,7 @@ from clucert.evaluate.run_directory import Data, Manifest, RunSession, input_dig
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods import Method
 from clucert.methods.exact import ExactMethod
-from clucert.models.encoders import MINILM_HUB, minilm_wheel
+from clucert.models.encoders import minilm_sha256, minilm_wheel
 from clucert.models.function_files import file_of, reads_text
 from clucert.protocols import Task
 from clucert.redact import clean_base_url, redact, shown
@@ -187,7 +187,7 @@ def encoder_file(parameters: Mapping[str, Any]) -> dict[str, str]:
     )
     if not compares or parameters.get("encoder") != "minilm" or minilm_wheel():
         return {}
-    return {"sentence encoder": MINILM_HUB.sha256}
+    return {"sentence encoder": minilm_sha256()}
 
 
 def named_files(config: StudyConfig) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """A gate before a language model: a small classifier votes on what the client wrote, and lets the request pass or not.
 
 **What is read.** Each message by itself, and all of them together where there are several; of each also what is left
-when letters that were pulled apart are joined (:mod:`clucert.guard.spelled`). A request is *blocked* when any of these
-texts is flagged, and passes otherwise. An answer of the classifier that names no label counts as the flag: whoever
-confuses it does not pass.
+when hidden characters are shown and letters that were pulled apart are joined (:mod:`clucert.guard.spelled`). A request
+is *blocked* when any of these texts is flagged, and passes otherwise. An answer of the classifier that names no label
+counts as the flag: whoever confuses it does not pass.
 
 **Blocked.** The certificate of a flagged text says which changes leave it flagged, and then the request is blocked
 whatever the other texts are. Of one message: whatever is done to the other messages, added ones among them. Of all
@@ -39,7 +39,7 @@ from clucert.core.thresholds import Flag, most_to_pass
 from clucert.errors import InputError, UsageError
 from clucert.guard.client_text import ClientText, Said
 from clucert.guard.conversation import folded_words
-from clucert.guard.spelled import respelled
+from clucert.guard.spelled import respelled, revealed
 from clucert.protocols import Steps
 from clucert.runtime.classifiers import BaseClassifier, Voted
 from clucert.types import Classify, Request, Vote
@@ -209,6 +209,10 @@ class Wary:
         return dataclasses.replace(found, votes=votes, shares=sure)
 
 
+Known = tuple[Reading, Certificate | None]
+"""What is kept of a text; with the certificate where sampled votes flag it, to be read at the level of a request."""
+
+
 class Gate:
     """Decides about requests: the noise and the threshold, without the classifier. Not safe for several threads.
 
@@ -231,7 +235,7 @@ class Gate:
         self.certifier, self.flag, self._key = certifier, flag, key
         # The word list is read now, and not while the first client waits.
         respelled("warming up the word list at once".replace(" ", ""))
-        self._known: OrderedDict[bytes, Reading] = OrderedDict()
+        self._known: OrderedDict[bytes, Known] = OrderedDict()
 
     @property
     def alpha(self) -> float:
@@ -266,63 +270,71 @@ class Gate:
         texts: dict[str, tuple[str, bool]] = {}
         for each in said:
             check_unicode(each.text)
-            shown = self.certifier.form.shown(each.text) if self.certifier.form else each.text
-            for spelling in (each.text, each.glued, respelled(shown)):
-                if spelling is not None and self._words(spelling):
+            bare = revealed(each.text)
+            shown = self.certifier.form.shown(bare) if self.certifier.form else bare
+            for spelling in (each.text, each.glued, respelled(shown) or (None if bare is each.text else bare)):
+                if spelling is not None and self._read(spelling):
                     texts.setdefault(spelling, (each.where, spelling is not each.text))
         return [(place, text) for text, place in texts.items()]
 
-    def _words(self, text: str) -> Sequence[str]:
-        """The words that the noise sees."""
+    def _read(self, text: str) -> str:
+        """What the noise sees: texts that it reads alike get one verdict."""
         if isinstance(self.certifier, ExactSmoother):
-            return self.certifier.units(text).pieces
-        return self.certifier.read(text).words
+            return "\n".join(self.certifier.units(text).pieces)
+        read = self.certifier.read(text)
+        return read.text if read.words else ""
 
     def _reading(self, place: tuple[str, bool], text: str, level: Fraction) -> Generator[Request, Any, Reading]:
-        """What the votes on a text say, which are asked once for each level."""
-        known = hashlib.sha256(repr((self._words(text), level)).encode(errors="surrogatepass")).digest()
-        reading = self._known.pop(known, None)
-        if reading is None:
+        """What the votes on a text say, at the level that one of several texts has; they are asked once."""
+        known = hashlib.sha256(self._read(text).encode()).digest()
+        found = self._known.pop(known, None)
+        if found is None:
             if isinstance(self.certifier, ExactSmoother):
-                reading = yield from self._exact(self.certifier, text)
+                found = yield from self._exact(self.certifier, text)
             else:
-                reading = yield from self._sampled(self.certifier, text, level)
-        self._known[known] = reading
+                found = yield from self._sampled(self.certifier, text)
+        self._known[known] = found
         while len(self._known) > KNOWN:
             self._known.popitem(last=False)
+        reading, certificate = found
+        if certificate is not None:
+            # One of several texts is chosen to be certified: each holds at its part of the level.
+            reading = dataclasses.replace(reading, proved=_shown(certificate.replace(alpha=float(level)).proved))
         return dataclasses.replace(reading, where=place[0], respelled=place[1])
 
-    def _exact(self, smoother: ExactSmoother, text: str) -> Generator[Request, Any, Reading]:
+    def _exact(self, smoother: ExactSmoother, text: str) -> Generator[Request, Any, Known]:
         certificate: ExactCertificate = yield from smoother.flag_steps(text)
         whole = " ".join(certificate.pieces)
         untouched = [shown.text for shown in certificate.answers] == [whole]
         flagged = certificate.is_flagged or (untouched and certificate.flagged > 0)
         score = certificate.flagged if self.flag.share is None else float(certificate.flag_share)
         proved = certificate.proved if flagged and not untouched else {}
-        return Reading("", False, flagged, untouched, certificate.n, score, _shown(proved))
+        return Reading("", False, flagged, untouched, certificate.n, score, _shown(proved)), None
 
-    def _sampled(self, smoother: Smoother, text: str, level: Fraction) -> Generator[Request, Any, Reading]:
-        # As in a vote: another case, accent or blank buys no other draw.
-        keyed = smoother.keyed(self._key, *folded_words(smoother.said(text)))
-        n = len(self._words(text))
+    def _sampled(self, smoother: Smoother, text: str) -> Generator[Request, Any, Known]:
+        read = smoother.read(text)
+        n = len(read.words)
         # Nothing is no label, and a vote for the flag where these are: deletion leaves nothing of one word, too.
         emptied = smoother.settings.noise is not None and UNPARSED in self.flag.labels
-        if n <= _kept_of(keyed, n) and not emptied:
+        if n <= _kept_of(smoother, n) and not emptied:
             return (yield from self._bare(smoother, text, n))
+        # Neither letter case nor accents nor punctuation draw other noise.
+        keyed = smoother.keyed(self._key, *folded_words(read.text))
         certificate: Certificate = yield from keyed.flag_steps(text)
         votes, flagged = certificate.selection, certificate.flagged
-        score = votes.counts[self.flag.name] / max(1, votes.drawn)
-        # One of several texts is chosen to be certified: each holds at its part of the level.
-        proved = certificate.replace(alpha=float(level)).proved if flagged else {}
-        return Reading("", False, flagged, False, n, score, _shown(proved))
+        reading = Reading("", False, flagged, False, n, votes.counts[self.flag.name] / max(1, votes.drawn))
+        if not flagged:
+            return reading, None
+        # Without the single votes, which nothing reads again.
+        return reading, dataclasses.replace(certificate.unmerged, vote_records=()).merged(self.flag)
 
-    def _bare(self, smoother: Smoother, text: str, n: int) -> Generator[Request, Any, Reading]:
+    def _bare(self, smoother: Smoother, text: str, n: int) -> Generator[Request, Any, Known]:
         """The same test on N answers about the whole text: p_harm of its noised texts is not above p_harm of it."""
         drawn, share = smoother.settings.predict_samples, self.flag.share or Fraction(1)
         votes: Sequence[Vote] = yield Classify((smoother.read(text).text,) * drawn, "predict")
         harmful = sum(vote in self.flag.labels for vote in votes)
         flagged = harmful > most_to_pass(drawn, share, smoother.settings.alpha)
-        return Reading("", False, flagged, True, n, harmful / drawn)
+        return Reading("", False, flagged, True, n, harmful / drawn), None
 
 
 def _shown(proved: Mapping[str, Radius | None]) -> dict[str, Radius]:

@@ -1,4 +1,5 @@
-"""Letters pulled apart (``b o m b``), words run together (``how_to_build``): the text that a model reads anyway.
+"""Letters pulled apart (``b o m b``), words run together (``how_to_build``), characters that nobody sees: the text that
+a model reads anyway.
 
 Undoing this is no canonical form that keeps the theorems about words, for one letter more may join others. A gate reads
 the result as a text of its own, beside the one that was written, and blocks where either is flagged: every certificate
@@ -7,7 +8,9 @@ of what was written holds as it is.
 
 from __future__ import annotations
 
+import html
 import math
+import string
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -31,6 +34,41 @@ LONGEST = 2_000
 MOST = 20_000
 """Characters of a text in runs of at least that length that are looked at."""
 _LONGEST_WORD = 24
+
+
+def revealed(text: str) -> str:
+    """``text`` with what hides in characters written in letters; ``text`` itself where nothing does.
+
+    Tag characters are the ASCII that they tag, runs of variation selectors the bytes that they number, braille cells
+    the letters that they stand for; HTML entities of these, too.
+    """
+    found = text
+    for _ in range(DEEPEST if "&" in text else 0):
+        found, before = html.unescape(found), found
+        if found == before:
+            break
+    shown = _TAGS.sub(lambda match: "".join(chr(ord(c) - 0xE0000) for c in match.group()), found)
+    shown = _SELECTORS.sub(lambda match: _said_by_selectors(match.group()), shown)
+    shown = shown.translate(_BRAILLE)
+    return text if shown == found else shown
+
+
+def _said_by_selectors(run: str) -> str:
+    numbers = bytes(ord(c) - 0xFE00 if ord(c) < 0xE0000 else ord(c) - 0xE0100 + 16 for c in run)
+    said = numbers.decode("utf-8", "ignore")
+    return f" {said} " if said.isprintable() else ""
+
+
+_TAGS = regex.compile(r"[\U000E0020-\U000E007E]+")
+_SELECTORS = regex.compile(r"[\uFE00-\uFE0F\U000E0100-\U000E01EF]{4,}")
+_DOTS = "1 12 14 145 15 124 1245 125 24 245 13 123 134 1345 135 1234 12345 1235 234 2345 136 1236 2456 1346 13456 1356"
+"""Of the letters from a to z."""
+_BRAILLE = {0x2800: " "} | {
+    0x2800 + sum(1 << (int(dot) - 1) for dot in dots): letter
+    for letter, dots in zip(string.ascii_lowercase, _DOTS.split(" "), strict=True)
+}
+DEEPEST = 8
+"""How often entities are undone."""
 
 
 def respelled(text: str) -> str | None:

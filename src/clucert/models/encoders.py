@@ -156,6 +156,11 @@ def minilm_wheel() -> Path | None:
     return None
 
 
+def minilm_sha256() -> str:
+    """The digest of the weights that ``minilm`` has on this machine."""
+    return MINILM_SHA256 if minilm_wheel() else MINILM_HUB.sha256
+
+
 def _minilm_weights() -> tuple[Path, str]:
     """The file of the weights, and the SHA-256 that it is to have."""
     if path := minilm_wheel():

@@ -105,9 +105,9 @@ class FailedReply(Exception):  # noqa: N818 - not an error of this package: it b
     def said(self) -> str:
         """The server's own words, on one line: hostile text, and it may repeat the prompt."""
         found = "; ".join(dict.fromkeys(_sentences(self._document)))
-        if not found:
+        if not found and self._document not in ([], {}):
             text = self.reply.body[: 20 * _SHOWN].decode("utf-8", "replace")
-            found = _TAG.sub(" ", text) if self._document is None and "\0" not in text else ""
+            found = "" if "\0" in text else _TAG.sub(" ", text) if self._document is None else text
         return " ".join(found[: 10 * _SHOWN].split()) or "no reason given"
 
     @cached_property
@@ -171,7 +171,7 @@ def failure_within(reply: Reply) -> FailedReply | None:
     status = next((code for code in codes if 400 <= code < 600), None)
     if status is None:
         retryable = isinstance(error, dict) and (error.get("retryable") is True or error.get("retry") is True)
-        status = 401 if _KEY.search(named) else 503 if retryable or _BUSY.search(named) else 400
+        status = 401 if _KEY.search(" ".join(failed.codes)) else 503 if retryable or _BUSY.search(named) else 400
     return FailedReply(reply, status)
 
 

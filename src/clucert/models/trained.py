@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -20,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clucert.border import json_value
 from clucert.errors import DataIntegrityError, InputError, MissingExtraError
-from clucert.models.encoders import MINILM_SHA256, MiniLmEncoder
+from clucert.models.encoders import MiniLmEncoder, minilm_sha256
 
 SUFFIX = ".clucert"
 FORMAT = 1
@@ -162,9 +162,9 @@ def read(path: str | Path, trusted: Sequence[str] = ()) -> Trained:
     digest = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
     if header.kind == "skops":
         return Trained(header, _estimator(parts[ESTIMATOR], path, trusted), digest)
-    if header.encoder != MINILM_SHA256:
+    if header.encoder != minilm_sha256():
         raise DataIntegrityError(
-            f"{path} was trained on another sentence encoder than this version has: train it again"
+            f"{path} was trained on another sentence encoder than is here (clucert weights): train it again"
         )
     return Trained(header, _sentences(parts, len(header.classes), path), digest)
 
@@ -194,7 +194,7 @@ def _part(archive: zipfile.ZipFile, name: str, path: str | Path) -> bytes:
 
 def _header(archive: zipfile.ZipFile, path: str | Path) -> Header:
     try:
-        fields = json.loads(_part(archive, HEADER, path))
+        fields = json_value(_part(archive, HEADER, path), str(path))
         newer = fields.get("format") if isinstance(fields, dict) else None
         if isinstance(newer, int) and newer > FORMAT:
             raise InputError(f"{path} has format {newer}, newer than {FORMAT}: upgrade")
@@ -202,8 +202,6 @@ def _header(archive: zipfile.ZipFile, path: str | Path) -> Header:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{path}: its {HEADER} is not JSON") from None
     if len(set(class_names(header.classes))) < len(header.classes):
         raise InputError(f"{path}: classes: two have one name")
     return header

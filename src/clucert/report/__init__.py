@@ -20,6 +20,7 @@ __all__ = [
     "check_gates",
     "compare_runs",
     "parse_gate",
+    "write_comment",
     "write_junit",
     "write_plots",
     "write_report",
@@ -110,6 +111,14 @@ def write_sarif(runs: Sequence[Path], out: Path, radius: int = 1) -> Path:
     from clucert.report.sarif import sarif
 
     return _write(out, sarif(load_runs(runs), radius))
+
+
+def write_comment(runs: Sequence[Path], out: Path, *, leave_out_failed: bool = False) -> Path:
+    """Write a comment for a pull request, in Markdown (:mod:`clucert.report.comment`)."""
+    from clucert.report.comment import comment
+    from clucert.report.summary import read_summaries
+
+    return _write(out, comment(read_summaries(runs, leave_out_failed=leave_out_failed)))
 
 
 def compare_runs(

@@ -19,6 +19,7 @@ from clucert.core.exact_words import CHANGES
 from clucert.report.markup import text
 from clucert.report.outcome import MEANING, State, state_of
 from clucert.report.runs import Input, Run
+from clucert.visible import harmless_json
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 SAID = {**CHANGES, "word": "replaced", "synonym": "swapped for synonyms", "append": CHANGES["ends"]}
@@ -34,7 +35,7 @@ Json = dict[str, Any]
 def sarif(runs: Sequence[Run], radius: int = 1) -> str:
     """The document: a SARIF run for each run directory. A row is proved where ``radius`` operations are certified."""
     document = {"$schema": SCHEMA, "version": "2.1.0", "runs": [_run(run, radius) for run in runs]}
-    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    return harmless_json(document, indent=1) + "\n"
 
 
 def _run(run: Run, radius: int) -> Json:

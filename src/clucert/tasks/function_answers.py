@@ -51,7 +51,9 @@ class Reading:
     def by_numbering(
         cls, labels: Sequence[str], names: Mapping[str, str], numberings: Sequence[Mapping[str, str]]
     ) -> Self:
-        """Numbers mean what a task says of data files, where all its ``numberings`` agree."""
+        """Numbers mean what a task says of data files, where all its ``numberings`` agree. So do the places in a row,
+        where that is the order of the labels, too: of two orders nobody knows which one is meant.
+        """
         declared = [n for n in (names, *numberings) if set(n.values()) >= set(labels) and any(map(str.isdigit, n))]
         orders = {tuple(n[i] for i in sorted(filter(str.isdigit, n), key=int)) for n in declared}
         meant: dict[str, set[str]] = {}
@@ -59,8 +61,7 @@ class Reading:
             for number, label in numbering.items():
                 meant.setdefault(number, set()).add(label)
         agreed = {number: min(found) for number, found in meant.items() if len(found) == 1}
-        order = next(iter(orders)) if len(orders) == 1 else None
-        return cls(tuple(labels), {**agreed, **names}, order if order and len(order) == len(labels) else None)
+        return cls(tuple(labels), {**agreed, **names}, tuple(labels) if orders == {tuple(labels)} else None)
 
     def dumped(self) -> str:
         """As JSON, for :meth:`loaded`."""
@@ -134,7 +135,8 @@ class Reading:
             raise self._no_probabilities(who, row)
         if self.order is None:
             raise BadAnswerError(
-                f"{who} returned a row of numbers, and nothing says which is which: return {{label: probability}}"
+                f"{who} returned a row of numbers, and the task does not say which label each is of (its own order, or "
+                "that of the numbers in data files): return {label: probability}"
             )
         by_label = dict(zip(self.order, values, strict=True))
         shares = {label: by_label[label] for label in self.labels}
