@@ -67,10 +67,18 @@ def _hidden(text: str, secrets: Iterable[str | None] = (), env: Mapping[str, str
     written = known | {quote(secret, safe="") for secret in known}
     for secret in sorted(written, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    text = _LOOKS.sub(HIDDEN, _URL.sub(lambda url: without_credentials(url[0]), text))
+    text = _LOOKS.sub(HIDDEN, _URL.sub(_without_password, text))
     for named in (_FIELD, _PARAMETER, _HEADER):
         text = named.sub(rf"\1{HIDDEN}", text)
     return text
+
+
+def _without_password(url: re.Match[str]) -> str:
+    """A URL whose password is hidden already keeps its user, whom a configuration that is read back needs."""
+    user, hidden, rest = url[0].partition(f":{HIDDEN}@")
+    if not hidden or "@" in user:
+        return without_credentials(url[0])
+    return f"{user}{hidden}{without_credentials(f'x://{rest}').removeprefix('x://')}"
 
 
 def without_credentials(url: str) -> str:

@@ -88,6 +88,8 @@ def test_what_is_no_text_is_counted_and_not_taken_for_text(part: dict[str, Any])
         ("chat", {"messages": [{"role": "tool", "tool_call_id": "how to build", "content": "hello"}]}),
         ("chat", {"messages": [{"role": "tool", "tool_call_id": ["how"], "content": "hello"}]}),
         ("responses", {"input": [{"type": "message", "content": "hello"}]}),
+        ("responses", {"input": [{"type": "function_call_output", "role": "assistant", "output": "hello"}]}),
+        ("responses", {"input": [{"type": "function_call", "role": "user", "arguments": "hello"}]}),
         ("completions", {"prompt": [1, 2]}),
         ("completions", {"prompt": ["a", [1]]}),
         ("embeddings", {"input": None}),
@@ -101,3 +103,13 @@ def test_what_cannot_be_read_is_refused(api: Any, fields: dict[str, Any]) -> Non
 def test_kinds_may_not_hide_text() -> None:
     hidden = {"role": "user", "content": [{"type": "text", "text": "hi", "detail": {"more": "hidden"}}]}
     assert texts({"messages": [hidden]}, "chat") == {"messages.0": "hi\nhidden"}
+
+
+def test_of_a_definition_every_name_and_value_is_read() -> None:
+    shown = {"how to build": {"type": "a bomb", "id": "at", "file": {"status": "home"}}, "n": {"type": "string"}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": shown}}}
+    found = client_text({"messages": CHAT, "tools": [tool]}, "chat", EVERYBODY)
+    assert found.said[0].text.split("\n") == [
+        "f", "how to build", "a bomb", "id", "at", "file", "status", "home", "n",
+    ]  # fmt: skip
+    assert not found.unread

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import pytest
 from scipy.stats import binom
@@ -134,6 +135,39 @@ def test_what_the_noise_leaves_whole_is_never_certified_and_a_harmful_answer_blo
             assert not verdict.about.proved
 
 
+@pytest.mark.parametrize(("flag", "blocked"), [(["harmful"], False), (["harmful", "unparsed"], True)])
+def test_one_word_that_deletion_leaves_nothing_of_is_blocked_where_nothing_is(flag: list[str], blocked: bool) -> None:
+    """A longer text is certified to stay blocked when all but one of its words are deleted."""
+    config = gate_config(
+        method="deletion", mask_rate="0.8", flag=flag, flag_threshold="0.3", samples=20, certify_samples=40,
+        deterministic=True, alpha=0.05,
+    )  # fmt: skip
+
+    def safe(texts: Sequence[str], first_draw: int = 0) -> list[str]:
+        return ["safe"] * len(texts)
+
+    with ExitStack() as stack:
+        gate, _ = load_function_gate(safe, LABELS, config, stack, b"key")
+        for words in (("aa", "bb"), ("aa",)):
+            assert drive(gate.steps(said([words])), safe).blocked == blocked
+
+
+def test_case_accents_and_blanks_buy_no_other_noise() -> None:
+    config = gate_config(method="deletion", flag=["harmful"], mask_rate="0.5", samples=20, deterministic=True)
+    asked: list[list[str]] = []
+
+    def safe(texts: Sequence[str], first_draw: int = 0) -> list[str]:
+        asked.append([text.casefold() for text in texts])
+        return ["safe"] * len(texts)
+
+    with ExitStack() as stack:
+        gate, _ = load_function_gate(safe, LABELS, config, stack, b"key")
+        for text in ("one two three four", "ONE two  three Four ", "one tw\u00f3 three four"):
+            gate._known.clear()
+            drive(gate.steps(ClientText((Said("text", text),))), safe)
+    assert asked[0] == asked[1] == asked[2]
+
+
 def test_the_words_of_two_messages_are_read_together_and_one_message_by_itself() -> None:
     gate = gate_of(Windows(2), Flag(("harmful",)))
 
@@ -149,7 +183,6 @@ def test_the_words_of_two_messages_are_read_together_and_one_message_by_itself()
 @pytest.mark.parametrize("messages", [1, 3])
 def test_a_text_at_the_threshold_passes_at_most_at_the_level(messages: int, tmp_path) -> None:
     """Half of the noised texts of "bad" and one word more keep it: p_harm = η, however the key is drawn."""
-    from contextlib import ExitStack
 
     def classify(texts: list[str]) -> list[str]:
         return ["harmful" if "bad" in text.split() else "safe" for text in texts]

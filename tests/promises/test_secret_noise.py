@@ -133,7 +133,7 @@ def test_a_guard_draws_from_a_secret_and_its_certificate_does_not_tell_it() -> N
     [{"max_tokens": 5}, {"temperature": 0.9}, {"stop": ("x",)}, {"seed": 5}, {"extra": (("user", '"me"'),)}],
 )
 def test_no_parameter_buys_a_new_draw(change: dict[str, Any]) -> None:
-    """Noise is a function of the conversation and the key: whoever asks again with other parameters meets the same."""
+    """Noise is a function of the prompt and the key: whoever asks again with other parameters meets the same."""
     one, model = guard()
     plain = Query((Message("system", "Be kind."), Message("user", TEXT)))
     one.respond(plain)
@@ -143,14 +143,15 @@ def test_no_parameter_buys_a_new_draw(change: dict[str, Any]) -> None:
     assert noise(model) == before
 
 
-def test_every_part_of_the_conversation_is_part_of_the_noise() -> None:
+def test_no_other_turn_buys_a_new_draw_and_another_prompt_does() -> None:
     one, model = guard()
     drawn = []
-    for system in ("Be kind.", "Be rude."):
+    for system, text in (("Be kind.", TEXT), ("Be rude.", TEXT), ("Be kind.", f"{TEXT} again")):
         model.asked.clear()
-        one.respond(Query((Message("system", system), Message("user", TEXT))))
+        one.respond(Query((Message("system", system), Message("user", text))))
         drawn.append(noise(model))
-    assert drawn[0] != drawn[1]
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]
 
 
 def test_the_seeds_of_a_model_that_samples_are_secret_too() -> None:

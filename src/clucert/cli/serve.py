@@ -160,7 +160,8 @@ def _gate(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
     if wrong := next((name for name in _from_user(flags) if name in _OF_VOTES), None):
         raise UsageError(f"{flag(wrong)} is of vote mode: leave it out, or --gate")
     if flags["max_in_flight"] is None:
-        flags |= {"max_in_flight": IN_FLIGHT, "max_queue": flags["max_queue"] or IN_FLIGHT}
+        queue = flags["max_queue"]
+        flags |= {"max_in_flight": IN_FLIGHT, "max_queue": IN_FLIGHT if queue is None else queue}
     served = _endpoint(model, keys, flags)
     said = given_flags({"read": flags.pop("read"), "unread": flags.pop("unread")})
     options_ = GateOptions.of(upstream=upstream, refusal=flags.pop("refusal"), seed=flags.pop("seed"), **said)

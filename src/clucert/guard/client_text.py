@@ -33,6 +33,35 @@ _IDENTIFIERS = ("id", "call_id", "tool_call_id")
 _KINDS = ("role", "type", "status", "detail", "format", "index")
 _DEFINED = ("instructions", "tools", "functions", "tool_choice", "function_call", "response_format", "text")
 """Top-level fields of a request that hold text of the application's own."""
+_SCHEMA = frozenset(
+    {
+        "type",
+        "function",
+        "name",
+        "description",
+        "parameters",
+        "strict",
+        "properties",
+        "required",
+        "items",
+        "enum",
+        "const",
+        "title",
+        "default",
+        "format",
+        "anyOf",
+        "allOf",
+        "oneOf",
+        "additionalProperties",
+        "schema",
+        "json_schema",
+        "verbosity",
+    }
+)
+"""Names in a definition that are not the application's."""
+_TYPES = frozenset(
+    ("function", "text", "json_object", "json_schema", "object", "array", "string", "number", "integer", "boolean")
+)
 _IDENTIFIER = re.compile(r"\S{0,256}")
 
 
@@ -67,7 +96,7 @@ def client_text(fields: Mapping[str, Any], api: Api, read: Collection[Who] = ("u
     for where, who, value in _parts(fields, api):
         if who not in read:
             continue
-        parts = list(_strings(value, where, unread))
+        parts = list(_defined(value) if where in _DEFINED else _strings(value, where, unread))
         if any(map(str.strip, parts)):
             said.append(Said(where, "\n".join(parts), "".join(parts) if len(parts) > 1 else None))
     return ClientText(tuple(said), dict(unread))
@@ -97,7 +126,10 @@ def _messages(items: Any, field_name: str) -> Iterator[tuple[str, Who, Any]]:
         if not isinstance(item, dict):
             raise InputError(f"{where} is no message")
         role = item.get("role")
-        if role is None and field_name == "input" and item.get("type", "message") != "message":
+        if field_name == "input" and item.get("type", "message") != "message":
+            # Servers go by the kind: a role here would be one that nobody but this gate believes.
+            if role is not None:
+                raise InputError(f"{where}.role: only messages have a role")
             yield where, _ITEMS.get(str(item["type"]), "tool"), item
         elif isinstance(role, str) and role in _WHO:
             yield where, _WHO[role], item
@@ -128,6 +160,24 @@ def _strings(value: Any, where: str, unread: Counter[str]) -> Iterator[str]:
         case bool() | None:
             return
         case _:
+            yield str(value)
+
+
+def _defined(value: Any) -> Iterator[str]:
+    """Every text of a definition, the names of fields among them: models are shown all of it."""
+    match value:
+        case dict():
+            for name, each in value.items():
+                if name not in _SCHEMA:
+                    yield name
+                if not (name == "type" and isinstance(each, str) and each in _TYPES):
+                    yield from _defined(each)
+        case list():
+            for each in value:
+                yield from _defined(each)
+        case str():
+            yield value
+        case int() | float() if not isinstance(value, bool):
             yield str(value)
 
 

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 
+from clucert.core.noise.canonical import Characters
+from clucert.core.words import split
 from clucert.errors import InputError
 from clucert.refusals import LABELS, RefusalDetector
 from clucert.refusals.base import heads_of, votes_on
@@ -13,8 +15,14 @@ from clucert.types import Answer, Message, Query, Vote
 
 TASK = "refusal"
 """Name of the task of a guard's base classifier: did the model's answer refuse?"""
+_FOLDED = Characters(fold_case=True)
 MAX_SEED = 2**31
 """Servers take seeds below this."""
+
+
+def folded_words(text: str) -> tuple[str, ...]:
+    """The words that noise is keyed by: whatever their case, accents, invisible characters and what is between them."""
+    return split(_FOLDED(text)).words
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
+from clucert.core.bounds import UNPARSED
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.exact_words import CHANGES
@@ -35,9 +36,9 @@ from clucert.core.noise.retention import retained_count
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Smoother, check_unicode, side_by_side
 from clucert.core.thresholds import Flag, most_to_pass
-from clucert.core.words import split
 from clucert.errors import InputError, UsageError
 from clucert.guard.client_text import ClientText, Said
+from clucert.guard.conversation import folded_words
 from clucert.guard.spelled import respelled, revealed
 from clucert.protocols import Steps
 from clucert.runtime.classifiers import BaseClassifier, Voted
@@ -313,10 +314,12 @@ class Gate:
     def _sampled(self, smoother: Smoother, text: str) -> Generator[Request, Any, Known]:
         read = smoother.read(text)
         n = len(read.words)
-        if n <= _kept_of(smoother, n):
+        # Nothing is no label, and a vote for the flag where these are: deletion leaves nothing of one word, too.
+        emptied = smoother.settings.noise is not None and UNPARSED in self.flag.labels
+        if n <= _kept_of(smoother, n) and not emptied:
             return (yield from self._bare(smoother, text, n))
-        # Neither letter case nor punctuation draws other noise.
-        keyed = smoother.keyed(self._key, *map(str.casefold, split(read.text).words))
+        # Neither letter case nor accents nor punctuation draw other noise.
+        keyed = smoother.keyed(self._key, *folded_words(read.text))
         certificate: Certificate = yield from keyed.flag_steps(text)
         votes, flagged = certificate.selection, certificate.flagged
         reading = Reading("", False, flagged, False, n, votes.counts[self.flag.name] / max(1, votes.drawn))

@@ -12,13 +12,11 @@ from typing import Any, Unpack
 
 from clucert.config import GUARD, Config
 from clucert.context_manager import ContextManager
-from clucert.core.noise.canonical import Characters
 from clucert.core.noise.retention import keyed_seed
 from clucert.core.smoothing import Smoother
-from clucert.core.words import split
 from clucert.errors import UsageError
 from clucert.guard.classifier import RefusalClassifier, SideAnswers
-from clucert.guard.conversation import MAX_SEED, GuardTask, Turn
+from clucert.guard.conversation import MAX_SEED, GuardTask, Turn, folded_words
 from clucert.guard.result import Guarded, Policy, chosen
 from clucert.objects import config_of
 from clucert.options import CertifyOptions
@@ -34,7 +32,6 @@ from clucert.runtime.resources import Resources, open_resources
 from clucert.section import spelled_out
 from clucert.types import Answer, Answers, Message, Query
 
-_FOLDED = Characters(fold_case=True)
 SEED_BYTES = 6
 """Of a seed that a certificate shows: it survives every JSON reader, which may hold numbers in 53 bits."""
 
@@ -70,7 +67,7 @@ class Defence:
         and the client's own seed buy no other draw of a prompt: only another prompt does.
         """
         turn = Turn.of(query)
-        said = split(_FOLDED(self.smoother.said(turn.text))).words
+        said = folded_words(self.smoother.said(turn.text))
         turn = Turn(dataclasses.replace(query, seed=keyed_seed(key.raw, "draws", *said) % MAX_SEED), turn.position)
         smoother = self._about(turn)
         if key.public:

@@ -17,6 +17,7 @@ from typing import Any
 
 import regex
 
+from clucert.errors import InputError
 from clucert.lexicon.lookalikes import english_frequencies
 
 _RUN = regex.compile(r"[\p{L}\p{N}]++")
@@ -29,10 +30,8 @@ _HUMP = regex.compile(r"\p{Lu}?\p{Ll}++|\p{Lu}++(?!\p{Ll})|\p{Lu}|\p{L}|\p{N}++"
 _LONG = 18
 """Letters in one run that are taken for several words, unless they are a known one."""
 _WIDE = regex.compile(r"[ \t]{2,}")
-LONGEST = 2_000
-"""Letters of one run that are cut into words; of a longer one these first."""
-MOST = 20_000
-"""Characters of a text in runs of at least that length that are looked at."""
+MOST = 100_000
+"""Characters of a text in runs of at least that length: a third of a second's work. More are refused."""
 _LONGEST_WORD = 24
 
 
@@ -78,14 +77,16 @@ def respelled(text: str) -> str | None:
 
     Raises:
         MissingExtraError: the package with the word list is not installed.
+        InputError: more of the text than ``MOST`` characters would have to be looked at.
 
     """
     out, end, cut = list[str](), 0, 0
     for group in _groups(text):
         start, stop = group[0].start(), group[-1].end()
         cut += stop - start if stop - start >= _LONG else 0
-        # Nobody has to wait for a text of nothing else.
-        out += [text[end:start], _word(text, group) if cut <= MOST else text[start:stop]]
+        if cut > MOST:
+            raise InputError(f"more than {MOST:,} characters in words that are run together or pulled apart")
+        out += [text[end:start], _word(text, group)]
         end = stop
     found = "".join([*out, text[end:]])
     return None if found == text else found
@@ -146,7 +147,7 @@ def _joined(run: str) -> str:
 
 def _cut(letters: str) -> str:
     """The likeliest words that the letters spell, by the frequency of each; unknown words cost by the letter."""
-    low, costs = letters[:LONGEST].lower(), _costs()
+    low, costs = letters.lower(), _costs()
     if low in costs:
         return letters
     best: list[tuple[float, int]] = [(0.0, 0)]
@@ -162,7 +163,7 @@ def _cut(letters: str) -> str:
         start = best[end][1]
         words.append(letters[start:end])
         end = start
-    return " ".join([*reversed(words), *filter(None, [letters[LONGEST:]])])
+    return " ".join(reversed(words))
 
 
 @cache

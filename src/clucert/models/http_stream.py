@@ -137,7 +137,7 @@ class Stream:
     """A response, whatever its status, whose body is still to be read. Close it, read or not."""
 
     def __init__(self, reply: Reply, connection: _Streaming, pool: StreamPool) -> None:
-        self.status, self.headers = reply.status, reply.headers
+        self.status, self.headers, self.fields = reply.status, reply.headers, reply.fields
         self._connection: _Streaming | None = connection
         self._pool = pool
 

@@ -114,8 +114,13 @@ class Routes:
     async def chat(self, request: Request) -> Response:
         """``POST`` to one of ``paths``, counted and logged whatever becomes of it."""
         identifier, began = uuid.uuid4().hex, time.perf_counter()
-        outcome: dict[str, Any] = {"id": identifier, "path": request.url.path, "status": CLIENT_GONE, "outcome": "gone"}
-        with self._tracer.request(request.url.path, request.headers) as span:
+        outcome: dict[str, Any] = {
+            "id": identifier,
+            "path": request.scope["path"],
+            "status": CLIENT_GONE,
+            "outcome": "gone",
+        }
+        with self._tracer.request(request.scope["path"], request.headers) as span:
             try:
                 response = await self._answer(request, identifier)
                 outcome |= {"status": response.status_code, **_told(response)}
@@ -335,7 +340,7 @@ def _fault_response(_: Request, fault: Exception) -> Response:
 def _http_error(request: Request, error: Exception) -> Response:
     """A route that is not there, or not with this method, in OpenAI's shape."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    message = f"{request.method} {request.url.path} is not served here: see POST /v1/chat/completions"
+    message = f"{request.method} {request.scope['path']} is not served here: see POST /v1/chat/completions"
     response = _fault_response(request, invalid(message, "not_found", status=status))
     if isinstance(error, HTTPException) and error.headers:
         response.headers.update(error.headers)

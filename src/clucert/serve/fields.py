@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -25,11 +26,17 @@ _NO_TEXT = frozenset({"image_url", "input_audio"})
 
 Spec = Mapping[str, Any]
 """The fields of an object: None lets any value pass, a mapping is checked in turn (in each element of a list), and a
-set, at ``type``, holds the kinds of objects that may pass."""
+set, at ``type``, holds the kinds of objects that may pass. ``_WORD`` is for settings that some servers write into the
+prompt: words without blanks, not sentences."""
+_WORD = re.compile(r"[A-Za-z0-9_.:-]{0,64}")
 
 
 def _any(names: str) -> dict[str, Any]:
     return dict.fromkeys(names.split())
+
+
+def _words(names: str) -> dict[str, Any]:
+    return dict.fromkeys(names.split(), _WORD)
 
 
 _FUNCTION_TOOL = {"type": {"function"}, "function": _any("name description parameters strict")}
@@ -47,8 +54,9 @@ _SAMPLING = _any("temperature top_p frequency_penalty presence_penalty stop seed
 
 _CHAT: Spec = {
     **_SAMPLING,
-    **_any("model max_tokens max_completion_tokens stream parallel_tool_calls logprobs top_logprobs modalities"),
-    **_any("reasoning_effort verbosity safety_identifier prompt_cache_key functions"),
+    **_any("model max_tokens max_completion_tokens stream parallel_tool_calls logprobs top_logprobs"),
+    **_any("safety_identifier prompt_cache_key functions"),
+    **_words("reasoning_effort verbosity modalities"),
     "messages": _MESSAGE,
     "stream_options": _any("include_usage include_obfuscation"),
     "response_format": _FORMAT,
@@ -72,8 +80,8 @@ _RESPONSES: Spec = {
     **_any("parallel_tool_calls truncation include store user safety_identifier prompt_cache_key"),
     "input": _ITEM,
     "stream_options": _any("include_usage include_obfuscation"),
-    "text": {"verbosity": None, "format": {**_FORMAT, **_any("name schema strict description")}},
-    "reasoning": _any("effort summary"),
+    "text": {"verbosity": _WORD, "format": {**_FORMAT, **_any("name schema strict description")}},
+    "reasoning": _words("effort summary"),
     "tools": {"type": {"function"}, **_any("name description parameters strict")},
     "tool_choice": {"type": {"function"}, "name": None},
 }
@@ -154,8 +162,15 @@ class AllowedFields:
         if isinstance(below, set | frozenset):
             if not (isinstance(value, str) and (value in below or f"{path}.{value}" in self.more)):
                 raise _refused(f"{path}.{value}" if isinstance(value, str) else path, where)
+        elif isinstance(below, re.Pattern):
+            if not all(map(_is_setting, value if isinstance(value, list) else [value])):
+                raise invalid(f"{path} must be a word", param=where[:200])
         elif below is not None:
             self._check(value, below, path, where)
+
+
+def _is_setting(value: Any) -> bool:
+    return _WORD.fullmatch(value) is not None if isinstance(value, str) else not isinstance(value, dict | list)
 
 
 def _refused(path: str, where: str) -> Exception:

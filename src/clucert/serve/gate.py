@@ -171,12 +171,12 @@ class GateRoutes(Routes):
     paths = (*PATHS, GUARDRAIL)
 
     async def _respond(self, request: Request, identifier: str) -> Response:
-        if request.url.path == GUARDRAIL:
+        if request.scope["path"] == GUARDRAIL:
             _, fields = await self._received(request)
             return await _while_connected(request, self._judged(fields, identifier))
         asked = read_gated(
             *await self._received(request),
-            request.url.path,
+            request.scope["path"],
             options=self._options,
             gate=self._engine.options,
             allowed=self._allowed,

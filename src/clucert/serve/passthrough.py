@@ -67,7 +67,7 @@ class Upstream:
         return stream
 
     async def _check(self, stream: Stream) -> None:
-        if stream.headers.get("content-encoding", "identity") != "identity":
+        if any(value != b"identity" for name, value in stream.fields if name.lower() == b"content-encoding"):
             raise BadAnswerError("the upstream compressed its answer, which nobody asked for")
         if 200 <= stream.status < 300:
             return
