@@ -303,6 +303,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=2.0, help="the upstream's mean time to an answer")
+    parser.add_argument("--harmful", type=float, default=0.1, help="share of the prompts that ought to be blocked")
     parser.add_argument("--fail", type=float, default=0.3)
     parser.add_argument("--flags", default="--method windows --size 8", help="of clucert serve")
     options = parser.parse_args()
@@ -310,7 +311,9 @@ def main() -> None:
         asyncio.run(run_upstream(options.upstream))
         return
     random.seed(0)
-    rows = [json.loads(line)["text"] for line in options.data.read_text(encoding="utf-8").splitlines()]
+    found = [json.loads(line) for line in options.data.read_text(encoding="utf-8").splitlines()]
+    harmful, safe = ([row["text"] for row in found if (row["label"] == "harmful") == kind] for kind in (True, False))
+    rows = [random.choice(harmful if random.random() < options.harmful else safe) for _ in range(10_000)]
     with (
         TemporaryDirectory() as folder,
         upstream(options.seconds) as port,

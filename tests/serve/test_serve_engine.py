@@ -29,7 +29,7 @@ def respond(query: Query, seed: int, **options: Any) -> Guarded:
     async def run(engine: GuardService) -> Guarded:
         await engine.start()
         try:
-            assert await engine.ready()
+            assert await engine.states() == {"upstream": True}
             return await engine.respond(query)
         finally:
             await engine.stop()
