@@ -174,7 +174,7 @@ def test_a_budget_of_nothing_is_refused() -> None:
 
 def test_a_lost_answer_is_an_error_and_no_result() -> None:
     forgetful = BareVictim(Backends(CallableClassifier(lambda texts: label(texts)[1:], LABELS)))
-    with pytest.raises(BadAnswerError, match="one label for each of 1 texts"):
+    with pytest.raises(BadAnswerError, match="one answer for each text, got"):
         run(load_attack("deepwordbug"), forgetful, 0)
 
 

@@ -130,6 +130,8 @@ class Reading:
         return label, {each: score if each == label else 1 - score for each in self.labels}
 
     def _row(self, who: str, row: Sequence[Any]) -> tuple[Vote, Shares]:
+        if not row or isinstance(row[0], str):
+            raise BadAnswerError(f"{who} must return one answer for each text, got {len(row)} for one text")
         values = [_clipped(float(value)) if _is_real(value) else -1.0 for value in row]
         if len(values) != len(self.labels) or not _are_probabilities(values):
             raise self._no_probabilities(who, row)

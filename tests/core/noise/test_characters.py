@@ -90,7 +90,7 @@ def test_the_count_has_no_rounding_error() -> None:
 
 @pytest.mark.parametrize("q", ["0", "-1", "101", "ten", "1/0", "nan"])
 def test_a_wrong_q_is_refused(q: str) -> None:
-    with pytest.raises(InputError, match="percentage|is not a number"):
+    with pytest.raises(InputError, match=r"percentage|is not a number"):
         parse_q(q)
 
 
