@@ -30,7 +30,7 @@ def test_probabilities_are_passed_on_and_labels_have_all_of_the_share() -> None:
 
 @pytest.mark.parametrize("rows", [[], [[0.5, 0.5]] * 2, [[1.0]]])
 def test_a_callable_must_give_one_row_for_each_text(rows: list[list[float]]) -> None:
-    with pytest.raises(BadAnswerError, match=r"one label for each of 1 texts|2 probabilities for each text"):
+    with pytest.raises(BadAnswerError, match=r"one answer for each text, got 0|2 probabilities for each text"):
         score(BareVictim(Backends(CallableClassifier(lambda _: rows, LABELS))), ["x"])
 
 
