@@ -12,11 +12,11 @@ import asyncio
 import importlib
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import httptools
@@ -25,6 +25,7 @@ from clucert.errors import BadAnswerError, InputError
 from clucert.models.replies import MOST_BYTES, Reply, too_long, unpacked
 from clucert.models.retries import FinalError
 
+T = TypeVar("T")
 LONGEST_HEAD = 65_536
 """Bytes of a status line with its headers, and of trailers, that are read at most."""
 
@@ -101,24 +102,27 @@ class KeepAlive:
 
     async def send(self, method: str, url: str, body: bytes = b"") -> Reply:
         """Send the request, whose ``url`` is one of the same server, and wait for the response."""
-        request = self.request(method, url, body)
-        while (kept := self.kept()) is not None:
+        return await self._sent(self._ask, self._request(method, url, body))
+
+    async def _sent(self, ask: Callable[[Connection, bytes], Awaitable[T]], request: bytes) -> T:
+        """What ``ask`` gets for ``request``: on a kept connection, on a fresh one where the server had closed those."""
+        while (kept := self._kept()) is not None:
             try:
-                return await self._ask(kept, request)
+                return await ask(kept, request)
             except NotReadError:
                 continue
         fresh = await self._connect()
         try:
-            return await self._ask(fresh, request)
+            return await ask(fresh, request)
         except NotReadError:
             raise ConnectionResetError("the server closed the connection") from None
 
-    def request(self, method: str, url: str, body: bytes) -> bytes:
+    def _request(self, method: str, url: str, body: bytes) -> bytes:
         """What is sent for ``body``."""
         head = self._heads.get((method, url)) or self._heads.setdefault((method, url), self._head(method, url))
         return b"%s%d\r\n\r\n%s" % (head, len(body), body)
 
-    def kept(self) -> Connection | None:
+    def _kept(self) -> Connection | None:
         """A connection that was kept open and is so still, for one request."""
         while self._idle:
             kept = self._idle.pop()

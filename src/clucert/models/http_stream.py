@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 import httptools
 
-from clucert.models.http_pool import Connection, KeepAlive, NotReadError
+from clucert.models.http_pool import Connection, KeepAlive
 from clucert.models.replies import Reply
 
 MOST_BUFFERED = 1 << 18
@@ -170,16 +170,7 @@ class StreamPool(KeepAlive):
 
     async def open(self, url: str, body: bytes) -> Stream:
         """Post ``body`` to ``url`` and wait for the headers of the response. Raises like :meth:`KeepAlive.send`."""
-        request = self.request("POST", url, body)
-        while (kept := self.kept()) is not None:
-            try:
-                return await self._opened(kept, request)
-            except NotReadError:
-                continue
-        try:
-            return await self._opened(await self._connect(), request)
-        except NotReadError:
-            raise ConnectionResetError("the server closed the connection") from None
+        return await self._sent(self._opened, self._request("POST", url, body))
 
     async def _opened(self, connection: Connection, request: bytes) -> Stream:
         if not isinstance(connection, _Streaming):
