@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic_core import from_json
 
@@ -13,6 +12,7 @@ from clucert.errors import ModelUnavailableError as UnavailableError
 from clucert.guard.client_text import Api
 from clucert.models.http_client import proxy_of
 from clucert.models.http_stream import Stream, StreamPool
+from clucert.models.replies import FailedReply, Reply
 from clucert.models.server_address import openai_endpoint
 
 PATHS: Mapping[str, Api] = {
@@ -73,10 +73,10 @@ class Upstream:
             return
         if stream.status in (401, 403):
             raise AuthenticationError(f"the upstream refused the key ({stream.status})")
-        said = self._endpoint.scrub(_message(await _whole(stream, MOST_ERROR)))
-        message = f"the upstream answered {stream.status}"
-        wait = _seconds(stream.headers.get("retry-after", ""))
-        raise ModelStatusError(f"{message}: {said}", stream.status, said=said, retry_after=wait)
+        failed = FailedReply(Reply(stream.status, stream.fields, await _whole(stream, MOST_ERROR)))
+        said = self._endpoint.scrub(failed.said)
+        message = f"the upstream answered {stream.status}: {said}"
+        raise ModelStatusError(message, stream.status, said=said, retry_after=failed.retry_after)
 
     @staticmethod
     async def answer(stream: Stream) -> bytes:
@@ -110,23 +110,3 @@ async def _whole(stream: Stream, most: int) -> bytes:
     if body is None:
         raise BadAnswerError(f"the upstream's answer is larger than {most:,} bytes")
     return body
-
-
-def _message(body: bytes) -> str:
-    """What an error says, in the shapes that servers have for it."""
-    try:
-        found: Any = from_json(body)
-    except ValueError:
-        return ""
-    error = found.get("error", found) if isinstance(found, dict) else found
-    said = (error.get("message") or error.get("detail")) if isinstance(error, dict) else error
-    return said if isinstance(said, str) else ""
-
-
-def _seconds(written: str) -> float | None:
-    """A Retry-After in seconds; None for what is none, or no time that anybody waits."""
-    try:
-        seconds = float(written)
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds <= 86_400 else None
