@@ -147,21 +147,8 @@ class GateService(Reachable):
 
     async def open(self, asked: GatedRequest) -> Stream:
         """The upstream's response. Raises like :meth:`Upstream.open`."""
-        began, outcome = time.perf_counter(), "failed"
-        try:
-            stream = await self._upstream.open(asked.path, asked.body)
-            outcome = "answered"
-        except ModelError as error:
-            outcome = fault_of(error).code
-            raise
-        finally:
-            self._metrics.calls.labels(outcome).inc()
-            self._metrics.call_seconds.observe(time.perf_counter() - began)
-        return stream
-
-    async def answer(self, stream: Stream) -> bytes:
-        """An answer that comes in one piece. Raises like :meth:`Upstream.answer`."""
-        return await self._upstream.answer(stream)
+        with self._metrics.call():
+            return await self._upstream.open(asked.path, asked.body)
 
 
 class GateRoutes(Routes):
@@ -205,7 +192,7 @@ class GateRoutes(Routes):
         headers |= {name: stream.headers[name] for name in _KEPT_HEADERS if name in stream.headers}
         if streams(stream):
             return Passed(_events(stream, identifier, self._metrics), stream.status, headers)
-        return Response(await self._engine.answer(stream), stream.status, headers)
+        return Response(await Upstream.answer(stream), stream.status, headers)
 
     async def _judged(self, fields: Any, identifier: str) -> Response:
         """What LiteLLM, which asks the model itself, is told of a call."""

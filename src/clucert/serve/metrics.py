@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -72,6 +74,23 @@ class Metrics:
         self.in_flight.set_function(lambda: admission.in_flight)
         self.waiting.set_function(lambda: admission.waiting)
 
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Count a call of the upstream by what becomes of it, and its time."""
+        outcome, began = "failed", time.perf_counter()
+        try:
+            yield
+            outcome = "answered"
+        except ModelError as error:
+            outcome = fault_of(error).code
+            raise
+        except asyncio.CancelledError:
+            outcome = "abandoned"
+            raise
+        finally:
+            self.calls.labels(outcome).inc()
+            self.call_seconds.observe(time.perf_counter() - began)
+
     def gated(self, verdict: Verdict, seconds: float) -> None:
         """Count what a gate decided, and what is proved of that."""
         self.gate.labels(verdict.decision, verdict.state).inc()
@@ -103,21 +122,9 @@ class MeteredModel:
 
     async def answer_async(self, query: Query) -> Answer:
         """Answer one query."""
-        metrics, outcome = self._metrics, "failed"
-        began = time.perf_counter()
-        try:
-            with metrics.calling.track_inprogress():
-                answer = await self._model.answer_async(query)
-            outcome = "answered"
-        except ModelError as error:
-            outcome = fault_of(error).code
-            raise
-        except asyncio.CancelledError:
-            outcome = "abandoned"
-            raise
-        finally:
-            metrics.calls.labels(outcome).inc()
-            metrics.call_seconds.observe(time.perf_counter() - began)
+        metrics = self._metrics
+        with metrics.call(), metrics.calling.track_inprogress():
+            answer = await self._model.answer_async(query)
         metrics.tokens.labels("in").inc(answer.usage.input)
         metrics.tokens.labels("out").inc(answer.usage.output)
         return answer
