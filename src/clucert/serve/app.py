@@ -26,7 +26,7 @@ from clucert.guard.result import Guarded
 from clucert.serve import schemas as wire
 from clucert.serve.admission import AdmissionControl
 from clucert.serve.fields import AllowedFields, check_size, strict_json
-from clucert.serve.http_errors import Fault, fault_of, invalid, late
+from clucert.serve.http_errors import Fault, fault_of, invalid, late, no_such_model
 from clucert.serve.keys import KeyRing
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import ServeOptions, local_only
@@ -211,8 +211,7 @@ class Routes:
         """``GET /v1/models/NAME``."""
         self._authorize(request)
         if request.path_params["name"] != self._options.model:
-            message = f"there is no such model here: ask for {self._options.model!r}"
-            raise invalid(message, "model_not_found", "model", 404)
+            raise no_such_model(self._options.model)
         return _json(self._model())
 
     def _model(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from clucert.runtime.executor import Executor
 from clucert.serve.app import Routes, _json, _while_connected
 from clucert.serve.engine import Reachable
 from clucert.serve.fields import AllowedFields
-from clucert.serve.http_errors import Fault, fault_of, invalid
+from clucert.serve.http_errors import Fault, fault_of, invalid, no_such_model
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import GateOptions, ServeOptions
 from clucert.serve.passthrough import PATHS, Upstream, streams
@@ -78,7 +78,7 @@ def read_gated(
     if not isinstance(fields, dict):
         raise invalid("the body is not a JSON object", "invalid_json")
     if fields.get("model") != options.model:
-        raise invalid(f"there is no such model here: ask for {options.model!r}", "model_not_found", "model", 404)
+        raise no_such_model(options.model)
     allowed.check(fields, api)
     stream, usage = fields.get("stream"), fields.get("stream_options")
     if stream not in (None, True, False):
@@ -177,10 +177,8 @@ class GateRoutes(Routes):
     async def _decided(self, asked: GatedRequest, identifier: str, held: AsyncExitStack) -> Response:
         """The upstream's answer, or a refusal. What must last as long as the answer does is ``held``."""
         await held.enter_async_context(self._admission.slot())
-        verdict = await self._check(asked.found)
+        verdict = await self._check(asked.found, identifier)
         headers = verdict_headers(verdict)
-        if self._options.log_prompts:
-            log.info("%s %s", identifier, json.dumps([each.text for each in asked.found.said]))
         if verdict.blocked:
             return self._refused(asked, verdict, headers, identifier)
         held.enter_context(self._metrics.calling.track_inprogress())
@@ -205,19 +203,19 @@ class GateRoutes(Routes):
         if kind == "response" and not found.said:
             return _json({"action": guardrail.PASSED})
         async with self._admission.slot():
-            verdict = await self._check(found)
-        if self._options.log_prompts:
-            log.info("%s %s", identifier, json.dumps([each.text for each in found.said]))
+            verdict = await self._check(found, identifier)
         return _json(guardrail.answer_of(verdict), headers=verdict_headers(verdict))
 
-    async def _check(self, found: ClientText) -> Verdict:
-        """The verdict, as a span."""
+    async def _check(self, found: ClientText, identifier: str) -> Verdict:
+        """The verdict, as a span; the texts go to the log where prompts may."""
         with self._tracer.step("apply_guardrail clucert") as span:
             span.note(operation="apply_guardrail", guardrail="clucert", target="llm_input")
             verdict = await self._engine.check(found)
             span.note(verdict="deny" if verdict.blocked else "allow", action="block" if verdict.blocked else "allow")
             span.note(state=verdict.state, certifier=verdict.method, alpha=verdict.alpha)
             span.radii(verdict.about.proved if verdict.about else {})
+        if self._options.log_prompts:
+            log.info("%s %s", identifier, json.dumps([each.text for each in found.said]))
         return verdict
 
     def _refused(self, asked: GatedRequest, verdict: Verdict, headers: dict[str, str], identifier: str) -> Response:

@@ -56,6 +56,11 @@ def invalid(message: str, code: str = "invalid_request", param: str | None = Non
     return Fault(status, "invalid_request_error", code, message, param)
 
 
+def no_such_model(served: str) -> Fault:
+    """A request for another model than the one that is served."""
+    return invalid(f"there is no such model here: ask for {served!r}", "model_not_found", "model", 404)
+
+
 def overloaded(retry_after: float) -> Fault:
     """All slots and the queue are full."""
     message = "this endpoint is at its limits: try again later"

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from clucert.guard.result import Guarded
 from clucert.serve.fields import AllowedFields
-from clucert.serve.http_errors import invalid
+from clucert.serve.http_errors import invalid, no_such_model
 from clucert.tasks.said import REFUSAL
 from clucert.types import Message, Query
 
@@ -107,7 +107,7 @@ def read_request(
     if request.modalities not in (None, ["text"]):
         raise invalid("modalities must be text: only text can be smoothed", "unsupported_parameter", "modalities")
     if request.model != model:
-        raise invalid(f"there is no such model here: ask for {model!r}", "model_not_found", "model", 404)
+        raise no_such_model(model)
     allowed.check(fields, "vote", but=UNSUPPORTED)
     wanted = request.max_completion_tokens or request.max_tokens or max_tokens
     query = Query(
