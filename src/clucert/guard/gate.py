@@ -26,7 +26,7 @@ from collections import OrderedDict
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from clucert.core.bounds import UNPARSED
 from clucert.core.certificate import Certificate
@@ -213,6 +213,16 @@ Known = tuple[Reading, Certificate | None]
 """What is kept of a text; with the certificate where sampled votes flag it, to be read at the level of a request."""
 
 
+class _Text(NamedTuple):
+    """A text that is voted on."""
+
+    where: str
+    respelled: bool
+    text: str
+    known: bytes
+    """A digest of what the noise sees of it: texts that it reads alike get one verdict."""
+
+
 class Gate:
     """Decides about requests: the noise and the threshold, without the classifier. Not safe for several threads.
 
@@ -257,50 +267,52 @@ class Gate:
         if len(texts) > MOST_TEXTS:
             raise InputError(f"{len(texts):,} texts in one request are more than {MOST_TEXTS:,}")
         level = Fraction(self.alpha) / max(1, len(texts))
-        steps = [lambda where=where, text=text: self._reading(where, text, level) for where, text in texts]
+        steps = [lambda each=each: self._reading(each, level) for each in texts]
         readings: list[Reading] = yield from side_by_side(steps)
         settings = self.certifier.settings
         return Verdict(tuple(readings), found.unread, flag_in_short(self.flag), settings.method, self.alpha)
 
-    def _texts(self, found: ClientText) -> list[tuple[tuple[str, bool], str]]:
-        """Where, and whether respelled, with the text: all messages together first, and each different text once."""
+    def _texts(self, found: ClientText) -> list[_Text]:
+        """All messages together first, and each different text once."""
         said = list(found.said)
         if len(said) > 1:
             said.insert(0, Said("all", "\n".join(each.text for each in said)))
-        texts: dict[str, tuple[str, bool]] = {}
+        texts: dict[str, _Text] = {}
         for each in said:
             check_unicode(each.text)
             bare = revealed(each.text)
             shown = self.certifier.form.shown(bare) if self.certifier.form else bare
             for spelling in (each.text, each.glued, respelled(shown) or (None if bare is each.text else bare)):
-                if spelling is not None and self._read(spelling):
-                    texts.setdefault(spelling, (each.where, spelling is not each.text))
-        return [(place, text) for text, place in texts.items()]
+                if spelling is None or spelling in texts:
+                    continue
+                if read := self._read(spelling):
+                    known = hashlib.sha256(read.encode()).digest()
+                    texts[spelling] = _Text(each.where, spelling is not each.text, spelling, known)
+        return list(texts.values())
 
     def _read(self, text: str) -> str:
-        """What the noise sees: texts that it reads alike get one verdict."""
+        """What the noise sees; empty where that is no word."""
         if isinstance(self.certifier, ExactSmoother):
             return "\n".join(self.certifier.units(text).pieces)
         read = self.certifier.read(text)
         return read.text if read.words else ""
 
-    def _reading(self, place: tuple[str, bool], text: str, level: Fraction) -> Generator[Request, Any, Reading]:
+    def _reading(self, each: _Text, level: Fraction) -> Generator[Request, Any, Reading]:
         """What the votes on a text say, at the level that one of several texts has; they are asked once."""
-        known = hashlib.sha256(self._read(text).encode()).digest()
-        found = self._known.pop(known, None)
+        found = self._known.pop(each.known, None)
         if found is None:
             if isinstance(self.certifier, ExactSmoother):
-                found = yield from self._exact(self.certifier, text)
+                found = yield from self._exact(self.certifier, each.text)
             else:
-                found = yield from self._sampled(self.certifier, text)
-        self._known[known] = found
+                found = yield from self._sampled(self.certifier, each.text)
+        self._known[each.known] = found
         while len(self._known) > KNOWN:
             self._known.popitem(last=False)
         reading, certificate = found
         if certificate is not None:
             # One of several texts is chosen to be certified: each holds at its part of the level.
             reading = dataclasses.replace(reading, proved=_shown(certificate.replace(alpha=float(level)).proved))
-        return dataclasses.replace(reading, where=place[0], respelled=place[1])
+        return dataclasses.replace(reading, where=each.where, respelled=each.respelled)
 
     def _exact(self, smoother: ExactSmoother, text: str) -> Generator[Request, Any, Known]:
         certificate: ExactCertificate = yield from smoother.flag_steps(text)
