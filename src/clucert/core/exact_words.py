@@ -67,7 +67,7 @@ def threats_in_words(certificate: ExactCertificate) -> Iterator[str]:
         if radius is not None and (radius.words or radius.everything):
             counted = "block" if threat == "block" else certificate.settings.unit
             together = ", together" if threat == "ends" and not radius.everything else ""
-            yield f"{_count(radius, counted)} {changes[threat]}{together}"
+            yield f"{radius_in_words(radius, counted)} {changes[threat]}{together}"
 
 
 def better_counting(certificate: ExactCertificate) -> str | None:
@@ -97,7 +97,8 @@ def flag_in_words(certificate: ExactCertificate) -> str:
     return f"the share of {flag.name} is {float(certificate.flag_share):.3g}, {float(flag.share):g} flags a text"
 
 
-def _count(radius: Radius, unit: str) -> str:
+def radius_in_words(radius: Radius, unit: str) -> str:
+    """How many units may be changed: ``any 2 words``."""
     if radius.everything:
         return f"any number of {unit}s"
     return f"any {radius.words} {unit}{'s' if radius.words > 1 else ''}"

@@ -31,7 +31,7 @@ from typing import Any, Literal, NamedTuple
 from clucert.core.bounds import UNPARSED
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate, ExactSmoother
-from clucert.core.exact_words import CHANGES
+from clucert.core.exact_words import CHANGES, radius_in_words
 from clucert.core.noise.retention import retained_count
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Smoother, check_unicode, side_by_side
@@ -163,8 +163,7 @@ class Verdict:
 
 def _change(threat: str, radius: Radius) -> str:
     unit = "block" if threat == "block" else "word"
-    counted = f"any number of {unit}s" if radius.everything else f"any {radius.words} {unit}{'s' * (radius.words > 1)}"
-    return f"{counted} {_CHANGES[threat]}"
+    return f"{radius_in_words(radius, unit)} {_CHANGES[threat]}"
 
 
 _CHANGES = {**CHANGES, "word": "replaced", "synonym": "swapped for synonyms"}
