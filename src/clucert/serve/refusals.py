@@ -12,7 +12,7 @@ from typing import Any
 
 from clucert.guard.client_text import Api
 from clucert.serve.http_errors import invalid
-from clucert.serve.schemas import encode
+from clucert.serve.schemas import Envelope, encode
 
 MOST_CHOICES = 128
 """Copies of a refusal at most, however many answers were asked for."""
@@ -66,8 +66,7 @@ class Refusal:
                     yield b"event: %s\ndata: %s\n\n" % (name.encode(), encode(event))
 
     def _head(self, kind: str, prefix: str) -> dict[str, Any]:
-        named = {"id": f"{prefix}-{self.identifier}", "object": kind}
-        return {**named, "created": self.created, "model": self.model}
+        return Envelope(f"{prefix}-{self.identifier}", self.created, self.model).head(kind)
 
     def _choices(self, parts: dict[str, Any]) -> list[dict[str, Any]]:
         empty = {"logprobs": None, "finish_reason": None}
