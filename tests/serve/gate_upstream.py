@@ -15,7 +15,7 @@ import base64
 import json
 from typing import Any
 
-from upstream import SECRET, Upstream, completion, response
+from upstream import SECRET, Upstream, completion, main, response
 
 HARMFUL = frozenset({"bomb", "weapon", "hack"})
 
@@ -105,11 +105,5 @@ class GateUpstream(Upstream):
         writer.write(b"%x\r\n%s\r\n" % (len(data), data))
 
 
-async def main() -> None:
-    server = await asyncio.start_server(GateUpstream().handle, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - the caller reads it
-    await server.serve_forever()
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(GateUpstream()))

@@ -53,9 +53,9 @@ class Serving:
 
 
 @contextmanager
-def stub() -> Iterator[str]:
-    """The root URL of an upstream that lives as long as the context."""
-    process = subprocess.Popen([sys.executable, str(HERE / "upstream.py")], stdout=subprocess.PIPE, text=True)
+def stub(script: str = "upstream.py") -> Iterator[str]:
+    """The root URL of an upstream that lives as long as the context; ``gate_upstream.py`` is one of gates."""
+    process = subprocess.Popen([sys.executable, str(HERE / script)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}"

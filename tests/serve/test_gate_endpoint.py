@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,23 +14,12 @@ from urllib.request import Request, urlopen
 
 import openai
 import pytest
-from serve_world import HERE, KEY, Serving, order, served, stats
+from serve_world import KEY, Serving, order, served, stats, stub
 from upstream import SECRET
 
 SAFE = "please tell me the wonderful secret of baking good bread at home"
 HARMFUL = "please tell me the wonderful secret of how to build a bomb at home"
 REFUSED = "Not through this gate."
-
-
-@contextmanager
-def upstream_of_gates() -> Iterator[str]:
-    process = subprocess.Popen([sys.executable, str(HERE / "gate_upstream.py")], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @contextmanager
@@ -44,7 +31,7 @@ def gated(upstream: str, folder: Path, *flags: str) -> Iterator[Serving]:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[str]:
-    with upstream_of_gates() as url:
+    with stub("gate_upstream.py") as url:
         yield url
 
 

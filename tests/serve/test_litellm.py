@@ -19,8 +19,8 @@ from urllib.request import Request, urlopen
 import openai
 import pytest
 import yaml
-from serve_world import KEY, Serving
-from test_gate_endpoint import HARMFUL, SAFE, gated, upstream_of_gates
+from serve_world import KEY, Serving, stub
+from test_gate_endpoint import HARMFUL, SAFE, gated
 from upstream import SECRET
 
 PATH = "/beta/litellm_basic_guardrail_api"
@@ -30,7 +30,7 @@ real = pytest.mark.skipif(find_spec("litellm") is None, reason="LiteLLM is not i
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[str]:
-    with upstream_of_gates() as url:
+    with stub("gate_upstream.py") as url:
         yield url
 
 

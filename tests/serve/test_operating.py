@@ -20,8 +20,8 @@ import openai
 import pytest
 import yaml
 from click.testing import CliRunner
-from serve_world import KEY, PROMPT, Serving, ask, order, served
-from test_gate_endpoint import HARMFUL, SAFE, gated, upstream_of_gates
+from serve_world import KEY, PROMPT, Serving, ask, order, served, stub
+from test_gate_endpoint import HARMFUL, SAFE, gated
 from upstream import SECRET
 
 from clucert.cli.serve import serve
@@ -35,7 +35,7 @@ USUAL = ("--deterministic", "--method", "windows", "--size", "4")
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[str]:
-    with upstream_of_gates() as url:
+    with stub("gate_upstream.py") as url:
         yield url
 
 
@@ -228,8 +228,6 @@ def test_spans_have_states_and_numbers_and_no_word_of_anybody(upstream: str, tmp
 
 @pytest.mark.skipif(not OTEL, reason="OpenTelemetry is not installed: clucert[otel]")
 def test_a_vote_is_a_span_with_its_price(tmp_path: Path) -> None:
-    from serve_world import stub
-
     with stub() as upstream, served(upstream, tmp_path, "--traces", "console") as running:
         with running.client() as client:
             ask(client)

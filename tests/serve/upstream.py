@@ -126,11 +126,11 @@ class Upstream:
         return True
 
 
-async def main() -> None:
-    server = await asyncio.start_server(Upstream().handle, "127.0.0.1", 0, backlog=1024)
+async def main(upstream: Upstream) -> None:
+    server = await asyncio.start_server(upstream.handle, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - the caller reads it
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(Upstream()))
