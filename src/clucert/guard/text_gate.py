@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -14,6 +13,7 @@ from clucert.core.smoothing import Smoother
 from clucert.errors import UsageError
 from clucert.guard.client_text import ClientText, Said, client_text
 from clucert.guard.gate import Gate, Verdict
+from clucert.guard.model import NoiseKey
 from clucert.methods import load_any
 from clucert.methods.exact import ExactConfig, ExactMethod
 from clucert.protocols import Task
@@ -86,7 +86,7 @@ def load_function_gate(
 
 
 def _gate(certifier: Smoother | ExactSmoother, backends: Backends, key: bytes | None) -> tuple[Gate, Backends]:
-    gate = Gate(certifier, secrets.token_bytes(32) if key is None else key)
+    gate = Gate(certifier, key or NoiseKey().raw)
     if backends.classifier is None:
         raise UsageError("a gate needs a classifier")
     classifier = gate.wary(backends.classifier)
@@ -134,7 +134,7 @@ def open_gate(classify: object = None, labels: Sequence[str] = (), **options: An
     :class:`clucert.config.Config` and of exact methods; see :func:`gate_config` for what they are by default.
     """
     config = gate_config(**options)
-    key = str(config.seed).encode() if config.seeded else None
+    key = NoiseKey(config.seed if config.seeded else None).raw
     with ExitStack() as stack:
         if classify is None:
             gate, backends = load_gate(config, stack, key)

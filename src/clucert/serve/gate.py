@@ -19,6 +19,7 @@ from clucert.guard import guardrail
 from clucert.guard.client_text import Api, ClientText, client_text
 from clucert.guard.gate import Verdict
 from clucert.guard.guardrail import inputs_text
+from clucert.guard.model import NoiseKey
 from clucert.guard.text_gate import load_gate
 from clucert.methods.exact import ExactConfig
 from clucert.models.http_stream import Stream
@@ -116,8 +117,7 @@ class GateService(Reachable):
         reached = ModelOptions(base_url=options.upstream, timeout=served.request_timeout, max_retries=0)
         upstream = load_model(f"openai/{served.model}", reached)
         stack.callback(upstream.close)
-        key = None if options.seed is None else str(options.seed).encode()
-        self._gate, self._backends = load_gate(config, stack, key)
+        self._gate, self._backends = load_gate(config, stack, NoiseKey(options.seed).raw)
         asked = self._backends.queues[0].model if self._backends.queues else None
         super().__init__(min(5.0, served.request_timeout), upstream=upstream, gate=asked)
 
