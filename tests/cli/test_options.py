@@ -238,6 +238,7 @@ def test_beside_a_flag_the_threshold_is_its_own_and_similarity_is_always_the_fil
     assert given_flags(given) == {"flag": ["harmful"], "flag_threshold": 0.1, "threshold": 0.5}
     assert given_flags({"flag": None, "threshold": 0.3}) == {"threshold": 0.3}
     assert given_flags({"similarity": 0.3}) == {"threshold": 0.3}
+    assert given_flags({"threshold": 0.1, "similarity": 0.5}, flagged=True) == {"flag_threshold": 0.1, "threshold": 0.5}
     assert given_flags({"flag": ["harmful"], "flag_threshold": "0.2"}) == {"flag": ["harmful"], "flag_threshold": "0.2"}
     with pytest.raises(UsageError, match="--similarity"):
         given_flags({"flag": ["harmful"], "threshold": 0.1, "flag_threshold": "0.2"})

@@ -171,13 +171,13 @@ def _shown(default: Any) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def given_flags(flags: dict[str, Any]) -> dict[str, Any]:
+def given_flags(flags: dict[str, Any], *, flagged: bool = False) -> dict[str, Any]:
     """The flags that were given, as fields of the configuration.
 
-    Beside ``--flag``, ``--threshold`` is η; τ is ``--similarity`` then.
+    Beside ``--flag``, and where texts are ``flagged`` without it, ``--threshold`` is η; τ is ``--similarity`` then.
     """
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    if "flag" in given and "threshold" in given:
+    if (flagged or "flag" in given) and "threshold" in given:
         if "flag_threshold" in given:
             raise UsageError("--threshold is --flag-threshold beside --flag: give one of them (τ is --similarity)")
         given["flag_threshold"] = given.pop("threshold")

@@ -165,11 +165,9 @@ def _gate(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
     served = _endpoint(model, keys, flags)
     said = given_flags({"read": flags.pop("read"), "unread": flags.pop("unread")})
     options_ = GateOptions.of(upstream=upstream, refusal=flags.pop("refusal"), seed=flags.pop("seed"), **said)
-    given = given_flags({name: value for name, value in _from_user(flags).items() if not name.startswith("gate")})
-    if "threshold" in given:
-        given["flag_threshold"] = given.pop("threshold")
+    given = {name: value for name, value in _from_user(flags).items() if not name.startswith("gate")}
     named = {"task": flags["gate"], "model": flags["gate_model"], "base_url": flags["gate_url"]}
-    config = gate_config(**given_flags({**named, "max_retries": 2, **given}))
+    config = gate_config(**given_flags({**named, "max_retries": 2, **given}, flagged=True))
     said_first = f"gate {config.task} ({config.model[0]}, {config.method}) before {model}"
     run(
         lambda metrics, stack: GateService(config, options_, served, metrics, stack),
