@@ -131,10 +131,13 @@ class KeepAlive:
             self._open.discard(kept)
         return None
 
-    def drop(self, connection: Connection) -> None:
-        """Close a connection."""
-        connection.close()
-        self._open.discard(connection)
+    def give_back(self, connection: Connection, *, ended: bool) -> None:
+        """Keep a connection whose answer was read to its end; close any other: bytes of that answer may still come."""
+        if ended and connection.usable and not self._closed:
+            self._idle.append(connection)
+        else:
+            connection.close()
+            self._open.discard(connection)
 
     def close(self) -> None:
         """Close every connection; calling it twice is harmless. A later ``send`` opens a connection for itself."""
@@ -178,11 +181,7 @@ class KeepAlive:
         try:
             reply = await connection.ask(request, self._timeout)
         finally:
-            # The wait ended early: bytes of the old answer may still come, so the connection is not used again.
-            if reply is None or self._closed or not connection.usable:
-                self.drop(connection)
-            else:
-                self._idle.append(connection)
+            self.give_back(connection, ended=reply is not None)
         return unpacked(reply, self._limit)
 
 

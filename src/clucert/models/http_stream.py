@@ -160,7 +160,7 @@ class Stream:
         """Give the connection back, or, where the body has not ended, hang up. Calling it twice is harmless."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._pool.give_back(connection)
+            self._pool.give_back(connection, ended=connection.ended)
 
 
 class StreamPool(KeepAlive):
@@ -178,12 +178,5 @@ class StreamPool(KeepAlive):
         try:
             return Stream(await connection.ask(request, self._timeout), connection, self)
         except BaseException:
-            self.drop(connection)
+            self.give_back(connection, ended=False)
             raise
-
-    def give_back(self, connection: _Streaming) -> None:
-        """Keep a connection whose answer was read to its end; close any other."""
-        if connection.ended and connection.usable and not self._closed:
-            self._idle.append(connection)
-        else:
-            self.drop(connection)
