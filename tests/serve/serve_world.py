@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import openai
 from upstream import SECRET
@@ -68,6 +69,16 @@ def stats(upstream: str) -> dict[str, Any]:
     with urlopen(f"{upstream}/stats") as reply:
         found: dict[str, Any] = json.load(reply)
     return found
+
+
+def reply_to(request: Request | str) -> tuple[int, bytes, Any]:
+    """Status, body and headers of a response, of an error too."""
+    try:
+        with urlopen(request) as reply:
+            return reply.status, reply.read(), reply.headers
+    except HTTPError as error:
+        with error:
+            return error.code, error.read(), error.headers
 
 
 @contextmanager

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 import openai
 import pytest
-from serve_world import KEY, Serving, order, served, stats, stub
+from serve_world import KEY, Serving, order, reply_to, served, stats, stub
 from upstream import SECRET
 
 SAFE = "please tell me the wonderful secret of baking good bread at home"
@@ -44,13 +43,7 @@ def serving(upstream: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def post(serving: Serving, path: str, body: Any) -> tuple[int, bytes, Any]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = Request(f"{serving.url}{path}", data, {"Authorization": f"Bearer {KEY}"})
-    try:
-        with urlopen(request) as reply:
-            return reply.status, reply.read(), reply.headers
-    except HTTPError as error:
-        with error:
-            return error.code, error.read(), error.headers
+    return reply_to(Request(f"{serving.url}{path}", data, {"Authorization": f"Bearer {KEY}"}))
 
 
 def chat(*messages: Any, **fields: Any) -> dict[str, Any]:

@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import openai
 import pytest
 import yaml
-from serve_world import KEY, Serving, stub
+from serve_world import KEY, Serving, reply_to, stub
 from test_gate_endpoint import HARMFUL, SAFE, gated
 from upstream import SECRET
 
@@ -42,12 +41,8 @@ def serving(upstream: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def judge(serving: Serving, key: str = KEY, **fields: Any) -> tuple[int, Any]:
     body = {"input_type": "request", "request_data": {}, "litellm_version": "1.80", **fields}
-    try:
-        with urlopen(Request(serving.root + PATH, json.dumps(body).encode(), {"x-api-key": key})) as reply:
-            return reply.status, json.load(reply)
-    except HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+    status, said, _ = reply_to(Request(serving.root + PATH, json.dumps(body).encode(), {"x-api-key": key}))
+    return status, json.loads(said)
 
 
 def test_a_call_is_passed_or_blocked_with_the_certificate(serving: Serving) -> None:

@@ -20,7 +20,7 @@ import openai
 import pytest
 import yaml
 from click.testing import CliRunner
-from serve_world import KEY, PROMPT, Serving, ask, order, served, stub
+from serve_world import KEY, PROMPT, Serving, ask, order, reply_to, served, stub
 from test_gate_endpoint import HARMFUL, SAFE, gated
 from upstream import SECRET
 
@@ -46,12 +46,7 @@ def asked(serving: Serving, text: str, *messages: Any) -> Any:
 
 
 def health(serving: Serving) -> Any:
-    try:
-        with urlopen(f"{serving.root}/health") as reply:
-            return json.load(reply)
-    except HTTPError as error:
-        with error:
-            return json.load(error)
+    return json.loads(reply_to(f"{serving.root}/health")[1])
 
 
 def test_a_configuration_file_gives_flags_that_the_command_line_overrides(upstream: str, tmp_path: Path) -> None:

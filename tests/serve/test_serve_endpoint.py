@@ -12,20 +12,15 @@ from urllib.request import Request, urlopen
 
 import openai
 import pytest
-from serve_world import CALLS, KEY, PROMPT, Serving, ask, order, served, stats
+from serve_world import CALLS, KEY, PROMPT, Serving, ask, order, reply_to, served, stats
 from upstream import REFUSAL, SECRET
 
 
 def raw(serving: Serving, body: Any, *, path: str = "/chat/completions", key: str = KEY) -> tuple[int, Any, Any]:
     """A request that the official client would not make: status, body, headers."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = Request(f"{serving.url}{path}", data, {"Authorization": f"Bearer {key}"})
-    try:
-        with urlopen(request) as reply:
-            return reply.status, json.load(reply), reply.headers
-    except HTTPError as error:
-        with error:
-            return error.code, json.load(error), error.headers
+    status, said, headers = reply_to(Request(f"{serving.url}{path}", data, {"Authorization": f"Bearer {key}"}))
+    return status, json.loads(said), headers
 
 
 def talk(*contents: Any, **fields: Any) -> dict[str, Any]:
