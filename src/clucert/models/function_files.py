@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from clucert.errors import InputError, UnknownNameError
-from clucert.models.functions import FunctionModel, TextFunction, function_model, known_labels, told
-from clucert.models.trained import SUFFIX, class_names, read_header
+from clucert.models.functions import FunctionModel, TextFunction, class_names, function_model, known_labels, told
+from clucert.models.trained import SUFFIX, read_header
 from clucert.protocols import LanguageModel
 from clucert.tasks.function_answers import plain
 

@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -157,7 +157,7 @@ def _declared(target: Any) -> str | None:
     said = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "") or str(annotation)
     if said == "str":
         return "one"
-    start = said.rpartition(".")[2].partition("[")[0] if "[" not in said else said.partition("[")[0].rpartition(".")[2]
+    start = said.partition("[")[0].rpartition(".")[2]
     return "many" if start in ("list", "List", "Sequence", "Iterable", "Collection", "tuple", "ndarray") else None
 
 
@@ -319,20 +319,28 @@ def is_estimator(target: Any) -> bool:
 
 def _estimator(estimator: Any) -> Callable[[list[str]], list[Any]]:
     """A fitted scikit-learn classifier: its probabilities by class where it has them."""
-    names = known_labels(estimator) or ()
+    names = class_names(known_labels(estimator) or ())
 
+    # The annotation says that it takes lists alone: to be tried with one text would read letters.
     def predicted(texts: list[str]) -> list[Any]:
         if hasattr(estimator, "predict_proba"):
             return [dict(zip(names, row, strict=True)) for row in plain(estimator.predict_proba(texts))]
-        return [class_name(each) for each in plain(estimator.predict(texts))]
+        return [_named(plain(each)) for each in plain(estimator.predict(texts))]
 
-    # It takes lists alone: to be tried with one text would read letters.
-    predicted.__annotations__["texts"] = "list[str]"
     return predicted
 
 
-def class_name(value: Any) -> Any:
-    """A class of an estimator: numbers with nothing behind the point are whole."""
+def _named(answer: Any) -> Any:
+    """What an estimator predicts: a class that is a number by its name, for it is no position among labels."""
+    return class_names([answer])[0] if isinstance(answer, int | float) else answer
+
+
+def class_names(classes: Iterable[Any]) -> tuple[str, ...]:
+    """What classes are called as labels: numbers with nothing behind the point are whole."""
+    return tuple(str(_whole(each)) for each in classes)
+
+
+def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -340,7 +348,7 @@ def known_labels(target: Any) -> tuple[Any, ...] | None:
     """The classes of an estimator, or the labels of a pipeline or of an object that has ``labels``, as they are."""
     for found in (getattr(target, "classes_", None), getattr(target, "labels", None)):
         if found is not None:
-            return tuple(class_name(each) for each in plain(found))
+            return tuple(_whole(each) for each in plain(found))
     config = getattr(getattr(target, "model", None), "config", None)
     named = getattr(config, "id2label", None)
     return tuple(named[i] for i in sorted(named)) if isinstance(named, Mapping) else None

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from clucert.border import json_value
 from clucert.errors import DataIntegrityError, InputError, MissingExtraError
 from clucert.models.encoders import MiniLmEncoder, minilm_sha256
+from clucert.models.functions import class_names
 
 SUFFIX = ".clucert"
 FORMAT = 1
@@ -111,11 +112,6 @@ class Trained:
     def predict(self, texts: Sequence[str]) -> list[Class]:
         """The likeliest class of each text."""
         return [self.classes_[int(np.argmax(row))] for row in self.predict_proba(texts)]
-
-
-def class_names(classes: Sequence[Class]) -> tuple[str, ...]:
-    """What the classes are called as labels: numbers with nothing behind the point are whole."""
-    return tuple(str(int(c) if isinstance(c, float) and c.is_integer() else c) for c in classes)
 
 
 def write(path: Path, header: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:

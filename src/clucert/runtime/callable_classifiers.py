@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from clucert.errors import BadAnswerError, InputError
-from clucert.models.functions import TextFunction, asked, is_estimator, known_labels
+from clucert.models.functions import TextFunction, asked, class_names, is_estimator, known_labels
 from clucert.protocols import Classifier
 from clucert.runtime.classifiers import BaseClassifier, Shares, Voted
 from clucert.tasks.classification import check_labels
@@ -175,6 +175,6 @@ def _numbers_draws(classify: object) -> bool:
 
 def _check_classes(estimator: object, labels: Sequence[str]) -> None:
     """Raise :class:`InputError` unless the classes of a fitted estimator are the labels, or their places 0, 1, …."""
-    classes = [str(each) for each in known_labels(estimator) or ()]
+    classes = class_names(known_labels(estimator) or ())
     if sorted(classes) not in (sorted(labels), [str(i) for i in range(len(labels))]):
         raise InputError(f"its classes are {', '.join(classes)[:80]}, and the labels {', '.join(labels)[:80]}")
