@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clucert.border import json_value
+from clucert.border import first_problem, json_value
 from clucert.errors import DataIntegrityError, InputError, MissingExtraError
 from clucert.models.encoders import MiniLmEncoder, minilm_sha256
 from clucert.models.functions import class_names
+from clucert.models.weights import sha256_of
 
 SUFFIX = ".clucert"
 FORMAT = 1
@@ -155,7 +156,7 @@ def read(path: str | Path, trusted: Sequence[str] = ()) -> Trained:
     for name, data in parts.items():
         if hashlib.sha256(data).hexdigest() != header.digests.get(name):
             raise DataIntegrityError(f"{path}: {name} is damaged: train it again")
-    digest = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
+    digest = sha256_of(Path(path).expanduser())
     if header.kind == "skops":
         return Trained(header, _estimator(parts[ESTIMATOR], path, trusted), digest)
     if header.encoder != minilm_sha256():
@@ -196,8 +197,7 @@ def _header(archive: zipfile.ZipFile, path: str | Path) -> Header:
             raise InputError(f"{path} has format {newer}, newer than {FORMAT}: upgrade")
         header = Header.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise InputError(f"{path}: {first_problem(error)}") from None
     if len(set(class_names(header.classes))) < len(header.classes):
         raise InputError(f"{path}: classes: two have one name")
     return header

