@@ -183,7 +183,11 @@ class FunctionModel:
         self.function = function
         self.labels: tuple[Any, ...] | None = None
         """Those that it says itself."""
-        self.cached = deterministic and bool(identity)
+
+    @property
+    def cached(self) -> bool:
+        """Whether its answers may be kept: equal texts get equal ones, and something says of which function."""
+        return self.deterministic and bool(self.identity)
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """Call it. Raises :class:`BadAnswerError`, one line, for what it raises."""

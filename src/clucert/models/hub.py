@@ -7,7 +7,6 @@ import http.client
 import logging
 import os
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
