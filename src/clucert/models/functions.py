@@ -11,9 +11,10 @@ import asyncio
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from clucert.errors import BadAnswerError, CluCertError, InputError
 from clucert.protocols import LanguageModel
@@ -22,6 +23,9 @@ from clucert.types import Answer, Query, Usage
 
 BATCH = 64
 """Texts that a function of a list is given at once, at most."""
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 Attempt = Generator[list[Any], list[Any], list[Any]]
 """Yields arguments for the function, each a call of its own, and is sent what each returned or raised."""
@@ -169,6 +173,63 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}{f': {said}' if said else ''}{where}"
 
 
+@contextmanager
+def _in_one_line(name: str) -> Iterator[None]:
+    """Raise :class:`BadAnswerError`, one line, for what the user's code raises within."""
+    try:
+        yield
+    except CluCertError:
+        raise
+    except Exception as error:
+        raise BadAnswerError(f"{name} raised {told(error)}") from error
+
+
+class Together(Generic[A, R]):
+    """Answers questions that wait at the same time by one call; belongs to one event loop at a time.
+
+    When the call fails, each is asked alone, so that an error fails only its own question.
+    """
+
+    def __init__(self, call: Callable[[Sequence[A]], Awaitable[Sequence[R]]], most: int | None = None) -> None:
+        """``call`` answers at most ``most`` questions, in order; None for any number."""
+        self._call, self._most = call, most
+        self._waiting: list[tuple[A, asyncio.Future[R]]] = []
+        self._calling: asyncio.Task[None] | None = None
+
+    async def answer(self, question: A) -> R:
+        """The answer to ``question``. Raises what the call raises."""
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, answer))
+        if self._calling is None:
+            self._calling = asyncio.create_task(self._call_all())
+        return await answer
+
+    async def _call_all(self) -> None:
+        """One call after the other, until nobody waits."""
+        try:
+            while self._waiting:
+                await asyncio.sleep(0)  # Whoever was answered by the last call, and asks on, is asked together.
+                most = self._most or len(self._waiting)
+                waiting, self._waiting = self._waiting[:most], self._waiting[most:]
+                await self._answer(waiting)
+        finally:
+            self._calling = None
+
+    async def _answer(self, waiting: Sequence[tuple[A, asyncio.Future[R]]]) -> None:
+        try:
+            found = await self._call([question for question, _ in waiting])
+        except Exception as error:  # noqa: BLE001 - raised to whoever asked
+            if len(waiting) > 1:
+                for one in waiting:
+                    await self._answer([one])
+            elif not waiting[0][1].done():
+                waiting[0][1].set_exception(error)
+            return
+        for (_, answer), each in zip(waiting, found, strict=True):
+            if not answer.done():
+                answer.set_result(each)
+
+
 class FunctionModel:
     """A function as a language model that is asked about the text alone.
 
@@ -192,12 +253,8 @@ class FunctionModel:
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """Call it. Raises :class:`BadAnswerError`, one line, for what it raises."""
         self.function.labels = len(queries[0].labels or ())
-        try:
+        with _in_one_line(self.name):
             found = self.function([text_of(query, self.name) for query in queries])
-        except CluCertError:
-            raise
-        except Exception as error:
-            raise BadAnswerError(f"{self.name} raised {told(error)}") from error
         return [answer_of(query, self.name, each) for query, each in zip(queries, found, strict=True)]
 
     def close(self) -> None:
@@ -216,42 +273,16 @@ class AwaitedFunctionModel:
     def __init__(self, name: str, function: TextFunction, *, deterministic: bool = False) -> None:
         self.name, self.deterministic, self.function = name, deterministic, function
         self.labels: tuple[Any, ...] | None = None
-        self._waiting: list[tuple[str, asyncio.Future[Any]]] = []
-        self._calling: asyncio.Task[None] | None = None
+        self._together = Together(self._call, BATCH)
 
     async def answer_async(self, query: Query) -> Answer:
         """Await it. Raises :class:`BadAnswerError`, one line, for what it raises."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.function.labels = len(query.labels or ())
-        self._waiting.append((text_of(query, self.name), answer))
-        if self._calling is None:
-            self._calling = asyncio.create_task(self._call_all())
-        return answer_of(query, self.name, await answer)
+        return answer_of(query, self.name, await self._together.answer(text_of(query, self.name)))
 
-    async def _call_all(self) -> None:
-        try:
-            while self._waiting:
-                await asyncio.sleep(0)  # Whoever asks at the same time is asked together.
-                waiting, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-                await self._answer(waiting)
-        finally:
-            self._calling = None
-
-    async def _answer(self, waiting: Sequence[tuple[str, asyncio.Future[Any]]]) -> None:
-        """One call for all; when it fails, one for each, so that an error fails only its own question."""
-        try:
-            found = await self.function.ask([text for text, _ in waiting])
-        except Exception as error:  # noqa: BLE001 - raised to whoever asked
-            if len(waiting) > 1:
-                for one in waiting:
-                    await self._answer([one])
-            elif not waiting[0][1].done():
-                known = isinstance(error, CluCertError)
-                waiting[0][1].set_exception(error if known else BadAnswerError(f"{self.name} raised {told(error)}"))
-            return
-        for (_, answer), each in zip(waiting, found, strict=True):
-            if not answer.done():
-                answer.set_result(each)
+    async def _call(self, texts: Sequence[str]) -> list[Any]:
+        with _in_one_line(self.name):
+            return await self.function.ask(texts)
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """For callers without an event loop."""
