@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from clucert.errors import BadAnswerError, CluCertError, InputError
+from clucert.errors import BadAnswerError, CluCertError, InputError, shortened
 from clucert.protocols import LanguageModel
 from clucert.tasks.function_answers import READING, Reading, plain
 from clucert.types import Answer, Query, Usage
@@ -125,7 +125,7 @@ class TextFunction:
 
     def _wrong_number(self, found: Any, wanted: int) -> BadAnswerError:
         counted = hasattr(found, "__len__") and not isinstance(found, str)
-        what = f"{len(found)} labels" if counted else " ".join(repr(found).split())[:80]
+        what = f"{len(found)} labels" if counted else shortened(repr(found), 80)
         return BadAnswerError(f"{self.name} must return one label for each of {wanted} texts, got {what}")
 
 
@@ -169,7 +169,7 @@ def told(error: BaseException) -> str:
     """An error of the user's code on one line, with where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    said = " ".join(str(error).split())[:200]
+    said = shortened(str(error), 200)
     return f"{type(error).__name__}{f': {said}' if said else ''}{where}"
 
 
@@ -311,7 +311,7 @@ def answer_of(query: Query, name: str, found: Any) -> Answer:
     reading = dict(query.extra).get(READING)
     if reading is None:
         if not isinstance(found, str):
-            raise BadAnswerError(f"{name} must answer with a string, got {' '.join(repr(found).split())[:60]}")
+            raise BadAnswerError(f"{name} must answer with a string, got {shortened(repr(found), 60)}")
         return Answer(found, usage=usage)
     read = Reading.loaded(reading)
     vote, shares = read.read(name, found)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clucert.border import first_problem, json_value
-from clucert.errors import DataIntegrityError, InputError, MissingExtraError
+from clucert.errors import DataIntegrityError, InputError, MissingExtraError, shortened
 from clucert.models.encoders import MiniLmEncoder, minilm_sha256
 from clucert.models.functions import class_names
 from clucert.models.weights import sha256_of
@@ -183,7 +183,7 @@ def _part(archive: zipfile.ZipFile, name: str, path: str | Path) -> bytes:
     except KeyError:
         raise InputError(f"{path} is no trained classifier: it has no {name}") from None
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise DataIntegrityError(f"{path}: {name} is damaged ({' '.join(str(error).split())[:80]})") from None
+        raise DataIntegrityError(f"{path}: {name} is damaged ({shortened(str(error), 80)})") from None
     if len(data) > most:
         raise InputError(f"{path}: {name} has more than {most:,} bytes")
     return data
@@ -215,7 +215,7 @@ def _array(data: bytes, name: str, path: str | Path) -> NDArray[np.float64]:
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError, MemoryError) as error:
-        raise InputError(f"{path}: {name} is no array: {' '.join(str(error).split())[:80]}") from None
+        raise InputError(f"{path}: {name} is no array: {shortened(str(error), 80)}") from None
     if not isinstance(array, np.ndarray) or array.dtype != np.float64 or not np.isfinite(array).all():
         raise InputError(f"{path}: {name} must hold finite numbers of 64 bits")
     return array
