@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO
 
 from clucert.cache.outbox import cache_folder
 from clucert.errors import DataIntegrityError, InputError, MissingExtraError
@@ -93,17 +96,25 @@ def local_gguf(name: str) -> Path:
 
 
 def _convert(source: Path, target: Path) -> Path:
-    """Convert, verify and put in place at once, so that a reader never sees an incomplete file."""
+    with written_whole(target) as file:
+        requantize(source, file)
+        file.flush()
+        verify(Path(file.name), SMOLLM2_FAST_SHA256)
+    return target
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[BinaryIO]:
+    """A file that is put at ``target`` at once where no error ends the block: a reader never sees an incomplete one."""
     handle, name = tempfile.mkstemp(prefix=target.name, dir=target.parent)
+    os.close(handle)
     half = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            requantize(source, file)
-        verify(half, SMOLLM2_FAST_SHA256)
+        with half.open("wb") as file:
+            yield file
         half.replace(target)
     finally:
         half.unlink(missing_ok=True)
-    return target
 
 
 def sha256_of(path: Path) -> str:
