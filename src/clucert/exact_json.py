@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clucert.border import first_problem
 from clucert.build import exact_smoother
 from clucert.certificate_json import cost_document, plain, refuse_newer, wrong_cost
 from clucert.core.bounds import is_reserved
@@ -144,8 +145,7 @@ def read(document: Any) -> tuple[ExactCertificate, ExactMethod, Cost]:
             raise _refusal(wrong)
         smoother, cut = _cut(stored)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _refusal(f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise _refusal(first_problem(error)) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise _refusal(f"{type(error).__name__} {error}") from None
     except CluCertError as error:

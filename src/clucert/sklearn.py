@@ -32,7 +32,8 @@ from clucert.methods import load_exact
 from clucert.methods.exact import ExactMethod
 from clucert.models import trained
 from clucert.models.encoders import MiniLmEncoder, minilm_sha256
-from clucert.models.trained import SentenceModel, class_names
+from clucert.models.functions import class_names
+from clucert.models.trained import SentenceModel
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.callable_classifiers import CallableClassifier
 from clucert.runtime.computation import Backends

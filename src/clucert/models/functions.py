@@ -11,17 +11,21 @@ import asyncio
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
-from clucert.errors import BadAnswerError, CluCertError, InputError
+from clucert.errors import BadAnswerError, CluCertError, InputError, shortened
 from clucert.protocols import LanguageModel
 from clucert.tasks.function_answers import READING, Reading, plain
 from clucert.types import Answer, Query, Usage
 
 BATCH = 64
 """Texts that a function of a list is given at once, at most."""
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 Attempt = Generator[list[Any], list[Any], list[Any]]
 """Yields arguments for the function, each a call of its own, and is sent what each returned or raised."""
@@ -121,7 +125,7 @@ class TextFunction:
 
     def _wrong_number(self, found: Any, wanted: int) -> BadAnswerError:
         counted = hasattr(found, "__len__") and not isinstance(found, str)
-        what = f"{len(found)} labels" if counted else " ".join(repr(found).split())[:80]
+        what = f"{len(found)} labels" if counted else shortened(repr(found), 80)
         return BadAnswerError(f"{self.name} must return one label for each of {wanted} texts, got {what}")
 
 
@@ -157,7 +161,7 @@ def _declared(target: Any) -> str | None:
     said = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "") or str(annotation)
     if said == "str":
         return "one"
-    start = said.rpartition(".")[2].partition("[")[0] if "[" not in said else said.partition("[")[0].rpartition(".")[2]
+    start = said.partition("[")[0].rpartition(".")[2]
     return "many" if start in ("list", "List", "Sequence", "Iterable", "Collection", "tuple", "ndarray") else None
 
 
@@ -165,8 +169,65 @@ def told(error: BaseException) -> str:
     """An error of the user's code on one line, with where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    said = " ".join(str(error).split())[:200]
+    said = shortened(str(error), 200)
     return f"{type(error).__name__}{f': {said}' if said else ''}{where}"
+
+
+@contextmanager
+def _in_one_line(name: str) -> Iterator[None]:
+    """Raise :class:`BadAnswerError`, one line, for what the user's code raises within."""
+    try:
+        yield
+    except CluCertError:
+        raise
+    except Exception as error:
+        raise BadAnswerError(f"{name} raised {told(error)}") from error
+
+
+class Together(Generic[A, R]):
+    """Answers questions that wait at the same time by one call; belongs to one event loop at a time.
+
+    When the call fails, each is asked alone, so that an error fails only its own question.
+    """
+
+    def __init__(self, call: Callable[[Sequence[A]], Awaitable[Sequence[R]]], most: int | None = None) -> None:
+        """``call`` answers at most ``most`` questions, in order; None for any number."""
+        self._call, self._most = call, most
+        self._waiting: list[tuple[A, asyncio.Future[R]]] = []
+        self._calling: asyncio.Task[None] | None = None
+
+    async def answer(self, question: A) -> R:
+        """The answer to ``question``. Raises what the call raises."""
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, answer))
+        if self._calling is None:
+            self._calling = asyncio.create_task(self._call_all())
+        return await answer
+
+    async def _call_all(self) -> None:
+        """One call after the other, until nobody waits."""
+        try:
+            while self._waiting:
+                await asyncio.sleep(0)  # Whoever was answered by the last call, and asks on, is asked together.
+                most = self._most or len(self._waiting)
+                waiting, self._waiting = self._waiting[:most], self._waiting[most:]
+                await self._answer(waiting)
+        finally:
+            self._calling = None
+
+    async def _answer(self, waiting: Sequence[tuple[A, asyncio.Future[R]]]) -> None:
+        try:
+            found = await self._call([question for question, _ in waiting])
+        except Exception as error:  # noqa: BLE001 - raised to whoever asked
+            if len(waiting) > 1:
+                for one in waiting:
+                    await self._answer([one])
+            elif not waiting[0][1].done():
+                waiting[0][1].set_exception(error)
+            return
+        for (_, answer), each in zip(waiting, found, strict=True):
+            if not answer.done():
+                answer.set_result(each)
 
 
 class FunctionModel:
@@ -183,17 +244,17 @@ class FunctionModel:
         self.function = function
         self.labels: tuple[Any, ...] | None = None
         """Those that it says itself."""
-        self.cached = deterministic and bool(identity)
+
+    @property
+    def cached(self) -> bool:
+        """Whether its answers may be kept: equal texts get equal ones, and something says of which function."""
+        return self.deterministic and bool(self.identity)
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """Call it. Raises :class:`BadAnswerError`, one line, for what it raises."""
         self.function.labels = len(queries[0].labels or ())
-        try:
+        with _in_one_line(self.name):
             found = self.function([text_of(query, self.name) for query in queries])
-        except CluCertError:
-            raise
-        except Exception as error:
-            raise BadAnswerError(f"{self.name} raised {told(error)}") from error
         return [answer_of(query, self.name, each) for query, each in zip(queries, found, strict=True)]
 
     def close(self) -> None:
@@ -212,42 +273,16 @@ class AwaitedFunctionModel:
     def __init__(self, name: str, function: TextFunction, *, deterministic: bool = False) -> None:
         self.name, self.deterministic, self.function = name, deterministic, function
         self.labels: tuple[Any, ...] | None = None
-        self._waiting: list[tuple[str, asyncio.Future[Any]]] = []
-        self._calling: asyncio.Task[None] | None = None
+        self._together = Together(self._call, BATCH)
 
     async def answer_async(self, query: Query) -> Answer:
         """Await it. Raises :class:`BadAnswerError`, one line, for what it raises."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.function.labels = len(query.labels or ())
-        self._waiting.append((text_of(query, self.name), answer))
-        if self._calling is None:
-            self._calling = asyncio.create_task(self._call_all())
-        return answer_of(query, self.name, await answer)
+        return answer_of(query, self.name, await self._together.answer(text_of(query, self.name)))
 
-    async def _call_all(self) -> None:
-        try:
-            while self._waiting:
-                await asyncio.sleep(0)  # Whoever asks at the same time is asked together.
-                waiting, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-                await self._answer(waiting)
-        finally:
-            self._calling = None
-
-    async def _answer(self, waiting: Sequence[tuple[str, asyncio.Future[Any]]]) -> None:
-        """One call for all; when it fails, one for each, so that an error fails only its own question."""
-        try:
-            found = await self.function.ask([text for text, _ in waiting])
-        except Exception as error:  # noqa: BLE001 - raised to whoever asked
-            if len(waiting) > 1:
-                for one in waiting:
-                    await self._answer([one])
-            elif not waiting[0][1].done():
-                known = isinstance(error, CluCertError)
-                waiting[0][1].set_exception(error if known else BadAnswerError(f"{self.name} raised {told(error)}"))
-            return
-        for (_, answer), each in zip(waiting, found, strict=True):
-            if not answer.done():
-                answer.set_result(each)
+    async def _call(self, texts: Sequence[str]) -> list[Any]:
+        with _in_one_line(self.name):
+            return await self.function.ask(texts)
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """For callers without an event loop."""
@@ -276,7 +311,7 @@ def answer_of(query: Query, name: str, found: Any) -> Answer:
     reading = dict(query.extra).get(READING)
     if reading is None:
         if not isinstance(found, str):
-            raise BadAnswerError(f"{name} must answer with a string, got {' '.join(repr(found).split())[:60]}")
+            raise BadAnswerError(f"{name} must answer with a string, got {shortened(repr(found), 60)}")
         return Answer(found, usage=usage)
     read = Reading.loaded(reading)
     vote, shares = read.read(name, found)
@@ -319,20 +354,28 @@ def is_estimator(target: Any) -> bool:
 
 def _estimator(estimator: Any) -> Callable[[list[str]], list[Any]]:
     """A fitted scikit-learn classifier: its probabilities by class where it has them."""
-    names = known_labels(estimator) or ()
+    names = class_names(known_labels(estimator) or ())
 
+    # The annotation says that it takes lists alone: to be tried with one text would read letters.
     def predicted(texts: list[str]) -> list[Any]:
         if hasattr(estimator, "predict_proba"):
             return [dict(zip(names, row, strict=True)) for row in plain(estimator.predict_proba(texts))]
-        return [class_name(each) for each in plain(estimator.predict(texts))]
+        return [_named(plain(each)) for each in plain(estimator.predict(texts))]
 
-    # It takes lists alone: to be tried with one text would read letters.
-    predicted.__annotations__["texts"] = "list[str]"
     return predicted
 
 
-def class_name(value: Any) -> Any:
-    """A class of an estimator: numbers with nothing behind the point are whole."""
+def _named(answer: Any) -> Any:
+    """What an estimator predicts: a class that is a number by its name, for it is no position among labels."""
+    return class_names([answer])[0] if isinstance(answer, int | float) else answer
+
+
+def class_names(classes: Iterable[Any]) -> tuple[str, ...]:
+    """What classes are called as labels: numbers with nothing behind the point are whole."""
+    return tuple(str(_whole(each)) for each in classes)
+
+
+def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -340,7 +383,7 @@ def known_labels(target: Any) -> tuple[Any, ...] | None:
     """The classes of an estimator, or the labels of a pipeline or of an object that has ``labels``, as they are."""
     for found in (getattr(target, "classes_", None), getattr(target, "labels", None)):
         if found is not None:
-            return tuple(class_name(each) for each in plain(found))
+            return tuple(_whole(each) for each in plain(found))
     config = getattr(getattr(target, "model", None), "config", None)
     named = getattr(config, "id2label", None)
     return tuple(named[i] for i in sorted(named)) if isinstance(named, Mapping) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,13 +79,36 @@ class Reach:
         return min(self.timeout, 10.0)
 
 
+def client_options(http: Any, reach: Reach) -> dict[str, Any]:
+    """How a client of the library ``http`` reaches a server: what it trusts, how long it waits, and no environment."""
+    return {
+        "verify": trusted(reach.ca_file),
+        "timeout": http.Timeout(reach.timeout, connect=reach.connect_timeout, pool=None),
+        "limits": http.Limits(max_connections=reach.connections, max_keepalive_connections=reach.connections),
+        "trust_env": False,
+    }
+
+
+async def read_reply(response: Any, stream: AsyncIterable[bytes], limit: int) -> Reply:
+    """The library's ``response`` with the bytes of ``stream``, unpacked.
+
+    Raises :class:`BadAnswerError` when they are more than ``limit``, before more are read.
+    """
+    parts, size = [], 0
+    async for part in stream:
+        size += len(part)
+        if size > limit:
+            raise too_long(limit)
+        parts.append(part)
+    return unpacked(Reply(response.status_code, response.headers.raw, b"".join(parts)), limit)
+
+
 class ClientTransport:
     """Requests through ``proxy``, or straight to any server; belongs to one event loop."""
 
     def __init__(self, reach: Reach, proxy: str | None = None, *, named: bool = True) -> None:
         """With ``named`` unset no header tells who asks."""
         http, self._reach, self._through = http_library(), reach, " (through a proxy)" if proxy else ""
-        pool = reach.connections
         self._client = http.AsyncClient(
             headers={
                 "Accept-Encoding": "identity",
@@ -93,10 +116,7 @@ class ClientTransport:
                 **(reach.headers if named else {}),
             },
             proxy=proxy,
-            verify=trusted(reach.ca_file),
-            timeout=http.Timeout(reach.timeout, connect=reach.connect_timeout, pool=None),
-            limits=http.Limits(max_connections=pool, max_keepalive_connections=pool),
-            trust_env=False,
+            **client_options(http, reach),
         )
         self._errors = http.HTTPError, http.InvalidURL, http.StreamError
         self._timeouts, self._refusals = http.TimeoutException, http.ProxyError
@@ -116,14 +136,8 @@ class ClientTransport:
         await self._client.aclose()
 
     async def _read(self, method: str, url: str, body: bytes) -> Reply:
-        parts, size, limit = [], 0, self._reach.limit
         async with self._client.stream(method, url, content=body) as response:
-            async for part in response.aiter_raw():
-                size += len(part)
-                if size > limit:
-                    raise too_long(limit)
-                parts.append(part)
-            return unpacked(Reply(response.status_code, response.headers.raw, b"".join(parts)), limit)
+            return await read_reply(response, response.aiter_raw(), self._reach.limit)
 
     def _plain(self, error: Exception) -> OSError:
         """``error`` as what a socket raises."""

@@ -6,8 +6,6 @@ import hashlib
 import http.client
 import logging
 import os
-import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import IO
 
 from clucert.cache.outbox import cache_folder
 from clucert.errors import DataIntegrityError, ModelUnavailableError
+from clucert.models.weights import written_whole
 from clucert.redact import redact
 
 HUB = "https://huggingface.co"
@@ -78,19 +77,13 @@ def fetched(wanted: HubFile) -> Path:
 def _keep(answer: IO[bytes], wanted: HubFile) -> None:
     """Write what ``answer`` holds, and put it in its place once it is known to be the right file."""
     digest, size = hashlib.sha256(), 0
-    handle, name = tempfile.mkstemp(prefix=wanted.kept.name, dir=wanted.kept.parent)
-    half = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            while size <= wanted.size and (piece := answer.read(_PIECE)):
-                size += len(piece)
-                digest.update(piece)
-                file.write(piece)
+    with written_whole(wanted.kept) as file:
+        while size <= wanted.size and (piece := answer.read(_PIECE)):
+            size += len(piece)
+            digest.update(piece)
+            file.write(piece)
         if size != wanted.size or digest.hexdigest() != wanted.sha256:
             came, expected = f"{size:,} with {digest.hexdigest()[:12]}…", f"{wanted.size:,} with {wanted.sha256[:12]}…"
             raise DataIntegrityError(
                 f"{wanted.origin}: of bytes and SHA-256 came {came}, not {expected}: nothing was kept"
             )
-        half.replace(wanted.kept)
-    finally:
-        half.unlink(missing_ok=True)

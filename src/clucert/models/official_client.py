@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from clucert.errors import ModelUnavailableError
-from clucert.models.http_client import Reach, http_library, proxy_of
-from clucert.models.http_pool import Handler, trusted
-from clucert.models.replies import Reply, too_long, unpacked
+from clucert.models.http_client import Reach, client_options, http_library, proxy_of, read_reply
+from clucert.models.http_pool import Handler
 from clucert.models.server_address import Endpoint
 
 _FILE_BYTES = 2_000_000_000
@@ -25,23 +24,15 @@ def official_client(endpoint: Endpoint, reach: Reach, server: Handler | None) ->
     """
     import openai
 
-    pool, address = reach.connections, endpoint.addresses[0].chat.partition("?")
-    http = http_library()
-    limits = http.Limits(max_connections=pool, max_keepalive_connections=pool)
-    timeout = openai.Timeout(reach.timeout, connect=reach.connect_timeout, pool=None)
+    http, address = http_library(), endpoint.addresses[0].chat.partition("?")
+    reached = client_options(http, reach)
     through: dict[str, Any] = {"proxy": proxy_of(address[0])} if server is None else {"transport": _served_by(server)}
 
     async def read(response: Any) -> None:
         limit = _FILE_BYTES if "/files/" in response.request.url.path else reach.limit
-        parts, size, stream = [], 0, response.stream
-        async for part in stream:
-            size += len(part)
-            if size > limit:
-                raise too_long(limit)
-            parts.append(part)
+        plain = await read_reply(response, response.stream, limit)
         # It would keep its connection from the pool.
-        await stream.aclose()
-        plain = unpacked(Reply(response.status_code, response.headers.raw, b"".join(parts)), limit)
+        await response.stream.aclose()
         response.headers.pop("content-encoding", None)
         response.stream = http.ByteStream(plain.body)
 
@@ -53,15 +44,8 @@ def official_client(endpoint: Endpoint, reach: Reach, server: Handler | None) ->
         default_headers=headers,
         default_query=dict(http.QueryParams(address[2])),
         max_retries=0,
-        timeout=timeout,
-        http_client=openai.DefaultAsyncHttpxClient(
-            limits=limits,
-            timeout=timeout,
-            verify=trusted(reach.ca_file),
-            trust_env=False,
-            event_hooks={"response": [read]},
-            **through,
-        ),
+        timeout=reached["timeout"],
+        http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [read]}, **reached, **through),
     )
     # It would read the environment for servers of any kind.
     client.organization = client.project = None

@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clucert.border import json_value
-from clucert.errors import DataIntegrityError, InputError, MissingExtraError
+from clucert.border import first_problem, json_value
+from clucert.errors import DataIntegrityError, InputError, MissingExtraError, shortened
 from clucert.models.encoders import MiniLmEncoder, minilm_sha256
+from clucert.models.functions import class_names
+from clucert.models.weights import sha256_of
 
 SUFFIX = ".clucert"
 FORMAT = 1
@@ -113,11 +115,6 @@ class Trained:
         return [self.classes_[int(np.argmax(row))] for row in self.predict_proba(texts)]
 
 
-def class_names(classes: Sequence[Class]) -> tuple[str, ...]:
-    """What the classes are called as labels: numbers with nothing behind the point are whole."""
-    return tuple(str(int(c) if isinstance(c, float) and c.is_integer() else c) for c in classes)
-
-
 def write(path: Path, header: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
     """Write the file, whole or not at all. Raises :class:`OSError` where it cannot be written."""
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
@@ -159,7 +156,7 @@ def read(path: str | Path, trusted: Sequence[str] = ()) -> Trained:
     for name, data in parts.items():
         if hashlib.sha256(data).hexdigest() != header.digests.get(name):
             raise DataIntegrityError(f"{path}: {name} is damaged: train it again")
-    digest = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
+    digest = sha256_of(Path(path).expanduser())
     if header.kind == "skops":
         return Trained(header, _estimator(parts[ESTIMATOR], path, trusted), digest)
     if header.encoder != minilm_sha256():
@@ -186,7 +183,7 @@ def _part(archive: zipfile.ZipFile, name: str, path: str | Path) -> bytes:
     except KeyError:
         raise InputError(f"{path} is no trained classifier: it has no {name}") from None
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise DataIntegrityError(f"{path}: {name} is damaged ({' '.join(str(error).split())[:80]})") from None
+        raise DataIntegrityError(f"{path}: {name} is damaged ({shortened(str(error), 80)})") from None
     if len(data) > most:
         raise InputError(f"{path}: {name} has more than {most:,} bytes")
     return data
@@ -200,8 +197,7 @@ def _header(archive: zipfile.ZipFile, path: str | Path) -> Header:
             raise InputError(f"{path} has format {newer}, newer than {FORMAT}: upgrade")
         header = Header.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise InputError(f"{path}: {first_problem(error)}") from None
     if len(set(class_names(header.classes))) < len(header.classes):
         raise InputError(f"{path}: classes: two have one name")
     return header
@@ -219,7 +215,7 @@ def _array(data: bytes, name: str, path: str | Path) -> NDArray[np.float64]:
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError, MemoryError) as error:
-        raise InputError(f"{path}: {name} is no array: {' '.join(str(error).split())[:80]}") from None
+        raise InputError(f"{path}: {name} is no array: {shortened(str(error), 80)}") from None
     if not isinstance(array, np.ndarray) or array.dtype != np.float64 or not np.isfinite(array).all():
         raise InputError(f"{path}: {name} must hold finite numbers of 64 bits")
     return array

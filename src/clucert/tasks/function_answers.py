@@ -10,7 +10,7 @@ from functools import lru_cache
 from numbers import Real
 from typing import Any, Self
 
-from clucert.errors import BadAnswerError
+from clucert.errors import BadAnswerError, shortened
 from clucert.types import Vote
 
 Shares = Mapping[str, float]
@@ -146,7 +146,7 @@ class Reading:
 
     def _no_probabilities(self, who: str, given: Any) -> BadAnswerError:
         return BadAnswerError(
-            f"{who} must return {len(self.labels)} probabilities for each text, got {' '.join(str(given).split())[:60]}"
+            f"{who} must return {len(self.labels)} probabilities for each text, got {shortened(str(given), 60)}"
         )
 
 
