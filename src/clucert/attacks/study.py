@@ -260,6 +260,8 @@ def _needs(certifier: Smoother | ExactSmoother) -> int:
 
 def _victim(certifier: Smoother | ExactSmoother, backends: Backends, config: StudyConfig) -> Victim:
     if isinstance(certifier, ExactSmoother):
+        if certifier.settings.flag is not None or certifier.settings.groups:
+            raise InputError("an attack goes by the largest total among the labels: leave out flag and group")
         return ExactVictim(certifier, backends)
     return SmoothedVictim(certifier, backends, config.samples)
 

@@ -131,29 +131,29 @@ class SmoothedVictim(_Deployed):
 
 @dataclass(frozen=True, slots=True)
 class ExactVictim(_Deployed):
-    """The deployed classifier of an exact method: its shares are those of the scores of a text's sub-texts.
+    """The deployed classifier of an exact method: its shares are those of the scores of a text's sub-texts, or of what
+    flags.
 
     Nothing is random: an answer that was flipped stays so.
     """
 
     smoother: ExactSmoother
 
-    def __post_init__(self) -> None:
-        settings = self.smoother.settings
-        if settings.flag is not None or settings.groups:
-            raise InputError("an attack goes by the largest total among the labels: leave out flag and group")
-
     def steps(self, texts: Sequence[str]) -> Steps:
-        """A text that lost its only word has no answer."""
+        """A text that cannot be cut, as one that lost its only word, has no answer."""
         return list((yield SideBySide([partial(self._scored, text) for text in texts], self.backends)))
 
     def _scored(self, text: str) -> Generator[Request, Any, Scored]:
         try:
-            certificate = yield from self.smoother.steps(text)
+            certificate = yield from self.smoother.flag_steps(text)
         except InputError:
             return Scored(None, {})
-        scores, sub_texts = total(certificate.family), sum(map(len, certificate.family))
-        shares = {label: float(scores.get(label, 0) / sub_texts) for label in self.smoother.labels}
+        flag = certificate.settings.flag
+        if flag is not None:
+            up, names = float(certificate.flag_share), flag.names(certificate.labels)
+            return Scored(certificate.prediction, dict(zip(names, (up, 1 - up), strict=True)))
+        sub_texts = sum(map(len, certificate.family))
+        shares = {name: float(score / sub_texts) for name, score in total(certificate.family).items()}
         return Scored(certificate.prediction, shares)
 
 
