@@ -46,7 +46,7 @@ from clucert.runtime.callable_classifiers import CallableClassifier
 from clucert.runtime.computation import Backends
 from clucert.tasks import load_task
 from clucert.types import Classify, Phase, Scored
-from proofs import Tfidf, asked_model
+from proofs import Tfidf, asked_model, publish
 
 LABELS = ("harmful", "safe")
 Noise = Windows | Groups | EraseAndCheck
@@ -355,11 +355,7 @@ def main() -> None:
         "words": options.words,
         "lines": [line.document() for line in lines],
     }
-    text = table(json.loads(json.dumps(document)))
-    print(text)
-    if options.out:
-        options.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        options.out.with_suffix(".md").write_text(text, encoding="utf-8")
+    publish(document, table(document), options.out)
 
 
 if __name__ == "__main__":

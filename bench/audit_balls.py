@@ -11,7 +11,6 @@ how many a text one operation past the radius was found to break; a search that 
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import statistics
 import sys
@@ -39,7 +38,7 @@ from clucert.core.settings import Base
 from clucert.evaluate.metrics import proportion
 from clucert.methods import load_method
 from clucert.runtime.computation import Backends
-from proofs import Row, Tfidf, parser_of, rows_of, trained
+from proofs import Row, Tfidf, parser_of, publish, rows_of, trained
 
 KEEP = 0.3
 """Of the words, in the copies that the classifier is trained on."""
@@ -231,11 +230,7 @@ def main() -> None:
         "alpha": 0.05,
         "rows": [kind.document() for kind in kinds.values()],
     }
-    text = markdown(document)
-    print(text)
-    if options.out:
-        options.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        options.out.with_suffix(".md").write_text(text, encoding="utf-8")
+    publish(document, markdown(document), options.out)
 
 
 if __name__ == "__main__":

@@ -444,6 +444,14 @@ def parser_of(description: str | None, tasks: Sequence[str]) -> argparse.Argumen
     return parser
 
 
+def publish(document: Mapping[str, Any], text: str, out: Path | None) -> None:
+    """Print the text; with ``out`` write it to ``<out>.md`` and the document to ``<out>.json``."""
+    print(text)
+    if out:
+        out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        out.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     parser = parser_of(__doc__, ["agnews", "sst2", "sms"])
     parser.add_argument("--classifiers", nargs="+", default=["tfidf", "minilm"])
@@ -473,11 +481,7 @@ def main() -> None:
         "results": results,
         "speed": {} if options.no_speed else speed(options),
     }
-    text = markdown(document)
-    print(text)
-    if options.out:
-        options.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        options.out.with_suffix(".md").write_text(text, encoding="utf-8")
+    publish(document, markdown(document), options.out)
 
 
 if __name__ == "__main__":
