@@ -13,7 +13,6 @@ all, for its probabilities, and succeeds where the answer becomes wrong.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +31,7 @@ from clucert.models.encoders import MiniLmEncoder
 from clucert.protocols import Encoder
 from clucert.runtime.callable_classifiers import CallableClassifier
 from clucert.runtime.computation import Backends
-from proofs import Row, Tfidf, balanced, by_label, mean, rows_of
+from proofs import Row, Tfidf, balanced, by_label, mean, publish, rows_of
 
 SETTINGS: dict[str, tuple[str, ...]] = {"none": (), **{form: (form,) for form in FORMS}, "all": FORMS}
 RECIPES = ("deepwordbug", "textbugger")
@@ -152,13 +151,10 @@ def main() -> None:
     options = parser.parse_args()
     began, encoder = time.perf_counter(), MiniLmEncoder()
     lines = [line for task in options.tasks for line in measure(task, options, encoder)]
-    text = f"Clean accuracy, balanced\n\n{clean_table(lines)}\n\nUnder attack\n\n{attack_table(lines)}"
-    print(text)
-    if options.out:
-        document = {"rows": options.rows, "attacked": options.attacked, "lines": lines}
-        document["seconds"] = round(time.perf_counter() - began, 1)
-        options.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        options.out.with_suffix(".md").write_text(f"{text}\n", encoding="utf-8")
+    text = f"Clean accuracy, balanced\n\n{clean_table(lines)}\n\nUnder attack\n\n{attack_table(lines)}\n"
+    document = {"rows": options.rows, "attacked": options.attacked, "lines": lines}
+    document["seconds"] = round(time.perf_counter() - began, 1)
+    publish(document, text, options.out)
 
 
 if __name__ == "__main__":

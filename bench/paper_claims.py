@@ -23,8 +23,13 @@ def claims(found: Sequence[Fields]) -> list[str]:
     if not rows:
         return []
     title = ("the paper claims", "model, task", "ours", "verdict")
-    lines = [f"| {' | '.join(title)} |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return ["## What holds", "", *lines]
+    return ["## What holds", "", *table(title, rows)]
+
+
+def table(title: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(title)} |", "|---" * len(title) + "|"]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def parts_of(found: Sequence[Fields], part: str) -> Iterator[tuple[str, str, Fields]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_claims import PAPER, claims
+from paper_claims import PAPER, claims, table
 
 Fields = dict[str, Any]
 HEAD = """# The paper, reproduced and explained
@@ -67,12 +67,6 @@ def _how(body: Fields) -> str:
     options = body["options"]
     given = (f"N = {options['samples']}", f"N′ = {options['certify']}", body["date"], f"{body['seconds']} s")
     return ", ".join(given)
-
-
-def table(title: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    lines = [f"| {' | '.join(title)} |", "|---" * len(title) + "|"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def number(value: Any, digits: int = 2) -> str:

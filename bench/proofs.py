@@ -350,7 +350,7 @@ def cheap(learner: Tfidf | MiniLm, task: str, options: argparse.Namespace) -> li
 
 def prompted(task: str, options: argparse.Namespace) -> list[Measured]:
     question, model = load_task(task), load_model(options.model)
-    labels, task = tuple(question.labels or ()), question.name
+    labels, task = tuple(question.labels or ()), Path(task).stem
     rows = {
         "validation": balanced(rows_of(options.data / f"{task}_validation.jsonl"), options.llm_validation_rows),
         "test": balanced(rows_of(options.data / f"{task}.jsonl"), options.rows),

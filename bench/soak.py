@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.evaluate.chat_server import completion
-from tests.evaluate.study_world import HERE, World, write_data
+from tests.evaluate.study_world import World, chatting, write_data
 from tests.models.fake_server import Reply, Request, error, serving
 
 from clucert.evaluate.run_directory import read_records
@@ -84,13 +84,8 @@ class Soak:
         """A new folder, and a server that notes each question before it answers it."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         write_data(folder / "data.jsonl", ROWS)
-        command = [sys.executable, str(HERE / "chat_server.py"), str(folder / "log.txt"), str(latency)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            try:
-                yield World(folder, int(server.stdout.readline()))
-            finally:
-                server.kill()
+        with chatting(folder, latency) as port:
+            yield World(folder, port)
 
     def finished(self, world: World, count: Count, **changes: Any) -> bool:
         """Let the study of ``changes`` go on until it is done; False when it hangs or cannot."""
@@ -115,6 +110,12 @@ class Soak:
         found = checksums(world.folder / run)
         count.lost += sum(found.get(identity) != checksum for identity, checksum in seen.items())
         count.different += sum(found.get(identity) != checksum for identity, checksum in self.expected.items())
+
+    def settle(self, world: World, count: Count, seen: dict[str, str], allowed: int = 0, **changes: Any) -> None:
+        """Let the study end; count what it lost of what was ``seen``, is other, or paid twice beyond ``allowed``."""
+        if self.finished(world, count, **changes):
+            self.compare(world, count, seen)
+            count.twice += max(0, repeated(world.asked()) - allowed)
 
 
 def checksums(run: Path) -> dict[str, str]:
@@ -165,9 +166,7 @@ def kills(soak: Soak) -> Count:
                     count.moments += 1
                     allowed += under_way(world)
                     seen |= checksums(world.folder / "run")
-            if soak.finished(world, count):
-                soak.compare(world, count, seen)
-                count.twice += max(0, repeated(world.asked()) - allowed)
+            soak.settle(world, count, seen, allowed)
     return count
 
 
@@ -186,10 +185,9 @@ def shards(soak: Soak) -> Count:
                 count.moments += 1
                 allowed += under_way(world)
                 seen |= {path: checksums(path) for path in (world.folder / "run/shards").glob("*-of-2")}
-            if all(soak.finished(world, count, shard=f"{i}/2") for i in (1, 2)) and soak.finished(world, count):
-                soak.compare(world, count, {k: v for found in seen.values() for k, v in found.items()})
+            if all(soak.finished(world, count, shard=f"{i}/2") for i in (1, 2)):
                 # Two processes that ask the same at one moment both ask: the shards share no row, and no question.
-                count.twice += max(0, repeated(world.asked()) - allowed)
+                soak.settle(world, count, {k: v for found in seen.values() for k, v in found.items()}, allowed)
     return count
 
 
@@ -219,9 +217,7 @@ def ray(soak: Soak) -> Count:
                     except subprocess.TimeoutExpired:
                         count.stuck += 1
                         kill(process)
-                if soak.finished(world, count, **options):
-                    soak.compare(world, count, seen)
-                    count.twice += max(0, repeated(world.asked()) - allowed)
+                soak.settle(world, count, seen, allowed, **options)
     return count
 
 
@@ -238,9 +234,7 @@ def disk(soak: Soak) -> Count:
             if "Traceback" in err or "\n" in out.strip():
                 count.remark = f"not one line: {(err or out).strip()[-80:]}"
             allowed, seen = under_way(world), checksums(world.folder / "run")
-            if soak.finished(world, count):
-                soak.compare(world, count, seen)
-                count.twice += max(0, repeated(world.asked()) - allowed)
+            soak.settle(world, count, seen, allowed)
     return count
 
 
@@ -295,9 +289,7 @@ def postgres(soak: Soak) -> Count:
                 count.moments += 1
                 seen = checksums(world.folder / "run")
                 process.communicate(timeout=PATIENCE)
-                if soak.finished(world, count, cache=cache):
-                    soak.compare(world, count, seen)
-                    count.twice += max(0, repeated(world.asked()) - CONNECTIONS)
+                soak.settle(world, count, seen, CONNECTIONS, cache=cache)
     finally:
         server.remove()
     return count
@@ -329,9 +321,7 @@ def clock(soak: Soak) -> Count:
                 count.moments += 1
                 time.sleep(0.1)
             process.communicate()
-            if soak.finished(world, count):
-                soak.compare(world, count, {})
-                count.twice += repeated(world.asked())
+            soak.settle(world, count, {})
     return count
 
 

@@ -23,7 +23,7 @@ from clucert.core.bounds import ClassBounds
 from clucert.core.certificate import ASSUMPTIONS, Certificate
 from clucert.core.channel import Sample
 from clucert.core.consistency import problems
-from clucert.core.explanation import THREATS, decision, fixed, free_in_words, gap, proved_in_words
+from clucert.core.explanation import decision, fixed, free_in_words, gap, proved_in_words
 from clucert.core.radius import Overlap, Radius
 from clucert.core.settings import Settings, Subject
 from clucert.core.smoothing import Certified
@@ -138,9 +138,6 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
         )
         cost = stored.get("cost")
         wrong = next(problems(certificate), None) or _wrong_total(document, certificate) or wrong_cost(cost)
-        wrong = wrong or next(
-            (f"overlaps.{name}: is no threat" for name in {*stored["overlaps"]} - THREATS.keys()), None
-        )
         if wrong:
             raise _refusal(wrong)
         certificate = _read_by(_with_vote_records(certificate, document.get("ballots")), stored["settings"])

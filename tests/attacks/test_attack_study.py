@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.evaluate.study_world import chatting
 
 import clucert
 from clucert.attacks.study import AttackStudy, run_attacks
@@ -19,7 +19,6 @@ from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig, load_config
 from clucert.runtime.callable_classifiers import classifier_of
 
-SERVER = Path(__file__).parents[1] / "evaluate" / "chat_server.py"
 DATA = (
     ("a warm and funny film", "positive"),
     ("a dull mess of a plot", "negative"),
@@ -62,12 +61,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
     lines = [json.dumps({"text": text, "label": label}) for text, label in DATA]
     (tmp_path / "data.jsonl").write_text("\n".join(lines) + "\n")
-    command = [sys.executable, str(SERVER), str(tmp_path / "log.txt"), "0.001"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    yield World(tmp_path, int(server.stdout.readline()))
-    server.kill()
-    server.communicate()
+    with chatting(tmp_path, 0.001) as port:
+        yield World(tmp_path, port)
 
 
 def test_a_run_writes_its_table_and_the_same_command_asks_nothing_more(world: World) -> None:

@@ -8,6 +8,8 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,18 @@ class World:
             if record["document"]:
                 del record["document"]["cost"]["seconds"]
         return plain
+
+
+@contextmanager
+def chatting(folder: Path, seconds: float) -> Iterator[int]:
+    """A server that answers by a fixed rule, and first notes each question in ``log.txt``: its port."""
+    command = [sys.executable, str(HERE / "chat_server.py"), str(folder / "log.txt"), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield int(server.stdout.readline())
+        finally:
+            server.kill()
 
 
 def write_data(path: Path, rows: int = ROWS, poison: int | None = None) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cache
-from itertools import product
+from itertools import combinations, product
+from math import comb, prod
 
 Text = tuple[str, ...]
 
@@ -60,6 +62,17 @@ def common(x: Text, y: Text) -> int:
 
 
 Law = dict[object, Fraction]
+
+
+def pooled_law(words: Sequence[str], s: int, pool: Callable[[str], Sequence[str]]) -> Counter[Text]:
+    """The exact law of a noised text: s words kept, a draw from the pools at the others."""
+    found: Counter[Text] = Counter()
+    n = len(words)
+    for kept in combinations(range(n), s):
+        options = [(word,) if i in kept else pool(word) for i, word in enumerate(words)]
+        for text in product(*options):
+            found[text] += Fraction(1, comb(n, s) * prod(map(len, options)))
+    return found
 
 
 def lowest(before: Law, after: Law, reached: Fraction, bottom: int) -> Fraction:

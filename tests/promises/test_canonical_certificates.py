@@ -8,7 +8,6 @@ import json
 import random
 from collections import Counter
 from fractions import Fraction
-from math import comb, prod
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,7 +29,7 @@ from clucert.lexicon.canonical import load_form
 from clucert.types import Scored
 from tests.guard.test_smoothed_model import Chat, guard
 from tests.oracle import drive
-from tests.promises.noise_worlds import ball
+from tests.promises.noise_worlds import ball, pooled_law
 
 LABELS = ("no", "yes")
 SPELLING = Spelling({"good": 9, "lab": 5, "sa": 4, "html": 3, "movie": 9, "film": 8}, alphabet="abdfghilmorstv")
@@ -225,14 +224,8 @@ def test_the_synonym_threat_is_of_the_words_that_are_written_not_of_their_codes(
     settings = SimpleNamespace(recovery=recovery, retained_kernel="keep", votes_only=False)
 
     def law(words, s):
-        found: Counter[tuple[str, ...]] = Counter()
         coded = [form.word(word) for word in words]
-        for kept in itertools.combinations(range(len(words)), s):
-            hidden = [POOLS.get(word, (word,)) if recovery == "synonym" else ("[MASK]",) for word in coded]
-            options = [(word,) if i in kept else hidden[i] for i, word in enumerate(coded)]
-            for text in itertools.product(*options):
-                found[text] += Fraction(1, comb(len(words), s) * prod(map(len, options)))
-        return found
+        return pooled_law(coded, s, lambda word: POOLS.get(word, (word,)) if recovery == "synonym" else ("[MASK]",))
 
     for n in (1, 2, 3):
         for words in itertools.product(("abba", "bbba", "aaaa", "abbb", "bbbb"), repeat=n):

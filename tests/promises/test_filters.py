@@ -9,13 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from fractions import Fraction
-from itertools import combinations, product
+from itertools import product
 
 from clucert.core.noise.retention import every_retention
 from clucert.core.radius import Overlap
+from tests.promises.noise_worlds import Text, ball
 
 WORDS, LABELS, DROPPED = "abc", ("yes", "no"), "dropped"
-Text = tuple[str, ...]
 
 
 def shares(votes: Mapping[Text, str], text: Text, s: int) -> dict[str, Fraction]:
@@ -27,16 +27,6 @@ def shares(votes: Mapping[Text, str], text: Text, s: int) -> dict[str, Fraction]
             1, len(sets)
         )
     return found
-
-
-def ball(text: Text, d: int) -> set[Text]:
-    """Every text with at most d words replaced."""
-    changed = set()
-    for places in combinations(range(len(text)), d):
-        for chosen in product(WORDS, repeat=d):
-            swaps = dict(zip(places, chosen, strict=True))
-            changed.add(tuple(swaps.get(i, word) for i, word in enumerate(text)))
-    return changed
 
 
 def test_what_is_dropped_one_by_one_is_no_rival_and_no_missing_vote() -> None:
@@ -57,7 +47,7 @@ def test_what_is_dropped_one_by_one_is_no_rival_and_no_missing_vote() -> None:
         certified += 1
         # As a filter of the batch must count it, what is dropped may be anybody's.
         gained += here["yes"] - here["no"] - here[DROPPED] <= slack
-        for other in ball(text, d):
+        for other in ball(text, "replace", d, WORDS):
             there = shares(drawn, other, s)
             assert there["yes"] > there["no"], (text, other)
     assert certified > 40

@@ -6,9 +6,7 @@ import dataclasses
 import itertools
 import json
 import random
-from collections import Counter
 from fractions import Fraction
-from math import comb, prod
 
 import pytest
 from scipy.stats import binom
@@ -18,7 +16,7 @@ from clucert import certificate_json
 from clucert.core.noise.retention import kernel_overlap
 from clucert.core.radius import Overlap, known, proved_radius
 from clucert.errors import InputError
-from tests.promises.noise_worlds import lowest
+from tests.promises.noise_worlds import lowest, pooled_law
 
 POOLS = {
     "a": ("a", "b"),
@@ -30,15 +28,8 @@ POOLS = {
 }
 
 
-def law(words, s) -> dict[tuple[str, ...], Fraction]:
-    """The exact law of a noised text: s words kept, a draw from the pools at the others."""
-    found: Counter[tuple[str, ...]] = Counter()
-    n = len(words)
-    for kept in itertools.combinations(range(n), s):
-        options = [(word,) if i in kept else POOLS[word] for i, word in enumerate(words)]
-        for text in itertools.product(*options):
-            found[text] += Fraction(1, comb(n, s) * prod(map(len, options)))
-    return dict(found)
+def law(words, s):
+    return pooled_law(words, s, POOLS.__getitem__)
 
 
 def overlap_of(words) -> Overlap:

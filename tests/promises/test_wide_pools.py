@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
-from math import comb, prod
 
 import pytest
 
@@ -17,7 +14,7 @@ from clucert.core.threats import overlaps, pool_of
 from clucert.errors import InputError
 from clucert.lexicon import WideLexicon, load_lexicon
 from clucert.lexicon.canonical import load_form
-from tests.promises.noise_worlds import lowest
+from tests.promises.noise_worlds import lowest, pooled_law
 
 WIDE = WideLexicon()
 POOL = pool_of(WIDE, ())
@@ -27,17 +24,6 @@ SETTINGS = smoother_of(
 ).settings
 TEXTS = ("a quiet story", "boring music", "the market rallied", "shares of software")
 LOWS = (Fraction(9, 10), Fraction(999, 1000), Fraction(1))
-
-
-def law(words: Sequence[str], s: int) -> dict[object, Fraction]:
-    """The exact law of a noised text: s words kept, a draw from the pools at the others."""
-    found: Counter[object] = Counter()
-    n = len(words)
-    for kept in itertools.combinations(range(n), s):
-        options = [(word,) if i in kept else POOL(word) for i, word in enumerate(words)]
-        for text in itertools.product(*options):
-            found[text] += Fraction(1, comb(n, s) * prod(map(len, options)))
-    return dict(found)
 
 
 def swaps(words: Sequence[str]) -> list[tuple[str, ...]]:
@@ -56,11 +42,11 @@ def test_no_classifier_falls_below_what_is_claimed_of_a_swap(forms: tuple[str, .
         written = tuple(map(form.word, words)) if form else words
         overlap = overlaps(SETTINGS, words, WIDE, (), form)["synonym"]
         assert len(overlap.masked) == sum(len(POOL(word)) > 1 for word in words) > 0
-        before = law(written, s)
+        before = pooled_law(written, s, POOL)
         for other in swaps(words):
             if form and not all(map(form.is_word, other)):
                 continue
-            after = law(tuple(map(form.word, other)) if form else other, s)
+            after = pooled_law(tuple(map(form.word, other)) if form else other, s, POOL)
             for low in LOWS:
                 checked += 1
                 floor = overlap.floor(n, s, 1, low)

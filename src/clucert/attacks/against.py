@@ -65,13 +65,11 @@ class Empirical:
         for recipe, found in self.comparisons:
             change = found.duels[0].claim.said if found.duels else found.threat
             broken = sum(duel.broken for duel in found.duels)
-            kept = sum(duel.changed is None for duel in found.duels)
-            said.append(
-                f"{recipe} broke {broken or 'none'} of {len(found.duels)} proved claims ({change}), "
-                f"and turned {len(found.duels) - kept} answers with larger changes"
-                if not broken
-                else f"{recipe} broke {broken} of {len(found.duels)} proved claims ({change})"
-            )
+            told = f"{recipe} broke {broken or 'none'} of {len(found.duels)} proved claims ({change})"
+            if not broken:
+                turned = sum(duel.changed is not None for duel in found.duels)
+                told += f", and turned {turned} answers with larger changes"
+            said.append(told)
         return "; ".join(said)
 
     def text(self, width: int | None = None) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from clucert.attacks.base import AttackResult
 from clucert.attacks.certificates import Duel, Match, RadiiCompared, in_turns, shrunk
 from clucert.attacks.search import GreedyWordSwap
 from clucert.attacks.steps import LazyEncoder, attack_steps
+from clucert.attacks.victims import ExactVictim
 from clucert.audit.balls import Ball, Pieces, ball_of
 from clucert.audit.candidates import Arsenal
 from clucert.audit.claims import Claim
@@ -19,12 +20,11 @@ from clucert.audit.exact_steps import exact_steps
 from clucert.audit.steps import Attempt, Effort
 from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.noise.retention import rng_for
-from clucert.core.noise.votes import total
 from clucert.core.words import split
 from clucert.protocols import Steps
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.computation import Backends
-from clucert.types import Request, Scored, SideBySide
+from clucert.types import Request
 
 GUIDED = "guided"
 """The audit's search, of every threat, as far as it takes."""
@@ -80,9 +80,9 @@ def swapped(
     claims = [c for c in exact_centres(certificate) if c.ball and "replace" in c.ball.operations]
     if not claims or certificate.settings.unit != "word":
         return []
-    victim = ExactVictim(
-        ExactSmoother(certificate.settings, certificate.labels, certificate.form), backends, certificate
-    )
+    smoother = ExactSmoother(certificate.settings, certificate.labels, certificate.form)
+    smoother.units(certificate.text)  # Raises where the canonical form is not at hand: no changed text had an answer.
+    victim = ExactVictim(smoother, backends)
     rng = rng_for(match.seed, identity, f"empirical/{attack.name}")
     everywhere = attack.restricted(tuple(range(len(split(certificate.text)))))
     result: AttackResult = yield from attack_steps(
@@ -92,7 +92,7 @@ def swapped(
         return [Duel(identity, claim, result, None) for claim in claims]
     text = split(result.text)
     fewest = text.join((yield from shrunk(victim, text, result)))
-    there = victim.smoother.cut(fewest).pieces
+    there = smoother.cut(fewest).pieces
     far = [None if c.ball is None else _far(c.ball, certificate.pieces, there) for c in claims]
     return [Duel(identity, c, result, changed) for c, changed in zip(claims, far, strict=True)]
 
@@ -143,38 +143,3 @@ def _as_result(certificate: ExactCertificate, claim: Claim, nearest: Attempt | N
         words=certificate.n,
         words_changed=0 if nearest is None else len(nearest.changed),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class ExactVictim:
-    """The deployed classifier that counts the votes of sub-texts."""
-
-    smoother: ExactSmoother
-    backends: Backends
-    certificate: ExactCertificate
-
-    @property
-    def name(self) -> str:
-        """The method and the base classifier."""
-        base = self.backends.classifier
-        return f"{self.smoother.settings.method}({base.name if base else ''})"
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The closed label set."""
-        return self.smoother.labels
-
-    def steps(self, texts: Sequence[str]) -> Generator[Request, Any, list[Scored]]:
-        """Shares of the scores, or of what flags; a text without a token has no answer."""
-        return list((yield SideBySide([partial(self._scored, text) for text in texts], self.backends)))
-
-    def _scored(self, text: str) -> Generator[Request, Any, Scored]:
-        if not split(text).words:
-            return Scored(None, {})
-        there = yield from self.smoother.steps(text)
-        flag = self.smoother.settings.flag
-        if flag is not None:
-            up, names = float(there.flag_share), flag.names(self.labels)
-            return Scored(there.prediction, dict(zip(names, (up, 1 - up), strict=True)))
-        asked = max(1, sum(map(len, there.partitions)))
-        return Scored(there.prediction, {label: float(score) / asked for label, score in total(there.family).items()})

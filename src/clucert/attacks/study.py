@@ -43,7 +43,7 @@ from clucert.runtime.executor import Executor, Job, JobOutcome
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.resources import check_exact, function_backends, open_resources
 from clucert.section import flag, options_of
-from clucert.types import Answers, Request
+from clucert.types import Request
 from clucert.visible import harmless_json
 
 SCHEMA_VERSION = 1
@@ -245,15 +245,11 @@ def load_victims(
     for name, certifier in certifiers.items():
         backends = dataclasses.replace(shared, encoder=resources.encoder(certifier))
         if isinstance(certifier, ExactSmoother):
-            if isinstance(resources.opened, Smoother):
-                check_exact(deterministic=resources.loaded.answers in FIXED)
+            check_exact(deterministic=resources.deterministic)
         else:
             certifier = dataclasses.replace(certifier, answers=resources.loaded.answers)  # noqa: PLW2901
         victims[name] = _victim(certifier, backends, config)
     return {name: victims[name] for name in defences}, shared.queues
-
-
-FIXED = (Answers("deterministic"), Answers("declared"))
 
 
 def _needs(certifier: Smoother | ExactSmoother) -> int:
@@ -265,6 +261,8 @@ def _needs(certifier: Smoother | ExactSmoother) -> int:
 
 def _victim(certifier: Smoother | ExactSmoother, backends: Backends, config: StudyConfig) -> Victim:
     if isinstance(certifier, ExactSmoother):
+        if certifier.settings.flag is not None or certifier.settings.groups:
+            raise InputError("an attack goes by the largest total among the labels: leave out flag and group")
         return ExactVictim(certifier, backends)
     return SmoothedVictim(certifier, backends, config.samples)
 

@@ -67,24 +67,11 @@ class BareVictim:
 
 
 @dataclass(frozen=True, slots=True)
-class SmoothedVictim:
-    """A smoothed classifier g: its answer is the majority of N votes, its shares are shares of them.
+class _Deployed:
+    """A method around a base classifier."""
 
-    The noise is a function of the seed and the text, in canonical form where there is one, so the same text always
-    gets the same answer and an attack can be repeated. ``g`` here never abstains: a vote too close to call counts for
-    its leader, as in the certificate's claim
-    that the leader stays. :meth:`fresh` is the same classifier with other noise, to tell a broken text from a lucky
-    draw.
-    """
-
-    smoother: Smoother
+    smoother: Smoother | ExactSmoother
     backends: Backends
-    samples: int | None = None
-    """N, the votes of one query; those that ``predict`` takes when None."""
-    stream: str = "attack"
-
-    def __post_init__(self) -> None:
-        self.smoother.settings.need_majority("an attack")
 
     @property
     def name(self) -> str:
@@ -96,6 +83,26 @@ class SmoothedVictim:
     def labels(self) -> tuple[str, ...] | None:
         """The closed label set, or None when answers are open."""
         return self.smoother.labels
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothedVictim(_Deployed):
+    """A smoothed classifier g: its answer is the majority of N votes, its shares are shares of them.
+
+    The noise is a function of the seed and the text, in canonical form where there is one, so the same text always
+    gets the same answer and an attack can be repeated. ``g`` here never abstains: a vote too close to call counts for
+    its leader, as in the certificate's claim
+    that the leader stays. :meth:`fresh` is the same classifier with other noise, to tell a broken text from a lucky
+    draw.
+    """
+
+    smoother: Smoother
+    samples: int | None = None
+    """N, the votes of one query; those that ``predict`` takes when None."""
+    stream: str = "attack"
+
+    def __post_init__(self) -> None:
+        self.smoother.settings.need_majority("an attack")
 
     def steps(self, texts: Sequence[str]) -> Steps:
         """Votes that name no label count in the total, so the shares of labels may sum to less than 1."""
@@ -123,42 +130,30 @@ class SmoothedVictim:
 
 
 @dataclass(frozen=True, slots=True)
-class ExactVictim:
-    """The deployed classifier of an exact method: its shares are those of the scores of a text's sub-texts.
+class ExactVictim(_Deployed):
+    """The deployed classifier of an exact method: its shares are those of the scores of a text's sub-texts, or of what
+    flags.
 
     Nothing is random: an answer that was flipped stays so.
     """
 
     smoother: ExactSmoother
-    backends: Backends
-
-    def __post_init__(self) -> None:
-        settings = self.smoother.settings
-        if settings.flag is not None or settings.groups:
-            raise InputError("an attack goes by the largest total among the labels: leave out flag and group")
-
-    @property
-    def name(self) -> str:
-        """The method and the base classifier."""
-        base = self.backends.classifier
-        return f"{self.smoother.settings.method}({base.name if base else ''})"
-
-    @property
-    def labels(self) -> tuple[str, ...] | None:
-        """The closed label set."""
-        return self.smoother.labels
 
     def steps(self, texts: Sequence[str]) -> Steps:
-        """A text that lost its only word has no answer."""
+        """A text that cannot be cut, as one that lost its only word, has no answer."""
         return list((yield SideBySide([partial(self._scored, text) for text in texts], self.backends)))
 
     def _scored(self, text: str) -> Generator[Request, Any, Scored]:
         try:
-            certificate = yield from self.smoother.steps(text)
+            certificate = yield from self.smoother.flag_steps(text)
         except InputError:
             return Scored(None, {})
-        scores, sub_texts = total(certificate.family), sum(map(len, certificate.family))
-        shares = {label: float(scores.get(label, 0) / sub_texts) for label in self.smoother.labels}
+        flag = certificate.settings.flag
+        if flag is not None:
+            up, names = float(certificate.flag_share), flag.names(certificate.labels)
+            return Scored(certificate.prediction, dict(zip(names, (up, 1 - up), strict=True)))
+        sub_texts = sum(map(len, certificate.family))
+        shares = {name: float(score / sub_texts) for name, score in total(certificate.family).items()}
         return Scored(certificate.prediction, shares)
 
 

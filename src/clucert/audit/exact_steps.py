@@ -21,7 +21,7 @@ from clucert.audit.steps import Attempt, Effort
 from clucert.core.bounds import UNPARSED
 from clucert.core.exact import Cut, ExactCertificate, ExactSmoother
 from clucert.core.noise.retention import rng_for
-from clucert.core.thresholds import class_of
+from clucert.core.thresholds import decided_vote
 from clucert.errors import InputError
 from clucert.types import Classify, Request, Scored, Votes
 
@@ -78,10 +78,8 @@ def armed(certificates: Sequence[ExactCertificate], texts: Iterable[tuple[str, s
 
 def answer_of(certificate: ExactCertificate, label: str) -> str:
     """What the classifier of ``certificate`` would answer if all sub-texts got ``label``."""
-    flag, groups = certificate.settings.flag, certificate.settings.groups
-    if flag is not None:
-        return flag.vote(label, certificate.labels)
-    return class_of(label, groups) or label
+    settings = certificate.settings
+    return decided_vote(label, certificate.labels, settings.flag, settings.groups) or label
 
 
 def _attack(

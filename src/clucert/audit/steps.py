@@ -22,7 +22,7 @@ from clucert.core.noise.retention import rng_for
 from clucert.core.noise.tokens import tokenize, tokens_apart
 from clucert.core.refine import NoRefiner
 from clucert.core.smoothing import Smoother
-from clucert.core.thresholds import class_of, decided_votes
+from clucert.core.thresholds import decided_vote, decided_votes
 from clucert.core.words import WordedText, same_shape
 from clucert.types import Request, SideBySide, Vote, Votes
 
@@ -196,9 +196,7 @@ def _votes(
 def _named(target: Smoother, vote: Vote) -> Vote:
     """The class of a vote: a label, a group of them, or flagged and passed."""
     settings, labels = target.settings, target.labels
-    if settings.flag is not None and labels is not None:
-        return settings.flag.vote(vote, labels)
-    return class_of(vote, settings.groups)
+    return vote if labels is None else decided_vote(vote, labels, settings.flag, settings.groups)
 
 
 def _line(target: Smoother, claim: Claim) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from clucert.core.bounds import is_reserved
 from clucert.core.certificate import Certificate
+from clucert.core.explanation import THREATS
 from clucert.core.noise.canonical import ascend_within
 from clucert.core.radius import Overlap
 from clucert.core.settings import Settings
@@ -82,6 +83,8 @@ def _wrong_subject(certificate: Certificate) -> Iterator[str]:
     if subject.free is not None and (wrong := subject.free.wrong(certificate.settings.canonical)):
         yield f"subject.{wrong}"
     for threat, overlap in certificate.overlaps.items():
+        if threat not in THREATS:
+            yield f"overlaps.{threat}: is no threat"
         if len(overlap.masked) > n:
             yield f"overlaps.{threat}.masked: has {len(overlap.masked)} entries for {n} words"
         if not all(0 <= kappa <= 1 for kappa in (*overlap.masked, overlap.retained)):

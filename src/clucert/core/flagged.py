@@ -14,7 +14,7 @@ from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.overlap import ErrsBelow, SampledNoise, largest
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Overlap, Radius, kept_radius
-from clucert.core.thresholds import Flag, class_of, decided_labels, decided_votes, most_to_pass
+from clucert.core.thresholds import Flag, decided_labels, decided_vote, decided_votes, most_to_pass
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.core.vote_records import VoteRecord
 from clucert.types import Vote, Votes
@@ -33,7 +33,7 @@ class Counted:
         """The same votes of the classes that a flag, or groups of labels, make."""
 
         def named(vote: Vote) -> Vote:
-            return class_of(vote, groups) if flag is None else flag.vote(vote, self.labels)
+            return decided_vote(vote, self.labels, flag, groups)
 
         return Counted(
             decided_labels(self.labels, flag, groups),

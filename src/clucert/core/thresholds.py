@@ -79,6 +79,11 @@ def decided_votes(votes: Votes, labels: Sequence[str], flag: Flag | None, groups
     return merged_votes(votes, groups) if flag is None else flag.merged(votes, labels)
 
 
+def decided_vote(vote: Vote, labels: Sequence[str], flag: Flag | None, groups: Groups) -> Vote:
+    """One vote for one of ``labels``, or for none, counted so."""
+    return class_of(vote, groups) if flag is None else flag.vote(vote, labels)
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """Flag a text, or let it pass: when at least ``at_least`` of its sub-texts get one of ``labels``, or, with

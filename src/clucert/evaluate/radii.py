@@ -7,7 +7,7 @@ from clucert.core.exact import ExactCertificate
 from clucert.core.noise.deletion import Deletion
 from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.radius import KINDS, SAMPLED, Kind, Radius
-from clucert.core.thresholds import class_of
+from clucert.core.thresholds import decided_vote
 from clucert.errors import UsageError
 from clucert.evaluate.metrics import Outcome
 from clucert.methods import Method
@@ -61,9 +61,7 @@ def class_of_label(label: str | None, certificate: AnyCertificate | None) -> str
         return label
     settings = certificate.settings
     labels = certificate.labels if isinstance(certificate, ExactCertificate) else certificate.unmerged.labels
-    if settings.flag is not None and labels is not None:
-        return settings.flag.vote(label, labels)
-    return class_of(label, settings.groups)
+    return label if labels is None else decided_vote(label, labels, settings.flag, settings.groups)
 
 
 def unit_of(certificate: AnyCertificate) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import repeat
 from typing import Any
 
 from clucert.core.bounds import upper_bound
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.core.noise.groups import Blocks, Groups
+from clucert.core.radius import Radius
 from clucert.core.thresholds import Flag, Threshold, choose_threshold, most_to_pass, rows_needed
 from clucert.errors import InputError
 
@@ -147,7 +149,7 @@ def point_at(rows: Iterable[GuardedRow], threshold: Fraction, deltas: Sequence[i
         for threat in threats
     }
     if any(certificate is not None and _spells(certificate) for _, certificate in found):
-        surviving[MISSPELL] = {d: sum(_survives_misspelling(c, d) for c in recalled) for d in deltas}
+        surviving[MISSPELL] = {d: sum(map(_survives_misspelling, recalled, radii, repeat(d))) for d in deltas}
     return RocPoint(threshold, len(harmless), sum(harmless), len(found) - len(harmless), len(recalled), surviving)
 
 
@@ -155,12 +157,11 @@ def _spells(certificate: Guarded) -> bool:
     return any(form.startswith("spelling ") for form in certificate.settings.canonical)
 
 
-def _survives_misspelling(certificate: Guarded, words: int) -> bool:
-    """Whether a flagged text is proved to stay so when any ``words`` of it are misspelt."""
-    free = certificate.free if isinstance(certificate, ExactCertificate) else certificate.subject.free
+def _survives_misspelling(certificate: Guarded, proved: Mapping[str, Radius | None], words: int) -> bool:
+    """Whether a flagged text, of which this is ``proved``, stays so when any ``words`` of it are misspelt."""
+    free = certificate.free
     if free is None or not _spells(certificate):
         return False
-    proved = certificate.proved
     replaced = next((proved[name] for name in ("replace", "word", "edit") if proved.get(name) is not None), None)
     replacements = min(words, free.unsealed)
     return not replacements or (replaced is not None and replaced.reaches(replacements))

@@ -18,7 +18,7 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import regex
 
@@ -197,7 +197,7 @@ SHOWN = 12
 """Words that a sentence lists at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Free:
     """What may be changed in one text as often as anybody likes: every text that this describes has one form.
 
@@ -213,7 +213,7 @@ class Free:
     synonyms: tuple[int, ...]
     """Words that any word of their class may stand for; a word is either misspelt or replaced, not both."""
 
-    @property
+    @cached_property
     def unsealed(self) -> int:
         """Words that may be misspelt, each of them for one replacement: of the letters a to z alone, not sealed, and
         with such white space and punctuation around them that a misspelling is one word again.
