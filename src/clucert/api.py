@@ -309,6 +309,15 @@ class Session(SmoothedClassifier):
             backends = resources.backends(config, task_of(config), resources.loaded, watch=watch)
             super().__init__(resources.loaded, backends, stack.pop_all(), seeded=config.seeded)
 
+    def proofs_beside(self, text: str) -> list[ExactCertification]:
+        """What :meth:`prove` gives with the flag and the groups of the configuration, where that is possible: none for
+        open answers, nor where the model is not known to answer equal texts alike.
+        """
+        base = self.backends.classifier
+        if self.labels is None or base is None or not base.deterministic:
+            return []
+        return self.prove(text, **{name: getattr(self.config, name) for name in options_of(FlagSection)})
+
 
 class ExactSession(ContextManager):
     """The classifier that an exact method deploys (``config.method``), made from a configuration; it owns its models.
@@ -372,14 +381,9 @@ def certify(text: str, **options: Any) -> Certification | ExactCertification:
     if method is not None and method_of_name(method) is not None:
         with ExactSession(config_of(ExactConfig, options)) as proving:
             return proving.prove(text)
-    config = config_of(Config, options)
-    with Session(config) as session:
+    with Session(config_of(Config, options)) as session:
         found = session.certify(text)
-        base = session.backends.classifier
-        if method is None and session.labels is not None and base is not None and base.deterministic:
-            said: dict[str, Any] = {name: getattr(config, name) for name in options_of(FlagSection)}
-            found = replace(found, exact=tuple(session.prove(text, **said)))
-        return found
+        return replace(found, exact=tuple(session.proofs_beside(text))) if method is None else found
 
 
 certify = spelled_out(ProveOptions)(spelled_out(CertifyOptions)(certify))
