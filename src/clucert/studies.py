@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Data = str | Path | Iterable[Any]
 """A file, a data frame, or rows: (text, label) pairs, or mappings."""
-FUNCTION_COMMAND = ["evaluate_callable"]
-"""What a manifest says of the command of a run of objects, which only Python can ask again."""
 
 
 @spelled_out(StudyOptions)
@@ -40,6 +38,7 @@ def evaluate(
     >>> run = clucert.evaluate(model=classifier, data=rows, method="blocks", run_dir="runs/a")  # doctest: +SKIP
     >>> run.to_pandas()  # doctest: +SKIP
     """
+    from clucert.evaluate.run_directory import FUNCTION_COMMAND
     from clucert.evaluate.runconfig import StudyConfig
     from clucert.evaluate.study import evaluate as run
 
@@ -73,6 +72,7 @@ def attack(
     from clucert.attacks.against import attack_run
     from clucert.attacks.certificates import Match
     from clucert.attacks.study import AttackStudy, run_attacks
+    from clucert.evaluate.run_directory import FUNCTION_COMMAND
     from clucert.evaluate.runconfig import StudyConfig
 
     recipes, defences = _names(recipe), _names(defence)
