@@ -139,12 +139,10 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
     known = ("model", "base_url", "cache")
     if wrong := next((name for name in fields if name not in known), None):
         raise UsageError(f"the run says its {wrong}: leave it out ({nearest(wrong, known)})")
-    names, given = models_of(fields.get("model"), deterministic=True)
-    if given:
-        fields = {**fields, "model": names, "given": given}
-    elif isinstance(fields.get("model"), str):
-        fields = {**fields, "model": names}
-    return fields
+    if fields.get("model") is None:
+        return fields
+    names, given = models_of(fields["model"], deterministic=True)
+    return {**fields, "model": names, "given": given}
 
 
 def _names(listing: str | Sequence[str]) -> tuple[str, ...]:
