@@ -174,10 +174,11 @@ def _total(certification: Certification) -> Cost:
 
 
 def _price(cost: Cost) -> str:
-    seconds = sum(cost.seconds.values())
+    from clucert.render import calls_in_words
+
     if not cost.samples:
         return ""
-    return f"{cost.total.calls:,} calls, {cost.total.input:,} tokens in, {seconds:.1f} s"
+    return f"{calls_in_words(cost.total, cost.reused)}, {sum(cost.seconds.values()):.1f} s"
 
 
 def _line(kind: str, answer: str | None, said: str, text: str) -> str:
