@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import textwrap
 import types
-import typing
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from clucert.cache.location import CacheField
-from clucert.config import Config, Forms, LabelGroups, Names, Text
+from clucert.config import Config, Form, Forms, LabelGroups, Names, Text
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.methods import load_exact, method_names
 from clucert.methods.exact import ExactConfig
 from clucert.section import Section, options_of, sections
 
@@ -41,10 +42,10 @@ class Predicts(Protocol):
 Model = str | Sequence[str] | Callable[..., Any] | Predicts
 """A model's name, several that vote, or an object: a function of a text or of a list, an estimator, a pipeline."""
 
-FormName = Literal["characters", "spelling", "synonyms"]
+FormName = {forms}
 """Canonical forms."""
 
-ExactName = Literal["blocks", "groups", "chunks", "windows", "erase-and-check"]
+ExactName = {exact}
 """The packaged methods that prove exactly, with few questions."""
 '''
 
@@ -57,18 +58,42 @@ KNOWN: list[tuple[Any, str]] = [
 ]
 """Annotations that take more than they hold."""
 
+KINDS: dict[str, tuple[str, type[Section], frozenset[str]]] = {
+    "ProveOptions": ("Of an exact certificate, beside its ``method``.", ExactConfig, frozenset({"method"})),
+    "CertifyOptions": ("Of a certificate: the fields of :class:`clucert.config.Config`.", Config, frozenset()),
+    "SmoothOptions": (
+        "Of a smoothed classifier of one's own: all but the model.",
+        Config,
+        frozenset({"model", "labels"}),
+    ),
+    "StudyOptions": (
+        "Of a study: the fields of :class:`clucert.evaluate.runconfig.StudyConfig`.",
+        StudyConfig,
+        frozenset({"data"}),
+    ),
+}
+"""What it is about, the configuration, and which of its options are left out."""
+
+SHARED: dict[str, tuple[str, frozenset[str]]] = {
+    "_Asked": ("Who is asked, and for which labels.", frozenset(KINDS) - {"SmoothOptions"}),
+    "_Method": ("Of functions that choose by it whether to sample.", frozenset(KINDS) - {"ProveOptions"}),
+    "_Common": ("Of all functions.", frozenset(KINDS)),
+    "_Exact": ("Of exact methods.", frozenset({"ProveOptions", "StudyOptions"})),
+}
+"""Classes of the options that just these kinds have, which inherit them."""
+
 
 def written(kind: Any) -> str:  # noqa: PLR0911 - a case of each kind
     """``kind`` as a reader and a type checker want it."""
     if (known := next((text for annotation, text in KNOWN if kind == annotation), None)) is not None:
         return known
     origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (typing.Union, types.UnionType):
+    if origin in (Union, types.UnionType):
         return " | ".join(dict.fromkeys(part for a in arguments for part in written(a).split(" | ")))
-    if origin is typing.Annotated:
+    if origin is Annotated:
         return written(arguments[0])
     if origin is Literal:
-        return f"Literal[{', '.join(map(repr, arguments))}]".replace("'", '"')
+        return _literal(arguments)
     if origin is list:
         return f"Sequence[{written(arguments[0])}]"
     if origin is dict:
@@ -78,55 +103,44 @@ def written(kind: Any) -> str:  # noqa: PLR0911 - a case of each kind
     return "None" if kind is type(None) else str(kind.__name__)
 
 
-Literal = typing.Literal
+def _literal(values: Iterable[str]) -> str:
+    return f"Literal[{', '.join(map(repr, values))}]".replace("'", '"')
 
 
-def fields(config: type[Section], without: frozenset[str]) -> str:
-    """The options of ``config``, one a line, with their help."""
-    lines = []
+def fields(config: type[Section]) -> dict[str, str]:
+    """The options of ``config`` as lines of a class, with their help."""
+    lines = {}
     for section in sections(config):
+        # As they are written in the section: their validators are the key of KNOWN.
+        kinds = get_type_hints(section, include_extras=True)
         for name, (field, _) in options_of(section).items():
-            if name in without:
-                continue
-            kind: Any = field.annotation
-            if field.metadata:
-                kind = typing.Annotated[(kind, *field.metadata)]
-            shown = "Model" if name == "model" else written(_plain(section, name) or kind)
-            lines.append(f"    {name}: {shown}")
+            shown = "Model" if name == "model" else written(kinds[name])
             said = " ".join((field.description or "").split()).replace('"', "'")
-            lines += textwrap.wrap(f'"""{said}"""', 116, initial_indent="    ", subsequent_indent="    ")
-    return "\n".join(lines)
+            told = textwrap.wrap(f'"""{said}"""', 116, initial_indent="    ", subsequent_indent="    ")
+            lines[name] = "\n".join([f"    {name}: {shown}", *told])
+    return lines
 
 
-def _plain(section: type[Section], name: str) -> Any:
-    """The annotation as it is written in the section, whose validators are the key of :data:`KNOWN`."""
-    hints = typing.get_type_hints(section, include_extras=True)
-    return hints.get(name)
+def _class(name: str, bases: Iterable[str], text: str, lines: Iterable[str]) -> str:
+    body = "\n".join(lines)
+    return f'class {name}({", ".join(bases)}, total=False):\n    """{text}"""\n\n{body}\n'
 
 
 def made() -> str:
-    """The file."""
-    parts = [
-        ("ProveOptions", "Of an exact certificate, beside its ``method``.", ExactConfig, frozenset({"method"})),
-        ("CertifyOptions", "Of a certificate: the fields of :class:`clucert.config.Config`.", Config, frozenset()),
-        (
-            "SmoothOptions",
-            "Of a smoothed classifier of one's own: all but the model.",
-            Config,
-            frozenset({"model", "labels"}),
-        ),
-        (
-            "StudyOptions",
-            "Of a study: the fields of :class:`clucert.evaluate.runconfig.StudyConfig`.",
-            StudyConfig,
-            frozenset({"data"}),
-        ),
-    ]
-    classes = [
-        f'class {name}(TypedDict, total=False):\n    """{text}"""\n\n{fields(config, without)}\n'
-        for name, text, config, without in parts
-    ]
-    return "\n\n".join([HEAD, *classes])
+    """The file. What several kinds have is written once, and inherited."""
+    known = fields(StudyConfig)
+    have = {kind: fields(config).keys() - without for kind, (_, config, without) in KINDS.items()}
+    owners = {name: frozenset(kind for kind in KINDS if name in have[kind]) for name in known}
+
+    def of(kinds: frozenset[str]) -> Iterable[str]:
+        return (lines for name, lines in known.items() if owners[name] == kinds)
+
+    classes = [_class(name, ["TypedDict"], text, of(kinds)) for name, (text, kinds) in SHARED.items()]
+    for kind, (text, _, _) in KINDS.items():
+        bases = [name for name, (_, kinds) in SHARED.items() if kind in kinds]
+        classes.append(_class(kind, bases, text, of(frozenset({kind}))))
+    exact = _literal(name for name in method_names() if load_exact(name))
+    return "\n\n".join([HEAD.format(forms=written(Form), exact=exact), *classes])
 
 
 if __name__ == "__main__":

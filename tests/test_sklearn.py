@@ -372,6 +372,18 @@ def test_train_writes_a_classifier_and_measures_it_on_rows_it_has_not_seen(tmp_p
     assert load(output).predict(TEXTS).tolist() == GOLD
 
 
+def test_train_reads_data_as_the_file_of_a_task_says(tmp_path: Path) -> None:
+    data, task, output = tmp_path / "data.csv", tmp_path / "task.yaml", tmp_path / "spam.clucert"
+    data.write_text("body,class\n" + "\n".join(f"{t},{int(g == 'spam')}" for t, g in zip(TEXTS, GOLD, strict=True)))
+    task.write_text(
+        "labels: [spam, ham]\nprompt: '{text}'\ncolumns: {text: body, label: class}\nlabel_map: {0: ham, 1: spam}\n"
+    )
+    arguments = ["--data", str(data), "--task", str(task), "-o", str(output), "--noise", "blocks", "--count", "3"]
+    done = CliRunner().invoke(train, [*arguments, "--hold-out", "0"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert load(output).predict(TEXTS).tolist() == GOLD
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

@@ -269,6 +269,14 @@ def test_what_notebooks_show_is_short_and_escaped() -> None:
     assert "replace" in html
 
 
+def test_what_a_notebook_says_it_cost_is_what_the_command_line_says(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def classify(text): return 'spam' if 'win' in text else 'ham'\n")
+    options: dict[str, Any] = {"model": f"python:{tmp_path / 'mine.py'}:classify", "cache": tmp_path / "cache.db"}
+    first, again = (certify(method="blocks", **options)._repr_html_() for _ in range(2))
+    assert "answers were reused" not in first
+    assert "no call, all 4 answers were reused" in again
+
+
 def test_nothing_proved_is_not_a_zero() -> None:
     html = clucert.certify("win", model=spam, labels=LABELS, deterministic=True, method="groups")._repr_html_()
     assert "<b>nothing</b>" in html

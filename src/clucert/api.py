@@ -174,10 +174,11 @@ def _total(certification: Certification) -> Cost:
 
 
 def _price(cost: Cost) -> str:
-    seconds = sum(cost.seconds.values())
+    from clucert.render import calls_in_words
+
     if not cost.samples:
         return ""
-    return f"{cost.total.calls:,} calls, {cost.total.input:,} tokens in, {seconds:.1f} s"
+    return f"{calls_in_words(cost.total, cost.reused)}, {sum(cost.seconds.values()):.1f} s"
 
 
 def _line(kind: str, answer: str | None, said: str, text: str) -> str:
@@ -309,6 +310,15 @@ class Session(SmoothedClassifier):
             backends = resources.backends(config, task_of(config), resources.loaded, watch=watch)
             super().__init__(resources.loaded, backends, stack.pop_all(), seeded=config.seeded)
 
+    def proofs_beside(self, text: str) -> list[ExactCertification]:
+        """What :meth:`prove` gives with the flag and the groups of the configuration, where that is possible: none for
+        open answers, nor where the model is not known to answer equal texts alike.
+        """
+        base = self.backends.classifier
+        if self.labels is None or base is None or not base.deterministic:
+            return []
+        return self.prove(text, **{name: getattr(self.config, name) for name in options_of(FlagSection)})
+
 
 class ExactSession(ContextManager):
     """The classifier that an exact method deploys (``config.method``), made from a configuration; it owns its models.
@@ -372,14 +382,9 @@ def certify(text: str, **options: Any) -> Certification | ExactCertification:
     if method is not None and method_of_name(method) is not None:
         with ExactSession(config_of(ExactConfig, options)) as proving:
             return proving.prove(text)
-    config = config_of(Config, options)
-    with Session(config) as session:
+    with Session(config_of(Config, options)) as session:
         found = session.certify(text)
-        base = session.backends.classifier
-        if method is None and session.labels is not None and base is not None and base.deterministic:
-            said: dict[str, Any] = {name: getattr(config, name) for name in options_of(FlagSection)}
-            found = replace(found, exact=tuple(session.prove(text, **said)))
-        return found
+        return replace(found, exact=tuple(session.proofs_beside(text))) if method is None else found
 
 
 certify = spelled_out(ProveOptions)(spelled_out(CertifyOptions)(certify))

@@ -26,11 +26,12 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import TaskState
 
 from clucert.api import Certification, ExactCertification
+from clucert.build import any_method_of, base_of
 from clucert.core.exact import ExactCertificate
 from clucert.core.radius import Radius
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.read_certificates import certificate_of
-from clucert.methods.exact import ExactConfig, ExactMethod
+from clucert.methods.exact import ExactConfig
 from clucert.objects import config_of
 from clucert.options import SmoothOptions
 from clucert.runtime.callable_classifiers import CallableClassifier
@@ -60,6 +61,7 @@ def certified(
     """
     config = config_of(ExactConfig, {"method": "blocks", **options})
     task = BareTask.labelled("labels", labels)
+    method: Any = any_method_of(config, base_of(config, task))
 
     async def score(state: TaskState, target: Target) -> Score:
         with ExitStack() as stack:
@@ -70,11 +72,10 @@ def certified(
             async with executor.opened():
                 found = await executor.compute(computation)
         if isinstance(found, ExactCertificate):
-            result: Any = ExactCertification(found, _method(config, task), computation.cost)
-            proved = found.proved
+            result: Any = ExactCertification(found, method, computation.cost)
         else:
             result = Certification(found.certificate, found.samples, computation.cost)
-            proved = found.certificate.proved
+        proved = result.certificate.proved
         right = result.prediction in target.target
         return Score(
             value={"right": float(right), "certified": float(right and _reaches(proved, threat, radius))},
@@ -84,15 +85,6 @@ def certified(
         )
 
     return score
-
-
-def _method(config: ExactConfig, task: BareTask) -> ExactMethod:
-    from clucert.build import any_method_of, base_of
-
-    method = any_method_of(config, base_of(config, task))
-    if not isinstance(method, ExactMethod):
-        raise UsageError(f"{config.method} samples")
-    return method
 
 
 def _reaches(proved: Any, threat: str | None, radius: int) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.core.words import split
+from clucert.visible import visible
 
 LONGEST = 600
 """Characters of a text that are shown."""
@@ -135,13 +136,6 @@ def _marked(certificate: Certificate) -> str:
 
 def _shortened(text: str) -> str:
     return escape(visible(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"))
-
-
-def visible(text: str) -> str:
-    """``text`` with control and direction-changing characters escaped; line breaks and tabs are spaces."""
-    return "".join(
-        " " if c in "\n\t\r" else c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text
-    )
 
 
 def run_html(state: str, rows: Sequence[Mapping[str, object]]) -> str:

@@ -52,7 +52,7 @@ def _text(context: Mapping[str, Any], variable: str) -> str:
 
 def _judged(text: str, config: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     found: Any = certify(text, **config)
-    proved = getattr(found, "proved", None) or found.certificate.proved
+    proved = found.certificate.proved
     threat = own["threat"] or next(iter(proved), None)
     if threat not in proved:
         raise CluCertError(f"nothing is said of {threat!r}: the threats are {', '.join(proved)}")

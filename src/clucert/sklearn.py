@@ -160,8 +160,8 @@ class CertifiedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def certify(self, X: ArrayLike) -> list[ExactCertification]:  # noqa: N803
         """A certificate for each text. Raises :class:`InputError` for a text without words."""
-        texts = texts_of(X)
-        if (bare := next((i for i, text in enumerate(texts) if not self._smoother.has_units(text)), None)) is not None:
+        smoother, texts = self._smoother, texts_of(X)
+        if (bare := next((i for i, text in enumerate(texts) if not smoother.has_units(text)), None)) is not None:
             raise RowsError(f"text {bare} has no words: there is nothing to certify")
         return [ExactCertification(found, self.method_) for found in self._certificates(texts) if found]
 
@@ -266,9 +266,11 @@ class CertifiedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _certificates(self, X: ArrayLike) -> list[ExactCertificate | None]:  # noqa: N803
         """The certificate of each text; None of one without words."""
         smoother, texts = self._smoother, texts_of(X)
-        asked = [text for text in texts if smoother.has_units(text)]
-        found = iter(list(self._run(smoother, asked)))
-        return [next(found) if smoother.has_units(text) else None for text in texts]
+        asked = [i for i, text in enumerate(texts) if smoother.has_units(text)]
+        found: list[ExactCertificate | None] = [None] * len(texts)
+        for i, certificate in zip(asked, self._run(smoother, [texts[i] for i in asked]), strict=True):
+            found[i] = certificate
+        return found
 
     def _run(self, smoother: ExactSmoother, texts: Sequence[str]) -> Iterator[ExactCertificate]:
         executor = BlockingExecutor(Backends(self._classifier()))

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Data = str | Path | Iterable[Any]
 """A file, a data frame, or rows: (text, label) pairs, or mappings."""
-FUNCTION_COMMAND = ["evaluate_callable"]
-"""What a manifest says of the command of a run of objects, which only Python can ask again."""
 
 
 @spelled_out(StudyOptions)
@@ -40,6 +38,7 @@ def evaluate(
     >>> run = clucert.evaluate(model=classifier, data=rows, method="blocks", run_dir="runs/a")  # doctest: +SKIP
     >>> run.to_pandas()  # doctest: +SKIP
     """
+    from clucert.evaluate.run_directory import FUNCTION_COMMAND
     from clucert.evaluate.runconfig import StudyConfig
     from clucert.evaluate.study import evaluate as run
 
@@ -73,6 +72,7 @@ def attack(
     from clucert.attacks.against import attack_run
     from clucert.attacks.certificates import Match
     from clucert.attacks.study import AttackStudy, run_attacks
+    from clucert.evaluate.run_directory import FUNCTION_COMMAND
     from clucert.evaluate.runconfig import StudyConfig
 
     recipes, defences = _names(recipe), _names(defence)
@@ -139,12 +139,10 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
     known = ("model", "base_url", "cache")
     if wrong := next((name for name in fields if name not in known), None):
         raise UsageError(f"the run says its {wrong}: leave it out ({nearest(wrong, known)})")
-    names, given = models_of(fields.get("model"), deterministic=True)
-    if given:
-        fields = {**fields, "model": names, "given": given}
-    elif isinstance(fields.get("model"), str):
-        fields = {**fields, "model": names}
-    return fields
+    if fields.get("model") is None:
+        return fields
+    names, given = models_of(fields["model"], deterministic=True)
+    return {**fields, "model": names, "given": given}
 
 
 def _names(listing: str | Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from clucert.core.channel import make_recovery
 from clucert.core.exact import ExactCertificate
 from clucert.core.noise.retention import every_retention, rng_for
 from clucert.core.noise.tokens import tokens_apart
-from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.threats import attackable, word_pools
 from clucert.core.vote_records import VoteRecord, draw_sets
 from clucert.core.words import split
@@ -38,12 +37,7 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> Any:
 
 def _exact(certificate: ExactCertificate) -> Iterator[Row]:
     """``share`` is the probability of the vote's class before sharpness and bias; an empty sub-text was not asked."""
-    noise = certificate.settings.noise
-    members: Sequence[Sequence[Sequence[int]]]
-    if isinstance(noise, Windows | EraseAndCheck):
-        members = [noise.members(certificate.pieces)]
-    else:
-        members = noise.members(certificate.pieces)
+    members = certificate.settings.members(certificate.pieces)
     for part, (asked, places) in enumerate(zip(certificate.partitions, members, strict=True)):
         for i, kept in zip(asked, places, strict=True):
             shown = None if i < 0 else certificate.answers[i]

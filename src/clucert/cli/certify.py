@@ -11,11 +11,11 @@ import click
 from clucert.cli import terminal
 from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
 from clucert.cli.terminal import echo_json
-from clucert.config import Config, ExactSection, FlagSection, implied_method
+from clucert.config import Config, ExactSection, implied_method
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact
 from clucert.methods.exact import ExactConfig, readers_of
-from clucert.section import flag, options_of
+from clucert.section import flag
 
 if TYPE_CHECKING:
     from clucert.api import Certification, ExactCertification
@@ -58,10 +58,7 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
 
     with vote_bar() as bar, Session(config, watch=bar.answered) as session:
         certification = session.certify(text, progress=bar)
-        base = session.backends.classifier
-        known = default and session.labels is not None and base is not None and base.deterministic
-        said: dict[str, Any] = {name: getattr(config, name) for name in options_of(FlagSection)}
-        also = session.prove(text, **said) if known else []
+        also = session.proofs_beside(text) if default else []
     if as_json:
         document = certification.document()
         if default:

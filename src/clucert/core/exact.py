@@ -80,6 +80,13 @@ class ExactSettings:
         """The noise of a text of ``n`` units."""
         return next((noise for most, noise in self.by_length if most is None or n <= most), self.noise)
 
+    def members(self, pieces: Sequence[str]) -> Sequence[Sequence[tuple[int, ...]]]:
+        """For each partition, the positions of the units that each sub-text of these keeps."""
+        noise = self.of_length(len(pieces))
+        if isinstance(noise, Windows | EraseAndCheck):
+            return [noise.members(pieces)]
+        return noise.members(pieces)
+
     @property
     def merging(self) -> LabelGroups:
         """The labels whose scores are added up before anything is compared."""
@@ -340,7 +347,7 @@ class ExactSmoother:
         """The sub-texts of a text that has these units, in canonical form where there is one."""
         if not units.pieces:
             raise InputError("the text has no words: give a text with at least one word to certify")
-        shown = tuple(tuple(units.keep(places) for places in part) for part in self._members(units.pieces))
+        shown = tuple(tuple(units.keep(places) for places in part) for part in self.settings.members(units.pieces))
         asked = tuple(dict.fromkeys(text for part in shown for text in part if text))
         if len(asked) > MOST_QUESTIONS:
             raise InputError(f"{len(asked):,} questions about one text are more than {MOST_QUESTIONS:,}: cut it")
@@ -365,12 +372,6 @@ class ExactSmoother:
         """The answer alone: the same questions."""
         certificate = yield from self.flag_steps(text, example)
         return certificate.prediction
-
-    def _members(self, pieces: Sequence[str]) -> Sequence[Sequence[tuple[int, ...]]]:
-        noise = self.settings.of_length(len(pieces))
-        if isinstance(noise, Windows | EraseAndCheck):
-            return [noise.members(pieces)]
-        return noise.members(pieces)
 
     def units(self, text: str) -> Units:
         """What ``text`` is cut into, in canonical form where there is one."""

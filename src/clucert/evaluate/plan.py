@@ -24,7 +24,7 @@ from clucert.models.encoders import minilm_sha256, minilm_wheel
 from clucert.models.function_files import file_of, reads_text
 from clucert.protocols import Task
 from clucert.redact import clean_base_url, redact, shown
-from clucert.types import Answer, Vote
+from clucert.types import Answer, Unit, Vote
 
 _PACKAGES = (
     *("clucert", "numpy", "scipy", "scikit-learn", "onnxruntime", "tokenizers", "openai", "regex"),
@@ -66,18 +66,9 @@ def make_plan(
     method = any_method_of(config, base)
     if isinstance(method, ExactMethod):
         exact_smoother(method, base, task.labels)  # What it cannot do is said before data are read.
-    config = _with_columns(config)
-    label_map = {**getattr(task, "gold", {}), **config.label_map}
+    config = with_columns(config)
     unit = method.unit if isinstance(method, ExactMethod) else None
-    source = replace(config.source, label_map=label_map, unit=unit)
-    dataset = load_examples(
-        source,
-        labels=task.labels,
-        normalise=_normaliser(task),
-        need_labels=need_labels,
-        synonyms=getattr(task, "synonyms", {}),
-        numberings=getattr(task, "numberings", ()),
-    )
+    dataset = read_examples(config, task, unit=unit, need_labels=need_labels)
     models = "+".join(config.model)
     name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (task.name, method.name, models))
     return Plan(
@@ -116,7 +107,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _with_columns(config: StudyConfig) -> StudyConfig:
+def with_columns(config: StudyConfig) -> StudyConfig:
     """The columns that a task's own file names, where the configuration names none."""
     if config.task is None or not config.task.endswith((".yaml", ".yml")):
         return config
@@ -128,6 +119,19 @@ def _with_columns(config: StudyConfig) -> StudyConfig:
         "label_column": config.label_column or (columns.label if "label" in columns.model_fields_set else None),
     }
     return config.model_copy(update=chosen)
+
+
+def read_examples(config: StudyConfig, task: Task, *, unit: Unit | None = None, need_labels: bool = False) -> Dataset:
+    """The examples of ``config``, which has the task's columns by now; gold labels are read as ``task`` says."""
+    label_map = {**getattr(task, "gold", {}), **config.label_map}
+    return load_examples(
+        replace(config.source, label_map=label_map, unit=unit),
+        labels=task.labels,
+        normalise=_normaliser(task),
+        need_labels=need_labels,
+        synonyms=getattr(task, "synonyms", {}),
+        numberings=getattr(task, "numberings", ()),
+    )
 
 
 def _normaliser(task: Task) -> Callable[[str], Vote] | None:

@@ -15,7 +15,16 @@ from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import file_digest
 from clucert.evaluate.plan import server_of
 from clucert.evaluate.record import Record
-from clucert.evaluate.run_directory import MANIFEST, RECORDS, Manifest, by_id, input_digest, read_manifest, read_records
+from clucert.evaluate.run_directory import (
+    FUNCTION_COMMAND,
+    MANIFEST,
+    RECORDS,
+    Manifest,
+    by_id,
+    input_digest,
+    read_manifest,
+    read_records,
+)
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.models.function_files import file_of, is_function, reads_text
 from clucert.redact import clean_base_url, redact
@@ -63,7 +72,7 @@ def need_models(run_dir: Path, overrides: Mapping[str, Any] | None = None) -> No
     file that is another one by now is another classifier.
     """
     manifest, fields = read_manifest(run_dir), dict(overrides or {})
-    if manifest.command == ["evaluate_callable"] and not fields.get("given"):
+    if manifest.command == FUNCTION_COMMAND and not fields.get("given"):
         raise UsageError(f"the run in {run_dir} is of a Python function, which only Python can ask: see docs/audit.md")
     named: Sequence[str] = fields.get("model", ())
     asked = [*(named or manifest.model), *(manifest.config.get(name) for name in ("helper_model", "judge"))]

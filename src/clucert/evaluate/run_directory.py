@@ -33,6 +33,8 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 RECORDS = "records.jsonl"
 LOCK = "lock"
+FUNCTION_COMMAND = ["evaluate_callable"]
+"""What a manifest says of the command of a run of objects, which only Python can ask again."""
 
 
 class RunError(CluCertError):

@@ -17,7 +17,7 @@ from clucert.evaluate.engine import Engine, FunctionEngine, open_engine
 from clucert.evaluate.gold import written_map
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.recorder import Recorder, reason_of
-from clucert.evaluate.run_directory import RunWriter, open_run
+from clucert.evaluate.run_directory import FUNCTION_COMMAND, RunWriter, open_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.shards import read_shards, shard_of, take_shards
 from clucert.protocols import Task
@@ -142,7 +142,7 @@ def evaluate_callable(
     if sorted(task.labels or ()) != sorted(labels):
         raise UsageError(f"the labels of {task.name} are {', '.join(task.labels or ())}, not {', '.join(labels)}")
     named = config.model_copy(update={"model": [classifier.name], "cache": False})
-    plan = make_plan(named, ["evaluate_callable"], task)
+    plan = make_plan(named, FUNCTION_COMMAND, task)
     return _evaluate(plan, lambda _, stack: FunctionEngine(classifier, stack), progress)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from clucert.build import task_of
 from clucert.errors import InputError
 from clucert.evaluate.data import load_examples
+from clucert.evaluate.plan import read_examples, with_columns
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.tasks.bare import BareTask
 from clucert.tasks.classification import check_labels
@@ -35,12 +36,10 @@ def labelled_rows(config: StudyConfig) -> tuple[list[Row], list[str]]:
         task = BareTask.labelled(config.task or "labels", config.labels)
     elif config.task is not None:
         task = task_of(config.model_copy(update={"model": ["smollm2"]}))
-    dataset = load_examples(
-        config.source,
-        labels=None if task is None else task.labels,
-        synonyms=getattr(task, "synonyms", {}),
-        numberings=getattr(task, "numberings", ()),
-    )
+    if task is None:
+        dataset = load_examples(config.source, labels=None)
+    else:
+        dataset = read_examples(with_columns(config), task, need_labels=True)
     rows = [(e.text, e.label) for e in dataset.examples if e.label is not None and e.text.strip()]
     notes = list(dataset.notes)
     if left_out := len(dataset.examples) - len(rows):

@@ -6,7 +6,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, tostring
 
-from clucert.render import safe
+from clucert.visible import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def text(value: object) -> str:
     """``value`` for people, in one line: control, direction-changing and surrogate characters made visible."""
-    string = str(value)
-    return safe(string, max(len(string), 1)).plain
+    return visible(str(value))
 
 
 def packaged(name: str) -> str:

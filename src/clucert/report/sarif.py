@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from clucert.core.exact_words import CHANGES
+from clucert.render import safe
 from clucert.report.markup import text
 from clucert.report.outcome import MEANING, State, state_of
 from clucert.report.runs import Input, Run
@@ -137,4 +138,4 @@ def _change(threat: str) -> str:
 
 
 def _short(string: str) -> str:
-    return text(string if len(string) <= LONGEST else f"{string[: LONGEST - 1]}…")
+    return safe(string, LONGEST).plain
