@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from clucert.report.gates import Gate, GateResult
 
 __all__ = [
-    "",
     "check_gates",
     "compare_runs",
     "parse_gate",
