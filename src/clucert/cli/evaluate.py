@@ -107,7 +107,8 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     """Print the run's numbers; whether a gate was missed."""
     from clucert.cli.screen import headline, pairs, say, show, warn, width
     from clucert.evaluate.roc import roc_document
-    from clucert.report import check_gates, write_junit, write_sarif
+    from clucert.report import parse_gate, write_junit, write_sarif
+    from clucert.report.gates import check
     from clucert.report.guard import guard_curve
     from clucert.report.population import sentences
     from clucert.report.summary import read_summaries
@@ -115,12 +116,13 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     from clucert.report.verdict import run_verdict
 
     runs, leave_out = [summary.run_dir], config.leave_out_failed
-    results = check_gates(runs, config.fail_under, leave_out_failed=leave_out)
+    wanted = [parse_gate(gate) for gate in config.fail_under]
+    (figures,) = read_summaries(runs, leave_out_failed=leave_out)
+    results = check([figures], wanted)
     if config.sarif:
         write_sarif(runs, config.sarif)
     if config.junit:
-        write_junit(runs, config.junit, config.fail_under, leave_out_failed=leave_out)
-    (figures,) = read_summaries(runs, leave_out_failed=leave_out)
+        write_junit(runs, config.junit, wanted, leave_out_failed=leave_out)
     (row,) = summary_rows([figures])
     verdict = run_verdict(figures)
     if as_json:
