@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from clucert.cli.listing import AS_JSON
-from clucert.cli.options import Command
+from clucert.cli.options import AS_JSON, Command
 from clucert.cli.terminal import echo, echo_json
 from clucert.errors import InputError
 
