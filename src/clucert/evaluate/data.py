@@ -160,8 +160,9 @@ def load_examples(
     for name, count in (("limit", source.limit), ("sample", source.sample)):
         if count is not None and count < 1:
             raise InputError(f"{name} must be at least 1, not {count}")
-    how = {"format": source.format, "quoted": source.quoted, "header": source.header, "encoding": source.encoding}
-    with open_table(source.path, **how) as table:  # type: ignore[arg-type]
+    with open_table(
+        source.path, format=source.format, quoted=source.quoted, header=source.header, encoding=source.encoding
+    ) as table:
         columns = _choose_columns(table, source, need_labels)
         names = table.class_names.get(columns.label or "", ())
         known = LabelNames(None if labels is None else tuple(labels), synonyms or {}, numberings, normalise)
