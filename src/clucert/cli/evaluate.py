@@ -111,12 +111,13 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     from clucert.report.gates import check
     from clucert.report.guard import guard_curve
     from clucert.report.population import sentences
+    from clucert.report.runs import load_runs
     from clucert.report.summary import read_summaries
     from clucert.report.tables import radius_rows, summary_rows
     from clucert.report.verdict import run_verdict
 
-    runs, leave_out = [summary.run_dir], config.leave_out_failed
-    wanted = [parse_gate(gate) for gate in config.fail_under]
+    wanted, leave_out = [parse_gate(gate) for gate in config.fail_under], config.leave_out_failed
+    runs = load_runs([summary.run_dir])
     (figures,) = read_summaries(runs, leave_out_failed=leave_out)
     results = check([figures], wanted)
     if config.sarif:
