@@ -502,6 +502,8 @@ def test_rows_without_a_label_are_kept_apart(write):
     with pytest.raises(InputError, match="did you mean 'target'"):
         load(write("c.csv", "text,target\ngood,1\n"), need_labels=False)
     assert load(write("c.csv", "text,target\ngood,1\n"), need_labels=False, label_column="").examples[0].label is None
+    with pytest.raises(InputError, match=r"c\.csv:2: no label"):
+        load(write("c.csv", "text,target\ngood,1\n"), label_column="")
 
 
 def test_labels_may_be_written_as_the_tasks_own_synonyms(write):
