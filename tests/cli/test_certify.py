@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clucert import certificate_json as document
+from clucert.cli import main
 from tests.models.fake_server import Reply, Request, completion, serving
 
 TEXT = "The airline's response to the delayed flights was thoughtful and quick."
@@ -37,6 +39,23 @@ def refused(result: subprocess.CompletedProcess[bytes], code: int, *words: str) 
     assert error.count("\n") == 1, error
     for word in words:
         assert word in error
+
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """The same in this process, for long tables of what is refused: a process of its own is half a second."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capfdbinary.readouterr()
+        return subprocess.CompletedProcess(arguments, int(str(left.value.code)), printed.out, printed.err)
+
+    return run
 
 
 @pytest.fixture
@@ -225,12 +244,12 @@ def test_by_default_a_certificate_comes_with_proofs_of_few_questions(cache):
     assert all(proof["derived"]["alpha"] == 0 for proof in exact)
 
 
-def test_options_of_exact_methods_go_with_them(cache):
-    refused(clucert("certify", TEXT, "--task", "sst2", "--count", "3"), 2, "--count", "groups")
+def test_options_of_exact_methods_go_with_them(here):
+    refused(here("certify", TEXT, "--task", "sst2", "--count", "3"), 2, "--count", "groups")
     study = ("evaluate", "--task", "sst2", "--data", "x.csv", "--run-dir", "r")
-    refused(clucert(*study, "--method", "ranmask", "--count", "3"), 2, "--count", "groups")
-    refused(clucert(*study, "--method", "groups", "--mask-rate", "0.7"), 2, "--mask-rate", "groups")
-    refused(clucert(*study, "--method", "windows"), 2, "--flag")
+    refused(here(*study, "--method", "ranmask", "--count", "3"), 2, "--count", "groups")
+    refused(here(*study, "--method", "groups", "--mask-rate", "0.7"), 2, "--mask-rate", "groups")
+    refused(here(*study, "--method", "windows"), 2, "--flag")
 
 
 @pytest.mark.parametrize(
@@ -240,12 +259,12 @@ def test_options_of_exact_methods_go_with_them(cache):
         *(("gamma", "0.9"), ("target-radius", "1"), ("mask-rate", "0.5"), ("similarity", "0.5"), ("helper-model", "x")),
     ],
 )
-def test_flags_about_samples_are_refused_beside_a_method_that_draws_none(name: str, value: str) -> None:
+def test_flags_about_samples_are_refused_beside_a_method_that_draws_none(name: str, value: str, here: Run) -> None:
     """Also where the value is the default one: nothing that was asked for is left aside without a word."""
     option = "threshold" if name == "similarity" else name
     study = ("--data", "x.csv", "--run-dir", "r", "--task", "sst2", "--method", "groups")
     for command in (("certify", TEXT, "--task", "sst2", "--method", "groups"), ("evaluate", *study), ("tune", *study)):
-        refused(clucert(*command, f"--{name}", value), 2, f"--{option}", "groups")
+        refused(here(*command, f"--{name}", value), 2, f"--{option}", "groups")
 
 
 def test_the_seed_of_a_random_choice_of_rows_goes_with_every_method() -> None:
