@@ -46,7 +46,7 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """The same in this process, for long tables of what is refused: a process of its own is half a second."""
+    """The same in this process, for tables of cases: a process of its own takes half a second to begin."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
@@ -176,12 +176,12 @@ def test_two_models_vote_as_an_ensemble_and_a_prompt_of_ones_own_works(tmp_path,
 # Answers that are no votes
 
 
-def chat(tmp_path: Path, url: str, command: str, *more: str) -> subprocess.CompletedProcess[bytes]:
+def chat(run: Run, tmp_path: Path, url: str, command: str, *more: str) -> subprocess.CompletedProcess[bytes]:
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps({"text": f"{TEXT} {i}", "label": "positive"}) + "\n" for i in range(3)))
     what = [TEXT] if command == "certify" else ["--data", str(data), "--run-dir", str(tmp_path / "run")]
     who = ("--model", "vllm/m", "--base-url", url, "--no-cache", "--method", "ranmask", "--task", "sst2")
-    return clucert(command, *what, *who, "--samples", "30", "--certify-samples", "60", *more)
+    return run(command, *what, *who, "--samples", "30", "--certify-samples", "60", *more)
 
 
 @pytest.mark.parametrize("command", ["certify", "evaluate"])
@@ -192,7 +192,7 @@ def test_answers_that_nobody_can_read_stop_the_command_in_one_line(command: str,
         return reply
 
     with serving(respond) as server:
-        result = chat(tmp_path, server.url, command, "--answer-tokens", "8")
+        result = chat(clucert, tmp_path, server.url, command, "--answer-tokens", "8")
     assert {request.body["max_tokens"] for request in server.requests} == {8}
     assert len(server.requests) == 20
     refused(result, 1, "20 of the first 20", "20 cut at the token limit", "--answer-tokens")
@@ -201,12 +201,14 @@ def test_answers_that_nobody_can_read_stop_the_command_in_one_line(command: str,
 
 @pytest.mark.parametrize("command", ["certify", "evaluate"])
 @pytest.mark.parametrize(("asked", "lines"), [((), 1), (("--show-unparsed", "3"), 3), (("--show-unparsed", "0"), None)])
-def test_unparsed_answers_are_shown(command: str, asked: tuple[str, ...], lines: int | None, tmp_path: Path) -> None:
+def test_unparsed_answers_are_shown(
+    command: str, asked: tuple[str, ...], lines: int | None, tmp_path: Path, here: Run
+) -> None:
     def respond(_: Request, i: int) -> Reply:
         return completion(f"\x1b[31mnot positive, part {i}" if i % 5 == 0 else "positive")
 
     with serving(respond) as server:
-        result = chat(tmp_path, server.url, command, *asked)
+        result = chat(here, tmp_path, server.url, command, *asked)
     shown = (result.stdout + result.stderr).decode()
     assert result.returncode == 0, shown
     assert "\x1b" not in shown
