@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -55,6 +56,17 @@ def test_where_the_classifiers_differ_each_answer_names_its_own() -> None:
         shown = screen(model)
     assert [line.split()[-1] for line in shown.splitlines()[2:4]] == ["ranmask", "groups"]
     assert "each line below is about the classifier that it names" in shown
+
+
+@pytest.mark.parametrize("flag", [{}, {"flag": ["yes"], "flag_threshold": "0.3"}], ids=["majority", "flag"])
+def test_the_first_sentence_says_that_a_refined_text_is_not_the_original(flag: dict[str, object]) -> None:
+    with smoothed(method="ranmask", mask_rate="0.9", samples=20, certify_samples=100, **flag) as model:
+        certificate = model.certify(TEXT).certificate
+    refined = replace(certificate, subject=replace(certificate.subject, domain="refined"))
+    first, *lines = summary_of(refined, [], Cost()).splitlines()
+    assert "words of the refined text swapped for any words; nothing is proved about the original text" in first
+    assert ": still" not in first
+    assert any(": still p(yes) ≥ 0.3; nothing is proved" in line for line in lines) == bool(flag)
 
 
 def test_what_proves_nothing_says_which_lead_was_missing() -> None:

@@ -6,7 +6,7 @@ account of votes, bounds and assumptions instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from clucert.core.exact_words import (
     threats_in_words,
 )
 from clucert.core.explanation import (
+    claim_in_words,
     confident,
     decision,
     domain_of,
@@ -49,6 +50,15 @@ class Line:
     style: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One change that is proved to leave the answer: in the first sentence, and on a line of its own."""
+
+    claim: str
+    said: str
+    price: str
+
+
 def summary_of(certificate: Certificate | None, exact: Sequence[ExactCertificate], cost: Cost) -> str:
     """What :func:`print_summary` prints, as plain text for 120 columns."""
     from rich.console import Console
@@ -61,19 +71,15 @@ def summary_of(certificate: Certificate | None, exact: Sequence[ExactCertificate
 
 def verdict(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> str:
     """One sentence: the answer, what is proved to leave it as it is, and at what price."""
-    claims = [(_answer(each), said, price) for each in exact for said, price in _exact([each])]
+    proofs = [(_answer(each), proof) for each in exact for proof in _exact(each)]
     if certificate is not None:
-        claims += [(_answer(certificate), said, price) for said, price in _sampled(certificate)]
-    if not claims:
+        proofs += [(_answer(certificate), proof) for proof in _sampled(certificate)]
+    if not proofs:
         return _nothing(certificate, exact)
-    answer = claims[0][0]
-    mine = [
-        (said.partition(": still")[0].partition(", no assumption")[0], price)
-        for its, said, price in claims
-        if its == answer
-    ]
-    shown = list(dict.fromkeys(said for said, _ in mine))[:MOST_SAID]
-    prices = "; ".join(dict.fromkeys(price for _, price in mine))
+    answer = proofs[0][0]
+    mine = [proof for its, proof in proofs if its == answer]
+    shown = list(dict.fromkeys(proof.claim for proof in mine))[:MOST_SAID]
+    prices = "; ".join(dict.fromkeys(proof.price for proof in mine))
     others = {*map(_answer, exact), *([_answer(certificate)] if certificate else [])} - {answer}
     apart = f". Another classifier answers otherwise ({', '.join(sorted(others))})" if others else ""
     return f"{answer} is proved to stay with {', or '.join(shown)} ({prices}){apart}"
@@ -205,25 +211,25 @@ def _none(certificate: Certificate | None, methods: Sequence[str]) -> str:
 
 
 def _proofs(certificate: Certificate | None, exact: Sequence[ExactCertificate]) -> Iterator[Line]:
-    said = [Line("", line, price, "bold") for line, price in (*_exact(exact), *_sampled(certificate))]
+    proofs = [*(proof for each in exact for proof in _exact(each)), *_sampled(certificate)]
+    said = [Line("", proof.said, proof.price, "bold") for proof in proofs]
     for i, line in enumerate(said or [Line("", "nothing")]):
         yield Line("" if i else "proved", line.said, line.price, line.style)
 
 
-def _exact(exact: Iterable[ExactCertificate]) -> Iterator[tuple[str, str]]:
-    for each in exact:
-        for change in threats_in_words(each):
-            said = f"{change}: {stays_in_words(each)}" if each.settings.flag else change
-            yield said, f"{each.settings.method}, {price_in_words(each)}"
+def _exact(certificate: ExactCertificate) -> Iterator[Proof]:
+    for change in threats_in_words(certificate):
+        said = f"{change}: {stays_in_words(certificate)}" if certificate.settings.flag else change
+        yield Proof(change, said, f"{certificate.settings.method}, {price_in_words(certificate)}")
 
 
-def _sampled(certificate: Certificate | None) -> Iterator[tuple[str, str]]:
+def _sampled(certificate: Certificate | None) -> Iterator[Proof]:
     if certificate is None or certificate.prediction is None:
         return
     for threat, radius in certificate.proved.items():
         if radius is not None and not radius.nothing_to_attack and (radius.words or radius.everything):
-            count, change = proved_in_words(certificate, threat, radius)
-            yield f"{count} {change}", _sampled_price(certificate)
+            said = " ".join(proved_in_words(certificate, threat, radius))
+            yield Proof(claim_in_words(certificate, threat, radius), said, _sampled_price(certificate))
 
 
 def _sampled_price(certificate: Certificate) -> str:

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clucert import certificate_json as document
+from clucert.cli import main
 from tests.models.fake_server import Reply, Request, completion, serving
 
 TEXT = "The airline's response to the delayed flights was thoughtful and quick."
@@ -37,6 +39,23 @@ def refused(result: subprocess.CompletedProcess[bytes], code: int, *words: str) 
     assert error.count("\n") == 1, error
     for word in words:
         assert word in error
+
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """The same in this process, for tables of cases: a process of its own takes half a second to begin."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capfdbinary.readouterr()
+        return subprocess.CompletedProcess(arguments, int(str(left.value.code)), printed.out, printed.err)
+
+    return run
 
 
 @pytest.fixture
@@ -157,12 +176,12 @@ def test_two_models_vote_as_an_ensemble_and_a_prompt_of_ones_own_works(tmp_path,
 # Answers that are no votes
 
 
-def chat(tmp_path: Path, url: str, command: str, *more: str) -> subprocess.CompletedProcess[bytes]:
+def chat(run: Run, tmp_path: Path, url: str, command: str, *more: str) -> subprocess.CompletedProcess[bytes]:
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps({"text": f"{TEXT} {i}", "label": "positive"}) + "\n" for i in range(3)))
     what = [TEXT] if command == "certify" else ["--data", str(data), "--run-dir", str(tmp_path / "run")]
     who = ("--model", "vllm/m", "--base-url", url, "--no-cache", "--method", "ranmask", "--task", "sst2")
-    return clucert(command, *what, *who, "--samples", "30", "--certify-samples", "60", *more)
+    return run(command, *what, *who, "--samples", "30", "--certify-samples", "60", *more)
 
 
 @pytest.mark.parametrize("command", ["certify", "evaluate"])
@@ -173,7 +192,7 @@ def test_answers_that_nobody_can_read_stop_the_command_in_one_line(command: str,
         return reply
 
     with serving(respond) as server:
-        result = chat(tmp_path, server.url, command, "--answer-tokens", "8")
+        result = chat(clucert, tmp_path, server.url, command, "--answer-tokens", "8")
     assert {request.body["max_tokens"] for request in server.requests} == {8}
     assert len(server.requests) == 20
     refused(result, 1, "20 of the first 20", "20 cut at the token limit", "--answer-tokens")
@@ -182,12 +201,14 @@ def test_answers_that_nobody_can_read_stop_the_command_in_one_line(command: str,
 
 @pytest.mark.parametrize("command", ["certify", "evaluate"])
 @pytest.mark.parametrize(("asked", "lines"), [((), 1), (("--show-unparsed", "3"), 3), (("--show-unparsed", "0"), None)])
-def test_unparsed_answers_are_shown(command: str, asked: tuple[str, ...], lines: int | None, tmp_path: Path) -> None:
+def test_unparsed_answers_are_shown(
+    command: str, asked: tuple[str, ...], lines: int | None, tmp_path: Path, here: Run
+) -> None:
     def respond(_: Request, i: int) -> Reply:
         return completion(f"\x1b[31mnot positive, part {i}" if i % 5 == 0 else "positive")
 
     with serving(respond) as server:
-        result = chat(tmp_path, server.url, command, *asked)
+        result = chat(here, tmp_path, server.url, command, *asked)
     shown = (result.stdout + result.stderr).decode()
     assert result.returncode == 0, shown
     assert "\x1b" not in shown
@@ -225,12 +246,12 @@ def test_by_default_a_certificate_comes_with_proofs_of_few_questions(cache):
     assert all(proof["derived"]["alpha"] == 0 for proof in exact)
 
 
-def test_options_of_exact_methods_go_with_them(cache):
-    refused(clucert("certify", TEXT, "--task", "sst2", "--count", "3"), 2, "--count", "groups")
+def test_options_of_exact_methods_go_with_them(here):
+    refused(here("certify", TEXT, "--task", "sst2", "--count", "3"), 2, "--count", "groups")
     study = ("evaluate", "--task", "sst2", "--data", "x.csv", "--run-dir", "r")
-    refused(clucert(*study, "--method", "ranmask", "--count", "3"), 2, "--count", "groups")
-    refused(clucert(*study, "--method", "groups", "--mask-rate", "0.7"), 2, "--mask-rate", "groups")
-    refused(clucert(*study, "--method", "windows"), 2, "--flag")
+    refused(here(*study, "--method", "ranmask", "--count", "3"), 2, "--count", "groups")
+    refused(here(*study, "--method", "groups", "--mask-rate", "0.7"), 2, "--mask-rate", "groups")
+    refused(here(*study, "--method", "windows"), 2, "--flag")
 
 
 @pytest.mark.parametrize(
@@ -240,12 +261,12 @@ def test_options_of_exact_methods_go_with_them(cache):
         *(("gamma", "0.9"), ("target-radius", "1"), ("mask-rate", "0.5"), ("similarity", "0.5"), ("helper-model", "x")),
     ],
 )
-def test_flags_about_samples_are_refused_beside_a_method_that_draws_none(name: str, value: str) -> None:
+def test_flags_about_samples_are_refused_beside_a_method_that_draws_none(name: str, value: str, here: Run) -> None:
     """Also where the value is the default one: nothing that was asked for is left aside without a word."""
     option = "threshold" if name == "similarity" else name
     study = ("--data", "x.csv", "--run-dir", "r", "--task", "sst2", "--method", "groups")
     for command in (("certify", TEXT, "--task", "sst2", "--method", "groups"), ("evaluate", *study), ("tune", *study)):
-        refused(clucert(*command, f"--{name}", value), 2, f"--{option}", "groups")
+        refused(here(*command, f"--{name}", value), 2, f"--{option}", "groups")
 
 
 def test_the_seed_of_a_random_choice_of_rows_goes_with_every_method() -> None:

@@ -477,6 +477,15 @@ def test_without_a_header_columns_have_numbers(write):
         load(path)
 
 
+def test_without_a_header_the_first_row_is_read_as_the_others_are(write):
+    ambiguous = write("a.tsv", '"a good\t1\nfilm"\t0\nbad\t0\n')
+    with pytest.raises(InputError, match=r"a\.tsv:1: a quote that may or may not span lines"):
+        load(ambiguous, header=False, text_column="1", label_column="2")
+    spanning = write("b.tsv", '\n"a\ngood film"\t1\nbad\t0\n')
+    data = load(spanning, header=False, text_column="1", label_column="2")
+    assert [e.id for e in data.examples] == ["2", "4"]
+
+
 def test_a_cell_may_be_of_any_size(write):
     data = load(write("a.csv", "text,label\n" + "good " * 60_000 + ",1\n"))
     assert len(data.examples[0].text) == 300_000
@@ -493,6 +502,8 @@ def test_rows_without_a_label_are_kept_apart(write):
     with pytest.raises(InputError, match="did you mean 'target'"):
         load(write("c.csv", "text,target\ngood,1\n"), need_labels=False)
     assert load(write("c.csv", "text,target\ngood,1\n"), need_labels=False, label_column="").examples[0].label is None
+    with pytest.raises(InputError, match=r"c\.csv:2: no label"):
+        load(write("c.csv", "text,target\ngood,1\n"), label_column="")
 
 
 def test_labels_may_be_written_as_the_tasks_own_synonyms(write):

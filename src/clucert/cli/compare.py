@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from clucert.cli.options import Choice, Command, options
+from clucert.cli.options import AS_JSON, Choice, Command, options
 from clucert.cli.report import RUNS
 from clucert.cli.terminal import echo_json
 from clucert.core.radius import KINDS
@@ -27,7 +27,7 @@ from clucert.evaluate.runconfig import ResultSection
 )
 @click.option("--common-only", is_flag=True, help="Compare the rows that all runs have.")
 @options(ResultSection, "leave_out_failed")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@AS_JSON
 def compare(
     runs: tuple[Path, ...],
     delta: tuple[int, ...],

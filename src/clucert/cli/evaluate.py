@@ -107,20 +107,23 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     """Print the run's numbers; whether a gate was missed."""
     from clucert.cli.screen import headline, pairs, say, show, warn, width
     from clucert.evaluate.roc import roc_document
-    from clucert.report import check_gates, write_junit, write_sarif
+    from clucert.report import parse_gate, write_junit, write_sarif
+    from clucert.report.gates import check
     from clucert.report.guard import guard_curve
     from clucert.report.population import sentences
+    from clucert.report.runs import load_runs
     from clucert.report.summary import read_summaries
     from clucert.report.tables import radius_rows, summary_rows
     from clucert.report.verdict import run_verdict
 
-    runs, leave_out = [summary.run_dir], config.leave_out_failed
-    results = check_gates(runs, config.fail_under, leave_out_failed=leave_out)
+    wanted, leave_out = [parse_gate(gate) for gate in config.fail_under], config.leave_out_failed
+    runs = load_runs([summary.run_dir])
+    (figures,) = read_summaries(runs, leave_out_failed=leave_out)
+    results = check([figures], wanted)
     if config.sarif:
         write_sarif(runs, config.sarif)
     if config.junit:
-        write_junit(runs, config.junit, config.fail_under, leave_out_failed=leave_out)
-    (figures,) = read_summaries(runs, leave_out_failed=leave_out)
+        write_junit(runs, config.junit, wanted, leave_out_failed=leave_out)
     (row,) = summary_rows([figures])
     verdict = run_verdict(figures)
     if as_json:

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import click
 
-from clucert.cli.listing import AS_JSON
-from clucert.cli.options import Command
+from clucert.cli.options import AS_JSON, Command
 from clucert.cli.terminal import echo, echo_json
 from clucert.errors import InputError
 
-FILES = ("task.yaml", "prompt.txt", "data.csv", "clucert.yaml", ".gitignore", ".github/workflows/robustness.yml")
+FILES = {
+    "task.yaml": "what is asked, and how answers are read",
+    "prompt.txt": "the question, with {text} for the text",
+    "data.csv": "ten rows with their labels",
+    "clucert.yaml": "model, method, and the gates of the build",
+    ".gitignore": "what is not kept",
+    ".github/workflows/robustness.yml": "the same on every pull request",
+}
 
 
 @click.command(cls=Command)
@@ -38,15 +44,5 @@ def init(folder: Path, as_json: bool) -> None:
     from clucert.cli.screen import headline, pairs
 
     headline(f"{folder} holds a project of {len(FILES)} files that runs as it is:")
-    pairs(dict(zip(FILES, _SAID, strict=True)))
+    pairs(FILES)
     echo("\nnext:\n" + "\n".join(f"  {line}" for line in run))
-
-
-_SAID = (
-    "what is asked, and how answers are read",
-    "the question, with {text} for the text",
-    "ten rows with their labels",
-    "model, method, and the gates of the build",
-    "what is not kept",
-    "the same on every pull request",
-)

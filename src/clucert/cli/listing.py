@@ -7,12 +7,10 @@ from typing import Any
 
 import click
 
-from clucert.cli.options import Command
+from clucert.cli.options import AS_JSON, Command
 from clucert.cli.terminal import echo, echo_json
 from clucert.errors import MissingExtraError
 from clucert.registry import Registry
-
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 Entry = Mapping[str, Any]
 

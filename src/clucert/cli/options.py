@@ -92,6 +92,9 @@ class Commas(click.ParamType):  # type: ignore[type-arg]
         return parts_of(value) if isinstance(value, str) else value
 
 
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+
+
 def options(section: Kind, *only: str, **defaults: Any) -> Callable[[F], F]:
     """Add the options of ``section``, or ``only`` these of it, with other ``defaults`` where a command has its own."""
 

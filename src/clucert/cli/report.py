@@ -49,16 +49,17 @@ def report(
     """Write what RUNS found to one HTML file that needs no network."""
     from clucert.redact import redact
     from clucert.report import write_comment, write_plots, write_report, write_sarif, write_tables
+    from clucert.report.runs import load_runs
 
-    leave_out = bool(leave_out_failed)
-    written = [write_report(runs, out, leave_out_failed=leave_out)]
+    leave_out, found = bool(leave_out_failed), load_runs(runs)
+    written = [write_report(found, out, leave_out_failed=leave_out)]
     if tables:
-        written += write_tables(runs, tables, table_format, leave_out_failed=leave_out)
+        written += write_tables(found, tables, table_format, leave_out_failed=leave_out)
     if comment := also["comment"]:
-        written.append(write_comment(runs, comment, leave_out_failed=leave_out))
+        written.append(write_comment(found, comment, leave_out_failed=leave_out))
     if sarif := also["sarif"]:
-        written.append(write_sarif(runs, sarif))
+        written.append(write_sarif(found, sarif))
     if plots:
-        written += write_plots(runs, plots, plot_format)
+        written += write_plots(found, plots, plot_format)
     for path in written:
         echo(redact(f"wrote {path}"), err=True)

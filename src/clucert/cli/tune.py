@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli.evaluate import CONFIG_FILE, study_config
-from clucert.cli.options import Command, config_options
+from clucert.cli.options import AS_JSON, Command, config_options
 from clucert.cli.terminal import echo, echo_json
 from clucert.errors import UsageError
 from clucert.evaluate.runconfig import ResultSection, StudyConfig, SuffixSection
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--fpr", help="Choose the threshold of --flag instead: the false-positive rate that it may have.")
 @click.option("--confidence", default="0.95", show_default=True, help="Of that rate: 1 − δ, over all thresholds tried.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the best setting as a method file.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@AS_JSON
 def tune(
     max_drop: float,
     radius: str,

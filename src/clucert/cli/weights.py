@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from clucert.cli.options import Command
+from clucert.cli.options import AS_JSON, Command
 from clucert.cli.terminal import echo, echo_json
 
 
 @click.command(cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@AS_JSON
 def weights(as_json: bool) -> None:
     """Say where each file with weights comes from, where it is, its size and SHA-256, and whether that is the pinned
     one: a file that has another is never used. Nothing is fetched.

@@ -68,18 +68,29 @@ def radius_words(radius: Radius | None, attackable: int, total: int, domain: str
 
 def proved_in_words(certificate: Certificate, threat: str, radius: Radius | None) -> tuple[str, str]:
     """What ``radius``, proved for ``threat``, says: how many words, and of what change to them."""
+    count, change, limit, rests_on = _proved(certificate, threat, radius)
+    return count, f"{change}{_kept(certificate)}{limit}{rests_on}"
+
+
+def claim_in_words(certificate: Certificate, threat: str, radius: Radius) -> str:
+    """The same for a sentence that says by itself what is kept and what that rests on."""
+    count, change, limit, _ = _proved(certificate, threat, radius)
+    return f"{count} {change}{limit}"
+
+
+def _proved(certificate: Certificate, threat: str, radius: Radius | None) -> tuple[str, str, str, str]:
+    """How many words, of what change, what that leaves out, and what it rests on."""
     if certificate.settings.noise is not None:
-        return _operations_in_words(threat, radius, _kept(certificate))
+        return _operations(threat, radius)
     domain, size = domain_of(certificate), len(certificate.overlaps[threat].masked)
     count, change = radius_words(radius, size, certificate.n, domain), f"swapped for {THREATS[threat]}"
-    change += _kept(certificate)
     if radius is None:
-        return count, f"is proved about words of the {domain} text {change}"
+        return count, f"is proved about words of the {domain} text {change}", "", ""
     if radius.nothing_to_attack:
-        return count, f"can be {change}: nothing was tested"
+        return count, f"can be {change}", ": nothing was tested", ""
     if domain == "refined":
-        return count, f"{change}; nothing is proved about the original text"
-    return count, f"{change}, {no_assumption(certificate)}"
+        return count, change, "; nothing is proved about the original text", ""
+    return count, change, "", f", {no_assumption(certificate)}"
 
 
 def no_assumption(certificate: Certificate) -> str:
@@ -112,14 +123,13 @@ def _kept(certificate: Certificate) -> str:
     return f": still p({flag.name}) {'≥' if certificate.flagged else '<'} {float(flag.share):g}"
 
 
-def _operations_in_words(threat: str, radius: Radius | None, kept: str) -> tuple[str, str]:
-    change = OPERATIONS[threat] + kept
+def _operations(threat: str, radius: Radius | None) -> tuple[str, str, str, str]:
+    change = OPERATIONS[threat]
     if radius is None:
-        return "nothing", f"is proved about tokens {change}"
-    if radius.everything:
-        return f"all {radius.words} tokens", f"{change}, no assumption"
-    tokens = "token" if radius.words == 1 else "tokens"
-    return f"{'up to ' if radius.words else ''}{radius.words} {tokens}", f"{change}, no assumption"
+        return "nothing", f"is proved about tokens {change}", "", ""
+    tokens = "token" if radius.words == 1 and not radius.everything else "tokens"
+    many = "all " if radius.everything else "up to " if radius.words else ""
+    return f"{many}{radius.words} {tokens}", change, "", ", no assumption"
 
 
 def gap(certificate: Certificate) -> str | None:

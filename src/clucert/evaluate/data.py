@@ -160,8 +160,9 @@ def load_examples(
     for name, count in (("limit", source.limit), ("sample", source.sample)):
         if count is not None and count < 1:
             raise InputError(f"{name} must be at least 1, not {count}")
-    how = {"format": source.format, "quoted": source.quoted, "header": source.header, "encoding": source.encoding}
-    with open_table(source.path, **how) as table:  # type: ignore[arg-type]
+    with open_table(
+        source.path, format=source.format, quoted=source.quoted, header=source.header, encoding=source.encoding
+    ) as table:
         columns = _choose_columns(table, source, need_labels)
         names = table.class_names.get(columns.label or "", ())
         known = LabelNames(None if labels is None else tuple(labels), synonyms or {}, numberings, normalise)
@@ -285,9 +286,6 @@ class _Loader:
         for row in rows:
             try:
                 example = self._example(row)
-                if self.need_labels and example.label is None:
-                    missing = isinstance(row, Row) and self.columns.label not in row.values
-                    raise BadRowError(f"no {self.columns.label!r}" if missing else "no label")  # noqa: TRY301
             except BadRowError as error:
                 where = self._where(row.line)
                 if not self.source.skip_malformed:
@@ -303,7 +301,10 @@ class _Loader:
         text = _list_of(values, columns) if columns.lists else self._text_of(values, columns.text)
         label = None if columns.label is None else self._label(row, columns.label)
         extra = {name: values.get(column) for name, column in columns.extra.items()}
-        return Example(self._id(row), text, label, extra)
+        example = Example(self._id(row), text, label, extra)
+        if label is None and self.need_labels:
+            raise BadRowError("no label" if columns.label in (None, *values) else f"no {columns.label!r}")
+        return example
 
     def _text_of(self, values: Mapping[str, Any], column: str) -> str:
         """The text of a row; of a chat the content of its one message."""

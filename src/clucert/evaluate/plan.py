@@ -159,7 +159,7 @@ def _manifest(
         labels=None if task.labels is None else list(task.labels),
         method=method.name,
         parameters=parameters,
-        files=named_files(config) | encoder_file(parameters) | _reader(task),
+        files=named_files(config, parameters) | _reader(task),
         model=shown(config.model),
         data=Data(
             path=redact(dataset.source.path),
@@ -194,8 +194,10 @@ def encoder_file(parameters: Mapping[str, Any]) -> dict[str, str]:
     return {"sentence encoder": minilm_sha256()}
 
 
-def named_files(config: StudyConfig) -> dict[str, str]:
-    """Contents of the files that the configuration names, by role: a path may change, what is in it may not."""
+def named_files(config: StudyConfig, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of the files that the configuration and the method's ``parameters`` name, by role: a path may change,
+    what is in it may not.
+    """
     named: list[tuple[str, Path | str]] = [(f"lexicon {i}", path) for i, path in enumerate(config.lexicon_files, 1)]
     if config.prompt is not None:
         named.append(("prompt", config.prompt))
@@ -204,4 +206,4 @@ def named_files(config: StudyConfig) -> dict[str, str]:
     named += [(f"model {i}", file_of(name)) for i, name in enumerate(config.model, 1) if reads_text(name)]
     form = form_of(config)
     tables = {f"canonical {name.partition(' ')[0]}": name for name in form.names} if form else {}
-    return {role: file_digest(str(path)) or "" for role, path in named} | tables
+    return {role: file_digest(str(path)) or "" for role, path in named} | tables | encoder_file(parameters)

@@ -9,7 +9,7 @@ import importlib
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -174,13 +174,13 @@ def _csv_table(stream: IO[str], kind: Format, path: str, quoted: bool | None, *,
         quoting=csv.QUOTE_NONE if quoted is False else csv.QUOTE_MINIMAL,
         strict=True,
     )
-    try:
-        first = next((cells for cells in reader if cells), None)
-    except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}: the header is malformed: {error}") from error
+    lines = _csv_lines(reader)
+    first = next(lines, None)
     if first is None:
         raise InputError(f"{path} is empty: its first line must name the columns")
-    columns = tuple((cell.strip() if header else "") or str(i) for i, cell in enumerate(first, 1))
+    if isinstance(first, Malformed):
+        raise InputError(f"{path}:{first.line}: the header is malformed: {first.problem}")
+    columns = tuple((cell.strip() if header else "") or str(i) for i, cell in enumerate(first[1], 1))
     twice = sorted({c for c in columns if columns.count(c) > 1})
     if twice:
         raise InputError(f"{path}: the header names {', '.join(map(repr, twice))} twice")
@@ -188,21 +188,16 @@ def _csv_table(stream: IO[str], kind: Format, path: str, quoted: bool | None, *,
     hint = f"; the file seems to be separated by {found[0]}" if len(columns) == 1 and found else ""
     if header:
         hint += "; where the first line is a row already: --no-header"
-    given = [] if header else [(reader.line_num, first)]
+    left = lines if header else itertools.chain([first], lines)
 
     def read(wanted: Sequence[str]) -> Iterator[Row | Malformed]:
-        places = {name: columns.index(name) for name in wanted}
-        for line, cells in given:
-            yield Row(line, {name: cells[place] for name, place in places.items()})
-        yield from _csv_rows(reader, columns, wanted, refuse_ambiguous=kind == "tsv" and quoted is None)
+        return _csv_rows(left, columns, wanted, refuse_ambiguous=kind == "tsv" and quoted is None)
 
     return Table(columns, read, hint=hint)
 
 
-def _csv_rows(
-    reader: Any, columns: tuple[str, ...], wanted: Sequence[str], *, refuse_ambiguous: bool
-) -> Iterator[Row | Malformed]:
-    places = [(name, columns.index(name)) for name in wanted]
+def _csv_lines(reader: Any) -> Iterator[tuple[int, list[str]] | Malformed]:
+    """The cells of each row that is not empty, and the line that it begins at."""
     while True:
         line = reader.line_num + 1
         try:
@@ -213,8 +208,23 @@ def _csv_rows(
             to = f" (read up to line {reader.line_num}; is a quote left open?)" if reader.line_num > line else ""
             yield Malformed(line, f"{error}{to}")
             continue
-        if not cells:
+        if cells:
+            yield line, cells
+
+
+def _csv_rows(
+    lines: Iterable[tuple[int, list[str]] | Malformed],
+    columns: tuple[str, ...],
+    wanted: Sequence[str],
+    *,
+    refuse_ambiguous: bool,
+) -> Iterator[Row | Malformed]:
+    places = [(name, columns.index(name)) for name in wanted]
+    for each in lines:
+        if isinstance(each, Malformed):
+            yield each
             continue
+        line, cells = each
         if len(cells) != len(columns):
             yield Malformed(line, f"{len(cells)} fields where the header names {len(columns)}")
             continue

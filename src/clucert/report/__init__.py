@@ -1,7 +1,8 @@
 """Reports of runs: one HTML file, tables, plots, gates and JUnit XML.
 
-Every function takes run directories, as ``clucert evaluate`` leaves them, and raises
-:class:`clucert.errors.InputError` for one that is none.
+Every function takes run directories, as ``clucert evaluate`` leaves them, or what
+:func:`clucert.report.runs.load_runs` has read of them, and raises :class:`clucert.errors.InputError` for a folder that
+is none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from clucert.core.radius import Kind
     from clucert.report.comparison import RunComparison
     from clucert.report.gates import Gate, GateResult
+    from clucert.report.runs import Run
 
 __all__ = [
     "check_gates",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 
-def write_report(runs: Sequence[Path], out: Path, *, leave_out_failed: bool = False) -> Path:
+def write_report(runs: Sequence[Path | Run], out: Path, *, leave_out_failed: bool = False) -> Path:
     """Write one self-contained HTML file about ``runs`` to ``out``. The same runs give the same bytes."""
     from clucert.report.html import page
     from clucert.report.summary import read_summaries
@@ -37,7 +39,7 @@ def write_report(runs: Sequence[Path], out: Path, *, leave_out_failed: bool = Fa
 
 
 def write_tables(
-    runs: Sequence[Path],
+    runs: Sequence[Path | Run],
     folder: Path,
     formats: Iterable[str] = ("csv", "json", "md"),
     *,
@@ -56,7 +58,7 @@ def write_tables(
     return [file for file, _ in files]
 
 
-def write_plots(runs: Sequence[Path], folder: Path, formats: Iterable[str] = ("png",)) -> list[Path]:
+def write_plots(runs: Sequence[Path | Run], folder: Path, formats: Iterable[str] = ("png",)) -> list[Path]:
     """Write the certified-accuracy curves, radius histograms and stage times as png, svg or pdf into ``folder``."""
     from clucert.report.plots import write
     from clucert.report.summary import read_summaries
@@ -72,7 +74,7 @@ def parse_gate(written: str) -> Gate:
 
 
 def check_gates(
-    runs: Sequence[Path], gates: Sequence[Gate | str], *, leave_out_failed: bool = False
+    runs: Sequence[Path | Run], gates: Sequence[Gate | str], *, leave_out_failed: bool = False
 ) -> list[GateResult]:
     """Every gate for every run; the build passes when all have ``passed``. Failed inputs count unless left out."""
     from clucert.report.gates import check
@@ -84,7 +86,7 @@ def check_gates(
 
 
 def write_junit(
-    runs: Sequence[Path],
+    runs: Sequence[Path | Run],
     out: Path,
     gates: Sequence[Gate | str] = (),
     *,
@@ -104,7 +106,7 @@ def write_junit(
     return results
 
 
-def write_sarif(runs: Sequence[Path], out: Path, radius: int = 1) -> Path:
+def write_sarif(runs: Sequence[Path | Run], out: Path, radius: int = 1) -> Path:
     """Write SARIF about every row that is not proved, and every broken certificate (:mod:`clucert.report.sarif`)."""
     from clucert.report.runs import load_runs
     from clucert.report.sarif import sarif
@@ -112,7 +114,7 @@ def write_sarif(runs: Sequence[Path], out: Path, radius: int = 1) -> Path:
     return _write(out, sarif(load_runs(runs), radius))
 
 
-def write_comment(runs: Sequence[Path], out: Path, *, leave_out_failed: bool = False) -> Path:
+def write_comment(runs: Sequence[Path | Run], out: Path, *, leave_out_failed: bool = False) -> Path:
     """Write a comment for a pull request, in Markdown (:mod:`clucert.report.comment`)."""
     from clucert.report.comment import comment
     from clucert.report.summary import read_summaries
@@ -121,7 +123,7 @@ def write_comment(runs: Sequence[Path], out: Path, *, leave_out_failed: bool = F
 
 
 def compare_runs(
-    runs: Sequence[Path],
+    runs: Sequence[Path | Run],
     deltas: Sequence[int] = (0, 1, 2, 3),
     *,
     kind: Kind | None = None,

@@ -120,15 +120,15 @@ class Run:
         return " + ".join(self.manifest.model)
 
 
-def load_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
-    """Read every run directory and name them so that no two names are the same.
+def load_runs(paths: Sequence[Path | Run]) -> tuple[Run, ...]:
+    """Read every run directory and name them so that no two names are the same. What is read already is not read again.
 
     Raises :class:`InputError` for no path, a folder that is no run, a malformed line that is not the last one, or a
     newer schema.
     """
     if not paths:
         raise InputError("name at least one run directory, such as runs/a")
-    runs = [load_run(path) for path in paths]
+    runs = [path if isinstance(path, Run) else load_run(path) for path in paths]
     return tuple(replace(run, name=name) for run, name in zip(runs, _names(runs), strict=True))
 
 

@@ -202,7 +202,7 @@ class Summary:
         return Reached(float(counted.mean()), float(np.median(counted)))
 
 
-def read_summaries(paths: Sequence[Path], *, leave_out_failed: bool = False) -> list[Summary]:
+def read_summaries(paths: Sequence[Path | Run], *, leave_out_failed: bool = False) -> list[Summary]:
     """Read run directories and compute their figures; failed inputs count as not certified unless left out."""
     runs = load_runs(paths)
     return [summarise_run(run, index, leave_out_failed=leave_out_failed) for index, run in enumerate(runs)]

@@ -23,7 +23,7 @@ from clucert.evaluate.cluster.rayconnect import Sizes, connect, import_ray, last
 from clucert.evaluate.cluster.shared_budget import BudgetService, Grant, Process, Report, SharedBudget, Totals
 from clucert.evaluate.cluster.worker import Worker
 from clucert.evaluate.engine import Engine, Runner
-from clucert.evaluate.plan import Plan, encoder_file, named_files
+from clucert.evaluate.plan import Plan, named_files
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.runtime.budget import Limits
 
@@ -175,7 +175,7 @@ def order_of(plan: Plan, budget: BudgetService, more: Sequence[str] = (), env: M
         config=plan.config,
         folder=str(Path.cwd()),
         version=version("clucert"),
-        files=named_files(plan.config) | encoder_file(plan.manifest.parameters),
+        files=named_files(plan.config, plan.manifest.parameters),
         parameters=plan.manifest.parameters,
         environment={name: env[name] for name in (*ENVIRONMENT, *more) if name in env},
     )

@@ -22,7 +22,7 @@ from clucert.core.smoothing import Smoother
 from clucert.errors import BudgetExceededError, UsageError
 from clucert.evaluate.cluster.messages import InputReply, Order, Ready, Trouble
 from clucert.evaluate.cluster.shared_budget import WorkerBudget
-from clucert.evaluate.plan import NOT_PARAMETERS, encoder_file, named_files
+from clucert.evaluate.plan import NOT_PARAMETERS, named_files
 from clucert.runtime.budget import Limits
 from clucert.runtime.executor import Executor, Job
 from clucert.runtime.resources import Resources, inputs_in_flight, open_resources
@@ -167,7 +167,7 @@ def _load(order: Order, stack: ExitStack) -> Resources:
     with suppress(OSError):
         os.chdir(order.folder)
     os.environ.update(order.environment)
-    own = named_files(order.config) | encoder_file(order.parameters)
+    own = named_files(order.config, order.parameters)
     for role in {**order.files, **own}:
         if order.files.get(role) != own.get(role):
             raise UsageError(f"its {role} file is missing or not the driver's: share it at the same path on every node")
