@@ -68,7 +68,7 @@ licenses: $(STAMP) ## the licences of all that users install; whether requiremen
 	$(BIN)/python scripts/supply.py licenses locked
 
 audit: $(STAMP) ## known vulnerabilities, as far as the database can be reached
-	$(BIN)/python -m pip_audit --version >/dev/null 2>&1 || $(PIP) install --group audit || echo "no pip-audit here"
+	$(BIN)/python -m pip_audit --version >/dev/null 2>&1 || $(PIP) install --group audit
 	$(BIN)/python scripts/supply.py audit
 
 wheel: $(STAMP) ## build the wheel twice, compare, and test what it installs

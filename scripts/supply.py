@@ -158,22 +158,37 @@ def licenses() -> None:
         sys.exit("read these licences, and note them in LOOKED_AT or do without:\n" + "\n".join(wrong))
 
 
+_UNREACHED = re.compile(r"(?:Connect|Proxy|Timeout|SSL)\w*Error|\w*Timeout\b|Could not connect|ServiceError|HTTPError")
+"""The name of the error, or its words, with which pip-audit ends when nobody answers."""
+
+
 def audit() -> None:
-    """Ask about known vulnerabilities. Exits with 1 when there is one; a database out of reach is said."""
+    """Ask about known vulnerabilities. Exits with 1 when there is one, or pip-audit breaks; not when nobody answers."""
     command = [sys.executable, "-m", "pip_audit", "--progress-spinner", "off", "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    message, fine = audited(done.stdout, done.stderr)
+    if not fine:
+        sys.exit(message)
+    print(message)
+
+
+def audited(printed: str, complaints: str) -> tuple[str, bool]:
+    """What pip-audit found, and whether that is fine: so is a database out of reach, and nothing else that fails."""
     try:
-        packages = json.loads(done.stdout)["dependencies"]
+        packages = json.loads(printed)["dependencies"]
     except (ValueError, KeyError):
-        print(f"not audited: {(done.stderr.strip().splitlines() or ['pip-audit said nothing'])[-1][:200]}")
-        return
+        last = (complaints.strip().splitlines() or ["pip-audit said nothing"])[-1][:200]
+        unreached = bool(_UNREACHED.search(last))
+        return f"NOT AUDITED: {'the database is out of reach: ' if unreached else ''}{last}", unreached
     asked = [package for package in packages if "vulns" in package]
-    print(
-        f"{len(asked)} of {len(packages)} packages audited; the database does not know the others, or is out of reach"
-    )
     known = [f"{p['name']} {p['version']}: {', '.join(v['id'] for v in p['vulns'])}" for p in asked if p["vulns"]]
     if known:
-        sys.exit("\n".join(known))
+        return "\n".join(known), False
+    if not asked:
+        return f"NOT AUDITED: the database is out of reach: none of {len(packages)} packages is known to it", True
+    others = ", ".join(package["name"] for package in packages if "vulns" not in package)
+    unasked = f"; NOT AUDITED, as the database does not know them: {others}" if others else ""
+    return f"{len(asked)} of {len(packages)} packages audited, no known vulnerability{unasked}", True
 
 
 def _build(folder: Path, number: int) -> Path:
