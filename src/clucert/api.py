@@ -299,7 +299,6 @@ class Session(SmoothedClassifier):
     """
 
     def __init__(self, config: Config, watch: Callable[[int, int], None] | None = None) -> None:
-        from clucert.build import task_of
         from clucert.methods import load_method
         from clucert.runtime.resources import open_resources
 
@@ -307,7 +306,7 @@ class Session(SmoothedClassifier):
         self.config = config
         with ExitStack() as stack:
             resources = open_resources(config, stack)
-            backends = resources.backends(config, task_of(config), resources.loaded, watch=watch)
+            backends = resources.backends(config, resources.task, resources.loaded, watch=watch)
             super().__init__(resources.loaded, backends, stack.pop_all(), seeded=config.seeded)
 
     def proofs_beside(self, text: str) -> list[ExactCertification]:

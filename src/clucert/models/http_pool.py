@@ -317,9 +317,9 @@ class Connection(asyncio.Protocol):
             self._answer.set_result(Reply(status, self._fields, b"".join(self._body)))
 
     def _parser_until_close(self) -> bool:
-        """Whether the answer has no length, so that it ends where the connection ends."""
+        """Whether the answer, whose head is there, has no length, so that it ends where the connection ends."""
         names = {name.lower() for name, _ in self._fields}
-        return bool(names) and not names & {b"content-length", b"transfer-encoding"}
+        return self._in_body and not names & {b"content-length", b"transfer-encoding"}
 
     def _clear(self) -> None:
         """Begin to read a response."""
