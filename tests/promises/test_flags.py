@@ -17,14 +17,14 @@ from scipy.stats import binom
 import clucert
 from clucert import certificate_json
 from clucert.api import SmoothedClassifier
-from clucert.core.exact import ExactCertificate, ExactSettings, ExactSmoother, Noise, Shown
+from clucert.core.exact import ExactCertificate, ExactSmoother, Shown
 from clucert.core.noise.deletion import Deletion, KeepSome
 from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.overlap import NEVER
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Overlap
-from clucert.core.settings import Base
+from clucert.core.settings import Base, ExactSettings, Noise
 from clucert.core.thresholds import Flag, binomial_tail, most_to_pass, questions_to_pass
 from clucert.errors import CluCertError, InputError
 from tests.promises.noise_worlds import ball, deleted, inserted, lowest, replaced

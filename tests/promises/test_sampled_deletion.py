@@ -294,16 +294,12 @@ def test_draws_are_exact() -> None:
 
 
 @pytest.mark.llm
-def test_the_embedded_model_certifies_by_deletion_from_the_command_line(tmp_path) -> None:
-    from click.testing import CliRunner
-
-    from clucert.cli import cli
-
+def test_the_embedded_model_certifies_by_deletion_from_the_command_line(run_cli) -> None:
     text = "A warm, funny and wonderful film: I loved every minute of it, and so will you."
     arguments = ["certify", text, "--task", "sst2", "--method", "deletion", "--mask-rate", "0.6", "--json"]
-    found = CliRunner().invoke(cli, [*arguments, "--samples", "40", "--certify-samples", "60"])
-    assert found.exit_code == 0, found.output
-    document = json.loads(found.output)
+    found = run_cli(*arguments, "--samples", "40", "--certify-samples", "60")
+    assert found.code == 0, found.err
+    document = json.loads(found.out)
     assert document["settings"]["keep"] == "each"
     assert document["derived"]["radius"] is None
     assert document["derived"]["prediction"] == "positive"
