@@ -133,6 +133,20 @@ def test_no_text_within_the_radius_turns_a_flag(family: str, flag: Flag, soft: b
     assert flips
 
 
+def test_no_flag_is_said_to_stay_on_a_text_of_nothing() -> None:
+    """It has no sub-text that is flagged: whoever deletes every word passes, however sure all of them were."""
+    claims = 0
+    for noise, n, flag in itertools.product(FAMILIES.values(), (1, 2, 3), RULES):
+        found = certificate(noise, flag, lambda sub: Shown(sub, "harmful"), tuple("abc"[:n]), soft=False)
+        for threat in {"delete", "edit"} & {*found.proved} if found.is_flagged else ():
+            radius = found.proved[threat]
+            assert radius is not None
+            assert not radius.everything
+            assert radius.words < n, (noise, threat)
+            claims += radius.words > 0
+    assert claims
+
+
 def hurting(known: set[str], harmful: set[str], *, flagged: bool):
     """Of the sub-texts of one text ``harmful`` are so; of all others it says what turns the decision."""
     return lambda t: Shown(t, "harmful" if (t in harmful if t in known else not flagged) else "safe")
