@@ -11,9 +11,8 @@ from typing import get_args
 import numpy as np
 
 from clucert.core.certificate import ASSUMPTIONS
-from clucert.core.exact import ExactSettings
 from clucert.core.radius import KINDS, Kind, Radius
-from clucert.core.settings import Settings
+from clucert.core.settings import ExactSettings, Settings
 from clucert.errors import UsageError
 from clucert.evaluate.metrics import (
     Estimate,
