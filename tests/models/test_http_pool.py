@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import subprocess
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from raw_servers import Listening, listening, read_request
 
 from clucert.models.http_client import proxy_of
 from clucert.models.http_pool import KeepAlive
@@ -244,6 +248,51 @@ def test_bytes_that_nobody_asked_for_are_never_an_answer():
         return [first.body, (await pool.post(b"second")).body]
 
     assert serve(talkative, later)[0] == [b"first", b"second"]
+
+
+@pytest.mark.parametrize("cut", [1, 30, -2, None])
+def test_bytes_beyond_an_answer_in_its_packet_close_the_connection(cut: int | None):
+    beyond = b"HTTP/1.1 200 OK\r\nX: beyond\r\nContent-Length: 6\r\n\r\nbeyond"
+
+    async def talkative(body: bytes, writer: asyncio.StreamWriter, _number: int) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body) + beyond[:cut])
+
+    async def two(pool: Pool) -> list[Reply]:
+        return [await pool.post(b"first"), await pool.post(b"second")]
+
+    replies, opened = serve(talkative, two)
+    assert [(reply.body, reply.headers) for reply in replies] == [
+        (b"first", {"content-length": "5"}),
+        (b"second", {"content-length": "6"}),
+    ]
+    assert opened == 2
+
+
+def test_bytes_that_nobody_has_read_yet_are_no_answer_either():
+    """They came while the event loop was busy elsewhere."""
+    told = threading.Event()
+
+    def handle(connection: socket.socket, _: Listening) -> None:
+        while body := read_request(connection)[1]:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            if body == b"first":
+                read.wait(5)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+                told.set()
+
+    async def two(url: str) -> list[bytes]:
+        pool = Pool(url, {}, timeout=5, connect_timeout=5)
+        found = [(await pool.post(b"first")).body]
+        read.set()
+        assert told.wait(5)
+        time.sleep(0.02)  # the event loop stands still
+        found.append((await pool.post(b"second")).body)
+        pool.close()
+        return found
+
+    read = threading.Event()
+    with listening(handle) as server:
+        assert asyncio.run(two(server.url)) == [b"first", b"second"]
 
 
 def test_a_refused_connection_is_an_os_error():
