@@ -95,6 +95,13 @@ def test_every_way_to_say_ok_is_read_and_connections_are_kept_when_they_may_be(r
     assert opened == connections
 
 
+def test_a_trailer_is_no_header():
+    body = b"Transfer-Encoding: chunked\r\n\r\n1\r\n \r\n0\r\nRetry-After: 7\r\n\r\n"
+    replies, opened = serve(answering(b"HTTP/1.1 429 Slow\r\n" + body), twice)
+    assert [reply.headers for reply in replies] == [{"transfer-encoding": "chunked"}] * 2
+    assert opened == 1
+
+
 def test_an_answer_may_end_with_the_connection():
     replies, opened = serve(answering(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nok", close=True), twice)
     assert [reply.body for reply in replies] == [b"ok", b"ok"]
@@ -154,6 +161,26 @@ def test_a_kept_connection_that_the_server_has_closed_costs_nothing():
     replies, _ = serve(once, with_a_pause)
     assert [reply.body for reply in replies] == [b"ok", b"ok"]
     assert asked == [b"1", b"2"]
+
+
+def test_a_request_that_a_server_dies_of_is_sent_twice_at_most_however_many_connections_are_kept():
+    asked = []
+
+    async def handler(body: bytes, writer: asyncio.StreamWriter, _number: int) -> None:
+        asked.append(body)
+        if body == b"poison":
+            writer.close()
+            return
+        await asyncio.sleep(0.01)
+        writer.write(OK)
+
+    async def poisoned(pool: Pool) -> None:
+        await asyncio.gather(*(pool.post(b"fine") for _ in range(5)))
+        with pytest.raises(ConnectionResetError):
+            await pool.post(b"poison")
+
+    serve(handler, poisoned)
+    assert asked.count(b"poison") == 2
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import os
 import select
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -106,12 +107,11 @@ class KeepAlive:
         return await self._sent(self._ask, self._request(method, url, body))
 
     async def _sent(self, ask: Callable[[Connection, bytes], Awaitable[T]], request: bytes) -> T:
-        """What ``ask`` gets for ``request``: on a kept connection, on a fresh one where the server had closed those."""
-        while (kept := self._kept()) is not None:
-            try:
+        """What ``ask`` gets for ``request``: on a kept connection, on a fresh one where the server had closed that."""
+        if (kept := self._kept()) is not None:
+            # Once: it may be the request that a server dies of, on as many connections as there are.
+            with suppress(NotReadError):
                 return await ask(kept, request)
-            except NotReadError:
-                continue
         fresh = await self._connect()
         try:
             return await ask(fresh, request)
@@ -309,9 +309,9 @@ class Connection(asyncio.Protocol):
             raise ValueError("bytes beyond the answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser, for trailers as well."""
+        """Called by the parser, for trailers as well, which say nothing that is read."""
         self._room_of_fields -= len(name) + len(value) + 2
-        if self._room_of_fields >= 0:
+        if self._room_of_fields >= 0 and not self._headed:
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:

@@ -45,9 +45,9 @@ class Upstream:
     """An OpenAI-compatible server that requests are passed on to. Belongs to one event loop.
 
     It is reached like a model: through the proxy that the environment names, unless it is on this machine, and trusting
-    ``ca_file`` or ``SSL_CERT_FILE`` where they are given. Nothing is asked twice, nothing is followed elsewhere, no
-    header of a client goes there, and none of the upstream's comes back. Raises :class:`clucert.errors.UsageError` for
-    a proxy or certificates that cannot be used.
+    ``ca_file`` or ``SSL_CERT_FILE`` where they are given. Nothing is followed elsewhere, and nothing asked twice, unless
+    a kept connection turns out to be closed. No header of a client goes there, and none of the upstream's comes back.
+    Raises :class:`clucert.errors.UsageError` for a proxy or certificates that cannot be used.
     """
 
     def __init__(self, url: str, model: str, *, timeout: float, connections: int, ca_file: Path | None = None) -> None:
@@ -88,7 +88,8 @@ class Upstream:
             # What an endless error says is left aside.
             said = await self._read(stream, MOST_ERROR) or b""
             raise self._error(FailedReply(unpacked(Reply(stream.status, stream.fields, said), MOST_ERROR)))
-        if streams(stream) and stream.headers.get("content-encoding", "identity") != "identity":
+        codings = {value.strip().lower() for name, value in stream.fields if name.lower() == b"content-encoding"}
+        if streams(stream) and codings - {b"identity", b""}:
             raise BadAnswerError("the upstream compressed its events, which nobody asked for")
         self._answered = True
 
