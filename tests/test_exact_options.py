@@ -156,7 +156,7 @@ def test_the_command_line_refuses_what_a_method_does_not_read(
         (("--method", "deletion", "--flag", "positive", "--fpr", "0.1"), {"confidence"}),
         (("--method", "windows", "--flag", "positive", "--fpr", "0.1"), {"confidence"}),
     ],
-    ids=str,
+    ids=lambda given: " ".join(sorted(given) if isinstance(given, set) else given),
 )
 def test_tune_refuses_what_it_would_leave_aside(
     how: tuple[str, ...],

@@ -126,7 +126,11 @@ class Worst:
         return [Scored(self.known[text], {}) for text in texts]
 
 
-@pytest.mark.parametrize("noise", [Blocks(5), Blocks(5, interleaved=True), Groups(5, b"k"), Chunks(2, b"k")], ids=repr)
+@pytest.mark.parametrize(
+    "noise",
+    [Blocks(5), Blocks(5, interleaved=True), Groups(5, b"k"), Chunks(2, b"k")],
+    ids=lambda noise: type(noise).__name__,
+)
 def test_an_exact_proof_holds_on_top_of_any_number_of_free_changes(noise) -> None:
     """Every text of the ball, each in several disguises: the deployed classifier answers as was certified."""
     rng, checked, turned = random.Random(1), 0, 0
