@@ -45,8 +45,8 @@ class Upstream:
     """An OpenAI-compatible server that requests are passed on to. Belongs to one event loop.
 
     It is reached like a model: through the proxy that the environment names, unless it is on this machine, and trusting
-    ``ca_file`` or ``SSL_CERT_FILE`` where they are given. Nothing is followed elsewhere, and nothing asked twice, unless
-    a kept connection turns out to be closed. No header of a client goes there, and none of the upstream's comes back.
+    ``ca_file`` or ``SSL_CERT_FILE`` where they are given. Nothing is followed elsewhere, nor asked twice, unless a kept
+    connection turns out to be closed. No header of a client goes there, and none of the upstream's comes back.
     Raises :class:`clucert.errors.UsageError` for a proxy or certificates that cannot be used.
     """
 
