@@ -18,10 +18,16 @@ LEVEL = 0.05
 
 def run_verdict(s: Summary) -> str:
     """How many rows are right, how many of them proved against one change of each kind, and what that took."""
+    if s.run.inputs and not s.run.done:
+        return f"nothing is certified: {_all_failed(len(s.run.inputs))}"
     parts = [*_judged(s), *_unjudged(s)] or ["no row is certified yet"]
     price = calls_in_words(s.usage, s.reused)
     money = "" if s.money is None else f", $ {s.money:,.2f}{' without the cache' if s.reused.calls else ''}"
     return f"{'; '.join(parts)}. It took {price}{money}"
+
+
+def _all_failed(rows: int) -> str:
+    return "the one row failed" if rows == 1 else f"all {rows} rows failed"
 
 
 def _judged(s: Summary) -> Iterator[str]:
