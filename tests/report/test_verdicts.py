@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from report_runs import METHODS, rows, write_run
 
 import clucert
 from clucert.attacks.base import AttackResult
 from clucert.attacks.table import Attacked, attack_rows, verdict_of
+from clucert.cli import cli
 from clucert.cli.evaluate import _print
 from clucert.report import compare_runs
 from clucert.report.summary import read_summaries
@@ -83,6 +85,23 @@ def test_a_difference_is_one_only_where_a_test_says_so(tmp_path: Path, runs: lis
     assert f"{test.both + test.second_only} against {test.both + test.first_only} of 24 shared rows" in said
     assert (" is better than " in said) == (test.p_holm < 0.05)
     assert (" is worse than " in comparison_verdict(compare_runs([high, low], (0, 1)))) == (test.p_holm < 0.05)
+
+
+def test_compare_shows_the_figures_of_its_document(runs: list[Path]) -> None:
+    names = [str(run) for run in runs[:2]]
+    shown = CliRunner().invoke(cli, ["compare", *names, "--radius", "word"]).stdout
+    document = json.loads(CliRunner().invoke(cli, ["compare", *names, "--radius", "word", "--json"]).stdout)
+    assert shown.startswith(document["verdict"])
+    (other,) = document["others"]
+    head, *lines = shown[shown.index("figure ") :].splitlines()
+    columns = ["figure", "first", "second", "difference", "95 %", "first only", "second only", "p"]
+    assert re.split(r"  +", head) == columns
+    for test, line in zip(other["certified"], [line for line in lines if line.startswith("certacc@")], strict=True):
+        *_, first, second, p = line.split()
+        assert (int(first), int(second)) == (test["first_only"], test["second_only"])
+        assert p == "<0.0001" if test["p_holm"] < 0.0001 else float(p) == pytest.approx(test["p_holm"], rel=1e-3)
+    assert "mask_rate" in shown
+    assert "failed" not in shown, "no column for what is nowhere"
 
 
 def test_the_attack_sentence_counts_as_the_table() -> None:

@@ -92,7 +92,7 @@ def study_config(config_file: Path | None, flags: dict[str, Any]) -> StudyConfig
 
 
 def _dry_run(config: StudyConfig, as_json: bool) -> None:
-    from clucert.cli.screen import headline, show
+    from clucert.cli.screen import headline, show, warn
     from clucert.evaluate.dry_run import dry_run
 
     estimate = dry_run(config)
@@ -102,15 +102,18 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
         counted = {"inputs": estimate.inputs, "looked_at": estimate.looked_at}
         echo_json({"schema_version": 1, **counted, **totals, "models": rows}, indent=2)
         return
-    money = "an unknown price" if estimate.cost is None else f"${estimate.cost:.2f}"
+    price = "at an unknown price (--price-input, --price-output)"
+    money = price if estimate.cost is None else f"${estimate.cost:.2f}"
     how = "; in batches, at the price of a batch" if config.batch else ""
     known = sum(model.cached for model in estimate.models.values())
     more = f"; {known:,} more answers are known" if known else ""
     calls = f"at most {estimate.calls:,} calls, {estimate.tokens:,} tokens, {money}{how}{more}"
     headline(f"{estimate.inputs} inputs: {calls}")
-    show(rows)
+    show([{name: value for name, value in row.items() if name != "tokenizer"} for row in rows])
     whose = "; answers in the cache are taken to be the same model's" if known else ""
-    echo(f"clucert: estimated from {estimate.looked_at} inputs; nothing was asked{whose}", err=True)
+    exactly = all(model.tokenizer for model in estimate.models.values())
+    rule = "" if exactly else "; a token is taken for four characters"
+    warn("note", f"estimated from {estimate.looked_at} inputs; nothing was asked{rule}{whose}")
 
 
 def _report(config: StudyConfig, summary: RunSummary, as_json: bool, verbose: bool = False) -> bool:
