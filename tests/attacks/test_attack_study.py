@@ -13,9 +13,10 @@ from tests.evaluate.study_world import chatting
 import clucert
 from clucert.attacks.study import AttackStudy, run_attacks
 from clucert.cache.server_identity import IDENTIFYING_TEXT
-from clucert.errors import UnknownNameError, UsageError
+from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig, load_config
+from clucert.report.runs import load_run
 from clucert.runtime.callable_classifiers import classifier_of
 
 DATA = (
@@ -79,6 +80,8 @@ def test_a_run_writes_its_table_and_the_same_command_asks_nothing_more(world: Wo
     saved = json.loads((world.folder / "run" / "attacks.json").read_text())
     assert saved["rows"] == json.loads(json.dumps([row.document() for row in report.rows]))
     assert (world.folder / "run" / "attacks.txt").read_text() == f"{report}\n"
+    with pytest.raises(InputError, match=r"holds attacks, not certificates: .*attacks\.txt"):
+        load_run(world.folder / "run")
 
 
 def test_a_run_that_was_cut_short_goes_on_and_comes_to_the_same(world: World) -> None:

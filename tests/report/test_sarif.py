@@ -26,6 +26,7 @@ def read(runs: list[Path], path: Path, **options: Any) -> list[dict[str, Any]]:
         assert len({rule["id"] for rule in rules}) == len(rules)
         for result in run["results"]:
             assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+            assert "any 1 words" not in rules[result["ruleIndex"]]["shortDescription"]["text"]
             assert result["level"] in LEVELS
             place = result["locations"][0]["physicalLocation"]
             assert not place["artifactLocation"]["uri"].startswith("/")

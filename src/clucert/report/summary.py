@@ -112,7 +112,8 @@ class Summary:
         """What makes the figures worth less than they look, in words."""
         said = list(self.standing.warnings)
         if self.failed:
-            how = "are left out" if self.leave_out_failed else "count as not certified (--leave-out-failed: leave out)"
+            how = "count as not certified (--leave-out-failed leaves them out)"
+            how = "are left out" if self.leave_out_failed else how
             said.append(f"{self.failed} of {len(self.run.inputs)} inputs failed and {how}")
         if self.unfinished:
             said.append(f"{self.unfinished} of {self.run.manifest.data.rows} rows are not done: they are in no figure")

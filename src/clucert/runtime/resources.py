@@ -199,7 +199,7 @@ def check_exact(*, deterministic: bool) -> None:
     if not deterministic:
         raise UsageError(
             "exact certificates need equal answers to equal texts: vouch for them (--deterministic, "
-            "deterministic=True), or sample (method deletion)"
+            "deterministic=True), or sample (--method ranmask for replaced words, --method deletion for added ones)"
         )
 
 
