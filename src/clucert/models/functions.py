@@ -47,6 +47,8 @@ class TextFunction:
     def __init__(self, target: Any, name: str, labels: int = 0) -> None:
         if not callable(target):
             raise InputError(f"{name} is no function: give one from a text, or a list of them, to labels")
+        if inspect.isclass(target):
+            raise InputError(f"{name} is a class: make an object of it, and give that")
         self.name, self.labels = name, labels
         self._call = target
         self._takes = _declared(target)
@@ -273,6 +275,8 @@ class FunctionModel:
 
     def __init__(self, name: str, function: TextFunction, *, deterministic: bool = False, identity: str = "") -> None:
         self.name, self.deterministic, self.identity = name, deterministic, identity
+        self.declared = deterministic and not identity
+        """Whether that is somebody's word; one that comes with an identity is known to be."""
         self.function = function
         self.labels: tuple[Any, ...] | None = None
         """Those that it says itself."""
@@ -304,6 +308,7 @@ class AwaitedFunctionModel:
 
     def __init__(self, name: str, function: TextFunction, *, deterministic: bool = False) -> None:
         self.name, self.deterministic, self.function = name, deterministic, function
+        self.declared = deterministic
         self.labels: tuple[Any, ...] | None = None
         self._together = Together(self._call, BATCH)
 
@@ -353,11 +358,20 @@ def answer_of(query: Query, name: str, found: Any) -> Answer:
     return Answer(vote, scores if max(scores) > -math.inf else None, usage)
 
 
-def function_model(target: Any, name: str, *, deterministic: bool, identity: str = "") -> LanguageModel:
-    """``target`` as a language model; one that is one already is returned as it is."""
+def vouched(target: Any, said: bool | None) -> bool:
+    """Whether somebody answers for ``target`` giving equal texts equal answers: what is ``said``, else its own
+    attribute ``deterministic``.
+    """
+    return getattr(target, "deterministic", False) is True if said is None else said
+
+
+def function_model(target: Any, name: str, *, deterministic: bool | None, identity: str = "") -> LanguageModel:
+    """``target`` as a language model; one that is one already is returned as it is. ``deterministic`` is the user's
+    word, and None leaves it to the target's own (:func:`vouched`).
+    """
     if isinstance(target, LanguageModel):
         return target
-    function = TextFunction(asked(target), name)
+    function, deterministic = TextFunction(asked(target), name), vouched(target, deterministic)
     made: Any
     if function.awaited:
         made = AwaitedFunctionModel(name, function, deterministic=deterministic)
