@@ -18,7 +18,7 @@ from clucert.context_manager import ContextManager
 from clucert.core.smoothing import Smoother, side_by_side
 from clucert.errors import InputError, UsageError
 from clucert.methods import load_exact as method_of_name
-from clucert.methods.exact import ExactConfig, ExactMethod
+from clucert.methods.exact import ExactConfig, ExactMethod, refuse_sampling
 from clucert.objects import config_of
 from clucert.options import CertifyOptions, ExactName, Predicts, ProveOptions, SmoothOptions
 from clucert.protocols import Classifier, Steps
@@ -253,6 +253,7 @@ def evaluate_callable(
     from clucert.evaluate.study import evaluate_callable as evaluate
 
     config = StudyConfig.of(data=str(data), run_dir=run_dir, **options)
+    refuse_sampling(options, config)
     return evaluate(classify, labels, config)
 
 
