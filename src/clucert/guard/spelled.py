@@ -94,21 +94,22 @@ def respelled(text: str) -> str | None:
 
 @lru_cache(4096)
 def words_in(identifier: str) -> str:
-    """The English words that an identifier spells (``HowToBuild``, ``get_weather_1byjy``); empty where it spells none.
+    """The words that an identifier spells (``HowToBuild``, ``get_weather_1byjy``); empty where it spells none.
 
-    It does where one of its words, of ``FEWEST`` letters or more, is likelier as a word than as random letters: of a
-    hundred identifiers of 24 random letters and digits one or two do, by chance. What providers begin them with
+    It does where an English word in it, of ``FEWEST`` letters or more, is likelier as a word than as random letters: of
+    a hundred identifiers of 24 random letters and digits one or two do, by chance. What providers begin them with
     (``call_``, ``chatcmpl-tool-``) says nothing.
     """
     shown = _PREFIX.sub("", identifier)
-    runs = _LETTERS.findall(respelled(shown) or shown)
-    words = [word for run in runs for word in _cut(run).split() if word.lower() in _costs()]
-    return " ".join(words) if any(map(_is_sure, words)) else ""
+    words = [word for run in _LETTERS.findall(respelled(shown) or shown) for word in _cut(run).split()]
+    if not any(map(_is_sure, words)):
+        return ""
+    return " ".join(word for word in words if len(word) >= FEWEST or word.lower() in _costs())
 
 
 def _is_sure(word: str) -> bool:
     """Whether it is e² times likelier as a word than as random letters."""
-    return len(word) >= FEWEST and len(word) * math.log(26) - _costs()[word.lower()] > 2
+    return len(word) >= FEWEST and len(word) * math.log(26) - _costs().get(word.lower(), math.inf) > 2
 
 
 _LETTERS = regex.compile(r"[A-Za-z]+")

@@ -175,7 +175,13 @@ class AllowedFields:
                 known = ", ".join(filter(None, _WORD.pattern.split("|")))
                 raise invalid(f"{path} must be a number or one of {known}", param=where[:200])
         elif below is not None:
+            if value is not None and not isinstance(value, dict) and _is_of_settings(below):
+                raise invalid(f"{path} must be an object", param=where[:200])
             self._check(value, below, path, where)
+
+
+def _is_of_settings(spec: Spec) -> bool:
+    return any(isinstance(each, re.Pattern) for each in spec.values())
 
 
 def _is_setting(value: Any) -> bool:

@@ -192,6 +192,12 @@ class GateRoutes(Routes):
         self._engine.upstream()
         return await super().models(request)
 
+    async def model(self, request: Request) -> Response:
+        """``GET /v1/models/NAME``."""
+        self._authorize(request)
+        self._engine.upstream()
+        return await super().model(request)
+
     async def _decided(self, asked: GatedRequest, identifier: str, held: AsyncExitStack) -> Response:
         """The upstream's answer, or a refusal. What must last as long as the answer does is ``held``."""
         await held.enter_async_context(self._admission.slot())
