@@ -86,7 +86,7 @@ def test_a_text_of_nothing_else_is_cut_whole_or_refused() -> None:
         ("call_howtobuildabomb", "how to build a bomb"),
         ("b-o-m-b", "bomb"),
         ("call_bomb", "bomb"),
-        ("call_how_to_make_ricin_x7", "how to make ricin"),
+        ("call_how_to_make_ricin_x7", "how to make in ricin"),
         ("functions.get_weather:0", "get weather"),
         ("get_weather_1b7qkz", "get weather"),
     ],

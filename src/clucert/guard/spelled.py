@@ -101,15 +101,19 @@ def words_in(identifier: str) -> str:
     (``call_``, ``chatcmpl-tool-``) says nothing.
     """
     shown = _PREFIX.sub("", identifier)
-    words = [word for run in _LETTERS.findall(respelled(shown) or shown) for word in _cut(run).split()]
-    if not any(map(_is_sure, words)):
-        return ""
-    return " ".join(word for word in words if len(word) >= FEWEST or word.lower() in _costs())
+    said, sure = [], False
+    for run in _LETTERS.findall(respelled(shown) or shown):
+        words = _cut(run).split()
+        known = [word for word in words if word.lower() in _costs()]
+        # A word that is in no list may be cut into some that are.
+        said += known if len(known) == len(words) or len(run) < FEWEST else [*known, run]
+        sure = sure or any(map(_is_sure, known))
+    return " ".join(said) if sure else ""
 
 
 def _is_sure(word: str) -> bool:
     """Whether it is e² times likelier as a word than as random letters."""
-    return len(word) >= FEWEST and len(word) * math.log(26) - _costs().get(word.lower(), math.inf) > 2
+    return len(word) >= FEWEST and len(word) * math.log(26) - _costs()[word.lower()] > 2
 
 
 _LETTERS = regex.compile(r"[A-Za-z]+")
