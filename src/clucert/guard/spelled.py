@@ -101,7 +101,7 @@ def words_in(identifier: str) -> str:
     (``call_``, ``chatcmpl-tool-``) says nothing.
     """
     shown = _PREFIX.sub("", identifier)
-    said, sure = [], False
+    said, sure = list[str](), False
     for run in _LETTERS.findall(respelled(shown) or shown):
         words = _cut(run).split()
         known = [word for word in words if word.lower() in _costs()]
