@@ -157,7 +157,7 @@ class GateService(Reachable):
     def upstream(self) -> Upstream:
         """Whom requests are passed on to. Raises :class:`Fault` (404) where there is nobody."""
         if self._upstream is None:
-            message = f"this gate has no upstream: it only says what it thinks of a call, at POST {GUARDRAIL}"
+            message = f"this gate has no upstream (--upstream URL --model NAME): it answers POST {GUARDRAIL} alone"
             raise invalid(message, "no_upstream", status=404)
         return self._upstream
 
