@@ -198,7 +198,8 @@ class Votes:
     """Counts of one sampling stage: everything a certificate is derived from.
 
     ``drawn = sum(counts.values()) + unparsed + dropped``: ``counts`` and ``unparsed`` are the votes of the samples that
-    the denoiser kept; ``dropped`` samples were never shown to the model.
+    the filter kept; ``dropped`` samples were never shown to the model, or it was not confident of them
+    (``min_confidence``).
     """
 
     counts: Mapping[str, int]

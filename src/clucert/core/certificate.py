@@ -36,7 +36,8 @@ NO_LABEL = "no noised text was kept and given a label: see dropped and unparsed"
 RIVAL_SHARE = 0.3
 """What of α goes to the bound of a rival where votes read at several looks decide alone; the rest goes to that of ĉ."""
 
-BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
+BoundRule = Callable[..., ClassBounds]
+"""``class_bounds`` or ``unfiltered_bounds``."""
 
 FEW_TOKENS = 10
 """Of fewer tokens than this, a noise that drops most of them often keeps none."""
@@ -128,6 +129,8 @@ class Certificate:
             return plain
         if plain.labels is None:
             raise InputError("flags and groups are of labels, and this task has open answers")
+        if flag is not None and self.settings.drops_alone:
+            raise InputError("a flag counts every vote: leave out --min-confidence")
         if flag is not None and self.settings.direct:
             raise InputError("staged sampling drew no votes that a flag goes by: certify with --flag")
         raw = Counted(plain.labels, plain.selection, plain.readings, plain.vote_records)
@@ -232,7 +235,8 @@ class Certificate:
         if self.decision is not None:
             return self.decision.p_value
         if self.exhaustive and self.candidate is not None:
-            return 0.0 if exact_bounds(self.selection, self.candidate).margin > 0 else 1.0
+            alone = self.settings.drops_alone
+            return 0.0 if exact_bounds(self.selection, self.candidate, alone=alone).margin > 0 else 1.0
         return abstention_p_value(self.selection)
 
     @property
@@ -290,7 +294,7 @@ class Certificate:
     @property
     def one_bound(self) -> bool:
         """Whether one bound decides: with two labels, or open answers, all that is not ĉ counts as one class."""
-        return not self.exhaustive and one_bound(self.labels)
+        return not self.exhaustive and one_bound(self.labels) and not self.settings.drops_alone
 
     def path(self, *, filtered: bool, rival: str | None = None) -> Path:
         """What is not a vote for ĉ, look by look: of the kept samples, or of all that were drawn. With a ``rival``,
@@ -303,7 +307,7 @@ class Certificate:
             hits.append(votes.counts.get(name, 0))
             if rival is not None:
                 mine = votes.unparsed if rival == UNPARSED else votes.counts.get(rival, 0)
-                others.append(mine + (0 if filtered else votes.dropped))
+                others.append(mine + (0 if filtered or self.settings.drops_alone else votes.dropped))
         counted = others if rival is not None else [total - hit for total, hit in zip(trials, hits, strict=True)]
         spent = self.spent[: len(trials)]
         if not self.one_bound:
@@ -320,19 +324,21 @@ class Certificate:
     def _best_bounds(self, rule: BoundRule) -> ClassBounds | None:
         if self.candidate is None:
             return None
+        alone = self.settings.drops_alone
         if self.exhaustive:
-            return exact_bounds(self.selection, self.candidate)
+            return exact_bounds(self.selection, self.candidate, alone=alone)
         if len(self.settings.looks) > 1 or self.chosen_by_all:
             return self._sequential_bounds(rule)
         if not self.readings:
             return None
-        return rule(self.readings[-1], self.candidate, self.labels, self.spent[-1])
+        return rule(self.readings[-1], self.candidate, self.labels, self.spent[-1], alone=alone)
 
     def _sequential_bounds(self, rule: BoundRule) -> ClassBounds | None:
         if not self.readings or self.candidate is None:
             return None
         filtered = rule is class_bounds
-        rivals = rule(self.readings[-1], self.candidate, self.labels, self.settings.alpha).high
+        alone = self.settings.drops_alone
+        rivals = rule(self.readings[-1], self.candidate, self.labels, self.settings.alpha, alone=alone).high
         upper = self.path(filtered=filtered).upper
         high = (
             dict.fromkeys(rivals, upper)
