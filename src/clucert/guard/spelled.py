@@ -29,6 +29,8 @@ FEWEST = 4
 _HUMP = regex.compile(r"\p{Lu}?\p{Ll}++|\p{Lu}++(?!\p{Ll})|\p{Lu}|\p{L}|\p{N}++")
 _LONG = 18
 """Letters in one run that are taken for several words, unless they are a known one."""
+_LIKELY = 9
+"""Letters in one run that are taken for several words where they spell three known ones, or more."""
 _WIDE = regex.compile(r"[ \t]{2,}")
 MOST = 100_000
 """Characters of a text in runs of at least that length: a third of a second's work. More are refused."""
@@ -160,7 +162,17 @@ def _alone(run: str) -> str:
     humps = _HUMP.findall(run)
     if len(humps) > 2 and run.isalpha() and len(run) >= 2 * len(humps):
         return " ".join(humps)
-    return _cut(run) if len(run) >= _LONG and run.isascii() and run.isalpha() else run
+    if len(run) < _LIKELY or not (run.isascii() and run.isalpha()):
+        return run
+    found = _cut(run)
+    return found if len(run) >= _LONG or _are_words(found.lower().split()) else run
+
+
+def _are_words(words: Sequence[str]) -> bool:
+    """Whether these are known words, and e³ times likelier than random letters. Two may well be one that is unknown."""
+    if len(words) < 3 or any(word not in _costs() for word in words):
+        return False
+    return sum(len(word) * math.log(26) - _costs()[word] for word in words) > 3
 
 
 def _joined(run: str) -> str:
