@@ -35,6 +35,7 @@ from clucert.serve.options import (
 )
 
 _TIMES = ("timeout", "max_retries", "max_connections")
+_OF_GATES = ("read", "unread", "stream_timeout")
 _OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model", "temperature")
 """Flags that say something of vote mode alone."""
 _OF_GATES = ("read", "unread", "max_gate_calls")
@@ -103,7 +104,7 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 )
 @click.option("--judge", help="Vote mode: model that tells refusals instead, e.g. openai/NAME at the same URL.")
 @options(ServeOptions)
-@options(ModelSection, "helper_model", "deterministic", *_TIMES, max_retries=2)
+@options(ModelSection, "helper_model", "deterministic", *_TIMES, "ca_file", max_retries=2)
 @options(MethodSection, **GUARD)
 @options(FlagSection)
 @options(ChangeSection)
