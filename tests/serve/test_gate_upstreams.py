@@ -282,7 +282,10 @@ def test_a_stream_passes_whole_or_ends_in_an_error(
         assert is_free(serving)
 
 
-def test_compressed_events_are_refused(serving: Serving, upstream: Scripted) -> None:
+def test_events_that_nobody_asked_for_or_that_are_compressed_are_refused(serving: Serving, upstream: Scripted) -> None:
+    sent(upstream, STREAM + chunk(DONE) + b"0\r\n\r\n")
+    status, body, _ = post(serving, CHAT)
+    assert (status, json.loads(body)["error"]["code"]) == (502, "upstream_bad_answer")
     sent(upstream, STREAM.replace(b"Transfer", b"Content-Encoding: gzip\r\nTransfer") + chunk(DONE) + b"0\r\n\r\n")
     status, body, _ = post(serving, {**CHAT, "stream": True})
     assert (status, json.loads(body)["error"]["code"]) == (502, "upstream_bad_answer")
