@@ -55,8 +55,8 @@ _AGAINST: dict[Kind, str] = {
 
 
 def against(kind: Kind, unit: str) -> str:
-    """The least change: ``1 inserted token``."""
-    return _AGAINST[kind].format(unit.removesuffix("s"))
+    """The least change: ``1 inserted word``. What certificates count as tokens are words and marks, not a model's."""
+    return _AGAINST[kind].format("word" if unit == "tokens" else unit.removesuffix("s"))
 
 
 def titled(kind: Kind) -> str:
