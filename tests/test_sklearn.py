@@ -268,6 +268,8 @@ def test_a_file_is_a_model_everywhere_with_the_noise_it_was_trained_on(file: Pat
         assert one.certificate.answers == other.answers
         assert one.proved == other.proved
     assert StudyConfig.of(model=str(file), method="groups").method == "groups"
+    with clucert.open_gate(str(file), flag=["spam"], method=str(file)) as gate:
+        assert [gate.check(text).blocked for text in TEXTS] == [label == "spam" for label in GOLD]
 
 
 def damaged(file: Path, tmp_path: Path, **parts: bytes | None) -> Path:
