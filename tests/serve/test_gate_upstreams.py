@@ -474,13 +474,17 @@ def test_a_gate_behind_a_proxy_that_trusts_an_authority_and_lets_a_stream_last(
     assert SECRET.encode() not in b"".join(between.asked)
 
 
-def test_who_is_not_trusted_gets_no_request(behind: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_who_is_not_trusted_gets_no_request_and_the_log_says_why(
+    behind: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     context, file = certificate(tmp_path)
     with raw_server(lambda _: http(OK), context) as server:
         url = f"https://localhost:{server.port}"
         with pytest.raises(ModelUnavailableError, match="name its authority with --ca-file or SSL_CERT_FILE"):
             through(url)
         assert not server.asked
+        assert "upstream: " in caplog.text
+        assert "a TLS certificate that is not trusted" in caplog.text
         assert through(url, ca_file=file) == OK + OK
         behind.setenv("SSL_CERT_FILE", str(file))
         assert through(url) == OK + OK
