@@ -282,6 +282,18 @@ def test_a_stream_passes_whole_or_ends_in_an_error(
         assert is_free(serving)
 
 
+def test_the_official_client_is_told_of_a_break_in_every_api(serving: Serving, upstream: Scripted) -> None:
+    sent(upstream, STREAM + chunk(EVENT))
+    with serving.client() as client:
+        for stream in (
+            client.chat.completions.create(**CHAT, stream=True),
+            client.completions.create(model="stub", prompt="how is bread baked?", stream=True),
+            client.responses.create(**RESPONSES, stream=True),
+        ):
+            with pytest.raises(openai.APIError, match="broke off"):
+                list(stream)
+
+
 def test_events_that_nobody_asked_for_or_that_are_compressed_are_refused(serving: Serving, upstream: Scripted) -> None:
     sent(upstream, STREAM + chunk(DONE) + b"0\r\n\r\n")
     status, body, _ = post(serving, CHAT)
