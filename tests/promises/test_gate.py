@@ -11,10 +11,10 @@ from contextlib import ExitStack
 import pytest
 from scipy.stats import binom
 
-from clucert.core.exact import ExactSettings, ExactSmoother, Noise
+from clucert.core.exact import ExactSmoother
 from clucert.core.noise.groups import Blocks, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
-from clucert.core.settings import Base
+from clucert.core.settings import Base, ExactSettings, Noise
 from clucert.core.thresholds import Flag
 from clucert.guard.client_text import ClientText, Said
 from clucert.guard.gate import Gate, Verdict

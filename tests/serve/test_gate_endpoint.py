@@ -14,6 +14,7 @@ from urllib.request import Request
 import openai
 import pytest
 from serve_world import KEY, Serving, order, reply_to, served, stats, stub
+from tests.commands import Command, refused
 from upstream import SECRET
 
 SAFE = "please tell me the wonderful secret of baking good bread at home"
@@ -313,14 +314,5 @@ def test_images_pass_unread_by_choice_and_the_header_says_so(upstream: str, tmp_
         (("--gate", "jailbreak", "--read", "wizard"), "wizard"),
     ],
 )
-def test_a_wrong_flag_is_one_line_that_says_what_to_do(flags: tuple[str, ...], said: str) -> None:
-    from click.testing import CliRunner
-
-    from clucert.cli import cli
-    from clucert.errors import CluCertError
-
-    command = ["serve", "--upstream", "http://127.0.0.1:9", "--model", "m", "--port", "0", *flags]
-    result = CliRunner().invoke(cli, command)
-    found = str(result.exception) if isinstance(result.exception, CluCertError) else result.output
-    assert result.exit_code != 0
-    assert said in found
+def test_a_wrong_flag_is_one_line_that_says_what_to_do(flags: tuple[str, ...], said: str, run_cli: Command) -> None:
+    refused(run_cli("serve", "--upstream", "http://127.0.0.1:9", "--model", "m", "--port", "0", *flags), 2, said)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clucert.cli.options import Command, config_options, given_flags, refuse_sampling
+from clucert.cli.options import Command, config_options, given_flags
 from clucert.cli.terminal import echo, echo_json
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.runconfig import StudyConfig, SuffixSection, load_config
@@ -81,13 +81,11 @@ def study_config(config_file: Path | None, flags: dict[str, Any]) -> StudyConfig
     Numbers of samples, α and γ in a file are for methods that sample, and an exact one leaves them aside: the same
     file may serve both. As flags they raise :class:`UsageError` beside it.
     """
-    from clucert.methods import load_exact
+    from clucert.methods.exact import refuse_sampling
 
     given = given_flags(flags)
     config = load_config(config_file, given)
-    if load_exact(config.method) is not None:
-        chooses_rows = {"seed"} if config.sample is not None else set()
-        refuse_sampling([name for name in given if name not in chooses_rows], config.method)
+    refuse_sampling(given, config)
     return config
 
 

@@ -35,6 +35,7 @@ from clucert.serve.options import (
 )
 
 _TIMES = ("timeout", "max_retries", "max_connections")
+_OF_GATES = ("read", "unread", "stream_timeout")
 _OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model", "temperature")
 """Flags that say something of vote mode alone."""
 
@@ -79,7 +80,7 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 @click.option("--reload", is_flag=True, help="Read --api-key-file again whenever it changes.")
 @click.option("--no-api-key", is_flag=True, help="Open to whoever reaches it, on any --host.")
 @options(GateModelOptions)
-@options(GateOptions, "read", "unread")
+@options(GateOptions, *_OF_GATES)
 @click.option(
     "--on-abstain",
     type=Choice(["refuse", "pass"]),
@@ -101,7 +102,7 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 )
 @click.option("--judge", help="Vote mode: model that tells refusals instead, e.g. openai/NAME at the same URL.")
 @options(ServeOptions)
-@options(ModelSection, "helper_model", "deterministic", *_TIMES, max_retries=2)
+@options(ModelSection, "helper_model", "deterministic", *_TIMES, "ca_file", max_retries=2)
 @options(MethodSection, **GUARD)
 @options(FlagSection)
 @options(ChangeSection)
@@ -163,7 +164,7 @@ def _gate(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
         queue = flags["max_queue"]
         flags |= {"max_in_flight": IN_FLIGHT, "max_queue": IN_FLIGHT if queue is None else queue}
     served = _endpoint(model, keys, flags)
-    said = given_flags({"read": flags.pop("read"), "unread": flags.pop("unread")})
+    said = given_flags({name: flags.pop(name) for name in _OF_GATES})
     options_ = GateOptions.of(upstream=upstream, refusal=flags.pop("refusal"), seed=flags.pop("seed"), **said)
     given = {name: value for name, value in _from_user(flags).items() if not name.startswith("gate")}
     named = {"task": flags["gate"], "model": flags["gate_model"], "base_url": flags["gate_url"]}
@@ -190,7 +191,7 @@ def _vote(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
     from clucert.serve.engine import GuardOptions, GuardService
     from clucert.serve.server import serve as run
 
-    of_gates = {*options_of(GateModelOptions), *options_of(ExactSection), *options_of(FlagSection), "read", "unread"}
+    of_gates = {*options_of(GateModelOptions), *options_of(ExactSection), *options_of(FlagSection), *_OF_GATES}
     if wrong := next((name for name in _from_user(flags) if name in of_gates), None):
         raise UsageError(f"{flag(wrong)} is of gates: say which with --gate, for example --gate jailbreak")
     served = _endpoint(model, keys, flags)

@@ -73,7 +73,10 @@ def need_models(run_dir: Path, overrides: Mapping[str, Any] | None = None) -> No
     """
     manifest, fields = read_study(run_dir), dict(overrides or {})
     if manifest.command == FUNCTION_COMMAND and not fields.get("given"):
-        raise UsageError(f"the run in {run_dir} is of a Python function, which only Python can ask: see docs/audit.md")
+        raise UsageError(
+            f"the run in {run_dir} is of a Python function, which only Python can ask: give it as model=…, as in "
+            f"clucert.audit({str(run_dir)!r}, model=classify)"
+        )
     named: Sequence[str] = fields.get("model", ())
     asked = [*(named or manifest.model), *(manifest.config.get(name) for name in ("helper_model", "judge"))]
     if code := next((name for name in asked if name and is_function(name) and name not in named), None):

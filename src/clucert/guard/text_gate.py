@@ -14,7 +14,7 @@ from clucert.errors import UsageError
 from clucert.guard.client_text import ClientText, Said, client_text
 from clucert.guard.gate import Gate, Verdict
 from clucert.guard.model import NoiseKey
-from clucert.methods import load_any
+from clucert.methods import load_any, load_exact
 from clucert.methods.exact import ExactConfig, ExactMethod
 from clucert.protocols import Task
 from clucert.runtime.blocking import BlockingExecutor
@@ -31,7 +31,9 @@ GATE: dict[str, Any] = {
     "cache": False,
     "canonical": ["characters"],
 }
-"""What a gate does unless told otherwise. Methods that ask every sub-text draw no samples."""
+"""What a gate does unless told otherwise."""
+SAMPLED = ("samples", "certify_samples")
+"""Methods that ask every sub-text draw none."""
 _SHARE = "0.5"
 """η where nobody chose one: of methods that go by a share."""
 
@@ -42,7 +44,10 @@ def gate_config(**options: Any) -> ExactConfig:
     Without ``flag`` a text is flagged by the label that the task guards against; without a threshold, at a share of
     0.5, or, where sub-texts are counted (windows, chunks), at one.
     """
-    config = ExactConfig.of(**{**GATE, **options})
+    fields = {**GATE, **options}
+    if load_exact(fields["method"]) is not None:
+        fields = {name: value for name, value in fields.items() if name in options or name not in SAMPLED}
+    config = ExactConfig.of(**fields)
     if len(config.model) > 1:
         raise UsageError("a gate asks one model: name one")
     return config

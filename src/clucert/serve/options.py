@@ -67,6 +67,9 @@ class GateOptions(Section, title="Gate"):
         ("user", "tool"), "Whose text is read: user, tool (results), system (definitions, too), assistant.", commas=True
     )
     unread: Literal["refuse", "pass"] = option("refuse", "Images, sounds and files, which no gate reads.")
+    stream_timeout: float | None = option(
+        None, "Seconds for a stream, from its request to its end.", unset="as --request-timeout", gt=0
+    )
 
 
 class GateModelOptions(Section, title="Gate"):
