@@ -20,13 +20,20 @@ MOST_HELD_OUT = 500
 """Rows that the figures are measured on, at most."""
 
 
+CERTIFIED = "groups"
+"""The noise that is trained on and certified with, unless another is named; what only flags names no class."""
 MOST_SHOWN = 4
 """Labels that have a column each."""
 
 
 @click.command(cls=Command)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write it: spam.clucert.")
-@click.option("--noise", default="groups", show_default=True, help="What it is trained on: groups, blocks, chunks, ….")
+@click.option(
+    "--noise",
+    default=CERTIFIED,
+    show_default=True,
+    help="What it is trained on: groups, blocks, chunks, …; for a gate what the gate asks: windows, …, or its file.",
+)
 @click.option("--copies", type=click.IntRange(0), default=2, show_default=True, help="Noised copies of each row.")
 @click.option("--estimator", help="python:FILE.py:NAME, a scikit-learn classifier of texts.  [sentence encoder]")
 @click.option(
@@ -38,7 +45,7 @@ MOST_SHOWN = 4
 )
 @options(DataSection)
 @options(TaskSection, "task", "labels")
-@options(ExactSection, "count", "sharpness")
+@options(ExactSection, "count", "size", "sharpness")
 @options(SamplingSection, "seed")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(
@@ -50,6 +57,8 @@ def train(
     clucert train --data train.csv -o spam.clucert
     clucert certify "WIN a prize now" --model spam.clucert
     clucert evaluate --model spam.clucert --data test.csv --run-dir runs/a
+    clucert train --data prompts.jsonl --task jailbreak \\
+        --noise windows --size 4 -o guard.clucert
     """  # noqa: D301
     if output.suffix != ".clucert":
         raise UsageError(f"-o {output}: its name must end in .clucert, so that --model knows what it is")
@@ -62,8 +71,7 @@ def train(
     learned, held = split_rows(rows, hold_out, MOST_HELD_OUT, config.seed)
     model = CertifiedClassifier(
         estimator=_estimator(estimator),
-        noise=noise,
-        count=given.get("count"),
+        **_noises(noise, {name: given.get(name) for name in ("count", "size")}),
         sharpness=given.get("sharpness"),
         copies=copies,
         random_state=config.seed,
@@ -75,9 +83,23 @@ def train(
     if as_json:
         echo_json(document)
     else:
-        _print(output, model, len(learned), figures)
+        _print(output, model, noise, len(learned), figures)
     for note in notes:
         echo(f"clucert: note: {note}", err=True)
+
+
+def _noises(noise: str, sizes: dict[str, Any]) -> dict[str, Any]:
+    """What the classifier is certified with, and what cuts the copies that it is trained on."""
+    from clucert.core.settings import Base
+    from clucert.methods import load_exact
+    from clucert.sklearn import flags_texts
+
+    method = load_exact(noise)
+    if method is None or not flags_texts(method):
+        if sizes["size"] is not None:
+            raise UsageError(f"--size goes with --noise windows: {noise} does not read it, leave it out")
+        return {"noise": noise, "count": sizes["count"]}
+    return {"noise": CERTIFIED, "copies_of": method.for_base(Base(("estimator",), ""), **sizes)}
 
 
 def _estimator(name: str | None) -> Any:
@@ -93,18 +115,19 @@ def _estimator(name: str | None) -> Any:
     return estimator
 
 
-def _print(output: Path, model: CertifiedClassifier, rows: int, figures: dict[str, Any]) -> None:
+def _print(output: Path, model: CertifiedClassifier, noise: str, rows: int, figures: dict[str, Any]) -> None:
     from clucert.render import key_value_table, rows_table
 
     shown: dict[str, object] = {
-        "trained on": f"{rows:,} rows and {model.copies} noised copies of each ({model.method_.name})",
+        "trained on": f"{rows:,} rows and {model.copies} noised copies of each ({noise})",
         "labels": ", ".join(map(str, model.classes_)),
     }
     echo(key_value_table(shown))
     if held := figures["held_out"]:
-        echo(f"of {held} other rows, right, and proved to stay right:")
+        echo(f"of {held} other rows, right, and proved to stay right, with {model.method_.name}:")
         echo(rows_table([_row(name, shares) for name, shares in figures["figures"].items()]))
-    echo(f"wrote {output}: use it with  --model {output}", err=True)
+    of_gate = f", in a gate  --gate-model {output} --method {noise}" if model.copies_of else ""
+    echo(f"wrote {output}: use it with  --model {output}{of_gate}", err=True)
 
 
 def _row(name: str, shares: dict[str, Any]) -> dict[str, object]:
