@@ -35,10 +35,7 @@ from clucert.serve.options import (
 )
 
 _TIMES = ("timeout", "max_retries", "max_connections")
-_OF_GATES = ("read", "unread", "stream_timeout")
-_OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model", "temperature")
-"""Flags that say something of vote mode alone."""
-_OF_GATES = ("read", "unread", "max_gate_calls")
+_OF_GATES = ("read", "unread", "stream_timeout", "max_gate_calls")
 
 
 def _configured(context: click.Context, _: click.Parameter, path: Path | None) -> None:
