@@ -35,6 +35,8 @@ from clucert.serve.options import (
 )
 
 _TIMES = ("timeout", "max_retries", "max_connections")
+_OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model", "temperature")
+"""Flags that say something of vote mode alone."""
 _OF_GATES = ("read", "unread", "stream_timeout", "max_gate_calls")
 
 
