@@ -75,7 +75,7 @@ _TYPES = frozenset(
 _KNOWN_KINDS = re.compile(
     "user|tool|function|assistant|system|developer|message|function_call|function_call_output|reasoning"
     "|text|refusal|image_url|input_audio|input_text|output_text|input_image|input_file|file|summary_text|reasoning_text"
-    "|auto|none|required|low|medium|high|wav|mp3|in_progress|completed|incomplete|ephemeral|url_citation"
+    "|auto|none|required|low|medium|high|original|wav|mp3|in_progress|completed|incomplete|ephemeral|url_citation"
 )
 """Names of kinds that say nothing; whatever else stands in their place is read."""
 _KNOWN_FIELDS = re.compile(
