@@ -470,17 +470,17 @@ def test_a_gate_behind_a_proxy_that_trusts_an_authority_and_lets_a_stream_last(
 
     def slow(head: bytes) -> Iterator[bytes]:
         yield STREAM
-        for part in [EVENT] * 35 + [DONE]:
-            time.sleep(0.1)
+        for part in [EVENT] * 30 + [DONE]:
+            time.sleep(0.2)
             yield chunk(part)
         yield b"0\r\n\r\n"
 
-    flags = ("--request-timeout", "3", "--stream-timeout", "30")
+    flags = ("--request-timeout", "5", "--stream-timeout", "60")
     with raw_server(slow, context) as server, proxy(server.port) as between:
         behind.setenv("https_proxy", between.url)
         with gate_before("https://nowhere.example", tmp_path, "--ca-file", str(file), *flags) as serving:
             status, body, headers = post(serving, {**CHAT, "stream": True})
-            assert (status, body) == (200, EVENT * 35 + DONE)
+            assert (status, body) == (200, EVENT * 30 + DONE)
             assert headers["x-clucert-decision"] == "passed"
     assert all(head.startswith(b"CONNECT nowhere.example:443") for head in between.asked)
     assert SECRET.encode() not in b"".join(between.asked)
