@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from clucert.border import read_text, yaml_fields
-from clucert.cli.options import Choice, Command, given_flags, options
+from clucert.cli.options import Choice, Command, Commas, given_flags, options
 from clucert.cli.terminal import echo
 from clucert.config import (
     GUARD,
@@ -50,12 +50,23 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
         name, where = str(key).replace("-", "_"), f"{path}:{fields.lines[key]}"
         if name not in known:
             raise InputError(f"{where}: unknown key {key!r}: {nearest(name, [n for n in known if n])}")
-        several = isinstance(known[name], click.Option) and known[name].multiple
-        if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
-            raise InputError(f"{where}: {key} must be a value, or a list of values")
-        if value is not None:
-            found[name] = [value] if several and not isinstance(value, list) else value
+        multiple = isinstance(known[name], click.Option) and known[name].multiple
+        several = multiple or isinstance(known[name].type, Commas)
+        if value is None:
+            continue
+        values = value if several and isinstance(value, list) else [value]
+        if any(isinstance(each, dict | list | None) for each in values):
+            raise InputError(f"{where}: {key} must be {'a value, or a list of values' if several else 'one value'}")
+        written = [_as_written(each, known[name]) for each in values]
+        found[name] = written if multiple or isinstance(value, list) else written[0]
     context.default_map = found
+
+
+def _as_written(value: Any, param: click.Parameter) -> Any:
+    """A value of YAML as it would stand on the command line: an option's type reads no other."""
+    if isinstance(value, bool):
+        return value if isinstance(param, click.Option) and param.is_flag else str(value).lower()
+    return str(value)
 
 
 @click.command(cls=Command)

@@ -67,11 +67,15 @@ def _lost(failure: Exception, asked: Asked) -> str:
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
             return _tls(cause)
     if isinstance(failure, FinalError) or str(failure).startswith("cannot be reached"):
-        return f"{asked.scrub(str(failure))}: is --base-url right?"
+        proxy = "the proxy" in str(failure)
+        return f"{asked.scrub(str(failure))}: {_OF_PROXIES if proxy else 'is --base-url right?'}"
     if any(isinstance(cause, socket.gaierror) for cause in causes(failure)):
         return "has a host name that is not known here: is --base-url right?"
     why = "refused the connection" if was_refused(failure) else "closed the connection"
     return f"{why}: is the server running, and --base-url right?"
+
+
+_OF_PROXIES = "are HTTP_PROXY, HTTPS_PROXY and NO_PROXY right?"
 
 
 def _tls(error: ssl.SSLError) -> str:
