@@ -11,6 +11,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# A worker a core, at most four (each may load the model); a file's tests stay together, since they share servers.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,7 +46,7 @@ demo: $(STAMP) ## certify a sentence and a review with the embedded language mod
 	$(BIN)/clucert certify "$(REVIEW)" --task sst2
 
 test: lint types site licenses wheel browser postgres ## lint, types, licences, the wheel, and the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 browser: ## Chromium for the tests of the report, from Debian's packages
 	@bash scripts/browser.sh
@@ -53,7 +55,7 @@ postgres: ## PostgreSQL for the tests of the shared cache, from Debian's package
 	@bash scripts/postgres.sh
 
 fast: $(STAMP) ## the tests that need no language model
-	$(BIN)/python -m pytest -m "not llm and not slow" -q
+	$(BIN)/python -m pytest -m "not llm and not slow" -q $(PARALLEL)
 
 fuzz: $(STAMP) ## the property tests on thousands of new examples
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m "hypothesis and not llm and not slow" -q

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.commands import Command
 from tests.evaluate.study_world import chatting
 
 import clucert
 from clucert.attacks.study import AttackStudy, run_attacks
 from clucert.cache.server_identity import IDENTIFYING_TEXT
-from clucert.cli import main
-from clucert.errors import UnknownNameError, UsageError
+from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig, load_config
+from clucert.report.runs import load_run
 from clucert.runtime.callable_classifiers import classifier_of
 
 DATA = (
@@ -80,6 +80,8 @@ def test_a_run_writes_its_table_and_the_same_command_asks_nothing_more(world: Wo
     saved = json.loads((world.folder / "run" / "attacks.json").read_text())
     assert saved["rows"] == json.loads(json.dumps([row.document() for row in report.rows]))
     assert (world.folder / "run" / "attacks.txt").read_text() == f"{report}\n"
+    with pytest.raises(InputError, match=r"holds attacks, not certificates: .*attacks\.txt"):
+        load_run(world.folder / "run")
 
 
 def test_a_run_that_was_cut_short_goes_on_and_comes_to_the_same(world: World) -> None:
@@ -160,7 +162,9 @@ def test_a_function_is_attacked_and_what_flips_it_does(world: World) -> None:
         return ["positive" if {"warm", "good"} & set(text.split()) else "negative" for text in texts]
 
     function = classifier_of(classify, ("positive", "negative"), deterministic=True)
-    study = world.study(defences="none blocks ranmask", model=["a-function"], base_url=None)
+    guard = world.folder / "guard.yaml"
+    guard.write_text("family: windows\nsize: 2\nflag: [positive]\nat_least: 2\n")
+    study = world.study(defences=f"none blocks ranmask {guard}", model=["a-function"], base_url=None)
     report = run_attacks(study, classifier=function)
     assert world.calls() == 0
     won = [one for one in report.attacked if one.result and one.result.status == "success"]
@@ -173,6 +177,20 @@ def test_a_function_is_attacked_and_what_flips_it_does(world: World) -> None:
             smoothed = clucert.smooth(classify, ["positive", "negative"], deterministic=True)
             (again,) = smoothed.prove(one.result.perturbed, ["blocks"])
             assert again.prediction == one.result.after != one.result.gold
+    guarded = [one.result for one in report.attacked if one.defence == str(guard)]
+    assert {result.status for result in guarded} >= {"success"}
+    for result in guarded:
+        (there,) = clucert.smooth(classify, ["positive", "negative"], deterministic=True).prove(
+            result.perturbed, ["windows"], size=2, flag=["positive"], at_least=2
+        )
+        assert (there.prediction != result.gold) == (result.status in ("success", "skipped"))
+
+
+def test_a_guard_that_names_no_label_of_the_task_is_audited_instead(world: World) -> None:
+    (guard := world.folder / "guard.yaml").write_text("family: windows\nsize: 2\nflag: [positive, unparsed]\n")
+    with pytest.raises(InputError, match="clucert audit"):
+        run_attacks(world.study(defences=str(guard), deterministic=True))
+    assert world.calls() == 0
 
 
 @pytest.mark.llm
@@ -185,21 +203,13 @@ def test_smollm2_is_attacked_bare_and_defended(world: World) -> None:
 
 
 @pytest.mark.parametrize("flags", [["--limit", "1"], ["--limit", "1", "--json"]])
-def test_the_command_prints_the_table(
-    world: World, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from clucert.cli import COMMANDS
-
-    monkeypatch.setitem(COMMANDS, "attack", ("clucert.cli.attack", "Attack a model, bare and defended."))
+def test_the_command_prints_the_table(world: World, flags: list[str], run_cli: Command) -> None:
     paths = ["--data", str(world.folder / "data.jsonl"), "--run-dir", str(world.folder / "run")]
     server = ["--model", "openai/test", "--base-url", f"http://127.0.0.1:{world.port}", "--no-cache"]
     rest = ["--recipe", "deepwordbug", "--defence", "none", "--max-queries", "9", *flags]
-    monkeypatch.setattr(sys, "argv", ["clucert", "attack", "--task", "sst2", *paths, *server, *rest])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 0
-    out = capsys.readouterr().out
+    ended = run_cli("attack", "--task", "sst2", *paths, *server, *rest)
+    assert ended.code == 0
     if "--json" in flags:
-        assert json.loads(out)["rows"][0]["inputs"] == 1
+        assert json.loads(ended.out)["rows"][0]["inputs"] == 1
     else:
-        assert any(line.startswith("deepwordbug  none") for line in out.splitlines())
+        assert any(line.startswith("deepwordbug  none") for line in ended.out.splitlines())

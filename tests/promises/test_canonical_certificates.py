@@ -15,11 +15,11 @@ import pytest
 
 import clucert
 from clucert import certificate_json, exact_json
-from clucert.core.exact import ExactSettings, ExactSmoother
+from clucert.core.exact import ExactSmoother
 from clucert.core.noise.canonical import Canonical, Characters, Spelling
 from clucert.core.noise.groups import Blocks, Chunks, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
-from clucert.core.settings import Base
+from clucert.core.settings import Base, ExactSettings
 from clucert.core.threats import overlaps
 from clucert.core.thresholds import Flag
 from clucert.core.words import split

@@ -79,7 +79,8 @@ class Audit:
                 said.append(f"{broken or 'none'} of {tried} {name} claims was broken{bound}, {texts:,} texts tried")
         if not said:
             return f"nothing was attacked: of {self.certified} certificates none claims that a change leaves the answer"
-        return f"{'; '.join(said)}. It took {self.spent.calls:,} calls"
+        calls = self.spent.calls
+        return f"{'; '.join(said)}. It took {calls:,} call{'' if calls == 1 else 's'}"
 
     def document(self) -> dict[str, Any]:
         """Everything as JSON: the rows, and the worst text of every claim."""

@@ -143,7 +143,8 @@ def evaluate_callable(
     task: Task = task_of(config) if config.task else ClosedTask(classifier.name, tuple(labels), "")
     if sorted(task.labels or ()) != sorted(labels):
         raise UsageError(f"the labels of {task.name} are {', '.join(task.labels or ())}, not {', '.join(labels)}")
-    named = config.model_copy(update={"model": [classifier.name], "cache": False})
+    said = True if getattr(classifier, "declared", False) else config.deterministic
+    named = config.model_copy(update={"model": [classifier.name], "cache": False, "deterministic": said})
     plan = make_plan(named, FUNCTION_COMMAND, task)
     return _evaluate(plan, lambda _, stack: FunctionEngine(classifier, stack), progress)
 

@@ -55,6 +55,11 @@ class Reply:
         return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.fields}
 
 
+def ends_with_connection(fields: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether headers give the body no length: it ends where the connection ends, and a cut looks like that."""
+    return not {name.lower() for name, _ in fields} & {b"content-length", b"transfer-encoding"}
+
+
 def too_long(limit: int) -> BadAnswerError:
     """That a server sent more than ``limit`` bytes."""
     return BadAnswerError(f"the server's answer is longer than {limit:,} bytes: raise --max-answer-bytes to read it")
