@@ -61,21 +61,37 @@ def test_a_configuration_file_gives_flags_that_the_command_line_overrides(upstre
         with pytest.raises(HTTPError) as refused:
             urlopen(Request(f"{running.url}/chat/completions", b"{}", {"Authorization": f"Bearer {KEY}"}))
         refused.value.close()
-        lines = [json.loads(line) for line in running.log.read_text().splitlines() if line.startswith("{")]
+        assert reply_to(Request(f"{running.url}/models", headers={"Authorization": "Bearer wrong"}))[0] == 401
+        assert running.metrics()['clucert_faults_total{code="invalid_api_key"}'] == 1
+        assert running.stop() == 0
+        # The lines that say where it listens are objects, too.
+        lines = [json.loads(line) for line in running.log.read_text().splitlines()]
     assert [line["outcome"] for line in lines if "outcome" in line] == [
         "blocked",
         "request_too_large",
         "model_not_found",
+        "invalid_api_key",
     ]
-    assert lines[0].keys() >= {"time", "level", "message", "id", "path", "status", "seconds", "state", "source"}
+    told = next(line for line in lines if "outcome" in line)
+    assert told.keys() >= {"time", "level", "message", "id", "path", "status", "seconds", "state", "source"}
+    assert f"{told['path']} 200 blocked {told['state']}" in told["message"]
+    assert lines[1]["message"] == "open to its API keys"
+    assert [line["message"] for line in lines[-2:]] == [
+        "stopping: no more connections are taken, 0 under way have 60 s",
+        "stopped",
+    ]
     assert not any(secret in running.log.read_text() for secret in ("bomb", "wonderful", KEY, SECRET))
 
 
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("upstrem: x", r"serve.yaml:1: unknown key 'upstrem': did you mean upstream\?"),
+        ("upstrem: x", r"serve.yaml:1: unknown key 'upstrem' \(did you mean upstream\?\)"),
         ("port: 80\nkeys: [x]", r"serve.yaml:2: unknown key 'keys'"),
+        # What hides secrets takes the word behind  'api-key':  for one.
+        ("api-key: x", r"unknown key 'api-key' \(did you mean .*api-key-file\?\)"),
+        ("port: [80]", "serve.yaml:1: port takes one value, not a list"),
+        ("read: [[user]]", "serve.yaml:1: read must be a value, or a list of values"),
         ("refusal: {a: 1}", "serve.yaml:1: refusal must be a value"),
         ("- a", "the file must hold fields"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from clucert.border import read_text, yaml_fields
-from clucert.cli.options import Choice, Command, given_flags, options
+from clucert.cli.options import Choice, Command, Commas, given_flags, options
 from clucert.cli.terminal import echo
 from clucert.config import (
     GUARD,
@@ -31,13 +32,14 @@ from clucert.serve.options import (
     GateOptions,
     ServeOptions,
     check_exposure,
+    is_loopback,
     read_keys,
 )
 
 _TIMES = ("timeout", "max_retries", "max_connections")
-_OF_GATES = ("read", "unread", "stream_timeout")
 _OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model", "temperature")
 """Flags that say something of vote mode alone."""
+_OF_GATES = ("read", "unread", "stream_timeout", "max_gate_calls")
 
 
 def _configured(context: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -50,8 +52,11 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
     for key, value in fields.values.items():
         name, where = str(key).replace("-", "_"), f"{path}:{fields.lines[key]}"
         if name not in known:
-            raise InputError(f"{where}: unknown key {key!r}: {nearest(name, [n for n in known if n])}")
+            hint = nearest(name, [n for n in known if n]).replace("_", "-")
+            raise InputError(f"{where}: unknown key {key!r} ({hint})")
         several = isinstance(known[name], click.Option) and known[name].multiple
+        if isinstance(value, list) and not (several or isinstance(known[name].type, Commas)):
+            raise InputError(f"{where}: {key} takes one value, not a list")
         if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
             raise InputError(f"{where}: {key} must be a value, or a list of values")
         if value is not None:
@@ -68,8 +73,9 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
     callback=_configured,
     help="YAML file of these flags, by their names; flags override it.",
 )
-@click.option("--upstream", required=True, metavar="URL", help="Server to defend; with or without /v1.")
-@click.option("--model", required=True, help="The upstream's name of the model; the one that clients ask for.")
+@click.option("--upstream", metavar="URL", help="Server to defend; with or without /v1.")
+@click.option("--model", help="The upstream's name of the model; the one that clients ask for.")
+@click.option("--mode", type=Choice(["gate", "vote"]), help="What decides.  [gate; vote where its own flags are given]")
 @click.option("--refusal", default="I can't help with that.", show_default=True, help="What is said instead.")
 @click.option("--seed", type=int, help="For studies: fix the noise, show its seed.  [a secret key of each process]")
 @click.option(
@@ -109,15 +115,20 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 @options(ExactSection)
 @options(SamplingSection, "samples", "certify_samples", "sampling", **GUARD)
 @options(CertificateSection)
-def serve(upstream: str, model: str, **flags: Any) -> None:
+def serve(upstream: str | None, model: str | None, **flags: Any) -> None:
     """Put the guard in front of any OpenAI-compatible server: applications change their base URL, nothing else.
 
     With --gate a small classifier votes on what the client wrote. If it may pass, the original request goes upstream
     once, as it came (streams, tools, /v1/responses, …); if not, a refusal in the shape of the API goes out, with a
     certificate of what would still be blocked.
 
-    Without it (vote mode) the last user turn is noised N + N′ times, the upstream answers each noised prompt, and the
+    With --mode vote the last user turn is noised N + N′ times, the upstream answers each noised prompt, and the
     vote on refused or complied decides (docs/defend.md).
+
+    A gate without --upstream and --model answers LiteLLM's guardrail route alone.
+
+    In brackets stand the defaults of vote mode. Those of a gate: method windows, canonical characters, 512 requests at
+    a time and as many that wait, and answers of any length. Where --max-tokens is given, requests must name theirs.
 
     \b
     clucert serve --upstream http://localhost:8000 --model NAME \\
@@ -125,8 +136,9 @@ def serve(upstream: str, model: str, **flags: Any) -> None:
     clucert serve --upstream http://localhost:8000 --model NAME \\
         --gate jailbreak --gate-model vllm/GUARD \\
         --gate-url http://gpu:8001 --method deletion --threshold 0.3
+    clucert serve --gate jailbreak --gate-model guard.clucert
     CLUCERT_API_KEY=… clucert serve --upstream https://api.openai.com \\
-        --model gpt-4o-mini --host 0.0.0.0 --method ranmask
+        --model gpt-4o-mini --host 0.0.0.0 --mode vote --method ranmask
 
     The upstream's key is read from OPENAI_API_KEY, the endpoint's own from CLUCERT_API_KEY or --api-key-file.
     """  # noqa: D301
@@ -138,8 +150,29 @@ def serve(upstream: str, model: str, **flags: Any) -> None:
         raise UsageError("--reload goes with --api-key-file: there is nothing else that changes")
     flags["key_file"] = flags["api_key_file"] if flags["reload"] else None
     del flags["no_api_key"], flags["api_key_file"], flags["reload"]
-    run = _vote if flags["gate"] is None else _gate
-    run(upstream, model, keys, flags)
+    votes = _is_vote(flags.pop("mode"), flags)
+    if upstream is not None and model is not None:
+        (_vote if votes else _gate)(upstream, model, keys, flags)
+    elif votes or upstream is not None or model is not None:
+        raise UsageError("give both --upstream URL and --model NAME (only a gate that LiteLLM asks needs neither)")
+    else:
+        _gate(None, "", keys, flags)
+
+
+def _is_vote(mode: str | None, flags: dict[str, Any]) -> bool:
+    """Whether votes decide. Raises :class:`UsageError` where nothing says what does."""
+    if mode is None and flags["gate"] is None:
+        sections = (MethodSection, ChangeSection, SamplingSection, CertificateSection)
+        of_votes = {*_OF_VOTES, *(name for section in sections for name in options_of(section))} - {"seed"}
+        mode = "vote" if of_votes & _from_user(flags).keys() else None
+    if mode != "vote" and flags["gate"] is None:
+        raise UsageError(
+            "say what decides: --gate jailbreak --gate-model MODEL reads each prompt before it goes upstream once, "
+            "--mode vote asks the upstream many times a request"
+        )
+    if mode == "vote" and flags["gate"] is not None:
+        raise UsageError("--gate is of gates: leave it out, or --mode vote")
+    return mode == "vote"
 
 
 def _from_user(flags: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +186,7 @@ def _endpoint(model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> Serve
     return ServeOptions.of(model=model, keys=keys, **own)
 
 
-def _gate(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> None:
+def _gate(upstream: str | None, model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> None:
     from clucert.guard.text_gate import gate_config
     from clucert.serve.gate import GateRoutes, GateService
     from clucert.serve.server import serve as run
@@ -169,12 +202,17 @@ def _gate(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
     given = {name: value for name, value in _from_user(flags).items() if not name.startswith("gate")}
     named = {"task": flags["gate"], "model": flags["gate_model"], "base_url": flags["gate_url"]}
     config = gate_config(**given_flags({**named, "max_retries": 2, **given}, flagged=True))
-    said_first = f"gate {config.task} ({config.model[0]}, {config.method}) before {model}"
+    said_first = f"gate {config.task} ({config.model[0]}, {config.method})"
+    said_first, price = (
+        (f"{said_first} before {model}", "the original request goes upstream once")
+        if upstream is not None
+        else (said_first, "asked by LiteLLM alone: there is no --upstream")
+    )
     run(
         lambda metrics, stack: GateService(config, options_, served, metrics, stack),
         GateRoutes,
         served,
-        _listening(said_first, keys, "the original request goes upstream once"),
+        _listening(said_first, served, price),
     )
 
 
@@ -208,14 +246,21 @@ def _vote(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
         lambda metrics, stack: GuardService(config, guard, metrics, stack),
         Routes,
         served,
-        _listening(f"defending {model}", keys, f"{calls} samples a request at most ({config.method})"),
+        _listening(f"defending {model}", served, f"{calls} samples a request at most ({config.method})"),
     )
 
 
-def _listening(what: str, keys: tuple[str, ...], price: str) -> Callable[[str], None]:
+def _listening(what: str, served: ServeOptions, price: str) -> Callable[[str], None]:
+    """Says where it listens and who may ask; as a line of the log where that is for machines."""
+    log = logging.getLogger("clucert.serve")
+    who = "every program on this machine" if is_loopback(served.host) else "anybody who reaches it"
+    open_to = "its API keys" if served.keys else f"{who}: no API key is set"
+
     def listening(url: str) -> None:
-        open_to = "its API keys" if keys else "anybody who reaches it: no API key is set"
-        echo(f"clucert: {what} at {url}, {price}", err=True)
-        echo(f"clucert: open to {open_to}", err=True)
+        for said in (f"{what} at {url}, {price}", f"open to {open_to}"):
+            if served.log_format == "json":
+                log.info("%s", said)
+            else:
+                echo(f"clucert: {said}", err=True)
 
     return listening

@@ -112,19 +112,21 @@ class GateService(Reachable):
         self, config: ExactConfig, options: GateOptions, served: ServeOptions, metrics: Metrics, stack: ExitStack
     ) -> None:
         self.options, self._metrics = options, metrics
-        self._upstream = Upstream(
-            options.upstream,
-            served.model,
-            timeout=served.request_timeout,
-            connections=served.max_in_flight,
-            ca_file=config.ca_file,
-        )
-        reached = ModelOptions(options.upstream, served.request_timeout, max_retries=0, ca_file=config.ca_file)
-        upstream = load_model(f"openai/{served.model}", reached)
-        stack.callback(upstream.close)
-        self._gate, self._backends = load_gate(config, stack, NoiseKey(options.seed).raw)
-        asked = self._backends.queues[0].model if self._backends.queues else None
-        super().__init__(min(5.0, served.request_timeout), upstream=upstream, gate=asked)
+        self._upstream, watched = None, dict[str, Any]()
+        if options.upstream is not None:
+            self._upstream = Upstream(
+                options.upstream,
+                served.model,
+                timeout=served.request_timeout,
+                connections=served.max_in_flight,
+                ca_file=config.ca_file,
+            )
+            reached = ModelOptions(options.upstream, served.request_timeout, max_retries=0, ca_file=config.ca_file)
+            watched["upstream"] = load_model(f"openai/{served.model}", reached)
+            stack.callback(watched["upstream"].close)
+        self._gate, self._backends = load_gate(config, stack, NoiseKey(options.seed).raw, options.max_gate_calls)
+        watched["gate"] = self._backends.queues[0].model if self._backends.queues else None
+        super().__init__(min(5.0, served.request_timeout), **watched)
 
     async def start(self) -> None:
         """Open the queue to the classifier."""
@@ -133,14 +135,15 @@ class GateService(Reachable):
 
     async def stop(self) -> None:
         """Close it; calls in flight, which nobody waits for any more, are given up."""
-        await self._upstream.close()
+        if self._upstream is not None:
+            await self._upstream.close()
         await self._executor.stop(now=True)
 
     async def check(self, found: ClientText) -> Verdict:
         """The verdict. Raises :class:`Fault` (502) when the classifier does not answer: nothing passes then."""
         began = time.perf_counter()
         try:
-            short = sum(len(each.text) for each in found.said) <= SHORT
+            short = sum(len(each.text) for each in found.said) + sum(map(len, found.identifiers)) <= SHORT
             work = Computation(lambda: self._gate.steps(found))
             verdict: Verdict = await self._executor.compute(work, short=short)
         except ModelError as error:
@@ -151,13 +154,21 @@ class GateService(Reachable):
         return verdict
 
     async def open(self, asked: GatedRequest) -> Stream:
-        """The upstream's response. Raises like :meth:`Upstream.open`."""
+        """The upstream's response. Raises like :meth:`Upstream.open`, and :meth:`upstream`."""
+        upstream = self.upstream()
         with self._metrics.call():
-            return await self._upstream.open(asked.path, asked.body)
+            return await upstream.open(asked.path, asked.body)
+
+    def upstream(self) -> Upstream:
+        """Whom requests are passed on to. Raises :class:`Fault` (404) where there is nobody."""
+        if self._upstream is None:
+            message = f"this gate has no upstream (--upstream URL --model NAME): it answers POST {GUARDRAIL} alone"
+            raise invalid(message, "no_upstream", status=404)
+        return self._upstream
 
     async def answer(self, stream: Stream) -> bytes:
         """The whole of it. Raises like :meth:`Upstream.answer`."""
-        return await self._upstream.answer(stream)
+        return await self.upstream().answer(stream)
 
 
 class GateRoutes(Routes):
@@ -170,6 +181,7 @@ class GateRoutes(Routes):
         if request.scope["path"] == GUARDRAIL:
             _, fields = await self._received(request)
             return await _while_connected(request, self._judged(fields, identifier))
+        self._engine.upstream()
         seconds = self._engine.options.stream_timeout or self._options.request_timeout
         until = asyncio.get_running_loop().time() + seconds
         asked = read_gated(
@@ -184,6 +196,18 @@ class GateRoutes(Routes):
             if isinstance(response, Passed):
                 response.held = held.pop_all()
         return response
+
+    async def models(self, request: Request) -> Response:
+        """``GET /v1/models``: the one that is defended, if any is."""
+        self._authorize(request)
+        self._engine.upstream()
+        return await super().models(request)
+
+    async def model(self, request: Request) -> Response:
+        """``GET /v1/models/NAME``."""
+        self._authorize(request)
+        self._engine.upstream()
+        return await super().model(request)
 
     async def _decided(self, asked: GatedRequest, identifier: str, held: AsyncExitStack, until: float) -> Response:
         """The upstream's answer, or a refusal. What must last as long as the answer does is ``held``.
@@ -202,7 +226,7 @@ class GateRoutes(Routes):
             span.note(status=stream.status)
         held.push_async_callback(stream.close)
         # No header of the upstream goes on: they may tell of its account and its network, or speak in our name.
-        if streams(stream):
+        if asked.stream and streams(stream):
             events = _events(passed_on(stream, until), asked.api, identifier, self._metrics)
             return Passed(events, stream.status, headers | {"cache-control": "no-cache"}, "text/event-stream")
         return Response(await self._engine.answer(stream), stream.status, headers, "application/json")

@@ -15,6 +15,7 @@ from clucert.errors import (
     ModelStatusError,
     ModelTimeoutError,
     ModelUnavailableError,
+    TooMuchError,
 )
 
 LONGEST_WAIT = 3600.0
@@ -75,6 +76,8 @@ def late(seconds: float) -> Fault:
 def fault_of(error: CluCertError) -> Fault:
     """What a client is told about ``error``: what it can do about it, and nothing about the upstream's network."""
     match error:
+        case TooMuchError():
+            return invalid(str(error), "request_too_large", status=413)
         case InputError():
             return invalid(str(error))
         case ModelStatusError():
