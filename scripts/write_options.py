@@ -66,6 +66,11 @@ KINDS: dict[str, tuple[str, type[Section], frozenset[str]]] = {
         Config,
         frozenset({"model", "labels"}),
     ),
+    "AnyMethodOptions": (
+        "Of a classifier of one's own, by a method of either kind.",
+        ExactConfig,
+        frozenset({"model", "labels"}),
+    ),
     "StudyOptions": (
         "Of a study: the fields of :class:`clucert.evaluate.runconfig.StudyConfig`.",
         StudyConfig,
@@ -75,10 +80,10 @@ KINDS: dict[str, tuple[str, type[Section], frozenset[str]]] = {
 """What it is about, the configuration, and which of its options are left out."""
 
 SHARED: dict[str, tuple[str, frozenset[str]]] = {
-    "_Asked": ("Who is asked, and for which labels.", frozenset(KINDS) - {"SmoothOptions"}),
+    "_Asked": ("Who is asked, and for which labels.", frozenset(KINDS) - {"SmoothOptions", "AnyMethodOptions"}),
     "_Method": ("Of functions that choose by it whether to sample.", frozenset(KINDS) - {"ProveOptions"}),
     "_Common": ("Of all functions.", frozenset(KINDS)),
-    "_Exact": ("Of exact methods.", frozenset({"ProveOptions", "StudyOptions"})),
+    "_Exact": ("Of exact methods.", frozenset({"ProveOptions", "AnyMethodOptions", "StudyOptions"})),
 }
 """Classes of the options that just these kinds have, which inherit them."""
 

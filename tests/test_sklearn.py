@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import pickle
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -268,6 +269,8 @@ def test_a_file_is_a_model_everywhere_with_the_noise_it_was_trained_on(file: Pat
         assert one.certificate.answers == other.answers
         assert one.proved == other.proved
     assert StudyConfig.of(model=str(file), method="groups").method == "groups"
+    with clucert.open_gate(str(file), flag=["spam"], method=str(file)) as gate:
+        assert [gate.check(text).blocked for text in TEXTS] == [label == "spam" for label in GOLD]
 
 
 def damaged(file: Path, tmp_path: Path, **parts: bytes | None) -> Path:
@@ -369,7 +372,15 @@ def test_train_writes_a_classifier_and_measures_it_on_rows_it_has_not_seen(tmp_p
     held = json.loads(CliRunner().invoke(train, [*arguments, "--json", "--seed", "0"]).stdout)["figures"]
     assert held == found["figures"]
     shown = CliRunner().invoke(train, arguments, catch_exceptions=False)
-    assert "proved, any 1 replace" in shown.stdout
+    assert shown.stdout.startswith(found["verdict"])
+    told = re.match(r"(\d+) of 6 .* gets (\d+)\); right and proved: (\d+) against 1 replaced word", shown.stdout)
+    assert told
+    counts = [int(number) for number in told.groups()]
+    shares = [found["figures"][name]["all"] for name in ("right", "a constant answer", "proved, any 1 replace")]
+    assert counts == [round(6 * share) for share in shares]
+    assert "proved, 1 replaced word" in shown.stdout
+    whole = CliRunner().invoke(train, [*arguments[:-1], "0", "--json"], catch_exceptions=False)
+    assert "nothing was held out" in json.loads(whole.stdout)["verdict"]
     assert load(output).predict(TEXTS).tolist() == GOLD
 
 

@@ -16,9 +16,11 @@ from scripts import write_options
 import clucert
 from clucert import notebook
 from clucert.config import Config
+from clucert.core.explanation import proved_in_words
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods.exact import ExactConfig
+from clucert.report.summary import read_summaries
 
 LABELS = ["spam", "ham"]
 ROWS = [("win a win or win a win", "spam"), ("see you at noon dear friend", "ham"), ("win or see you there", "ham")]
@@ -84,6 +86,26 @@ def test_an_option_that_is_misspelled_is_met_with_the_nearest(tmp_path: Path) ->
         clucert.evaluate("data.csv")
 
 
+@pytest.mark.parametrize("wrong", [{"samples": 10}, {"alpha": 0.01}, {"mask_rate": 0.5}, {"seed": 1}])
+def test_an_exact_method_refuses_what_is_of_samples_as_the_command_line_does(wrong: Any, tmp_path: Path) -> None:
+    """What is not read would seem to have been: `alpha=0.01` beside a method that has no α."""
+    asked: dict[str, Any] = {"labels": LABELS, "method": "blocks", "deterministic": True, **wrong}
+    calls: list[Any] = [
+        lambda: clucert.certify("a", model=spam, **asked),
+        lambda: clucert.evaluate(data=ROWS, model=spam, run_dir=tmp_path / "r", **asked),
+        lambda: clucert.evaluate_callable(spam, data="rows.csv", run_dir=tmp_path / "r", **asked),
+        lambda: clucert.open_gate(spam, flag="spam", canonical=[], **asked),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match="goes with methods that sample, which blocks does not: leave it out"):
+            call()
+
+
+def test_a_seed_chooses_rows_for_an_exact_method_too(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"model": spam, "labels": LABELS, "deterministic": True, "method": "blocks"}
+    assert clucert.evaluate(data=ROWS, sample=2, seed=1, run_dir=tmp_path / "run", **options).done == 2
+
+
 def test_names_of_functions_are_callable_whatever_was_imported_first() -> None:
     code = (
         "import clucert.evaluate.study, clucert.audit.run; print(callable(clucert.evaluate), callable(clucert.audit))"
@@ -112,6 +134,37 @@ def test_certify_gives_what_the_command_line_gives() -> None:
     with pytest.raises(UsageError, match="deterministic=True"):
         certify(method="blocks", deterministic=None)
     assert certify(model=[spam, awaited], method="blocks").prediction == "spam"
+
+
+def test_a_function_that_says_it_is_deterministic_is_believed_however_it_is_passed(tmp_path: Path) -> None:
+    def vouched(text: str) -> str:
+        return spam(text)
+
+    vouched.deterministic = True  # type: ignore[attr-defined]
+    asked: dict[str, Any] = {"labels": LABELS, "method": "blocks"}
+    assert clucert.certify("win win win", model=vouched, **asked).prediction == "spam"
+    runs = [tmp_path / "a", tmp_path / "b"]
+    assert clucert.evaluate(model=vouched, data=ROWS, run_dir=runs[0], **asked).done == 3
+    data = tmp_path / "rows.csv"
+    pd.DataFrame(ROWS, columns=["text", "label"]).to_csv(data, index=False)
+    assert clucert.evaluate_callable(vouched, data=data, run_dir=runs[1], **asked).done == 3
+    for run in runs:  # It is somebody's word, and no certificate calls it knowledge.
+        (summary,) = read_summaries([run])
+        assert summary.taken == " but that equal texts get equal answers (declared)"
+    smoothed = clucert.smooth(vouched, LABELS, method="deletion", samples=20, certify_samples=200)
+    assert smoothed.prove("win win win", ["groups"])[0].prediction == "spam"
+    certified = smoothed.certify("win " * 12)
+    assert certified.cost.total.calls < 220
+    proved = [each for each in certified.certificate.proved.items() if each[1] is not None]
+    said = [proved_in_words(certified.certificate, *each)[1] for each in proved]
+    assert said
+    assert all("no assumption but that equal texts get equal answers (declared)" in each for each in said)
+    for call in (
+        clucert.certify,
+        lambda text, model, **o: clucert.smooth(model, LABELS, deterministic=False).prove(text),
+    ):
+        with pytest.raises(UsageError, match="equal answers"):
+            call("win win win", model=vouched, **asked, deterministic=False)
 
 
 def test_a_threshold_beside_a_flag_is_that_of_the_flag_as_on_the_command_line() -> None:

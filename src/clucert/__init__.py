@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clucert.api import (
-        Certification,
-        ExactCertification,
         Session,
         SmoothedClassifier,
         certify,
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
         open_session,
         smooth,
     )
+    from clucert.certification import Certification, ExactCertification
     from clucert.config import Config
     from clucert.core.certificate import Certificate
     from clucert.core.radius import Radius
@@ -34,12 +33,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "load_exact": "clucert.api",
-    "ExactCertification": "clucert.api",
+    "ExactCertification": "clucert.certification",
     "evaluate": "clucert.studies",
     "audit": "clucert.studies",
     "attack": "clucert.studies",
     "Certificate": "clucert.core.certificate",
-    "Certification": "clucert.api",
+    "Certification": "clucert.certification",
     "CluCertError": "clucert.errors",
     "Config": "clucert.config",
     "Guarded": "clucert.guard",

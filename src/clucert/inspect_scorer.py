@@ -25,15 +25,15 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant, GenerateConfig, 
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import TaskState
 
-from clucert.api import Certification, ExactCertification
 from clucert.build import any_method_of, base_of
+from clucert.certification import Certification, ExactCertification
 from clucert.core.exact import ExactCertificate
 from clucert.core.radius import Radius
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.read_certificates import certificate_of
 from clucert.methods.exact import ExactConfig
 from clucert.objects import config_of
-from clucert.options import SmoothOptions
+from clucert.options import AnyMethodOptions
 from clucert.runtime.callable_classifiers import CallableClassifier
 from clucert.runtime.computation import Computation
 from clucert.runtime.executor import Executor
@@ -50,7 +50,7 @@ def certified(
     *,
     radius: int = 1,
     threat: str | None = None,
-    **options: Unpack[SmoothOptions],
+    **options: Unpack[AnyMethodOptions],
 ) -> Scorer:
     """Scores ``right`` (the smoothed answer is the target) and ``certified`` (right, and proved to stay so under any
     ``radius`` operations of ``threat``; None: the method's first).

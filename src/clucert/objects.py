@@ -20,14 +20,16 @@ def config_of(kind: type[C], options: Mapping[str, Any]) -> C:
     fields = dict(options)
     if fields.get("flag") and "threshold" in fields and "flag_threshold" not in fields:
         fields["flag_threshold"] = fields.pop("threshold")  # As the flags: beside --flag, --threshold is η.
-    names, given = models_of(fields.get("model"), deterministic=bool(fields.get("deterministic")))
+    names, given = models_of(fields.get("model"), deterministic=fields.get("deterministic"))
     if given:
         fields["model"] = names
+        if len(given) == len(names) and all(getattr(model, "declared", False) for model in given.values()):
+            fields["deterministic"] = True  # Said by the functions themselves: what runs record, and reports repeat.
     config = kind.of(**fields)
     return config.giving(given) if given else config
 
 
-def models_of(model: object, *, deterministic: bool) -> tuple[list[str], dict[str, Any]]:
+def models_of(model: object, *, deterministic: bool | None) -> tuple[list[str], dict[str, Any]]:
     """The names of models, and the objects among them by theirs."""
     each = list(model) if isinstance(model, list | tuple) else [model]
     names: list[str] = []

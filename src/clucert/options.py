@@ -179,6 +179,10 @@ class SmoothOptions(_Method, _Common, total=False):
     """Of a smoothed classifier of one's own: all but the model."""
 
 
+class AnyMethodOptions(_Method, _Common, _Exact, total=False):
+    """Of a classifier of one's own, by a method of either kind."""
+
+
 class StudyOptions(_Asked, _Method, _Common, _Exact, total=False):
     """Of a study: the fields of :class:`clucert.evaluate.runconfig.StudyConfig`."""
 

@@ -41,9 +41,11 @@ def evaluate(
     from clucert.evaluate.run_directory import FUNCTION_COMMAND
     from clucert.evaluate.runconfig import StudyConfig
     from clucert.evaluate.study import evaluate as run
+    from clucert.methods.exact import refuse_sampling
 
     fields = _with_data(data, dict(options))
     config = config_of(StudyConfig, fields)
+    refuse_sampling(fields, config)
     if config.run_dir is None:
         raise UsageError("say where to keep the run: run_dir='runs/a'")
     if config.given and config.engine != "local":
@@ -104,6 +106,8 @@ class AuditOptions(TypedDict, total=False):
     model: Model
     """The object that the run asked, or the name of its Python function, which is run only where it is named."""
     base_url: str
+    ca_file: str | Path
+    """PEM file of authorities to trust."""
     cache: str | Path | bool
 
 
@@ -136,7 +140,7 @@ def audit(
 
 def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
     """What may be said anew of a run: how to reach its models. Objects among them go by as ``given``."""
-    known = ("model", "base_url", "cache")
+    known = ("model", "base_url", "ca_file", "cache")
     if wrong := next((name for name in fields if name not in known), None):
         raise UsageError(f"the run says its {wrong}: leave it out ({nearest(wrong, known)})")
     if fields.get("model") is None:

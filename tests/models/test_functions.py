@@ -336,3 +336,55 @@ def test_a_run_directory_never_says_which_code_is_run(tmp_path: Path) -> None:
         audit(run, overrides={"model": [name]})
     with pytest.raises(CluCertError, match="another run"):
         evaluate(StudyConfig.of(data=str(data), run_dir=run, labels=["spam", "ham"], **options))
+
+
+@pytest.mark.parametrize("kind", ["plain", "awaited", "smoothed"])
+def test_one_text_that_fails_has_no_other_paid_for_twice(kind: str, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def plain(text: str) -> str:
+        seen.append(text)
+        if "boom" in text:
+            raise ConnectionError("no answer")
+        return "spam" if spam(text) else "ham"
+
+    async def awaited(text: str) -> str:
+        return plain(text)
+
+    texts = ["boom two", *(f"win{i} now{i} or{i} never{i}" for i in range(30))]
+    if kind == "smoothed":
+        function = TextFunction(plain, "plain")
+        with pytest.raises(ConnectionError):
+            function(texts)
+        assert function(texts[1:]) == ["spam"] * 30
+    else:
+        run = clucert.evaluate(
+            model=plain if kind == "plain" else awaited,
+            labels=LABELS,
+            data=[(text, "spam") for text in texts],
+            method="blocks",
+            run_dir=tmp_path / "run",
+            deterministic=True,
+        )
+        assert (run.done, run.failed) == (30, 1)
+    paid = [text for text in seen if "boom" not in text]
+    assert len(paid) >= 30
+    assert len(paid) == len(set(paid))
+
+
+def test_a_draw_that_was_kept_is_one_vote_and_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(range(100))
+
+    def draw(text: str) -> str:
+        if text == "boom":
+            raise ConnectionError
+        return str(next(drawn))
+
+    function = TextFunction(draw, "draw")
+    with pytest.raises(ConnectionError):
+        function(["a", "a", "boom"])
+    assert sorted(function(["a", "a", "a"])) == ["0", "1", "2"]
+    monkeypatch.setattr("clucert.models.functions.MOST_KEPT", 1)
+    with pytest.raises(ConnectionError):
+        function(["b", "c", "boom"])
+    assert function(["b", "c"]) == ["5", "4"]

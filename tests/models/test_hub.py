@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from tests.commands import Command
 from tests.processes import free_port
 
-from clucert.cli import cli
 from clucert.errors import DataIntegrityError, MissingExtraError, ModelUnavailableError
 from clucert.evaluate.plan import encoder_file
 from clucert.models import encoders
@@ -141,17 +140,17 @@ def test_without_wheel_and_hub_the_command_is_named(hub: Hub, monkeypatch: pytes
         load_encoder("minilm")
 
 
-def test_the_command_names_every_file_and_its_digest(hub: Hub) -> None:
-    done = CliRunner().invoke(cli, ["weights", "--json"])
-    assert done.exit_code == 0
-    rows = json.loads(done.stdout)["weights"]
+def test_the_command_names_every_file_and_its_digest(hub: Hub, run_cli: Command) -> None:
+    done = run_cli("weights", "--json")
+    assert done.code == 0
+    rows = json.loads(done.out)["weights"]
     assert [row["state"] for row in rows] == ["as pinned", "not here", "as pinned", "not here"]
     assert all(len(row["sha256"]) == 64 for row in rows)
-    shown = CliRunner().invoke(cli, ["weights"]).stdout
+    shown = run_cli("weights").out
     assert all(row["sha256"] in shown and row["from"] in shown for row in rows)
     assert hub.asked == []
     MINILM_HUB.kept.parent.mkdir(parents=True)
     MINILM_HUB.kept.write_bytes(b"another file")
-    done = CliRunner().invoke(cli, ["weights"])
-    assert done.exit_code == 1
-    assert "not the pinned file: it is not used" in done.stdout
+    done = run_cli("weights")
+    assert done.code == 1
+    assert "not the pinned file: it is not used" in done.out

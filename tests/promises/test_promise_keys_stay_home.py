@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +15,11 @@ import pytest
 from clucert.api import smooth
 from clucert.attacks.against import attack_run
 from clucert.audit.run import audit
-from clucert.cli import main
 from clucert.config import Config
 from clucert.errors import CluCertError, UsageError
 from clucert.evaluate.read_certificates import read_run
 from clucert.evaluate.runconfig import StudyConfig, load_config, print_config
+from tests.commands import refused
 
 KEY = "sk-verysecret0123456789"
 
@@ -104,7 +103,7 @@ def both(run: Path, overrides: dict[str, Any] | None = None) -> None:
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:{}", "http://me:pw@127.0.0.1:{}/v1", "http://LOCALHOST:{}/v1/"])
-def test_a_key_never_goes_where_only_the_manifest_says(home, address, capsys, monkeypatch):
+def test_a_key_never_goes_where_only_the_manifest_says(home, address, run_cli):
     with listening() as (port, heard):
         run = hostile(home, base_url=address.format(port))
         for command in (audit, lambda where: attack_run(where, ["deepwordbug"])):
@@ -112,12 +111,8 @@ def test_a_key_never_goes_where_only_the_manifest_says(home, address, capsys, mo
                 command(run)
             assert "\n" not in str(caught.value)
             assert "pw" not in str(caught.value)
-        for arguments in (["audit", str(run)], ["attack", "--certificates", str(run)]):
-            monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
-            with pytest.raises(SystemExit) as left:
-                main()
-            assert left.value.code == 2
-            assert "--base-url" in capsys.readouterr().err
+        for arguments in (("audit", run), ("attack", "--certificates", run)):
+            refused(run_cli(*arguments), 2, "--base-url")
         assert heard == []
 
 

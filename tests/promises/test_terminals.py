@@ -6,7 +6,6 @@ import ast
 import json
 import logging
 import re
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +16,9 @@ from typing import Any
 import pytest
 from rich.text import Text
 
-from clucert.cli import main, terminal
+from clucert.cli import terminal
 from clucert.visible import harmless_json, replaced, visible
+from tests.commands import Command
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\u200f\x7f\x85\u2028\U000e0041"
 RAW = re.compile(
@@ -107,23 +107,19 @@ def world(tmp_path: Path) -> Path:
     return tmp_path
 
 
-Command = Callable[..., tuple[int, str]]
+Looked = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def clucert(world: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
+def clucert(world: Path, monkeypatch: pytest.MonkeyPatch, run_cli: Command) -> Looked:
     """The command in this process, in the folder of ``world``; everything that it prints is looked at."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-verysecret0123456789")
     monkeypatch.setenv("XDG_CACHE_HOME", str(world / "xdg"))
     monkeypatch.chdir(world)
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
-        capfdbinary.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capfdbinary.readouterr()
-        return int(left.value.code or 0), harmless(printed.out, arguments) + harmless(printed.err, arguments)
+        ended = run_cli(*arguments)
+        return ended.code, harmless(ended.stdout, arguments) + harmless(ended.stderr, arguments)
 
     return run
 
@@ -138,7 +134,7 @@ def files_are_harmless(folder: Path) -> None:
 SMALL = ("--method", "ranmask", "--mask-rate", "0.9", "--samples", "5", "--certify-samples", "15", "--max-retries", "0")
 
 
-def test_no_output_of_a_study_holds_what_was_planted(world: Path, clucert: Command) -> None:
+def test_no_output_of_a_study_holds_what_was_planted(world: Path, clucert: Looked) -> None:
     common = ("--task", "task.yaml", "--model", "openai/test", *SMALL)
     with hostile() as url:
         asked = (*common, "--base-url", url, "--cache", "c.sqlite")
@@ -163,7 +159,7 @@ def test_no_output_of_a_study_holds_what_was_planted(world: Path, clucert: Comma
     files_are_harmless(world)
 
 
-def test_errors_of_servers_and_users_hold_nothing_of_it_either(world: Path, clucert: Command) -> None:
+def test_errors_of_servers_and_users_hold_nothing_of_it_either(world: Path, clucert: Looked) -> None:
     with hostile(fails=2) as url:
         asked = ("--task", "task.yaml", "--model", "openai/test", *SMALL, "--base-url", url, "--cache", "c.sqlite")
         code, said = clucert("evaluate", *asked, "--data", "data.jsonl", "--run-dir", "run")

@@ -35,7 +35,8 @@ def upstream() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def serving(upstream: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with gated(upstream, tmp_path_factory.mktemp("guardrail"), *FLAGS) as running:
+    """A gate without an upstream of its own."""
+    with gated(upstream, tmp_path_factory.mktemp("guardrail"), *FLAGS, alone=True) as running:
         yield running
 
 
@@ -75,6 +76,18 @@ def test_what_cannot_be_judged_is_an_error_so_that_litellm_fails_closed(
     found, body = judge(serving, **{"texts": [SAFE], **fields})
     assert found == status
     assert "action" not in body
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/models", "/v1/models/stub"])
+def test_without_an_upstream_nothing_else_is_answered(serving: Serving, path: str) -> None:
+    said = None if "models" in path else b"{}"
+    head = {"Authorization": f"Bearer {KEY}"}
+    status, body, _ = reply_to(Request(serving.root + path, said, head))
+    error = json.loads(body)["error"]
+    assert (status, error["code"]) == (404, "no_upstream")
+    assert PATH in error["message"]
+    assert reply_to(Request(serving.root + path, said))[0] == 401
+    assert json.loads(reply_to(f"{serving.root}/health")[1]) == {"status": "ok", "gate": "ready"}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clucert.cli import terminal
-from clucert.cli.options import Command, config_options, given_flags, options, refuse_sampling
+from clucert.cli.options import Command, config_options, given_flags, options
 from clucert.cli.terminal import echo_json
 from clucert.config import Config, ExactSection, implied_method
 from clucert.errors import InputError, UsageError
@@ -18,7 +18,7 @@ from clucert.methods.exact import ExactConfig, readers_of
 from clucert.section import flag
 
 if TYPE_CHECKING:
-    from clucert.api import Certification, ExactCertification
+    from clucert.certification import Certification, ExactCertification
 
 
 @click.command(cls=Command)
@@ -44,7 +44,6 @@ def certify(text: str, as_json: bool, show_unparsed: int, verbose: bool, **flags
         given.setdefault("method", implied)
     default = "method" not in given
     if not default and load_exact(given["method"]) is not None:
-        refuse_sampling(given, given["method"])
         _prove(text, ExactConfig.of(**given), as_json=as_json, unread=show_unparsed, verbose=verbose)
         return
     if exact := next((name for name in given if name in ExactSection.model_fields), None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from clucert.config import CertificateSection, ChangeSection, ExamplesSection, SamplingSection
 from clucert.errors import UnknownNameError, UsageError
 from clucert.section import Hint, Section, flag, options_of, parts_of, sections
 
@@ -190,14 +189,6 @@ def given_flags(flags: dict[str, Any], *, flagged: bool = False) -> dict[str, An
         if given.pop(name):
             given[name.removeprefix("no_")] = False
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
-
-
-def refuse_sampling(given: Iterable[str], method: str) -> None:
-    """Raise :class:`UsageError` for a given flag that says something of samples, where ``method`` draws none."""
-    sections_of_samples = (ChangeSection, SamplingSection, CertificateSection, ExamplesSection)
-    of_samples = {name for section in sections_of_samples for name in options_of(section)} | {"helper_model"}
-    if wrong := next((name for name in given if name in of_samples), None):
-        raise UsageError(f"{flag(wrong)} goes with methods that sample, which {method} does not: leave it out")
 
 
 def pairs_of(written: str, values: Sequence[str]) -> dict[str, str]:

@@ -81,7 +81,7 @@ def claim_in_words(certificate: Certificate, threat: str, radius: Radius) -> str
 def _proved(certificate: Certificate, threat: str, radius: Radius | None) -> tuple[str, str, str, str]:
     """How many words, of what change, what that leaves out, and what it rests on."""
     if certificate.settings.noise is not None:
-        return _operations(threat, radius)
+        return _operations(certificate, threat, radius)
     domain, size = domain_of(certificate), len(certificate.overlaps[threat].masked)
     count, change = radius_words(radius, size, certificate.n, domain), f"swapped for {THREATS[threat]}"
     if radius is None:
@@ -123,13 +123,13 @@ def _kept(certificate: Certificate) -> str:
     return f": still p({flag.name}) {'≥' if certificate.flagged else '<'} {float(flag.share):g}"
 
 
-def _operations(threat: str, radius: Radius | None) -> tuple[str, str, str, str]:
+def _operations(certificate: Certificate, threat: str, radius: Radius | None) -> tuple[str, str, str, str]:
     change = OPERATIONS[threat]
     if radius is None:
         return "nothing", f"is proved about tokens {change}", "", ""
     tokens = "token" if radius.words == 1 and not radius.everything else "tokens"
     many = "all " if radius.everything else "up to " if radius.words else ""
-    return f"{many}{radius.words} {tokens}", change, "", ", no assumption"
+    return f"{many}{radius.words} {tokens}", change, "", f", {no_assumption(certificate)}"
 
 
 def gap(certificate: Certificate) -> str | None:

@@ -122,7 +122,9 @@ def evaluate(
     hold are taken from them. Raises :class:`clucert.errors.CluCertError` for what makes going on useless: a wrong
     configuration, a refused key, a full disk, another process in the same run directory.
     """
-    return _evaluate(make_plan(config, command), lambda plan, stack: open_engine(plan.config, stack), progress)
+    return _evaluate(
+        make_plan(config, command), lambda plan, stack: open_engine(plan.config, plan.task, stack), progress
+    )
 
 
 def evaluate_callable(
@@ -141,7 +143,8 @@ def evaluate_callable(
     task: Task = task_of(config) if config.task else ClosedTask(classifier.name, tuple(labels), "")
     if sorted(task.labels or ()) != sorted(labels):
         raise UsageError(f"the labels of {task.name} are {', '.join(task.labels or ())}, not {', '.join(labels)}")
-    named = config.model_copy(update={"model": [classifier.name], "cache": False})
+    said = True if getattr(classifier, "declared", False) else config.deterministic
+    named = config.model_copy(update={"model": [classifier.name], "cache": False, "deterministic": said})
     plan = make_plan(named, FUNCTION_COMMAND, task)
     return _evaluate(plan, lambda _, stack: FunctionEngine(classifier, stack), progress)
 

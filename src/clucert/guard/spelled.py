@@ -12,7 +12,7 @@ import html
 import math
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import regex
@@ -90,6 +90,34 @@ def respelled(text: str) -> str | None:
         end = stop
     found = "".join([*out, text[end:]])
     return None if found == text else found
+
+
+@lru_cache(4096)
+def words_in(identifier: str) -> str:
+    """The words that an identifier spells (``HowToBuild``, ``get_weather_1byjy``); empty where it spells none.
+
+    It does where an English word in it, of ``FEWEST`` letters or more, is likelier as a word than as random letters: of
+    a hundred identifiers of 24 random letters and digits one or two do, by chance. What providers begin them with
+    (``call_``, ``chatcmpl-tool-``) says nothing.
+    """
+    shown = _PREFIX.sub("", identifier)
+    said, sure = list[str](), False
+    for run in _LETTERS.findall(respelled(shown) or shown):
+        words = _cut(run).split()
+        known = [word for word in words if word.lower() in _costs()]
+        # A word that is in no list may be cut into some that are.
+        said += known if len(known) == len(words) or len(run) < FEWEST else [*known, run]
+        sure = sure or any(map(_is_sure, known))
+    return " ".join(said) if sure else ""
+
+
+def _is_sure(word: str) -> bool:
+    """Whether it is e² times likelier as a word than as random letters."""
+    return len(word) >= FEWEST and len(word) * math.log(26) - _costs()[word.lower()] > 2
+
+
+_LETTERS = regex.compile(r"[A-Za-z]+")
+_PREFIX = regex.compile(r"^(?:(?:call|chatcmpl|tool|toolu|tooluse|functions?|fc|msg|message|item|rs|run)[_.:-]+)+")
 
 
 def _groups(text: str) -> Iterator[list[Any]]:

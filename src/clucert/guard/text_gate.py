@@ -14,8 +14,9 @@ from clucert.errors import UsageError
 from clucert.guard.client_text import ClientText, Said, client_text
 from clucert.guard.gate import Gate, Verdict
 from clucert.guard.model import NoiseKey
-from clucert.methods import load_any
+from clucert.methods import load_any, load_exact
 from clucert.methods.exact import ExactConfig, ExactMethod
+from clucert.objects import config_of
 from clucert.protocols import Task
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.callable_classifiers import classifier_of
@@ -31,18 +32,24 @@ GATE: dict[str, Any] = {
     "cache": False,
     "canonical": ["characters"],
 }
-"""What a gate does unless told otherwise. Methods that ask every sub-text draw no samples."""
+"""What a gate does unless told otherwise."""
+SAMPLED = ("samples", "certify_samples")
+"""Methods that ask every sub-text draw none."""
 _SHARE = "0.5"
 """η where nobody chose one: of methods that go by a share."""
 
 
 def gate_config(**options: Any) -> ExactConfig:
-    """The configuration of a gate: the fields of :class:`Config` and of exact methods.
+    """The configuration of a gate: the fields of :class:`Config`, of which ``model`` may be an object, and of exact
+    methods.
 
     Without ``flag`` a text is flagged by the label that the task guards against; without a threshold, at a share of
     0.5, or, where sub-texts are counted (windows, chunks), at one.
     """
-    config = ExactConfig.of(**{**GATE, **options})
+    fields = {**GATE, **options}
+    if load_exact(fields["method"]) is not None:
+        fields = {name: value for name, value in fields.items() if name in options or name not in SAMPLED}
+    config = config_of(ExactConfig, fields)
     if len(config.model) > 1:
         raise UsageError("a gate asks one model: name one")
     return config
@@ -62,31 +69,40 @@ def _with_flag(config: ExactConfig, task: Task) -> ExactConfig:
     return config.model_copy(update={"flag": list(flag), "flag_threshold": share})
 
 
-def load_gate(config: ExactConfig, stack: ExitStack, key: bytes | None = None) -> tuple[Gate, Backends]:
+def load_gate(
+    config: ExactConfig, stack: ExitStack, key: bytes | None = None, max_calls: int | None = None
+) -> tuple[Gate, Backends]:
     """The gate that ``config`` describes, and who answers it; ``stack`` frees its model.
 
-    ``key`` is what sampled noise is drawn from; None draws a secret one.
+    ``key`` is what sampled noise is drawn from; None draws a secret one. ``max_calls`` are those of one request.
     """
     task = task_of(config)
     config = _with_flag(config, task)
     resources = open_resources(config, stack, task)
     backends = resources.backends(config, task, resources.opened, judged_early=False)
-    return _gate(resources.opened, backends, key)
+    return _gate(resources.opened, backends, key, max_calls)
 
 
 def load_function_gate(
-    classify: object, labels: Sequence[str], config: ExactConfig, stack: ExitStack, key: bytes | None = None
+    classify: object,
+    labels: Sequence[str],
+    config: ExactConfig,
+    stack: ExitStack,
+    key: bytes | None = None,
+    max_calls: int | None = None,
 ) -> tuple[Gate, Backends]:
     """The same around a function of texts, a fitted scikit-learn classifier, or a classifier of one's own."""
     classifier = classifier_of(classify, labels, config.deterministic)
     task: Task = task_of(config) if config.task else ClosedTask(classifier.name, tuple(labels), "")
     config = _with_flag(config, task)
     certifier, backends = function_backends(config, task, classifier, stack)
-    return _gate(certifier, backends, key)
+    return _gate(certifier, backends, key, max_calls)
 
 
-def _gate(certifier: Smoother | ExactSmoother, backends: Backends, key: bytes | None) -> tuple[Gate, Backends]:
-    gate = Gate(certifier, key or NoiseKey().raw)
+def _gate(
+    certifier: Smoother | ExactSmoother, backends: Backends, key: bytes | None, max_calls: int | None
+) -> tuple[Gate, Backends]:
+    gate = Gate(certifier, key or NoiseKey().raw, max_calls)
     if backends.classifier is None:
         raise UsageError("a gate needs a classifier")
     classifier = gate.wary(backends.classifier)
@@ -107,7 +123,7 @@ class TextGate(ContextManager):
         """What is decided about one text, about the messages of a chat of which the roles in ``read`` are read, or
         about what was found in a request.
 
-        Raises :class:`clucert.errors.InputError` where there is nothing to read, and
+        Raises :class:`clucert.errors.InputError` where there is nothing to read, or more than one request may cost, and
         :class:`clucert.errors.ModelError` when the classifier does not answer: nothing passes then.
         """
         if isinstance(request, ClientText):
@@ -126,19 +142,29 @@ class TextGate(ContextManager):
         self._stack.close()
 
 
-def open_gate(classify: object = None, labels: Sequence[str] = (), **options: Any) -> TextGate:
+def open_gate(
+    classify: object = None, labels: Sequence[str] = (), *, max_calls: int | None = None, **options: Any
+) -> TextGate:
     """A gate for prompts: ``open_gate(task="jailbreak", model="smollm2", method="windows", size=12)``.
 
-    With ``classify`` and its ``labels`` around any function of texts, or a fitted scikit-learn classifier:
-    ``open_gate(pipeline, ["harmful", "safe"], flag=["harmful"], method="groups")``. ``options`` are the fields of
-    :class:`clucert.config.Config` and of exact methods; see :func:`gate_config` for what they are by default.
+    ``classify``, or ``model``, may be any function of texts, a fitted scikit-learn classifier, a trained classifier's
+    file: ``open_gate(pipeline, ["harmful", "safe"], flag=["harmful"], method="groups")``. It needs ``labels`` where
+    neither it nor a ``task`` says them. ``max_calls`` are those that one request may cost (None: any number).
+    ``options`` are the fields of :class:`clucert.config.Config` and of exact methods, ``threshold`` is η; see
+    :func:`gate_config` for what they are by default.
     """
+    if "threshold" in options:
+        options["flag_threshold"] = options.pop("threshold")
+    bare = classify is None or isinstance(classify, str) or not labels
+    if bare:
+        options |= {"labels": list(labels)} if labels else {}
+        options |= {} if classify is None else {"model": classify}
     config = gate_config(**options)
     key = NoiseKey(config.seed if config.seeded else None).raw
     with ExitStack() as stack:
-        if classify is None:
-            gate, backends = load_gate(config, stack, key)
+        if bare:
+            gate, backends = load_gate(config, stack, key, max_calls)
         else:
-            gate, backends = load_function_gate(classify, labels, config, stack, key)
+            gate, backends = load_function_gate(classify, labels, config, stack, key, max_calls)
         return TextGate(gate, backends, stack.pop_all())
     raise AssertionError("unreachable")

@@ -17,15 +17,26 @@ from pydantic import (
     model_validator,
 )
 
-from clucert.config import Config, ExactOptions, ExactSection, FlagOptions
-from clucert.core.exact import Noise
+from clucert.config import (
+    CertificateSection,
+    ChangeSection,
+    Config,
+    ExactOptions,
+    ExactSection,
+    ExamplesSection,
+    FlagOptions,
+    SamplingSection,
+)
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
-from clucert.core.settings import Base
+from clucert.core.settings import Base, Noise
 from clucert.core.thresholds import Flag, merged_labels
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError, UsageError
 from clucert.section import checked, flag, options_of
+
+SAMPLES = (ChangeSection, SamplingSection, CertificateSection, ExamplesSection)
+"""What they say, exact methods do not read."""
 
 Family = Literal["blocks", "groups", "chunks", "each", "windows", "erase"]
 
@@ -223,3 +234,25 @@ def _written(name: str) -> str:
 
 class ExactConfig(ExactSection, Config):
     """What to prove with. A method that samples has none of the first fields."""
+
+    @classmethod
+    def of(cls, **fields: Any) -> Self:
+        """Checked values. Raises :class:`UsageError` for the first that is wrong, or that the method does not read."""
+        config = super().of(**fields)
+        refuse_sampling(fields, config)
+        return config
+
+
+def refuse_sampling(given: Mapping[str, Any], config: Config) -> None:
+    """Raise :class:`UsageError` for an option that was given and says something of samples, where the method of
+    ``config`` draws none. A seed may choose the rows of a study.
+    """
+    from clucert.methods import load_exact  # which imports this file
+
+    if load_exact(config.method) is None:
+        return
+    of_samples = {name for section in SAMPLES for name in options_of(section)} | {"helper_model"}
+    if getattr(config, "sample", None) is not None:
+        of_samples.remove("seed")
+    if wrong := next((name for name, value in given.items() if name in of_samples and value is not None), None):
+        raise UsageError(f"{flag(wrong)} goes with methods that sample, which {config.method} does not: leave it out")

@@ -43,17 +43,17 @@ def file_of(name: str) -> Path:
     return Path(path).expanduser()
 
 
-def load_function(name: str, *, deterministic: bool) -> LanguageModel:
+def load_function(name: str, *, deterministic: bool | None) -> LanguageModel:
     """The function that ``python:FILE.py:NAME`` names.
 
-    ``deterministic`` is the user's word that equal texts get equal answers; they are then kept under a digest of the
+    ``deterministic`` is the user's word that equal texts get equal answers, None leaves it to the function's own
+    attribute of that name; they are then kept under a digest of the
     file, of the modules beside it that it imports, and of what it answers to a few fixed texts, which tells when
     weights that it reads have changed.
     """
     target, module = _target(name)
-    deterministic = deterministic or getattr(target, "deterministic", False) is True
     model = function_model(target, name, deterministic=deterministic)
-    if isinstance(model, FunctionModel) and deterministic:
+    if isinstance(model, FunctionModel) and model.deterministic:
         model.identity = f"{_source_digest(module)} {_fingerprint(model.function)}"
     return model
 

@@ -24,6 +24,9 @@ from clucert.types import Answer, Query, Usage
 BATCH = 64
 """Texts that a function of a list is given at once, at most."""
 
+MOST_KEPT = 64 * BATCH
+"""Texts whose answers are kept beside one that failed."""
+
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -36,14 +39,20 @@ class TextFunction:
 
     That is told by the annotation of its first parameter, and without one by the first call, which gives it a list: not
     of one text, nor of as many as there are ``labels``, for so many scores a function of *one* text may return.
+
+    Where a call for one text fails, what the calls beside it returned is kept, each for the next question about its
+    text: whoever asks the others again pays for none of them twice.
     """
 
     def __init__(self, target: Any, name: str, labels: int = 0) -> None:
         if not callable(target):
             raise InputError(f"{name} is no function: give one from a text, or a list of them, to labels")
+        if inspect.isclass(target):
+            raise InputError(f"{name} is a class: make an object of it, and give that")
         self.name, self.labels = name, labels
         self._call = target
         self._takes = _declared(target)
+        self._kept: dict[str, list[Any]] = {}
         self.awaited = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(
             getattr(target, "__call__", None)  # noqa: B004 - an object whose call is a coroutine function
         )
@@ -103,16 +112,23 @@ class TextFunction:
             if self._takes == "many":
                 raise self._wrong_number(found, len(texts))
             refused = found
-        each = yield list(texts)
-        self._check_each(each, refused, len(texts))
+        known = [self._taken(text) for text in texts]
+        asked = iter((yield [text for text, answer in zip(texts, known, strict=True) if answer is _UNKNOWN]))
+        each = [next(asked) if answer is _UNKNOWN else answer for answer in known]
+        self._check_each(texts, each, refused)
         self._takes = "one"
         return each
 
-    def _check_each(self, each: Sequence[Any], refused: Any, wanted: int) -> None:
+    def _check_each(self, texts: Sequence[str], each: Sequence[Any], refused: Any) -> None:
         """Raise what a call for one text raised; where neither kind of call fares, what tells most."""
-        raised = next((found for found in each if isinstance(found, Exception)), None)
+        wanted, raised = len(texts), next((found for found in each if isinstance(found, Exception)), None)
         if raised is None and (refused is not None or self._takes == "one" or any(e is not None for e in each)):
             return
+        answered = [(text, e) for text, e in zip(texts, each, strict=True) if not isinstance(e, Exception)]
+        if raised is not None and any(answer is not None for _, answer in answered):
+            self._takes = "one"
+            self._keep(answered)
+            raise raised
         if raised is None:
             raise self._wrong_number(None, wanted)
         if isinstance(refused, Exception) and type(refused) is not type(raised):
@@ -123,10 +139,28 @@ class TextFunction:
             raise self._wrong_number(refused, wanted) from raised
         raise raised
 
+    def _taken(self, text: str) -> Any:
+        """An answer that was kept, which is then kept no longer; else :data:`_UNKNOWN`."""
+        kept = self._kept.get(text, [])
+        answer = kept.pop() if kept else _UNKNOWN
+        if not kept:
+            self._kept.pop(text, None)
+        return answer
+
+    def _keep(self, answered: Iterable[tuple[str, Any]]) -> None:
+        for text, answer in answered:
+            self._kept.setdefault(text, []).append(answer)
+        while len(self._kept) > MOST_KEPT:  # Of those who never asked again.
+            del self._kept[next(iter(self._kept))]
+
     def _wrong_number(self, found: Any, wanted: int) -> BadAnswerError:
         counted = hasattr(found, "__len__") and not isinstance(found, str)
         what = f"{len(found)} labels" if counted else shortened(repr(found), 80)
         return BadAnswerError(f"{self.name} must return one label for each of {wanted} texts, got {what}")
+
+
+_UNKNOWN = object()
+"""In place of an answer that has to be asked for."""
 
 
 def _is_no_answer(found: Any) -> bool:
@@ -241,6 +275,8 @@ class FunctionModel:
 
     def __init__(self, name: str, function: TextFunction, *, deterministic: bool = False, identity: str = "") -> None:
         self.name, self.deterministic, self.identity = name, deterministic, identity
+        self.declared = deterministic and not identity
+        """Whether that is somebody's word; one that comes with an identity is known to be."""
         self.function = function
         self.labels: tuple[Any, ...] | None = None
         """Those that it says itself."""
@@ -272,6 +308,7 @@ class AwaitedFunctionModel:
 
     def __init__(self, name: str, function: TextFunction, *, deterministic: bool = False) -> None:
         self.name, self.deterministic, self.function = name, deterministic, function
+        self.declared = deterministic
         self.labels: tuple[Any, ...] | None = None
         self._together = Together(self._call, BATCH)
 
@@ -321,11 +358,20 @@ def answer_of(query: Query, name: str, found: Any) -> Answer:
     return Answer(vote, scores if max(scores) > -math.inf else None, usage)
 
 
-def function_model(target: Any, name: str, *, deterministic: bool, identity: str = "") -> LanguageModel:
-    """``target`` as a language model; one that is one already is returned as it is."""
+def vouched(target: Any, said: bool | None) -> bool:
+    """Whether somebody answers for ``target`` giving equal texts equal answers: what is ``said``, else its own
+    attribute ``deterministic``.
+    """
+    return getattr(target, "deterministic", False) is True if said is None else said
+
+
+def function_model(target: Any, name: str, *, deterministic: bool | None, identity: str = "") -> LanguageModel:
+    """``target`` as a language model; one that is one already is returned as it is. ``deterministic`` is the user's
+    word, and None leaves it to the target's own (:func:`vouched`).
+    """
     if isinstance(target, LanguageModel):
         return target
-    function = TextFunction(asked(target), name)
+    function, deterministic = TextFunction(asked(target), name), vouched(target, deterministic)
     made: Any
     if function.awaited:
         made = AwaitedFunctionModel(name, function, deterministic=deterministic)

@@ -58,7 +58,7 @@ def load_model(name: str, options: ModelOptions | None = None) -> LanguageModel:
     Raises :class:`clucert.errors.UnknownNameError` for another provider; never falls back to a different one.
     """
     if is_function(name):
-        return load_function(name, deterministic=options is not None and options.deterministic)
+        return load_function(name, deterministic=True if options is not None and options.deterministic else None)
     if name.endswith(SUFFIX):
         trained = read(name)
         return function_model(trained, name, deterministic=True, identity=trained.digest)

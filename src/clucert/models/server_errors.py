@@ -17,7 +17,7 @@ from clucert.errors import (
     ModelUnavailableError,
 )
 from clucert.models.replies import FailedReply, Reply
-from clucert.models.retries import FinalError, causes, was_refused
+from clucert.models.retries import ToldError, UnreachedError, causes, was_refused
 
 _OF_THE_KEY = re.compile(
     r"key|token|credential|auth|permission|forbidden|access|denied|subscription|organi[sz]ation|project|billing|"
@@ -55,7 +55,7 @@ def error_of(failure: Exception, asked: Asked, *, answered: bool) -> ModelError:
     if isinstance(failure, FailedReply):
         return _status_error(failure, asked, answered=answered)
     if isinstance(failure, TimeoutError):
-        if str(failure).startswith("could not be reached"):
+        if isinstance(failure, UnreachedError):
             return ModelTimeoutError(f"{where} {failure}: is the server running, and --base-url right?")
         return ModelTimeoutError(f"{where} did not answer within {asked.timeout:g} s: raise --timeout")
     return ModelUnavailableError(f"{where} {_lost(failure, asked)}")
@@ -66,7 +66,7 @@ def _lost(failure: Exception, asked: Asked) -> str:
     for cause in causes(failure):
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
             return _tls(cause)
-    if isinstance(failure, FinalError) or str(failure).startswith("cannot be reached"):
+    if isinstance(failure, ToldError):
         return f"{asked.scrub(str(failure))}: is --base-url right?"
     if any(isinstance(cause, socket.gaierror) for cause in causes(failure)):
         return "has a host name that is not known here: is --base-url right?"

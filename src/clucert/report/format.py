@@ -64,8 +64,8 @@ def spoken_of(kind: Kind) -> int:
 
 
 def against(kind: Kind, unit: str) -> str:
-    """So many changes: ``1 inserted token``."""
-    return _AGAINST[kind].format(unit.removesuffix("s"))
+    """The least change: ``1 inserted word``. What certificates count as tokens are words and marks, not a model's."""
+    return _AGAINST[kind].format("word" if unit == "tokens" else unit.removesuffix("s"))
 
 
 def titled(kind: Kind) -> str:

@@ -55,15 +55,19 @@ class KeptShare:
         """The share, rounded down."""
         return int(100 * self.share)
 
-    def __str__(self) -> str:
+    @property
+    def when(self) -> str:
+        """What is done to a prompt: ``any 2 words are inserted``."""
         plural = "s" if self.changes > 1 else ""
         what = f"{self.changes} {self.unit}{plural}"
         if self.changes == ENDLESS:
             what = f"number of {self.unit}s"
         elif self.threat == "block":
             what = f"{self.changes} block{plural} of any length"
-        one = f"any {what} {'are' if plural else 'is'} {_DONE[self.threat]}"
-        return f"at least {self.percent} % of such prompts keep their answer when {one}"
+        return f"any {what} {'are' if plural else 'is'} {_DONE[self.threat]}"
+
+    def __str__(self) -> str:
+        return f"{_kept(self.percent)} when {self.when}"
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -110,12 +114,21 @@ def changes_of(threat: str) -> tuple[int, ...]:
 
 
 def sentences(found: Iterable[KeptShare]) -> list[str]:
-    """For each threat the largest number of changes with a share of a percent or more, and whom the shares are of."""
+    """For each threat the largest number of changes with a share of a percent or more, and whom the shares are of.
+
+    Threats of equal shares are in one sentence.
+    """
     best = {kept.threat: kept for kept in found if kept.percent}
-    if not best:
-        return []
+    alike: dict[int, list[str]] = {}
+    for kept in best.values():
+        alike.setdefault(kept.percent, []).append(kept.when)
     level = f"with {100 * CONFIDENCE:g} % confidence"
-    return [*(f"{level} {kept}" for kept in best.values()), DRAWN]
+    said = [f"{level} {_kept(share)} when {', or '.join(whens)}" for share, whens in alike.items()]
+    return [*said, DRAWN] if said else []
+
+
+def _kept(percent: int) -> str:
+    return f"at least {percent} % of such prompts keep their answer"
 
 
 _AnyCertificate = Certificate | ExactCertificate | None

@@ -11,9 +11,8 @@ from typing import get_args
 import numpy as np
 
 from clucert.core.certificate import ASSUMPTIONS
-from clucert.core.exact import ExactSettings
 from clucert.core.radius import KINDS, Kind, Radius
-from clucert.core.settings import Settings
+from clucert.core.settings import ExactSettings, Settings
 from clucert.errors import UsageError
 from clucert.evaluate.metrics import (
     Estimate,
@@ -28,6 +27,7 @@ from clucert.evaluate.metrics import (
 from clucert.evaluate.radii import outcome_of
 from clucert.evaluate.standing import Standing, standing_of
 from clucert.methods.exact import own_fields
+from clucert.models.function_files import is_function
 from clucert.report.population import KeptShare, kept_by
 from clucert.report.runs import Input, Run, load_runs
 from clucert.runtime.prices import find_price
@@ -114,7 +114,8 @@ class Summary:
         """What makes the figures worth less than they look, in words."""
         said = list(self.standing.warnings)
         if self.failed:
-            how = "are left out" if self.leave_out_failed else "count as not certified (--leave-out-failed: leave out)"
+            how = "count as not certified (--leave-out-failed leaves them out)"
+            how = "are left out" if self.leave_out_failed else how
             said.append(f"{self.failed} of {len(self.run.inputs)} inputs failed and {how}")
         if self.unfinished:
             said.append(f"{self.unfinished} of {self.run.manifest.data.rows} rows are not done: they are in no figure")
@@ -253,7 +254,9 @@ def summarise_run(run: Run, index: int = 0, *, leave_out_failed: bool = False) -
 def _taken(run: Run) -> str:
     """What the certificates take for granted of the backend, by the one that was probed least."""
     if any(row.certificate and not row.sampled for row in run.done):
-        return Answers("declared").taken if run.manifest.config.get("deterministic") else ""
+        # Of a function it is always somebody's word.
+        declared = run.manifest.config.get("deterministic") or any(map(is_function, run.manifest.model))
+        return Answers("declared").taken if declared else ""
     answers = [row.sampled.answers for row in run.done if row.sampled and row.sampled.answers]
     taking = [each for each in answers if each.taken]
     return min(taking, key=lambda each: each.probes).taken if taking else ""

@@ -10,7 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from clucert.errors import BadAnswerError, InputError
-from clucert.models.functions import TextFunction, Together, asked, class_names, is_estimator, known_labels
+from clucert.models.functions import (
+    TextFunction,
+    Together,
+    asked,
+    class_names,
+    is_estimator,
+    known_labels,
+    vouched,
+)
 from clucert.protocols import Classifier
 from clucert.runtime.classifiers import BaseClassifier, Shares, Voted
 from clucert.tasks.classification import check_labels
@@ -41,7 +49,7 @@ class CallableClassifier:
     ) -> None:
         check_labels(labels)
         self.name = name or str(getattr(classify, "__name__", type(classify).__name__))
-        self.deterministic = deterministic
+        self.deterministic = self.declared = deterministic
         self._labels = tuple(map(str, labels))
         self._reading = Reading.by_position(self._labels)
         self._function = TextFunction(asked(classify), self.name, len(self._labels))
@@ -90,8 +98,7 @@ class ThreadedClassifier:
 
     def __init__(self, classifier: Any, labels: Sequence[str] | None, deterministic: bool | None = None) -> None:
         self.name = str(getattr(classifier, "name", type(classifier).__name__))
-        said = getattr(classifier, "deterministic", False) is True
-        self.deterministic = said if deterministic is None else deterministic
+        self.deterministic = vouched(classifier, deterministic)
         self.labels = None if labels is None else tuple(labels)
         self._classifier = classifier
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-classifier")
@@ -127,7 +134,7 @@ def classifier_of(classify: object, labels: Sequence[str], deterministic: bool |
         return ThreadedClassifier(classify, labels, deterministic)
     elif not callable(classify) and not hasattr(classify, "predict"):
         raise InputError(f"{type(classify).__name__} is no classifier: give a function from texts to labels")
-    return CallableClassifier(classify, labels, deterministic=bool(deterministic))
+    return CallableClassifier(classify, labels, deterministic=vouched(classify, deterministic))
 
 
 def _numbers_draws(classify: object) -> bool:

@@ -58,6 +58,8 @@ class Resources:
     budget: Budget
     deterministic: bool
     """Whether equal texts are known, or declared, to get equal answers."""
+    task: Task
+    """What was asked for when it was opened: it is read once."""
     encoders: dict[str, Encoder] = field(default_factory=dict)
 
     @property
@@ -163,16 +165,23 @@ def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -
     fixed = all(model.deterministic for model in asked) and not _draws(task)
     if isinstance(smoother, ExactSmoother):
         check_exact(deterministic=fixed)
-        return Resources(smoother, models, cache, budget, fixed)
+        return Resources(smoother, models, cache, budget, fixed, task)
     helper = models.get(config.helper_model or config.model[0])
     # A function that nobody vouches for may draw at random, and is not put on trial.
     on_trial = None if any(asked_the_text(config, name) for name in config.model) else task
-    smoother = _asked(config, smoother, deterministic=fixed, helper=helper, task=on_trial)
-    return Resources(smoother, models, cache, budget, fixed, encoders)
+    declared = bool(config.deterministic) or any(getattr(model, "declared", False) for model in asked)
+    smoother = _asked(config, smoother, deterministic=fixed, declared=declared, helper=helper, task=on_trial)
+    return Resources(smoother, models, cache, budget, fixed, task, encoders)
 
 
 def _asked(
-    config: Config, smoother: Smoother, *, deterministic: bool, helper: LanguageModel | None, task: Task | None = None
+    config: Config,
+    smoother: Smoother,
+    *,
+    deterministic: bool,
+    declared: bool,
+    helper: LanguageModel | None,
+    task: Task | None = None,
 ) -> Smoother:
     """``smoother`` with how votes on equal texts are to come about, and enumerating where that is wanted and exact.
 
@@ -180,7 +189,7 @@ def _asked(
     but is not bound to, and otherwise each sample is asked anew. Enumerating needs deterministic votes, fills included.
     """
     if deterministic:
-        answers = Answers("declared" if config.deterministic else "deterministic")
+        answers = Answers("declared" if declared else "deterministic")
     elif task is None or config.deterministic is not None or _draws(task) or task.query("").temperature > 0:
         answers = Answers("sampled")
     else:
@@ -197,7 +206,7 @@ def check_exact(*, deterministic: bool) -> None:
     if not deterministic:
         raise UsageError(
             "exact certificates need equal answers to equal texts: vouch for them (--deterministic, "
-            "deterministic=True), or sample (method deletion)"
+            "deterministic=True), or sample (--method ranmask for replaced words, --method deletion for added ones)"
         )
 
 
@@ -225,7 +234,8 @@ def backends_of_callable(
         queues.append(ModelQueue(loaded))
     helper = queues[0] if queues else None
     model = helper.model if helper and isinstance(helper.model, LanguageModel) else None
-    smoother = _asked(config, smoother, deterministic=classifier.deterministic, helper=model)
+    declared = bool(config.deterministic) or getattr(classifier, "declared", False)
+    smoother = _asked(config, smoother, deterministic=classifier.deterministic, declared=declared, helper=model)
     return smoother, Backends(classifier, queues, helper, encoder)
 
 

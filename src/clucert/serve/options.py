@@ -58,8 +58,8 @@ class ServeOptions(Section, title="Endpoint"):
 class GateOptions(Section, title="Gate"):
     """What is read of a request, and what becomes of the rest."""
 
-    upstream: str = Field(repr=False)
-    """The server's URL."""
+    upstream: str | None = Field(default=None, repr=False)
+    """The server's URL; None answers those alone who ask a model themselves."""
     refusal: str
     seed: int | None = None
     """For studies: fixes the noise."""
@@ -67,6 +67,10 @@ class GateOptions(Section, title="Gate"):
         ("user", "tool"), "Whose text is read: user, tool (results), system (definitions, too), assistant.", commas=True
     )
     unread: Literal["refuse", "pass"] = option("refuse", "Images, sounds and files, which no gate reads.")
+    stream_timeout: float | None = option(
+        None, "Seconds for a stream, from its request to its end.", unset="as --request-timeout", gt=0
+    )
+    max_gate_calls: int = option(5000, "Calls of the classifier that one request may take; more get 413.", ge=1)
 
 
 class GateModelOptions(Section, title="Gate"):
