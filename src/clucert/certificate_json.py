@@ -67,7 +67,7 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
     }
 
 
-_OPTIONAL = ("keep", "direct", "flag", "groups", "canonical")
+_OPTIONAL = ("keep", "direct", "flag", "groups", "canonical", "min_confidence")
 
 
 def derived(certificate: Certificate) -> Json:

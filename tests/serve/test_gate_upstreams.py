@@ -282,7 +282,22 @@ def test_a_stream_passes_whole_or_ends_in_an_error(
         assert is_free(serving)
 
 
-def test_compressed_events_are_refused(serving: Serving, upstream: Scripted) -> None:
+def test_the_official_client_is_told_of_a_break_in_every_api(serving: Serving, upstream: Scripted) -> None:
+    sent(upstream, STREAM + chunk(EVENT))
+    with serving.client() as client:
+        for stream in (
+            client.chat.completions.create(**CHAT, stream=True),
+            client.completions.create(model="stub", prompt="how is bread baked?", stream=True),
+            client.responses.create(**RESPONSES, stream=True),
+        ):
+            with pytest.raises(openai.APIError, match="broke off"):
+                list(stream)
+
+
+def test_events_that_nobody_asked_for_or_that_are_compressed_are_refused(serving: Serving, upstream: Scripted) -> None:
+    sent(upstream, STREAM + chunk(DONE) + b"0\r\n\r\n")
+    status, body, _ = post(serving, CHAT)
+    assert (status, json.loads(body)["error"]["code"]) == (502, "upstream_bad_answer")
     sent(upstream, STREAM.replace(b"Transfer", b"Content-Encoding: gzip\r\nTransfer") + chunk(DONE) + b"0\r\n\r\n")
     status, body, _ = post(serving, {**CHAT, "stream": True})
     assert (status, json.loads(body)["error"]["code"]) == (502, "upstream_bad_answer")
@@ -471,13 +486,17 @@ def test_a_gate_behind_a_proxy_that_trusts_an_authority_and_lets_a_stream_last(
     assert SECRET.encode() not in b"".join(between.asked)
 
 
-def test_who_is_not_trusted_gets_no_request(behind: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_who_is_not_trusted_gets_no_request_and_the_log_says_why(
+    behind: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     context, file = certificate(tmp_path)
     with raw_server(lambda _: http(OK), context) as server:
         url = f"https://localhost:{server.port}"
         with pytest.raises(ModelUnavailableError, match="name its authority with --ca-file or SSL_CERT_FILE"):
             through(url)
         assert not server.asked
+        assert "upstream: " in caplog.text
+        assert "a TLS certificate that is not trusted" in caplog.text
         assert through(url, ca_file=file) == OK + OK
         behind.setenv("SSL_CERT_FILE", str(file))
         assert through(url) == OK + OK

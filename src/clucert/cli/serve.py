@@ -37,10 +37,9 @@ from clucert.serve.options import (
 )
 
 _TIMES = ("timeout", "max_retries", "max_connections")
-_OF_GATES = ("read", "unread", "stream_timeout")
 _OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model", "temperature")
 """Flags that say something of vote mode alone."""
-_OF_GATES = ("read", "unread", "max_gate_calls")
+_OF_GATES = ("read", "unread", "stream_timeout", "max_gate_calls")
 
 
 def _configured(context: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -76,9 +75,7 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 )
 @click.option("--upstream", metavar="URL", help="Server to defend; with or without /v1.")
 @click.option("--model", help="The upstream's name of the model; the one that clients ask for.")
-@click.option(
-    "--mode", type=Choice(["gate", "vote"]), help="What decides.  [gate; vote where flags of votes alone are given]"
-)
+@click.option("--mode", type=Choice(["gate", "vote"]), help="What decides.  [gate; vote where its own flags are given]")
 @click.option("--refusal", default="I can't help with that.", show_default=True, help="What is said instead.")
 @click.option("--seed", type=int, help="For studies: fix the noise, show its seed.  [a secret key of each process]")
 @click.option(
@@ -166,7 +163,7 @@ def _is_vote(mode: str | None, flags: dict[str, Any]) -> bool:
     """Whether votes decide. Raises :class:`UsageError` where nothing says what does."""
     if mode is None and flags["gate"] is None:
         sections = (MethodSection, ChangeSection, SamplingSection, CertificateSection)
-        of_votes = {*_OF_VOTES, *(name for section in sections for name in options_of(section))}
+        of_votes = {*_OF_VOTES, *(name for section in sections for name in options_of(section))} - {"seed"}
         mode = "vote" if of_votes & _from_user(flags).keys() else None
     if mode != "vote" and flags["gate"] is None:
         raise UsageError(

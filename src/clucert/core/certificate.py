@@ -118,6 +118,8 @@ class Certificate:
             return plain
         if plain.labels is None:
             raise InputError("flags and groups are of labels, and this task has open answers")
+        if flag is not None and self.settings.drops_alone:
+            raise InputError("a flag counts every vote: leave out --min-confidence")
         if flag is not None and self.settings.direct:
             raise InputError("staged sampling drew no votes that a flag goes by: certify with --flag")
         raw = Counted(plain.labels, plain.selection, plain.readings, plain.vote_records)
@@ -222,7 +224,8 @@ class Certificate:
         if self.decision is not None:
             return self.decision.p_value
         if self.exhaustive and self.candidate is not None:
-            return 0.0 if exact_bounds(self.selection, self.candidate).margin > 0 else 1.0
+            alone = self.settings.drops_alone
+            return 0.0 if exact_bounds(self.selection, self.candidate, alone=alone).margin > 0 else 1.0
         return abstention_p_value(self.selection)
 
     @property
@@ -283,7 +286,7 @@ class Certificate:
     @property
     def one_bound(self) -> bool:
         """Whether one bound decides: with two labels, or open answers, all that is not ĉ counts as one class."""
-        return not self.exhaustive and one_bound(self.labels)
+        return not self.exhaustive and one_bound(self.labels) and not self.settings.drops_alone
 
     @property
     def _published(self) -> Radius | None:

@@ -17,7 +17,8 @@ from clucert.types import Votes
 RIVAL_SHARE = 0.3
 """What of α goes to the bound of a rival where votes read at several looks decide alone; the rest goes to that of ĉ."""
 
-BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
+BoundRule = Callable[..., ClassBounds]
+"""``class_bounds`` or ``unfiltered_bounds``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Evidence:
     @property
     def one_bound(self) -> bool:
         """Whether one bound decides: with two labels, or open answers, all that is not ĉ counts as one class."""
-        return self.exact is None and one_bound(self.labels)
+        return self.exact is None and one_bound(self.labels) and not self.settings.drops_alone
 
     @property
     def chosen_by_all(self) -> bool:
@@ -67,7 +68,7 @@ class Evidence:
             hits.append(votes.counts.get(name, 0))
             if rival is not None:
                 mine = votes.unparsed if rival == UNPARSED else votes.counts.get(rival, 0)
-                others.append(mine + (0 if filtered else votes.dropped))
+                others.append(mine + (0 if filtered or self.settings.drops_alone else votes.dropped))
         counted = others if rival is not None else [total - hit for total, hit in zip(trials, hits, strict=True)]
         spent = self.spent[: len(trials)]
         if not self.one_bound:
@@ -84,19 +85,21 @@ class Evidence:
     def _best_bounds(self, rule: BoundRule) -> ClassBounds | None:
         if self.candidate is None:
             return None
+        alone = self.settings.drops_alone
         if self.exact is not None:
-            return exact_bounds(self.exact, self.candidate)
+            return exact_bounds(self.exact, self.candidate, alone=alone)
         if len(self.settings.looks) > 1 or self.chosen_by_all:
             return self._sequential_bounds(rule)
         if not self.readings:
             return None
-        return rule(self.readings[-1], self.candidate, self.labels, self.spent[-1])
+        return rule(self.readings[-1], self.candidate, self.labels, self.spent[-1], alone=alone)
 
     def _sequential_bounds(self, rule: BoundRule) -> ClassBounds | None:
         if not self.readings or self.candidate is None:
             return None
         filtered = rule is class_bounds
-        rivals = rule(self.readings[-1], self.candidate, self.labels, self.settings.alpha).high
+        alone = self.settings.drops_alone
+        rivals = rule(self.readings[-1], self.candidate, self.labels, self.settings.alpha, alone=alone).high
         upper = self.path(filtered=filtered).upper
         high = (
             dict.fromkeys(rivals, upper)

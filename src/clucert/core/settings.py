@@ -96,6 +96,8 @@ class Settings:
     """
     groups: LabelGroups = ()
     """Labels that are one class."""
+    min_confidence: float | None = None
+    """What the model gives its label a smaller share of is dropped, each sample for its own sake."""
 
     @property
     def noise(self) -> SampledNoise | None:
@@ -115,7 +117,14 @@ class Settings:
     @property
     def published(self) -> bool:
         """Whether the paper's certificate is about this: a majority under its noise."""
-        return self.noise is None and self.flag is None
+        return self.noise is None and self.flag is None and not self.drops_alone
+
+    @property
+    def drops_alone(self) -> bool:
+        """Whether a sample is dropped for what is seen of it alone. What is dropped is then a class of its own, which
+        never wins: it is no rival, and no vote that is missing.
+        """
+        return self.min_confidence is not None
 
     def need_majority(self, what: str) -> None:
         """Raise :class:`InputError` where labels are flagged or merged, with ``what`` cannot work on that."""

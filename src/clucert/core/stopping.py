@@ -225,7 +225,11 @@ def _worth_more(certificate: Certificate, goal: _Goal) -> bool:
     # What was seen so far, selection votes included, as a Beta posterior (Jeffreys prior) on an error.
     selection, winner = certificate.selection, certificate.candidate or ""
     chosen = selection.kept if goal.filtered else selection.drawn
-    total, wrong = seen + chosen, errors + chosen - selection.counts.get(winner, 0)
+    missed = chosen - selection.counts.get(winner, 0)
+    if certificate.settings.drops_alone:
+        # What was dropped is half an error, as in ``path``.
+        missed -= (0 if goal.filtered else selection.dropped) // 2
+    total, wrong = seen + chosen, errors + missed
     from scipy.stats import betabinom
 
     chances = betabinom.cdf([most - errors for most in allowed], more, wrong + 0.5, total - wrong + 0.5)

@@ -71,11 +71,12 @@ def headline(summaries: Sequence[Summary]) -> str:
 def _proved_headline(summaries: Sequence[Summary], judged: Sequence[Summary]) -> str:
     """By threat, where a run has nothing but proofs; of the others the published radius is told below."""
     kinds = [kind for kind in kinds_of(judged) if kind != "published"]
-    shares = []
+    alike: dict[str, list[str]] = {}
     for kind in kinds:
         speaking = [s for s in judged if kind in s.outcomes]
         share = _range(spoken_at(s, kind).value for s in speaking)
-        shares.append(f"{share} for {against(kind, speaking[0].run.unit)}")
+        alike.setdefault(share, []).append(against(kind, speaking[0].run.unit))
+    shares = [f"{share} for {', or '.join(changes)}" for share, changes in alike.items()]
     runs = f"{_count(len(summaries))} runs. " if len(summaries) > 1 else ""
     granted = next((s.taken for s in judged if s.taken), "")
     return f"{runs}Inputs that are answered right and provably stay so: {'; '.join(shares)}. No assumption{granted}."

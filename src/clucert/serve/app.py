@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from clucert.errors import CluCertError, ModelError, ModelStatusError, ModelUnavailableError
+from clucert.errors import CluCertError, ModelError, ModelStatusError
 from clucert.guard.result import Guarded
 from clucert.serve import schemas as wire
 from clucert.serve.admission import AdmissionControl
@@ -317,8 +317,7 @@ def _logged_fault(error: CluCertError, identifier: str) -> Fault:
     """The fault of ``error``, which is logged for the operator: not in a server's words, which may repeat a prompt."""
     fault = fault_of(error)
     if fault.status >= 429:
-        told = isinstance(error, ModelUnavailableError) or not isinstance(error, ModelError)
-        said = str(error) if told else fault.message
+        said = fault.message if isinstance(error, ModelError) else str(error)
         said = f"answered {error.status}" if isinstance(error, ModelStatusError) else said
         log.warning("%s %s: %s", identifier, fault.code, said)
     return fault
