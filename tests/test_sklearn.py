@@ -384,6 +384,20 @@ def test_train_writes_a_classifier_and_measures_it_on_rows_it_has_not_seen(tmp_p
     assert load(output).predict(TEXTS).tolist() == GOLD
 
 
+def test_train_says_which_rows_it_left_out_and_no_row_is_left_out_unasked(tmp_path: Path) -> None:
+    data, output = (
+        csv_of(tmp_path / "data.csv", [*zip(TEXTS, GOLD, strict=True), ("no label", "")]),
+        tmp_path / "a.clucert",
+    )
+    arguments = ["--data", str(data), "-o", str(output), "--hold-out", "0", "--noise", "blocks"]
+    refused = CliRunner().invoke(train, arguments)
+    assert isinstance(refused.exception, InputError)
+    assert "no label (--skip-malformed" in str(refused.exception)
+    done = CliRunner().invoke(train, [*arguments, "--skip-malformed"], catch_exceptions=False)
+    line = len(TEXTS) + 2
+    assert f"clucert: note: 1 malformed rows were left out, the first: {data}:{line}: no label" in done.stderr
+
+
 def test_train_for_a_gate_cuts_copies_as_the_gate_will(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learned: list[str] = []
     fit = SentenceClassifier.fit
@@ -411,20 +425,6 @@ def test_train_for_a_gate_cuts_copies_as_the_gate_will(tmp_path: Path, monkeypat
     for flags, said in [(("--size", "4"), "--size"), (("--noise", "windows", "--count", "3"), "--count")]:
         with pytest.raises(UsageError, match=said):
             CliRunner().invoke(train, [*arguments, *flags], catch_exceptions=False, standalone_mode=False)
-
-
-def test_train_says_which_rows_it_left_out_and_no_row_is_left_out_unasked(tmp_path: Path) -> None:
-    data, output = (
-        csv_of(tmp_path / "data.csv", [*zip(TEXTS, GOLD, strict=True), ("no label", "")]),
-        tmp_path / "a.clucert",
-    )
-    arguments = ["--data", str(data), "-o", str(output), "--hold-out", "0", "--noise", "blocks"]
-    refused = CliRunner().invoke(train, arguments)
-    assert isinstance(refused.exception, InputError)
-    assert "no label (--skip-malformed" in str(refused.exception)
-    done = CliRunner().invoke(train, [*arguments, "--skip-malformed"], catch_exceptions=False)
-    line = len(TEXTS) + 2
-    assert f"clucert: note: 1 malformed rows were left out, the first: {data}:{line}: no label" in done.stderr
 
 
 def test_train_reads_data_as_the_file_of_a_task_says(tmp_path: Path) -> None:

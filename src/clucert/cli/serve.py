@@ -125,10 +125,10 @@ def serve(upstream: str | None, model: str | None, **flags: Any) -> None:
     With --mode vote the last user turn is noised N + N′ times, the upstream answers each noised prompt, and the
     vote on refused or complied decides (docs/defend.md).
 
+    A gate without --upstream and --model answers LiteLLM's guardrail route alone.
+
     In brackets stand the defaults of vote mode. Those of a gate: method windows, canonical characters, 512 requests at
     a time and as many that wait, and answers of any length. Where --max-tokens is given, requests must name theirs.
-
-    A gate without --upstream and --model answers LiteLLM's guardrail route alone.
 
     \b
     clucert serve --upstream http://localhost:8000 --model NAME \\

@@ -153,7 +153,8 @@ def _print(verdict: str, model: CertifiedClassifier, noise: str, rows: int, figu
     }
     pairs(shown)
     rows_held = [_row(name, shares) for name, shares in figures["figures"].items()]
-    show(rows_held, f"of the {figures['held_out']} rows held out, right, and right and proved ({model.method_.name}):")
+    held = figures["held_out"]
+    show(rows_held, f"of the {held} rows held out, right, and right and proved, with {model.method_.name}:")
 
 
 def _row(name: str, shares: dict[str, Any]) -> dict[str, object]:
