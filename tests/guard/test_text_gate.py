@@ -76,6 +76,7 @@ def test_any_object_is_a_gates_classifier_under_either_name(made: Callable[[], A
     check(clucert.open_gate(model, LABELS, **ASKED))
     check(clucert.open_gate(model=model, labels=LABELS, **ASKED))
     check(clucert.open_gate(model=model, task="jailbreak", size=4, deterministic=True))
+    check(clucert.open_gate(model=model, labels=LABELS, task="jailbreak", size=4, deterministic=True))
     says_labels = hasattr(model, "labels") or hasattr(model, "classes_")
     for given in ({"classify": model}, {"model": model}):
         if says_labels:
@@ -103,6 +104,8 @@ def test_threshold_is_of_the_flag_and_what_is_no_classifier_is_refused() -> None
         clucert.open_gate(3, LABELS, **ASKED)
     with pytest.raises(UsageError, match="vouch"):
         clucert.open_gate(one, LABELS, flag=["harmful"])
+    with pytest.raises(UsageError, match="give one of them"):
+        clucert.open_gate("smollm2", LABELS, task="jailbreak")
     with pytest.raises(UsageError, match="name one"):
         clucert.open_gate(model=[one, many], labels=LABELS, **ASKED)
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.commands import Command
-from tests.processes import free_port
+from tests.processes import answering, free_port
 
 from clucert.errors import DataIntegrityError, MissingExtraError, ModelUnavailableError
 from clucert.evaluate.plan import encoder_file
@@ -59,14 +58,12 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        playing = Hub(f"http://127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with answering(Handler) as url:
+        playing = Hub(url)
         monkeypatch.setenv("HF_ENDPOINT", playing.url)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         yield playing
-        server.shutdown()
 
 
 def test_a_file_is_fetched_once_by_its_revision_and_kept(hub: Hub) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,9 @@ from clucert.errors import CluCertError, UsageError
 from clucert.evaluate.read_certificates import read_run
 from clucert.evaluate.runconfig import StudyConfig, load_config, print_config
 from tests.commands import refused
+from tests.processes import answering
 
 KEY = "sk-verysecret0123456789"
-
-
-class QuickServer(ThreadingHTTPServer):
-    request_queue_size = 256
-    daemon_threads = True
-    block_on_close = False
 
 
 @contextmanager
@@ -54,15 +48,8 @@ def listening() -> Iterator[tuple[int, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = QuickServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1], heard
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(Handler) as url:
+        yield int(url.rpartition(":")[2]), heard
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ from clucert.models.load import ModelOptions, load_model
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.queued_models import QueueOptions
 from clucert.types import Message, Query
-from tests.processes import free_port
+from tests.processes import answering, free_port
 
 TEXT = "A short but good story about two friends"
 
@@ -85,17 +85,8 @@ def serve(port: int, serving: Serving) -> Iterator[Serving]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with answering(Handler, port):
         yield serving
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture

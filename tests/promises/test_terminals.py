@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import logging
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rich.text import Text
 from clucert.cli import terminal
 from clucert.visible import harmless_json, replaced, visible
 from tests.commands import Command
+from tests.processes import answering
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\u200f\x7f\x85\u2028\U000e0041"
 RAW = re.compile(
@@ -38,61 +39,41 @@ def harmless(data: bytes, where: object) -> str:
     return text
 
 
-class Hostile(ThreadingHTTPServer):
-    """Says the label, or hostile things around one; every ``fails``-th time it is an error."""
-
-    daemon_threads = True
-    fails = 0
-
-    def __init__(self) -> None:
-        self.count = 0
-        hostile = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                entry = {"id": f"m{ESCAPE}", "owned_by": ESCAPE, "meta": {ESCAPE: ESCAPE}}
-                self.reply(200, {"object": "list", "data": [entry]})
-
-            def do_POST(self) -> None:
-                asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                hostile.count += 1
-                said = {"error": {"message": f"no{ESCAPE}\nno {asked[-80:]}", "type": ESCAPE, "code": ESCAPE}}
-                if hostile.fails and hostile.count % hostile.fails == 0:
-                    self.reply(400, said)
-                    return
-                unread = hostile.count % 13 == 0
-                content = f"well{ESCAPE} maybe" if unread else "positive"
-                choice = {"index": 0, "message": {"content": content}, "finish_reason": "stop"}
-                self.reply(200, {"choices": [choice], "model": f"m{ESCAPE}", "system_fingerprint": ESCAPE})
-
-            def reply(self, status: int, body: Any) -> None:
-                data = json.dumps(body).encode()
-                self.send_response(status, "No\x1b[2J")
-                self.send_header("X-Odd", "a\x9bb")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-
 @contextmanager
 def hostile(fails: int = 0) -> Iterator[str]:
-    server = Hostile()
-    server.fails = fails
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    """Says the label, or hostile things around one; every ``fails``-th time it is an error."""
+    count = itertools.count(1)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            entry = {"id": f"m{ESCAPE}", "owned_by": ESCAPE, "meta": {ESCAPE: ESCAPE}}
+            self.reply(200, {"object": "list", "data": [entry]})
+
+        def do_POST(self) -> None:
+            asked, number = self.rfile.read(int(self.headers["Content-Length"])).decode(), next(count)
+            said = {"error": {"message": f"no{ESCAPE}\nno {asked[-80:]}", "type": ESCAPE, "code": ESCAPE}}
+            if fails and number % fails == 0:
+                self.reply(400, said)
+                return
+            content = f"well{ESCAPE} maybe" if number % 13 == 0 else "positive"
+            choice = {"index": 0, "message": {"content": content}, "finish_reason": "stop"}
+            self.reply(200, {"choices": [choice], "model": f"m{ESCAPE}", "system_fingerprint": ESCAPE})
+
+        def reply(self, status: int, body: Any) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status, "No\x1b[2J")
+            self.send_header("X-Odd", "a\x9bb")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with answering(Handler) as url:
+        yield url
 
 
 @pytest.fixture

@@ -15,7 +15,10 @@ from clucert.attacks.base import AttackResult
 from clucert.attacks.table import Attacked, attack_rows, verdict_of
 from clucert.cli import cli
 from clucert.cli.evaluate import _print
+from clucert.core.radius import ENDLESS
 from clucert.report import compare_runs
+from clucert.report.format import titled
+from clucert.report.header import by_threat, certified
 from clucert.report.summary import read_summaries
 from clucert.report.tables import summary_rows
 from clucert.report.verdict import comparison_verdict, run_verdict
@@ -60,6 +63,32 @@ def test_rows_without_a_label_are_certified_and_not_judged(tmp_path: Path) -> No
     (tmp_path / "none").mkdir()
     (bare,) = read_summaries([study(tmp_path / "none", [None, None])])
     assert run_verdict(bare).startswith("2 rows have no gold label and are certified, not judged; proved: 2")
+
+
+def test_what_passes_a_guard_is_not_said_to_stay_whatever_is_put_around_it(tmp_path: Path) -> None:
+    """A blocked text stays blocked under any text before and behind; one that passes stays so for a few words only."""
+    data, run = tmp_path / "rows.jsonl", tmp_path / "run"
+    texts = [{"text": "bad " * 9, "label": "harmful"}, {"text": "ok " * 9, "label": "safe"}] * 20
+    data.write_text("".join(json.dumps(row) + "\n" for row in texts))
+    clucert.evaluate_callable(
+        lambda texts: ["harmful" if "bad" in text else "safe" for text in texts], ["harmful", "safe"], data, run,
+        method="windows", size=4, flag=["harmful"], at_least=3, deterministic=True,
+    )  # fmt: skip
+    (summary,) = read_summaries([run])
+    assert (summary.at("ends", 1).value, summary.at("ends", 2).value, summary.at("ends", 3).value) == (1, 1, 0.5)
+    said = run_verdict(summary)
+    assert "any number of words before and behind" in said
+    assert re.findall(r"(\d+) against", said) == ["20"]
+    ends = {kept.changes: kept for kept in summary.population if kept.threat == "ends"}
+    assert {changes: kept.certified for changes, kept in ends.items()} == {1: 40, ENDLESS: 20}
+    assert ends[ENDLESS].document()["changes"] is None
+    assert str(ends[ENDLESS]).endswith("any number of words are put before or behind")
+    assert ends[ENDLESS].share <= 0.5
+    assert certified(summary) == "50%"
+    assert f"{titled('ends')}: any number of words before and behind" in by_threat([summary])[0]
+    # A radius without an end has no mean, and is none of 0.
+    assert summary.r_avg is None
+    assert [(label.label, label.r_avg) for label in summary.standing.labels] == [("harmful", None), ("safe", 2)]
 
 
 def test_what_rests_on_assumptions_is_not_called_proved(runs: list[Path]) -> None:

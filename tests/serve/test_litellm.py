@@ -23,7 +23,7 @@ from test_gate_endpoint import HARMFUL, SAFE, gated
 from upstream import SECRET
 
 PATH = "/beta/litellm_basic_guardrail_api"
-FLAGS = ("--deterministic", "--method", "windows", "--size", "4", "--max-characters", "5000")
+FLAGS = ("--deterministic", "--method", "windows", "--size", "4", "--max-characters", "5000", "--max-gate-calls", "300")
 real = pytest.mark.skipif(find_spec("litellm") is None, reason="LiteLLM is not installed: clucert[litellm]")
 
 
@@ -64,6 +64,7 @@ def test_a_call_is_passed_or_blocked_with_the_certificate(serving: Serving) -> N
     [
         ({"key": "wrong"}, 401),
         ({"texts": ["x" * 5001]}, 413),
+        ({"texts": [" ".join(f"w{i}" for i in range(304))]}, 413),
         ({"texts": "x"}, 400),
         ({"texts": []}, 400),
         ({"input_type": "other"}, 400),

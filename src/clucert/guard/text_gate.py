@@ -155,14 +155,18 @@ def open_gate(
     """
     if "threshold" in options:
         options["flag_threshold"] = options.pop("threshold")
-    bare = classify is None or isinstance(classify, str) or not labels
-    if bare:
+    if classify is None:
+        classify = options.pop("model", None)
+    named = not labels or classify is None or isinstance(classify, str | list | tuple)
+    if named and labels and options.get("task"):
+        raise UsageError("labels and a task, which has its own: give one of them")
+    if named:
         options |= {"labels": list(labels)} if labels else {}
         options |= {} if classify is None else {"model": classify}
     config = gate_config(**options)
     key = NoiseKey(config.seed if config.seeded else None).raw
     with ExitStack() as stack:
-        if bare:
+        if named:
             gate, backends = load_gate(config, stack, key, max_calls)
         else:
             gate, backends = load_function_gate(classify, labels, config, stack, key, max_calls)

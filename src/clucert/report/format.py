@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from clucert.core.certificate import ASSUMPTIONS
-from clucert.core.radius import Kind
+from clucert.core.radius import ENDLESS, Kind
 from clucert.report.summary import Point, Summary
 
 FILTERS = ("number", "span", "topic")
@@ -22,7 +22,7 @@ TITLES: dict[Kind, str] = {
     "edit": "Proved, inserted, deleted or replaced in any mix",
     "append": "Proved, added before and behind",
     "suffix": "Proved, appended",
-    "ends": "Proved, any number before and behind",
+    "ends": "Proved, text put before and behind",
     "block": "Proved, inserted blocks of any length",
 }
 """What a radius is about, as the title of a chart."""
@@ -36,7 +36,7 @@ SHORT: dict[Kind, str] = {
     "edit": "proved, edited",
     "append": "proved, before and behind",
     "suffix": "proved, appended",
-    "ends": "proved, any text around",
+    "ends": "proved, text around",
     "block": "proved, blocks inserted",
 }
 _AGAINST: dict[Kind, str] = {
@@ -52,6 +52,15 @@ _AGAINST: dict[Kind, str] = {
     "ends": "any number of {}s before and behind",
     "block": "1 inserted block of {}s of any length",
 }
+
+
+def spoken_of(kind: Kind) -> int:
+    """At how many changes a row counts as proved where one share stands for the kind.
+
+    One. Of text before and behind any number: what is flagged stays so whatever is put there, what passes only for a
+    few words only.
+    """
+    return ENDLESS if kind == "ends" else 1
 
 
 def against(kind: Kind, unit: str) -> str:

@@ -20,6 +20,7 @@ from clucert.evaluate.metrics import (
     RunMetrics,
     certified_accuracy,
     certified_curve,
+    endless,
     radii,
     summarise,
 )
@@ -152,13 +153,16 @@ class Summary:
 
     @property
     def r_avg(self) -> float | None:
-        """Mean certified radius."""
-        return _value(self.metrics.r_avg) if self.judged else None
+        """Mean certified radius; None where one has no end."""
+        return _value(self.metrics.r_avg) if self.judged and not self._endless(self.run.first_kind) else None
 
     @property
     def coe(self) -> float | None:
-        """Standard deviation / mean of the certified radii."""
-        return self.metrics.coe
+        """Standard deviation / mean of the certified radii; None where one has no end."""
+        return None if self._endless(self.run.first_kind) else self.metrics.coe
+
+    def _endless(self, kind: Kind) -> bool:
+        return endless(self.outcomes.get(kind, ()))
 
     @property
     def unparsed(self) -> float | None:
@@ -196,8 +200,7 @@ class Summary:
     def reached(self, kind: Kind) -> Reached:
         """Mean and median of the radius, 0 where the answer is wrong or nothing is proved."""
         scored = [outcome for outcome in self.outcomes.get(kind, ()) if outcome.scored]
-        endless = any(o.correct and o.everything and not o.radius for o in scored)
-        if not self.judged or not scored or endless:
+        if not self.judged or not scored or self._endless(kind):
             return Reached()
         counted = radii(scored)
         return Reached(float(counted.mean()), float(np.median(counted)))

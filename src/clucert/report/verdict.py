@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from clucert.core.radius import Kind
 from clucert.render import calls_in_words
 from clucert.report.comparison import Against, RunComparison
-from clucert.report.format import SHORT, against, percent
+from clucert.report.format import SHORT, against, percent, spoken_of
 from clucert.report.summary import Summary
 
 MOST_KINDS = 3
@@ -40,7 +40,8 @@ def _judged(s: Summary) -> Iterator[str]:
     constant, label = s.standing.constant_share, s.standing.constant_label
     always = f" (always answering {label!r} gets {round((constant or 0) * total)})" if s.standing.labels else ""
     yield f"{right} of {total} rows are answered right{always}"
-    yield _proved({kind: sum(o.certified_at(1) for o in s.outcomes[kind] if o.scored) for kind in _kinds(s)}, s, total)
+    held = {k: sum(o.certified_at(spoken_of(k)) for o in s.outcomes[k] if o.scored) for k in _kinds(s)}
+    yield _proved(held, s, total)
 
 
 def _unjudged(s: Summary) -> Iterator[str]:
@@ -48,7 +49,8 @@ def _unjudged(s: Summary) -> Iterator[str]:
     if not rows:
         return
     held = {
-        k: sum(bool(radius and radius.reaches(1)) for radius in (row.radii.get(k) for row in rows)) for k in _kinds(s)
+        k: sum(bool(radius and radius.reaches(spoken_of(k))) for radius in (row.radii.get(k) for row in rows))
+        for k in _kinds(s)
     }
     yield f"{len(rows)} rows have no gold label and are certified, not judged"
     yield _proved(held, s, len(rows), "")

@@ -226,7 +226,7 @@ class GateRoutes(Routes):
             span.note(status=stream.status)
         held.push_async_callback(stream.close)
         # No header of the upstream goes on: they may tell of its account and its network, or speak in our name.
-        if streams(stream):
+        if asked.stream and streams(stream):
             events = _events(passed_on(stream, until), asked.api, identifier, self._metrics)
             return Passed(events, stream.status, headers | {"cache-control": "no-cache"}, "text/event-stream")
         return Response(await self._engine.answer(stream), stream.status, headers, "application/json")

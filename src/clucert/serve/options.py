@@ -76,8 +76,8 @@ class GateOptions(Section, title="Gate"):
 class GateModelOptions(Section, title="Gate"):
     """Who votes on what."""
 
-    gate: str | None = option(None, "Task that lets requests pass, e.g. jailbreak.", unset="vote mode")
-    gate_model: str = option("smollm2", "Who votes: smollm2, hf/…, vllm/NAME, any other --model.")
+    gate: str | None = option(None, "Task that lets requests pass, e.g. jailbreak.", unset="none: --mode vote")
+    gate_model: str = option("smollm2", "Who votes: smollm2, hf/…, vllm/NAME, FILE.clucert, python:FILE.py:NAME.")
     gate_url: str | None = option(None, "The server of that model.", unset="the provider's own", repr=False)
 
 

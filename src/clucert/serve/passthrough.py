@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -17,6 +18,8 @@ from clucert.models.http_stream import Stream, StreamPool
 from clucert.models.replies import FailedReply, Reply, unpacked
 from clucert.models.server_address import openai_endpoint
 from clucert.models.server_errors import Asked, error_of
+
+log = logging.getLogger("clucert.serve")
 
 PATHS: Mapping[str, Api] = {
     "/v1/chat/completions": "chat",
@@ -58,8 +61,10 @@ class Upstream:
         accepted = {"User-Agent": "clucert", "Accept": f"application/json, {_EVENTS}"}
         reach = Reach({**endpoint.headers, **accepted}, timeout, connections, MOST_ANSWER, ca_file)
         self._urls = {path: chat.replace("/chat/completions", path.removeprefix("/v1")) for path in PATHS}
-        self._asked = Asked(endpoint.base_url, model, "OPENAI_API_KEY", timeout, endpoint.scrub)
+        flags = ("--upstream", "--request-timeout")
+        self._asked = Asked(endpoint.base_url, model, "OPENAI_API_KEY", timeout, endpoint.scrub, *flags)
         self._answered = False
+        self._logged = ""
         proxy = proxy_of(chat)
         direct = StreamPool(
             chat, reach.headers, timeout=timeout, connect_timeout=reach.connect_timeout, ca_file=reach.ca_file
@@ -91,7 +96,7 @@ class Upstream:
         codings = {value.strip().lower() for name, value in stream.fields if name.lower() == b"content-encoding"}
         if streams(stream) and codings - {b"identity", b""}:
             raise BadAnswerError("the upstream compressed its events, which nobody asked for")
-        self._answered = True
+        self._answered, self._logged = True, ""
 
     async def answer(self, stream: Stream) -> bytes:
         """The whole of an answer that comes in one piece, unpacked.
@@ -123,7 +128,12 @@ class Upstream:
             raise self._error(failure) from None
 
     def _error(self, failure: Exception) -> ModelError:
-        return error_of(failure, self._asked, answered=self._answered)
+        error = error_of(failure, self._asked, answered=self._answered)
+        # Clients are not told why, and the server's own words, which may repeat a prompt, are logged nowhere.
+        if isinstance(failure, OSError) and self._logged != (said := str(error)):
+            self._logged = said
+            log.warning("upstream: %s", said)
+        return error
 
 
 def streams(stream: Stream) -> bool:
