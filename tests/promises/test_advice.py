@@ -422,6 +422,12 @@ STUDIES = [
         1,
     ),
     Case(
+        f"evaluate D {STUDY} --run-dir r --data d.csv",
+        "2 of 2 rows",
+        f"evaluate D {STUDY} --run-dir r --data d.csv --dry-run",
+        "every row has its certificate",
+    ),
+    Case(
         f"evaluate D {STUDY} --run-dir r --data d.csv --dry-run",
         "at an unknown price \\((--price-input), (--price-output)\\)",
         f"evaluate D {STUDY} --run-dir r --data d.csv --dry-run {{1}} 1000 {{2}} 1000",

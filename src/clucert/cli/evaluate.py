@@ -107,6 +107,9 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
     known = sum(model.cached for model in estimate.models.values())
     more = f"; {known:,} more answers are known" if known else ""
     calls = f"at most {estimate.calls:,} calls, {estimate.tokens:,} tokens{money}{how}{more}"
+    if not estimate.inputs:
+        headline("every row has its certificate: the run asks nothing more")
+        return
     headline(f"{estimate.inputs} inputs: {calls}")
     show([{name: value for name, value in row.items() if name != "tokenizer"} for row in rows])
     whose = "; answers in the cache are taken to be the same model's" if known else ""
