@@ -33,13 +33,14 @@ from clucert.redact import shown
 from clucert.visible import visible
 
 _LONGEST = 1200
+_MARGIN = 2000
 """Characters of a message that are shown."""
 
 
 def shortened(text: str, most: int = 120) -> str:
-    """``text`` as a message may repeat it: on one line, no control characters, at most ``most`` characters."""
-    # Cut first: what is repeated may be a file.
-    line = " ".join(text[: 4 * most].split())
+    """``text`` as a message may repeat it: on one line, no secrets or control characters, at most ``most`` long."""
+    # Cut first: what is repeated may be a file. But far beyond what is shown: half of a URL hides no password.
+    line = " ".join(shown(text[: 4 * most + _MARGIN]).split())
     plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     return plain if len(plain) <= most and len(text) <= 4 * most else f"{plain[: most - 1]}…"
 
