@@ -10,7 +10,7 @@ from functools import lru_cache
 from math import comb
 
 from clucert.core.bounds import UNPARSED, Number, is_reserved
-from clucert.errors import InputError
+from clucert.errors import InputError, shortened
 from clucert.types import Vote, Votes
 
 Groups = tuple[tuple[str, ...], ...]
@@ -281,5 +281,5 @@ def exact(value: Number | str, name: str) -> Fraction:
         return value
     written = str(value).strip() if isinstance(value, int | float) or len(value) <= _LONGEST else ""
     if _NUMBER.fullmatch(written) is None:
-        raise InputError(f"{name} {str(value)[:40]!r} is not a number: give a decimal such as 0.1")
+        raise InputError(f"{name} {shortened(str(value), 40)!r} is not a number: give a decimal such as 0.1")
     return Fraction(written)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from clucert.core.thresholds import exact
-from clucert.errors import InputError, UsageError
+from clucert.errors import InputError, UsageError, shortened
 from clucert.redact import clean_base_url
 from clucert.types import Usage
 
@@ -144,5 +144,5 @@ def _dollars(option: str, written: str) -> Decimal:
     except (InputError, InvalidOperation):
         value = Decimal("NaN")
     if not (value.is_finite() and 0 <= value <= _DEAREST):
-        raise UsageError(f"{option} must be dollars per million tokens, such as 0.15, not {written[:40]!r}")
+        raise UsageError(f"{option} must be dollars per million tokens, such as 0.15, not {shortened(written, 40)!r}")
     return value
