@@ -37,7 +37,7 @@ _LONGEST = 1200
 
 
 def shortened(text: str, most: int = 120) -> str:
-    """``text`` as a message may repeat it: no secrets or control characters, one line of ``most`` characters at most."""
+    """``text`` as a message may repeat it: no secrets or control characters, one line, at most ``most`` characters."""
     # Cut first: what is repeated may be a file. Secrets go before the last cut: half of one looks like none.
     line = " ".join(shown(text[: 4 * most]).split())
     plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

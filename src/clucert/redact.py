@@ -21,8 +21,8 @@ _SECRET_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECAS
 _LEAST = 8
 """Characters of the shortest value of such an environment variable that is taken for a secret."""
 _LOOKS = re.compile(r"\b(?:sk|pk|key|gsk|hf|xai)[-_][\w-]{8,}|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,40}:/{1,2}\S+")
-"""With one slash, too: so a path is shown that was given as a URL."""
+_URL = re.compile(r"(?!hf:)[A-Za-z][A-Za-z0-9+.-]{1,40}:/{1,2}\S+")
+"""With one slash, too: so a path is shown that was given as a URL. ``hf:/folder@split`` has no user and no password."""
 _FIELD = re.compile(
     r"""((['"])[\w-]{0,60}?(?:key|token|secret|passw|auth|credential)[\w-]{0,60}\2\s{0,9}:\s*)(?:(['"]).*?\3|[^\s,}\]]+)""",
     re.IGNORECASE,

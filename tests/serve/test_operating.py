@@ -62,7 +62,9 @@ def test_a_configuration_file_gives_flags_that_the_command_line_overrides(upstre
         with pytest.raises(HTTPError) as refused:
             urlopen(Request(f"{running.url}/chat/completions", b"{}", {"Authorization": f"Bearer {KEY}"}))
         refused.value.close()
-        assert reply_to(Request(f"{running.url}/models", headers={"Authorization": "Bearer wrong"}))[0] == 401
+        status, said, _ = reply_to(Request(f"{running.url}/models", headers={"Authorization": "Bearer wrong"}))
+        assert status == 401
+        assert b"Authorization: Bearer KEY" in said
         assert running.metrics()['clucert_faults_total{code="invalid_api_key"}'] == 1
         assert running.stop() == 0
         # The lines that say where it listens are objects, too.
