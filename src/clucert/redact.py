@@ -74,11 +74,14 @@ def _hidden(text: str, secrets: Iterable[str | None] = (), env: Mapping[str, str
 
 
 def _without_password(url: re.Match[str]) -> str:
-    """A URL whose password is hidden already keeps its user, whom a configuration that is read back needs."""
-    user, hidden, rest = url[0].partition(f":{HIDDEN}@")
-    if not hidden or "@" in user:
-        return without_credentials(url[0])
-    return f"{user}{hidden}{without_credentials(f'x://{rest}').removeprefix('x://')}"
+    """A URL whose password is hidden already keeps its user, whom a configuration that is read back needs; so does an
+    example, whose user is called ``user``.
+    """
+    for kept in (f":{HIDDEN}@", "://user@"):
+        user, hidden, rest = url[0].partition(kept)
+        if hidden and "@" not in user:
+            return f"{user}{hidden}{without_credentials(f'x://{rest}').removeprefix('x://')}"
+    return without_credentials(url[0])
 
 
 def without_credentials(url: str) -> str:

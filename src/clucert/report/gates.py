@@ -86,8 +86,8 @@ def parse_gate(written: str) -> Gate:
     match = _WRITTEN.fullmatch(written)
     if match is None:
         raise UsageError(
-            f"the gate {shortened(written, 80)!r} is not METRIC[@δ]=VALUE: write it like certacc@1=0.6 or "
-            "abstained<=0.1"
+            f"the gate {shortened(written, 80)!r} is not METRIC[@δ]=VALUE: "
+            "write it like certacc@1=0.6 or abstained<=0.1"
         )
     metric, at, sign, digits, unit = match.groups()
     metric = metric.lower().replace("_", "-").replace("r-avg", "ravg")
