@@ -77,7 +77,7 @@ def test_what_passes_a_guard_is_not_said_to_stay_whatever_is_put_around_it(tmp_p
     (summary,) = read_summaries([run])
     assert (summary.at("ends", 1).value, summary.at("ends", 2).value, summary.at("ends", 3).value) == (1, 1, 0.5)
     said = run_verdict(summary)
-    assert "any number of tokens before and behind" in said
+    assert "any number of words before and behind" in said
     assert re.findall(r"(\d+) against", said) == ["20"]
     ends = {kept.changes: kept for kept in summary.population if kept.threat == "ends"}
     assert {changes: kept.certified for changes, kept in ends.items()} == {1: 40, ENDLESS: 20}
