@@ -85,7 +85,7 @@ def test_what_passes_a_guard_is_not_said_to_stay_whatever_is_put_around_it(tmp_p
     assert str(ends[ENDLESS]).endswith("any number of words are put before or behind")
     assert ends[ENDLESS].share <= 0.5
     assert certified(summary) == "50%"
-    assert f"{titled('ends')}: any number of tokens before and behind" in by_threat([summary])[0]
+    assert f"{titled('ends')}: any number of words before and behind" in by_threat([summary])[0]
     # A radius without an end has no mean, and is none of 0.
     assert summary.r_avg is None
     assert [(label.label, label.r_avg) for label in summary.standing.labels] == [("harmful", None), ("safe", 2)]
