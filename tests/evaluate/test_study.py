@@ -20,6 +20,8 @@ from clucert.evaluate.runconfig import load_config
 from clucert.evaluate.study import Snapshot, evaluate
 from clucert.redact import redact
 
+LATENCY = 0.01
+
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_asks_nothing_twice_and_ends_the_same(world: World):

@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from report_runs import METHODS, rows, write_run
+from tests.commands import Command
 
 import clucert
 from clucert.attacks.base import AttackResult
 from clucert.attacks.table import Attacked, attack_rows, verdict_of
-from clucert.cli import cli
 from clucert.cli.evaluate import _print
 from clucert.core.radius import ENDLESS
 from clucert.report import compare_runs
@@ -116,10 +115,10 @@ def test_a_difference_is_one_only_where_a_test_says_so(tmp_path: Path, runs: lis
     assert (" is worse than " in comparison_verdict(compare_runs([high, low], (0, 1)))) == (test.p_holm < 0.05)
 
 
-def test_compare_shows_the_figures_of_its_document(runs: list[Path]) -> None:
-    names = [str(run) for run in runs[:2]]
-    shown = CliRunner().invoke(cli, ["compare", *names, "--radius", "word"]).stdout
-    document = json.loads(CliRunner().invoke(cli, ["compare", *names, "--radius", "word", "--json"]).stdout)
+def test_compare_shows_the_figures_of_its_document(runs: list[Path], run_cli: Command) -> None:
+    command = ("compare", *runs[:2], "--radius", "word")
+    shown = run_cli(*command).out
+    document = json.loads(run_cli(*command, "--json").out)
     assert shown.startswith(document["verdict"])
     (other,) = document["others"]
     head, *lines = shown[shown.index("figure ") :].splitlines()

@@ -252,7 +252,8 @@ class Routes:
         # LiteLLM sends the key of a guardrail in a header of its own.
         given = key.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
         if not self._keys.opens(given):
-            raise invalid("this endpoint wants its own API key as a bearer token", "invalid_api_key", status=401)
+            message = "this endpoint wants its own API key: Authorization: Bearer KEY"
+            raise invalid(message, "invalid_api_key", status=401)
 
 
 def _unready(states: Mapping[str, bool]) -> list[str]:
