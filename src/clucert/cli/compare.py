@@ -70,7 +70,6 @@ def compare(
 
 _SHORT = {
     "clean_accuracy": "right",
-    "constant_answer": "constant",
     "radii_count": "counts",
     "radii_at_cap": "at cap",
     "attackable_words": "attackable",
@@ -82,7 +81,8 @@ _SHORT = {
 def _alone(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
     """Under short names, without the columns that say nothing of any run."""
     names = [name for name in rows[0] if name != "per_label" and any(row[name] is not None for row in rows)]
-    shown = [name for name in names if name != "failed" or any(row[name] for row in rows)]
+    alike = {name for name in ("failed", "radii_count") if name in names and len({row[name] for row in rows}) == 1}
+    shown = [name for name in names if name not in alike or (name == "failed" and rows[0][name])]
     return [{_SHORT.get(name, name): row[name] for name in shown} for row in rows]
 
 
