@@ -29,6 +29,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from clucert.redact import shown
 from clucert.visible import visible
 
 _LONGEST = 1200
@@ -43,21 +44,26 @@ def shortened(text: str, most: int = 120) -> str:
     return plain if len(plain) <= most and len(text) <= 4 * most else f"{plain[: most - 1]}…"
 
 
+def bounded(message: str) -> str:
+    """``message``; of one that repeats a whole file, how it begins and how it ends."""
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]} … {message[-_LONGEST // 4 :]}"
+
+
 class CluCertError(Exception):
     """Base class; ``exit_code`` is what the command line leaves with.
 
-    Control characters of the message, which may repeat what data, a model or a server said, are made visible here.
+    Of the message, which may repeat what data, a model, a server or the user said, secrets are hidden here, and control
+    characters are made visible: whoever shows or logs it need not.
     """
 
     exit_code = 1
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(visible(each) if isinstance(each, str) else each for each in args))
+        super().__init__(*(visible(shown(each)) if isinstance(each, str) else each for each in args))
 
     def __str__(self) -> str:
-        """The message; of one that repeats a whole file, how it begins and how it ends."""
-        message = super().__str__()
-        return message if len(message) <= _LONGEST else f"{message[:_LONGEST]} … {message[-_LONGEST // 4 :]}"
+        """The message, :func:`bounded`."""
+        return bounded(super().__str__())
 
 
 class UsageError(CluCertError):

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import click
 import openai
 import pytest
 import yaml
@@ -25,7 +26,7 @@ from test_gate_endpoint import HARMFUL, SAFE, gated
 from upstream import SECRET
 
 from clucert.cli.serve import serve
-from clucert.errors import InputError, UsageError
+from clucert.errors import CluCertError, InputError, UsageError
 from clucert.serve import keys as key_ring
 from clucert.serve.keys import KeyRing
 
@@ -94,6 +95,7 @@ def test_a_configuration_file_gives_flags_that_the_command_line_overrides(upstre
         ("api-key: x", r"unknown key 'api-key' \(did you mean .*api-key-file\?\)"),
         ("port: [80]", "serve.yaml:1: port takes one value, not a list"),
         ("read: [[user]]", "serve.yaml:1: read must be a value, or a list of values"),
+        ("flag: [a, null]", "serve.yaml:1: flag must be a value, or a list of values"),
         ("refusal: {a: 1}", "serve.yaml:1: refusal must be a value"),
         ("- a", "the file must hold fields"),
     ],
@@ -104,11 +106,34 @@ def test_what_is_wrong_in_a_configuration_file_is_named_with_its_line(written: s
         serve.main(["--config", str(tmp_path / "serve.yaml")], standalone_mode=False)
 
 
-def test_a_wrong_value_in_a_configuration_file_is_named_by_its_flag(tmp_path: Path) -> None:
-    (tmp_path / "serve.yaml").write_text("upstream: http://localhost:1\nmodel: m\nport: high\n")
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("port: high", "'--port'"),
+        ("reload: 3", "'3' is not a valid boolean"),
+        ("seed: true", "'true'"),
+    ],
+)
+def test_a_wrong_value_in_a_configuration_file_is_named_by_its_flag(written: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "serve.yaml").write_text(f"upstream: http://localhost:1\nmodel: m\n{written}\n")
     done = CliRunner().invoke(serve, ["--config", str(tmp_path / "serve.yaml")])
     assert done.exit_code == 2
-    assert "'--port'" in done.output
+    assert said in done.output
+
+
+def test_any_value_of_a_configuration_file_is_read_or_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def served(*_: object) -> None:
+        raise UsageError("it would serve")
+
+    monkeypatch.setattr("clucert.serve.server.serve", served)
+    for param in serve.params:
+        for value in (True, 3.5, {"a": 1}):
+            written = {"upstream": "http://localhost:1", "model": "m", str(param.name): value}
+            (tmp_path / "serve.yaml").write_text(json.dumps(written))
+            with pytest.raises((CluCertError, click.ClickException)):
+                serve.main(["--config", str(tmp_path / "serve.yaml")], standalone_mode=False)
 
 
 def test_keys_that_change_are_read_again_and_a_slip_opens_nothing(

@@ -57,14 +57,25 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
         if name not in known:
             hint = nearest(name, [n for n in known if n]).replace("_", "-")
             raise InputError(f"{where}: unknown key {key!r} ({hint})")
-        several = isinstance(known[name], click.Option) and known[name].multiple
-        if isinstance(value, list) and not (several or isinstance(known[name].type, Commas)):
+        multiple = isinstance(known[name], click.Option) and known[name].multiple
+        several = multiple or isinstance(known[name].type, Commas)
+        if isinstance(value, list) and not several:
             raise InputError(f"{where}: {key} takes one value, not a list")
-        if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
-            raise InputError(f"{where}: {key} must be a value, or a list of values")
-        if value is not None:
-            found[name] = [value] if several and not isinstance(value, list) else value
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(each, dict | list | None) for each in values):
+            raise InputError(f"{where}: {key} must be a value{', or a list of values' if several else ''}")
+        written = [_as_written(each, known[name]) for each in values]
+        found[name] = written if multiple or isinstance(value, list) else written[0]
     context.default_map = found
+
+
+def _as_written(value: Any, param: click.Parameter) -> Any:
+    """A value of YAML as it would stand on the command line: an option's type reads no other."""
+    if isinstance(value, bool):
+        return value if isinstance(param, click.Option) and param.is_flag else str(value).lower()
+    return str(value)
 
 
 @click.command(cls=Command)
