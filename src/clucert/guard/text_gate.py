@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Unpack
 
 from clucert.build import task_of
 from clucert.context_manager import ContextManager
 from clucert.core.exact import ExactSmoother
 from clucert.core.smoothing import Smoother
-from clucert.errors import UsageError
+from clucert.errors import InputError, UsageError, shortened
 from clucert.guard.client_text import ClientText, Said, client_text
 from clucert.guard.gate import Gate, Verdict
 from clucert.guard.model import NoiseKey
 from clucert.methods import load_any, load_exact
 from clucert.methods.exact import ExactConfig, ExactMethod
+from clucert.options import AnyMethodOptions, Model
 from clucert.protocols import Task
 from clucert.runtime.blocking import BlockingExecutor
-from clucert.runtime.callable_classifiers import classifier_of
+from clucert.runtime.callable_classifiers import classifier_of, labels_of
 from clucert.runtime.computation import Backends
 from clucert.runtime.resources import function_backends, open_resources
+from clucert.section import spelled_out
 from clucert.tasks.classification import ClosedTask
 from clucert.types import Who
 
@@ -117,6 +119,8 @@ class TextGate(ContextManager):
         """
         if isinstance(request, ClientText):
             found = request
+        elif request is None or isinstance(request, bytes | float | int):
+            raise InputError(f"a gate reads a text or the messages of a chat, and this is {type(request).__name__}")
         elif isinstance(request, str):
             found = ClientText((Said("text", request),))
         else:
@@ -125,25 +129,45 @@ class TextGate(ContextManager):
         checked: Verdict = verdict
         return checked
 
+    def __repr__(self) -> str:
+        """One line."""
+        settings, flag = self.gate.certifier.settings, self.gate.flag
+        return f"<TextGate {settings.method}({', '.join(settings.base.models)}), flags {shortened(flag.name, 80)}>"
+
     def close(self) -> None:
         """Free the model; calling it twice is harmless."""
         self._executor.close()
         self._stack.close()
 
 
-def open_gate(classify: object = None, labels: Sequence[str] = (), **options: Any) -> TextGate:
+@spelled_out(AnyMethodOptions, ExactConfig, GATE)
+def open_gate(
+    classify: object = None,
+    labels: Sequence[str] | None = None,
+    *,
+    model: Model | None = None,
+    **options: Unpack[AnyMethodOptions],
+) -> TextGate:
     """A gate for prompts: ``open_gate(task="jailbreak", model="smollm2", method="windows", size=12)``.
 
-    With ``classify`` and its ``labels`` around any function of texts, or a fitted scikit-learn classifier:
-    ``open_gate(pipeline, ["harmful", "safe"], flag=["harmful"], method="groups")``. ``options`` are the fields of
+    With ``classify``, or a ``model`` that is an object, around any function of texts, or a fitted scikit-learn
+    classifier: ``open_gate(pipeline, flag=["harmful"], method="groups")``; ``labels`` are for what does not say itself
+    which it has. ``options`` are the fields of
     :class:`clucert.config.Config` and of exact methods; see :func:`gate_config` for what they are by default.
     """
-    config = gate_config(**options)
+    if model is not None and not isinstance(model, str | list | tuple):
+        if classify is not None:
+            raise UsageError("a gate asks one classifier: leave out model")
+        classify, model = model, None
+    asked: dict[str, Any] = {} if model is None else {"model": model}
+    if classify is None and labels is not None:
+        asked["labels"] = labels
+    config = gate_config(**asked, **options)
     key = NoiseKey(config.seed if config.seeded else None).raw
     with ExitStack() as stack:
         if classify is None:
             gate, backends = load_gate(config, stack, key)
         else:
-            gate, backends = load_function_gate(classify, labels, config, stack, key)
+            gate, backends = load_function_gate(classify, labels_of(classify, labels), config, stack, key)
         return TextGate(gate, backends, stack.pop_all())
     raise AssertionError("unreachable")

@@ -18,10 +18,12 @@ from clucert.evaluate.compare import Comparison, compare_runs
 from clucert.evaluate.radii import kind_of
 from clucert.evaluate.standing import standing_of
 from clucert.methods.exact import own_fields
+from clucert.notebook import Shown
 from clucert.report.format import SHORT
 from clucert.report.runs import Run
 from clucert.report.summary import Summary, row_outcome, summarise_run, words_counted
 from clucert.report.tables import summary_rows
+from clucert.vote_rows import frame
 
 SCHEMA_VERSION = 1
 
@@ -44,8 +46,8 @@ class Against:
     """What they count."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunComparison:
+@dataclass(frozen=True, slots=True, repr=False)
+class RunComparison(Shown):
     """The first run, and what the others are against it, by one kind of radius."""
 
     baseline: str
@@ -55,6 +57,17 @@ class RunComparison:
     """Each run by itself, the first one first: what its figures have to be seen beside."""
     notes: tuple[str, ...] = ()
     """What makes the comparison worth less than it looks, in words."""
+
+    def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
+        """What differs in a sentence, each figure of each run beside the first's, and what makes it worth less."""
+        from clucert.report.verdict import comparison_verdict  # which imports this file
+
+        names = ("run", "figure", "first", "second", "difference", "low", "high", "p_value", "p_holm")
+        return comparison_verdict(self), [{name: row[name] for name in names} for row in self.rows()], self.notes
+
+    def to_pandas(self) -> Any:
+        """:meth:`rows` as a data frame."""
+        return frame(self.rows())
 
     def document(self) -> dict[str, Any]:
         """The comparison as JSON values, with a schema version."""
