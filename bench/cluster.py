@@ -55,7 +55,7 @@ def seconds(config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
         counts[outcome.tag.id] = outcome.result.certificate.readings
 
     with ExitStack() as stack:
-        engine = open_engine(study, stack)
+        engine = open_engine(study, plan.task, stack)
         loops.run(engine.runner(plan).run(warm, done))
         before, began = engine.meter.spent.calls, time.perf_counter()
         loops.run(engine.runner(plan).run(rows, done))

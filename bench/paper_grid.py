@@ -31,6 +31,7 @@ from clucert.core.noise.retention import (
 )
 from clucert.core.threats import word_pools
 from clucert.core.words import WordedText, split
+from clucert.evaluate.metrics import bootstrap_mean
 from clucert.lexicon import load_lexicon
 from clucert.models.encoders import load_encoder
 from clucert.protocols import Encoder
@@ -194,9 +195,7 @@ def _filter(name: str, records: Sequence[Fields]) -> Fields:
     }
 
 
-def interval(values: NDArray[np.float64]) -> list[float]:
-    """The mean with its bootstrap interval (percentiles of 4,000 resamples of the rows)."""
-    rng = np.random.default_rng(0)
-    means = values[rng.integers(len(values), size=(4000, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return [float(values.mean()), float(low), float(high)]
+def interval(values: NDArray[np.float64]) -> list[float | None]:
+    """The mean over the rows with its bootstrap interval; none where all rows are equal."""
+    found = bootstrap_mean(values, np.random.default_rng(0), 0.95)
+    return [found.value, found.low, found.high]

@@ -152,7 +152,7 @@ class Asked:
             if classifier is not None:
                 _, backends = function_backends(config, asked, classifier, stack)
             else:
-                loaded = open_resources(config, stack)
+                loaded = open_resources(config, stack, asked)
                 backends = loaded.backends(config, asked, certifier_of(config, asked))
             yield stack.enter_context(closing(BlockingExecutor(backends)))
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from paper_claims import PAPER, claims, table
+from paper_claims import PAPER, claims, folded, in_short, table
 
 Fields = dict[str, Any]
 HEAD = """# The paper, reproduced and explained
 
 *CluCERT: Certifying LLM Robustness via Clustering-Guided Denoising Smoothing* (Wang, Jin, Hu and Mu, AAAI 2026;
 [arXiv:2512.08967](https://arxiv.org/abs/2512.08967)) on models at hand. `python bench/paper.py --model …` makes
-this page and every figure on it; it goes on where it is stopped. Nothing here is copied from an older run or from
-the paper, but for the claims in the first table, which are its abstract's, and what `bench/paper_figures.json` holds
-of its figures.
+this page and every figure on it; it goes on where it is stopped. Nothing here is copied from an older run. Of the
+paper there are its claims, in the first column of the first table, and one figure, 6.8. Its own Tables 1 and 2 could
+not be had: the copies at hand of its text end before them. So no figure of theirs stands beside ours. Whoever has
+them can put them into `bench/paper_figures.json`, and each table gets a column of them.
+
+Ten minutes: read *In short*, *What holds*, then *What Lemma 1 and Theorem 2 assume*. The rest is what they rest on;
+long tables are folded. Of fewer than 20 rows the verdict is that they are too few, whatever the figures look like.
 
 How to read it: *published* is the paper's radius, which assumes things (A1 to A4 in [guarantees](guarantees.md));
-*proved* assumes none. Radii count words and are 0 where the answer is wrong or abstained. *Constant* is what
-answering the commonest label to everything gets right, at every radius: a method below it is worth nothing there,
-whatever its radius. *At cap*: radii that equal the number of words that can change at all, which measure the
-lexicon. Intervals are at 95 %."""
+*proved* assumes none. N votes choose the answer, N′ certify it, for each row. Radii count words and are 0 where the
+answer is wrong or abstained. *Constant* is what answering the commonest label to everything gets right, at every
+radius: a method below it is worth nothing there, whatever its radius. *At cap*: radii that equal the number of words
+that can change at all, which measure the lexicon. Intervals are at 95 %."""
 
 ASSUMED = """## What Lemma 1 and Theorem 2 assume
 
@@ -40,14 +45,19 @@ Nor is the clustered share a probability of anything that is drawn: which sample
 (A3), so what is *proved* counts every dropped sample against ĉ. A filter that looks at one noised text alone is
 part of the classifier: what it drops is a class of its own that never wins, |p_c(w) − p_c(w′)| ≤ 1 − ω(D) holds for
 every class as before, and the answer stays where p_ĉ − p_j > 2·(1 − ω) over the other *labels*. So it helps a proof
-exactly where it drops more votes for j than for ĉ: *margin*, of all drawn samples."""
+exactly where it drops more votes for j than for ĉ: *margin*, of all drawn samples. The share among the kept, which the
+other columns show, proves nothing by itself. `--min-confidence` is this filter by the model's own confidence
+([proof](guarantees.md#what-the-lemma-of-the-proved-radius-needs)).
+
+Was it met? Lemma 1's diameter always, by construction. Its second premise where *correlation* is clearly above 0.
+Theorem 2's where *up* outnumbers *down*; where neither is above the other the filter moves noise about."""
 
 
 def write(results: Path, page: Path) -> None:
     """The page, of all result files."""
     files = sorted(results.glob("paper-*.json"))
     found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    lines = [HEAD, "", *claims(found)]
+    lines = [HEAD, "", *in_short(found), *claims(found)]
     for title, part, draw in PARTS:
         held = [(one, task, body) for one in found for task, body in one["parts"].get(part, {}).items()]
         if part == "pools":  # They depend on no model.
@@ -55,12 +65,21 @@ def write(results: Path, page: Path) -> None:
         if held:
             lines += ["", f"## {title}", ""]
         for one, task, body in held:
-            lines += [f"**{one['model']}, {task}** ({_how(body)})", "", *draw(body["found"], task), ""]
+            lines += [f"**{one['model']}, {task}** ({_how(body)})", "", *_folded(draw(body["found"], task)), ""]
         if part == "grid" and held:
             lines += [ASSUMED]
     lines += ["", "## What was run", ""]
     lines += [f"* {one['model']}: {one['machine']}, Python {one['python']}" for one in found]
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def _folded(lines: Sequence[str]) -> list[str]:
+    """Tables that are long, and lists, behind a line to click."""
+    found: list[str] = []
+    for kind, block in groupby(lines, key=lambda line: line[:1] if line[:1] in ("|", "*") else ""):
+        what, same = "The table" if kind == "|" else "Label by label, and warnings", list(block)
+        found += folded(same, what) if kind else same
+    return found
 
 
 def _how(body: Fields) -> str:
@@ -120,6 +139,10 @@ FAMILIES = {
 }
 
 
+ALONE = ("confidence", "cosine")
+"""Families that look at one noised text alone."""
+
+
 def grid(found: Fields, _: str) -> list[str]:
     """Of each family of filters the best, on validation rows; all of them are in the JSON file."""
     rows = []
@@ -129,14 +152,16 @@ def grid(found: Fields, _: str) -> list[str]:
         for starts in FAMILIES.values():
             mine = [f for f in others if f["filter"].startswith(starts)]
             head.append(_best(mine, "gain"))
-        margin = max(others, key=lambda f: f["margin_gain"][0])
-        rows.append([*head, f"{signed(margin['margin_gain'], 3)} {margin['filter']}"])
-    title = ("lexicon", "mask rate", "p(gold)", "correlation", *FAMILIES, "margin, the best of all filters")
+        alone = [f for f in others if f["filter"].startswith(ALONE)]
+        margin = max(alone, key=lambda f: f["margin_gain"][0], default=None)
+        rows.append([*head, f"{signed(margin['margin_gain'], 3)} {margin['filter']}" if margin else "–"])
+    title = ("lexicon", "mask rate", "p(gold)", "correlation", *FAMILIES, "margin, the best filter of single texts")
     drawn = {noise["samples"] for noise in found["noises"]}
     return [
         f"{found['rows']} validation rows × {', '.join(map(str, drawn))} samples. Of each family the filter with the "
         "largest gain in p(gold) among the kept, its interval, the share that it keeps, and the rows on which p(gold) "
-        "rose and fell. It was picked with the rows in view, so these gains flatter it.",
+        "rose and fell. It was picked with the rows in view, so these gains flatter it. *Margin* is what a proof may "
+        "use, of a filter that keeps it (`--min-confidence`).",
         "",
         *table(title, rows),
     ]
@@ -188,7 +213,13 @@ def table1(found: Fields, task: str) -> list[str]:
     if pairs:
         out += ["", f"Published r_avg against {found['first']}, paired by row:", ""]
         out += table(("method", "difference", "p (permutation)"), pairs)
-    return [*out, "", *(f"![{name}]({path})" for name, path in found["pictures"].items())]
+    return [*out, "", *(f"![{CAPTIONS.get(name, name)}: {task}]({path})" for name, path in found["pictures"].items())]
+
+
+CAPTIONS = {
+    "certified-accuracy": "Figure 3, the share that is right and certified by published radius, with 95 % bands",
+    "stages": "Seconds by stage",
+}
 
 
 def refine(found: Fields, _: str) -> list[str]:
@@ -269,14 +300,15 @@ def figure4(found: Fields, _: str) -> list[str]:
 def speed(found: Fields, _: str) -> list[str]:
     """Backends side by side."""
     rows = [
-        (name, number(f["label"], 2), number(f["fill"], 2), number(f["label"] / f["fill"], 1))
+        (name, number(f["label"], 2), number(f["alike"], 2), number(f["fill"], 2), number(f["alike"] / f["fill"], 1))
         for name, f in found["backends"].items()
     ]
     first, second = (f["label"] for f in found["backends"].values())
-    title = ("backend", "label queries a second", "fills a second", "a fill costs so many label queries")
+    title = ("backend", "label queries a second", "of one text", "fills of it a second", "label queries a fill costs")
     return [
-        f"{found['queries']} label queries (noised copies of four rows), {found['fills']} fills. The first asks "
-        f"{first / second:.1f} times as many a second as the second.",
+        f"{found['queries']} label queries (noised copies of four rows); {found['fills']} copies of the first, and as "
+        f"many fills of it at once. The first asks {first / second:.1f} times as many label queries a second as the "
+        "second.",
         "",
         *table(title, rows),
     ]

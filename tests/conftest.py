@@ -1,4 +1,6 @@
-"""Hypothesis: the same examples in every run; ``make fuzz`` looks for new ones. And a PostgreSQL server for all."""
+"""Hypothesis: the same examples in every run; ``make fuzz`` looks for new ones. A PostgreSQL server, and the command
+line, for all.
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.commands import Command, runner
 from tests.postgres_server import PostgresServer
 
 # A clean clone that fails by luck helps nobody. What `make fuzz` finds becomes a test of its own.
@@ -20,3 +23,9 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer.make()
     yield server
     server.remove()
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
+    """``run_cli("evaluate", "--data", path)`` in this process. Not beside ``capsys``: it takes both streams."""
+    return runner(monkeypatch, capfdbinary)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from clucert.api import Certification
+from clucert.certification import Certification
 from clucert.render import print_certified
 
 

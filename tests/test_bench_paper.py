@@ -152,3 +152,31 @@ def test_a_filter_is_measured_on_its_own_votes(bench: Any) -> None:
     assert (by["half"]["raised"], by["half"]["lowered"]) == (1.0, 0.0)
     # A method that keeps nothing abstains.
     assert (by["nothing"]["p_gold"], by["nothing"]["majority_right"]) == (0.0, 0.0)
+
+
+def test_of_few_rows_the_verdict_is_that_they_are_few(bench: Any) -> None:
+    claims, in_short = bench("paper_claims").claims, bench("paper_claims").in_short
+    whole = {"value": 1.0, "low": 0.4, "high": 1.0}
+    none = {"value": 0.0, "low": 0.0, "high": 0.1}
+
+    def lines(inputs: int) -> dict[str, Any]:
+        held = {"recipe": "textbugger", "inputs": inputs, "skipped": 0}
+        one = {**held, "defence": "clucert", "success_rate": none}
+        return {"rows": inputs, "lines": [one, {**held, "defence": "ranmask", "success_rate": whole}]}
+
+    few = [line for line in claims([document(table2=lines(4))]) if "success 0%" in line]
+    many = [line for line in claims([document(table2=lines(30))]) if "success 0%" in line]
+    assert few[0].endswith("| too few rows to say (4); so far: holds |")
+    assert many[0].endswith("| holds |")
+    counted = in_short([document(table2=lines(4)), document(table2=lines(30))])
+    assert "| lowest success of textbugger | 1 | – | – | – | 1 |" in counted
+
+
+def test_long_tables_are_folded_and_keep_every_line(bench: Any) -> None:
+    page, claims = bench("paper_page"), bench("paper_claims")
+    short, long = claims.table(("a",), [("1",)] * 3), claims.table(("a",), [("1",)] * 30)
+    assert page._folded(["x", "", *short]) == ["x", "", *short]
+    found = page._folded(["x", "", *long, "", "y"])
+    assert "<summary>The table (30 lines)</summary>" in found
+    assert [line for line in found if line.startswith("|")] == long
+    assert found[-1] == "y"

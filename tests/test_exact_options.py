@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import clucert
 from clucert import exact_json
 from clucert.api import SmoothedClassifier
 from clucert.build import any_method_of, exact_smoother
-from clucert.cli import main
 from clucert.core.settings import Base
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.runconfig import load_config
@@ -22,6 +20,7 @@ from clucert.evaluate.tune import exact_grid
 from clucert.methods import load_exact, method_names
 from clucert.methods.exact import KINDS, ExactMethod, ExactOptions, own_fields
 from clucert.section import flag, options_of
+from tests.commands import Command, refused
 from tests.promises.test_exact_certificates import scattered
 
 LABELS = ["no", "yes"]
@@ -120,18 +119,9 @@ def test_labels_that_are_counted_have_no_sharpness(model: SmoothedClassifier) ->
 
 
 def test_the_command_line_refuses_what_a_method_does_not_read(
-    methods: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    methods: dict[str, str], tmp_path: Path, run_cli: Command
 ) -> None:
     """Before data are read or a model loads; in flags and in YAML; by certify, evaluate and tune."""
-
-    def run(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        said, error = capsys.readouterr()
-        assert (left.value.code, said, error.count("\n")) == (2, "", 1), error
-        return error
-
     found = refusals(methods)
     assert {name for _, name in found} == {"count", "hashes", "every", "size", "suffix"}
     study = ("--task", "sst2", "--data", "none.csv", "--run-dir", str(tmp_path / "run"), "--flag", "positive")
@@ -139,13 +129,14 @@ def test_the_command_line_refuses_what_a_method_does_not_read(
         given = ("--method", method, flag(name), str(ANOTHER[name]))
         written = tmp_path / "study.yaml"
         written.write_text(yaml.safe_dump({"method": method, name: ANOTHER[name]}))
-        for said in (
-            run("certify", "a b c", "--task", "sst2", "--flag", "positive", *given),
-            run("evaluate", *study, *given),
-            run("evaluate", *study, "--config", str(written)),
-            run("tune", *study, *given),
+        for ended in (
+            run_cli("certify", "a b c", "--task", "sst2", "--flag", "positive", *given),
+            run_cli("evaluate", *study, *given),
+            run_cli("evaluate", *study, "--config", written),
+            run_cli("tune", *study, *given),
         ):
-            assert said.startswith(f"clucert: {flag(name)} goes with --method")
+            refused(ended, 2)
+            assert ended.err.startswith(f"clucert: {flag(name)} goes with --method")
 
 
 @pytest.mark.parametrize(
@@ -156,24 +147,17 @@ def test_the_command_line_refuses_what_a_method_does_not_read(
         (("--method", "deletion", "--flag", "positive", "--fpr", "0.1"), {"confidence"}),
         (("--method", "windows", "--flag", "positive", "--fpr", "0.1"), {"confidence"}),
     ],
-    ids=str,
+    ids=lambda given: " ".join(sorted(given) if isinstance(given, set) else given),
 )
 def test_tune_refuses_what_it_would_leave_aside(
-    how: tuple[str, ...],
-    reads: set[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    how: tuple[str, ...], reads: set[str], tmp_path: Path, run_cli: Command
 ) -> None:
     """Those that it reads it reads before it misses the data."""
     own = {"mask-rates": "0.5", "thresholds": "0.3", "lengths": "off", "max-drop": "0.1", "try": "count=3"}
     own |= {"radius": "word@1" if how[1] == "groups" else "word", "confidence": "0.9"}
     for name, value in own.items():
-        command = ("tune", "--task", "sst2", "--data", "none.csv", "--run-dir", str(tmp_path), *how, f"--{name}", value)
-        monkeypatch.setattr(sys, "argv", ["clucert", *command])
-        with pytest.raises(SystemExit):
-            main()
-        error = capsys.readouterr().err
+        command = ("tune", "--task", "sst2", "--data", "none.csv", "--run-dir", tmp_path, *how, f"--{name}", value)
+        error = run_cli(*command).err
         assert error.count("\n") == 1
         assert error.startswith(f"clucert: --{name} goes with ") is (name not in reads), error
         assert ("none.csv" in error) is (name in reads), error

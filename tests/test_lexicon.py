@@ -341,7 +341,7 @@ class TestUserFiles:
 
     def test_a_missing_file_or_a_folder(self, tmp_path: Path) -> None:
         for path in (tmp_path / "none.tsv", tmp_path):
-            with pytest.raises(InputError, match="cannot be read"):
+            with pytest.raises(InputError, match="cannot read"):
                 load_lexicon("default", [path])
 
     def test_an_unknown_lexicon(self) -> None:

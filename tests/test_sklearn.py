@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import pickle
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -267,6 +268,8 @@ def test_a_file_is_a_model_everywhere_with_the_noise_it_was_trained_on(file: Pat
         assert one.certificate.answers == other.answers
         assert one.proved == other.proved
     assert StudyConfig.of(model=str(file), method="groups").method == "groups"
+    with clucert.open_gate(str(file), flag=["spam"], method=str(file)) as gate:
+        assert [gate.check(text).blocked for text in TEXTS] == [label == "spam" for label in GOLD]
 
 
 def damaged(file: Path, tmp_path: Path, **parts: bytes | None) -> Path:
@@ -368,8 +371,30 @@ def test_train_writes_a_classifier_and_measures_it_on_rows_it_has_not_seen(tmp_p
     held = json.loads(CliRunner().invoke(train, [*arguments, "--json", "--seed", "0"]).stdout)["figures"]
     assert held == found["figures"]
     shown = CliRunner().invoke(train, arguments, catch_exceptions=False)
-    assert "proved, any 1 replace" in shown.stdout
+    assert shown.stdout.startswith(found["verdict"])
+    told = re.match(r"(\d+) of 6 .* gets (\d+)\); right and proved: (\d+) against 1 replaced word", shown.stdout)
+    assert told
+    counts = [int(number) for number in told.groups()]
+    shares = [found["figures"][name]["all"] for name in ("right", "a constant answer", "proved, any 1 replace")]
+    assert counts == [round(6 * share) for share in shares]
+    assert "proved, 1 replaced word" in shown.stdout
+    whole = CliRunner().invoke(train, [*arguments[:-1], "0", "--json"], catch_exceptions=False)
+    assert "nothing was held out" in json.loads(whole.stdout)["verdict"]
     assert load(output).predict(TEXTS).tolist() == GOLD
+
+
+def test_train_says_which_rows_it_left_out_and_no_row_is_left_out_unasked(tmp_path: Path) -> None:
+    data, output = (
+        csv_of(tmp_path / "data.csv", [*zip(TEXTS, GOLD, strict=True), ("no label", "")]),
+        tmp_path / "a.clucert",
+    )
+    arguments = ["--data", str(data), "-o", str(output), "--hold-out", "0", "--noise", "blocks"]
+    refused = CliRunner().invoke(train, arguments)
+    assert isinstance(refused.exception, InputError)
+    assert "no label (--skip-malformed" in str(refused.exception)
+    done = CliRunner().invoke(train, [*arguments, "--skip-malformed"], catch_exceptions=False)
+    line = len(TEXTS) + 2
+    assert f"clucert: note: 1 malformed rows were left out, the first: {data}:{line}: no label" in done.stderr
 
 
 def test_train_reads_data_as_the_file_of_a_task_says(tmp_path: Path) -> None:

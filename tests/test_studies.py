@@ -23,8 +23,8 @@ from clucert.core.explanation import proved_in_words
 from clucert.errors import CluCertError, InputError, UnknownNameError, UsageError
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods.exact import ExactConfig
+from clucert.report.comparison import comparison_verdict
 from clucert.report.summary import read_summaries
-from clucert.report.verdict import comparison_verdict
 
 LABELS = ["spam", "ham"]
 ROWS = [("win a win or win a win", "spam"), ("see you at noon dear friend", "ham"), ("win or see you there", "ham")]
@@ -58,7 +58,7 @@ def test_the_typed_options_are_those_of_the_sections() -> None:
     [
         (clucert.certify, ExactConfig, {"text"}),
         (clucert.open_session, Config, set()),
-        (clucert.open_gate, ExactConfig, {"classify"}),
+        (clucert.open_gate, ExactConfig, {"classify", "max_calls"}),
         (clucert.smooth, Config, {"classify", "labels"}),
         (clucert.evaluate, StudyConfig, {"data", "progress"}),
         (

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clucert.api import (
-        Certification,
-        ExactCertification,
         Session,
         SmoothedClassifier,
         certify,
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     )
     from clucert.api import certify_callable as certify_callable  # older names of certify and evaluate
     from clucert.api import evaluate_callable as evaluate_callable
+    from clucert.certification import Certification, ExactCertification
     from clucert.config import Config
     from clucert.core.certificate import Certificate
     from clucert.core.radius import Radius
@@ -34,14 +33,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "load_exact": "clucert.api",
-    "ExactCertification": "clucert.api",
+    "ExactCertification": "clucert.certification",
     "evaluate": "clucert.studies",
     "audit": "clucert.studies",
     "attack": "clucert.studies",
     "compare": "clucert.studies",
     "load_run": "clucert.studies",
     "Certificate": "clucert.core.certificate",
-    "Certification": "clucert.api",
+    "Certification": "clucert.certification",
     "CluCertError": "clucert.errors",
     "Config": "clucert.config",
     "Guarded": "clucert.guard",

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import functools
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from clucert import certificate_json, exact_json, vote_rows
+from clucert import certificate_json, exact_json
 from clucert.border import MAX_JSON, json_value, read_bytes
+from clucert.certification import Certification, ExactCertification
 from clucert.config import Config, ExactOptions, FlagSection, implied_method
 from clucert.context_manager import ContextManager
-from clucert.core.certificate import Certificate
-from clucert.core.channel import Sample
-from clucert.core.exact import ExactCertificate
-from clucert.core.radius import Radius
-from clucert.core.smoothing import Certified, Smoother, check_unicode, side_by_side
+from clucert.core.smoothing import Smoother, check_unicode, side_by_side
 from clucert.errors import InputError, UsageError, shortened
 from clucert.methods import load_exact as method_of_name
 from clucert.methods.exact import ExactConfig, ExactMethod, refuse_sampling
@@ -34,168 +31,12 @@ if TYPE_CHECKING:
     from clucert.evaluate.study import RunSummary
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Certification:
-    """A certificate with the samples that were asked for and what it cost."""
-
-    certificate: Certificate
-    samples: tuple[Sample, ...] = ()
-    cost: Cost = field(default_factory=Cost)
-    exact: tuple[ExactCertification, ...] = ()
-    """Exact certificates of the same text, where :func:`certify` was left to choose the method."""
-
-    @property
-    def prediction(self) -> str | None:
-        """The smoothed answer, or None for an abstention."""
-        return self.certificate.prediction
-
-    @property
-    def radius(self) -> Radius | None:
-        """The published radius; see :class:`clucert.Certificate` for what it assumes."""
-        return self.certificate.radius
-
-    def at(self, **changes: Any) -> Certification:
-        """The same votes read at another ``flag`` or ``threshold``: :meth:`clucert.Certificate.at`."""
-        return replace(self, certificate=self.certificate.at(**changes))
-
-    def with_groups(self, *groups: Sequence[str]) -> Certification:
-        """The same votes with the labels of each group as one: :meth:`clucert.Certificate.with_groups`."""
-        return replace(self, certificate=self.certificate.with_groups(*groups))
-
-    def document(self) -> dict[str, Any]:
-        """Everything as one JSON document (docs/json.md)."""
-        document = certificate_json.write(Certified(self.certificate, self.samples), self.cost)
-        # Not in the records of runs, which are the same whatever a cache knew.
-        if self.cost.reused.calls:
-            document["cost"]["reused"] = self.cost.reused.document()
-        if self.exact:
-            document["exact"] = [proof.document() for proof in self.exact]
-        return document
-
-    def votes(self) -> list[dict[str, Any]]:
-        """One row a vote: the noised text (None where the seed does not give it), the positions kept, vote, kept."""
-        return vote_rows.rows_of(self.certificate)
-
-    def to_pandas(self) -> Any:
-        """:meth:`votes` as a data frame."""
-        return vote_rows.frame(self.votes())
-
-    def __str__(self) -> str:
-        """What the command line prints."""
-        from clucert.summary import summary_of
-
-        return summary_of(self.certificate, [each.certificate for each in self.exact], _total(self))
-
-    def __repr__(self) -> str:
-        """One line."""
-        radius = "abstained" if self.radius is None else f"published radius {self.radius.words}"
-        proved = {threat: each and each.words for threat, each in self.certificate.proved.items()}
-        return _line("Certification", self.prediction, f"{radius}, proved {proved}", self.certificate.subject.text)
-
-    def _repr_html_(self) -> str:
-        from clucert.notebook import certificate_html
-
-        return certificate_html(self.certificate, [each.certificate for each in self.exact], _price(_total(self)))
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ExactCertification:
-    """An exact certificate with the method it was made by, and what it cost."""
-
-    certificate: ExactCertificate
-    method: ExactMethod
-    cost: Cost = field(default_factory=Cost)
-
-    @property
-    def prediction(self) -> str | None:
-        """The answer of the classifier that counts the votes of the sub-texts."""
-        return self.certificate.prediction
-
-    @property
-    def proved(self) -> Mapping[str, Radius | None]:
-        """By threat, how many operations may be done and the answer stays."""
-        return self.certificate.proved
-
-    def at(self, **changes: Any) -> ExactCertification:
-        """The same answers read at another ``flag``, ``threshold`` or ``at_least``."""
-        return self._read_as(self.certificate.at(**changes))
-
-    def with_groups(self, *groups: Sequence[str]) -> ExactCertification:
-        """The same answers with the labels of each group as one."""
-        return self._read_as(self.certificate.with_groups(*groups))
-
-    def _read_as(self, certificate: ExactCertificate) -> ExactCertification:
-        flag = certificate.settings.flag
-        fields: dict[str, Any] = {"flag": [], "at_least": 1, "flag_threshold": None}
-        if flag is not None:
-            share = None if flag.share is None else str(flag.share)
-            fields = {"flag": list(flag.labels), "at_least": flag.at_least, "flag_threshold": share}
-        method = self.method.model_copy(update={**fields, "group": list(certificate.settings.groups)})
-        return replace(self, certificate=certificate, method=method)
-
-    def document(self) -> dict[str, Any]:
-        """Everything as one JSON document (docs/json.md)."""
-        document = exact_json.write(self.certificate, self.method, self.cost)
-        # Not in the records of runs, which are the same whatever a cache knew.
-        document["cost"]["reused"] = self.cost.reused.document()
-        return document
-
-    def votes(self) -> list[dict[str, Any]]:
-        """One row a vote: the sub-text, the positions of its units, the vote, and the label probabilities."""
-        return vote_rows.rows_of(self.certificate)
-
-    def to_pandas(self) -> Any:
-        """:meth:`votes` as a data frame."""
-        return vote_rows.frame(self.votes())
-
-    def __str__(self) -> str:
-        """What the command line prints."""
-        from clucert.summary import summary_of
-
-        return summary_of(None, [self.certificate], self.cost)
-
-    def __repr__(self) -> str:
-        """One line."""
-        proved = {threat: each and each.words for threat, each in self.proved.items()}
-        return _line("ExactCertification", self.prediction, f"proved {proved}", self.certificate.text)
-
-    def _repr_html_(self) -> str:
-        from clucert.notebook import certificate_html
-
-        return certificate_html(None, [self.certificate], _price(self.cost))
-
-
-def _total(certification: Certification) -> Cost:
-    """Of the certificate, and of the exact ones beside it."""
-    cost = Cost()
-    for each in (certification.cost, *(proof.cost for proof in certification.exact)):
-        cost.add(each)
-    return cost
-
-
-def _price(cost: Cost) -> str:
-    from clucert.render import calls_in_words
-
-    if not cost.samples:
-        return ""
-    return f"{calls_in_words(cost.total, cost.reused)}, {sum(cost.seconds.values()):.1f} s"
-
-
 def a_text(text: object) -> str:
     """``text``, if it is one. Raises :class:`InputError` for anything else, such as the NaN of a data frame."""
     if not isinstance(text, str):
         raise InputError(f"a text to certify is a str, not {type(text).__name__}: {shortened(repr(text), 40)}")
     check_unicode(text)
     return str(text)
-
-
-def _line(kind: str, answer: str | None, said: str, text: str) -> str:
-    shown = text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
-    return f"<{kind} {answer!r}: {said}; of {shown!r}>"
-
-
-SHOWN = 40
-"""Characters of a text in a repr."""
 
 
 class SmoothedClassifier(ContextManager):
@@ -313,7 +154,6 @@ class Session(SmoothedClassifier):
     """
 
     def __init__(self, config: Config, watch: Callable[[int, int], None] | None = None) -> None:
-        from clucert.build import task_of
         from clucert.methods import load_method
         from clucert.runtime.resources import open_resources
 
@@ -321,7 +161,7 @@ class Session(SmoothedClassifier):
         self.config = config
         with ExitStack() as stack:
             resources = open_resources(config, stack)
-            backends = resources.backends(config, task_of(config), resources.loaded, watch=watch)
+            backends = resources.backends(config, resources.task, resources.loaded, watch=watch)
             super().__init__(resources.loaded, backends, stack.pop_all(), seeded=config.seeded)
 
     def proofs_beside(self, text: str) -> list[ExactCertification]:

@@ -6,7 +6,9 @@ depths, aliases and digits are bounded before anything is made of them, and no m
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,7 +19,7 @@ from pydantic_core import from_json
 from clucert.errors import InputError, shortened
 
 MAX_TEXT = 1_000_000
-"""Bytes of a text file that people write: YAML, a prompt, a lexicon."""
+"""Bytes of a text file that people write: YAML, a prompt."""
 MAX_JSON = 1 << 28
 """Bytes of one JSON document."""
 MAX_DEPTH = 50
@@ -26,6 +28,7 @@ MAX_NODES = 100_000
 """Values of a YAML file, what an alias stands for counted each time."""
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -114,6 +117,20 @@ def json_model(model: type[M], source: bytes | str, before: str, after: str = ""
         return model.model_validate_json(source)
     except ValidationError as error:
         raise InputError(f"{before}{first_problem(error)}{after}") from None
+
+
+def json_fields(validate: Callable[..., T], fields: Mapping[str, Any], before: str) -> T:
+    """What ``validate``, pydantic's reader of JSON, makes of fields of a document that is parsed already.
+
+    As JSON, strictly: there a tuple is a list, a fraction a string, and a string is never a number. Raises
+    :class:`InputError` with the first field that is wrong behind ``before``.
+    """
+    try:
+        return validate(json.dumps(fields), strict=True)
+    except ValidationError as error:
+        raise InputError(f"{before}{first_problem(error)}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{before}{shortened(str(error))}") from None
 
 
 def first_problem(error: ValidationError) -> str:

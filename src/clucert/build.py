@@ -11,12 +11,12 @@ from typing import Any
 from clucert.config import Config, ExactSection, FlagSection
 from clucert.core.calibration import Bias
 from clucert.core.denoise import Denoiser, load_clusterer
-from clucert.core.exact import ExactSettings, ExactSmoother
+from clucert.core.exact import ExactSmoother
 from clucert.core.noise.canonical import Canonical
 from clucert.core.noise.characters import parse_q
 from clucert.core.noise.retention import parse_mask_rate
 from clucert.core.refine import load_refiner
-from clucert.core.settings import Base, Perturbation, Settings
+from clucert.core.settings import Base, ExactSettings, Perturbation, Settings
 from clucert.core.smoothing import Smoother
 from clucert.core.stopping import fixed_plan, plans
 from clucert.errors import UsageError

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NotRequired
 
 from typing_extensions import TypedDict  # which pydantic insists on before Python 3.12
 
+from clucert.border import json_fields
 from clucert.core import vote_records
 from clucert.core.bounds import ClassBounds
 from clucert.core.certificate import ASSUMPTIONS, Certificate
@@ -67,7 +67,7 @@ def write(certified: Certified, cost: Cost | None = None) -> Json:
     }
 
 
-_OPTIONAL = ("keep", "direct", "flag", "groups", "canonical")
+_OPTIONAL = ("keep", "direct", "flag", "groups", "canonical", "min_confidence")
 
 
 def derived(certificate: Certificate) -> Json:
@@ -175,19 +175,12 @@ def _adapter() -> TypeAdapter[_StoredCertificate]:
 
 
 def _validated(document: Mapping[str, Any]) -> _StoredCertificate:
-    from pydantic import ValidationError
-
     fields = {name: document[name] for name in _StoredCertificate.__annotations__ if name in document}
     for name in ("selection", "readings"):
         if name in fields:
             fields[name] = _without_totals(fields[name])
     _check_fractions({name: fields.get(name) for name in ("settings", "overlaps")})
-    try:
-        # As JSON: there, a tuple is a list and a fraction a string, and a string is never a number.
-        return _adapter().validate_json(json.dumps(fields), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise _refusal(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return json_fields(_adapter().validate_json, fields, f"{_REFUSED}: ")
 
 
 def _without_totals(votes: Any) -> Any:
@@ -281,8 +274,11 @@ def refuse_newer(document: Mapping[str, Any], known: int) -> None:
         raise InputError(f"the certificate has schema {version}, newer than {known}: upgrade")
 
 
+_REFUSED = "this is not a CluCERT certificate"
+
+
 def _refusal(why: str) -> InputError:
-    return InputError(f"this is not a CluCERT certificate: {' '.join(why.split())[:300]}")
+    return InputError(f"{_REFUSED}: {' '.join(why.split())[:300]}")
 
 
 def plain(value: Any) -> Any:

@@ -158,6 +158,10 @@ class MethodOptions(BaseModel):
         None, "τ: least cosine similarity to the original (beside --flag: η).", also="--similarity", ge=-1, le=1
     )
     """None keeps all."""
+    min_confidence: float | None = option(
+        None, "Least share that the model gives its label; what is below has no vote.", gt=0, le=1
+    )
+    """None takes every vote. It looks at one noised text alone, so the proof holds as well."""
     encoder: str = option("minilm", "minilm, or sbert/NAME with the extra clucert[sbert].")
     refine: Literal["off", "llm", "embedding"] = option("off", "Who chooses the words that matter before the noise.")
     refine_length: int | None = option(None, "L: words that refine keeps.", ge=1)

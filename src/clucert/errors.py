@@ -5,6 +5,7 @@
     CluCertError                 anything below; the command line exits with 1
     ├── UsageError               the call itself is wrong; the command line exits with 2
     │   ├── InputError           a text, file or label list that cannot be worked on
+    │   │   └── TooMuchError        a request that would cost more than one may
     │   ├── UnknownNameError     a name that is not registered (says the nearest ones)
     │   └── MissingExtraError    an optional dependency is not installed (says the command)
     ├── ModelError               a model did not answer
@@ -93,6 +94,10 @@ class UsageError(CluCertError):
 
 class InputError(UsageError):
     """A text, file or label list that cannot be worked on."""
+
+
+class TooMuchError(InputError):
+    """A request that would cost more than one may: nothing was asked."""
 
 
 class UnknownNameError(UsageError):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from clucert.border import first_problem
+from clucert.border import json_fields
 from clucert.build import exact_smoother
 from clucert.certificate_json import cost_document, plain, refuse_newer, wrong_cost
 from clucert.core.bounds import is_reserved
@@ -139,13 +138,10 @@ def read(document: Any) -> tuple[ExactCertificate, ExactMethod, Cost]:
     refuse_newer(document, SCHEMA_VERSION)
     fields = {name: document[name] for name in _Stored.model_fields if name in document}
     try:
-        # As JSON: there, a tuple is a list, and a string is never a number.
-        stored = _Stored.model_validate_json(json.dumps(fields), strict=True)
+        stored = json_fields(_Stored.model_validate_json, fields, f"{_REFUSED}: ")
         if wrong := next(_problems(stored), None):
             raise _refusal(wrong)
         smoother, cut = _cut(stored)
-    except ValidationError as error:
-        raise _refusal(first_problem(error)) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise _refusal(f"{type(error).__name__} {error}") from None
     except CluCertError as error:

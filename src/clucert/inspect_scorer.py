@@ -25,8 +25,8 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant, GenerateConfig, 
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import TaskState
 
-from clucert.api import Certification, ExactCertification
 from clucert.build import any_method_of, base_of
+from clucert.certification import Certification, ExactCertification
 from clucert.core.exact import ExactCertificate
 from clucert.core.radius import Radius
 from clucert.errors import InputError, UsageError

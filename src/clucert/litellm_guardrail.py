@@ -48,9 +48,13 @@ class CertifiedGuardrail(CustomGuardrail):  # type: ignore[misc]
         gate_url: str | None = None,
         read: Collection[Who] = ("user", "tool"),
         unread: Literal["refuse", "pass"] = "refuse",
+        max_gate_calls: int | None = 5000,
         **options: Any,
     ) -> None:
-        """``classify`` with its ``labels`` is a function of texts, or a fitted classifier, in place of a model."""
+        """``classify`` with its ``labels`` is a function of texts, or a fitted classifier, in place of a model.
+
+        A call that may take more than ``max_gate_calls`` of the classifier is an error.
+        """
         known = ExactConfig.model_fields.keys() - {"model", "base_url"}
         own = {name: options.pop(name) for name in list(options) if name in known}
         # LiteLLM has parameters by these names, which mean something else.
@@ -58,7 +62,7 @@ class CertifiedGuardrail(CustomGuardrail):  # type: ignore[misc]
         own |= {"base_url": gate_url} if gate_url else {}
         options.setdefault("supported_event_hooks", [GuardrailEventHooks.pre_call, GuardrailEventHooks.post_call])
         super().__init__(**options)
-        self._gate = open_gate(classify, list(labels), **own)
+        self._gate = open_gate(classify, list(labels), max_calls=max_gate_calls, **own)
         self._read, self._unread = tuple(read), unread
 
     @log_guardrail_information  # type: ignore[untyped-decorator]

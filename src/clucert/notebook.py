@@ -11,6 +11,7 @@ from typing import Any
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.core.words import split
+from clucert.text_table import text_table
 from clucert.visible import visible
 
 LONGEST = 600
@@ -148,8 +149,6 @@ class Shown:
         raise NotImplementedError
 
     def __str__(self) -> str:
-        from clucert.render import text_table
-
         said, rows, notes = self.shown()
         head = list(rows[0]) if rows else []
         lines = [head, *([_cell(row.get(name)) for name in head] for row in rows)]

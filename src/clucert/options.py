@@ -94,6 +94,8 @@ class _Common(TypedDict, total=False):
     """agglomerative, kmeans (or kmeans:3), hdbscan, threshold or none."""
     threshold: float | None
     """τ: least cosine similarity to the original (beside --flag: η)."""
+    min_confidence: float | None
+    """Least share that the model gives its label; what is below has no vote."""
     encoder: str | None
     """minilm, or sbert/NAME with the extra clucert[sbert]."""
     refine: Literal["off", "llm", "embedding"] | None

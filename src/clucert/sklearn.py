@@ -21,8 +21,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from clucert.api import ExactCertification
 from clucert.build import exact_smoother
+from clucert.certification import ExactCertification
 from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.noise import votes
 from clucert.core.settings import Base

@@ -31,6 +31,24 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Blanks:
+    """A text with blanks, each for one word: the same request for a model that can be held to the rest of the text.
+
+    It is asked to continue ``prefix + ask`` and answers with the whole text, of which it chooses the blanks alone.
+    """
+
+    prefix: str
+    """What every such question shares."""
+    ask: str
+    pieces: tuple[str, ...]
+    """The text before, between and behind the blanks: one more than there are blanks."""
+
+    def filled(self, words: Sequence[str]) -> str:
+        """The whole text with a word for each blank."""
+        return "".join(piece + word for piece, word in zip(self.pieces, [*words, ""], strict=True))
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """One request to a language model.
 
@@ -56,6 +74,8 @@ class Query:
     draw: int | None = field(default=None, repr=False)
     """Which of several asks of one question at temperature 0 this is, for models that may answer them differently.
     Never sent; part of every cache key of such a model. Not shown, so that digests of a request do not depend on it."""
+    blanks: Blanks | None = field(default=None, repr=False)
+    """For models that say ``fills``, in place of the rest; nobody else is given it."""
 
 
 CHARACTERS_PER_TOKEN = 4
@@ -178,7 +198,8 @@ class Votes:
     """Counts of one sampling stage: everything a certificate is derived from.
 
     ``drawn = sum(counts.values()) + unparsed + dropped``: ``counts`` and ``unparsed`` are the votes of the samples that
-    the denoiser kept; ``dropped`` samples were never shown to the model.
+    the filter kept; ``dropped`` samples were never shown to the model, or it was not confident of them
+    (``min_confidence``).
     """
 
     counts: Mapping[str, int]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 from test_attack_study import World, world  # noqa: F401
+from tests.commands import Command, refused
 
 from clucert.attacks.against import FILE, attack_run
 from clucert.attacks.certificates import Match
-from clucert.cli import main
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.read_certificates import read_run
 from clucert.evaluate.study import evaluate
@@ -57,21 +56,13 @@ def test_the_first_rows_are_those_of_the_data_whatever_was_done_first(run: World
     assert list(certificates) == [json.loads(line)["id"] for line in lines[:2]]
 
 
-def test_the_command_prints_a_table_and_refuses_what_the_run_says_already(
-    run: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    base = ["clucert", "attack", "--certificates", str(run.folder / "run"), "--recipe", "deepwordbug", "--limit", "1"]
+def test_the_command_prints_a_table_and_refuses_what_the_run_says_already(run: World, run_cli: Command) -> None:
+    base = ["attack", "--certificates", str(run.folder / "run"), "--recipe", "deepwordbug", "--limit", "1"]
     base += ["--base-url", there(run)["base_url"]]
-    monkeypatch.setattr(sys, "argv", [*base, "--samples", "20", "--max-queries", "9", "--json"])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 0
-    assert json.loads(capsys.readouterr().out)["comparisons"][0]["recipe"] == "deepwordbug"
-    monkeypatch.setattr(sys, "argv", [*base, "--method", "clucert"])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 2
-    assert "--method does not go with --certificates" in capsys.readouterr().err
+    ended = run_cli(*base, "--samples", "20", "--max-queries", "9", "--json")
+    assert ended.code == 0
+    assert json.loads(ended.out)["comparisons"][0]["recipe"] == "deepwordbug"
+    refused(run_cli(*base, "--method", "clucert"), 2, "--method does not go with --certificates")
 
 
 def test_what_cannot_be_attacked_is_said(world: World) -> None:  # noqa: F811

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.commands import Command
 from tests.evaluate.study_world import chatting
 
 import clucert
 from clucert.attacks.study import AttackStudy, run_attacks
 from clucert.cache.server_identity import IDENTIFYING_TEXT
-from clucert.cli import main
-from clucert.errors import UnknownNameError, UsageError
+from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.runconfig import StudyConfig, load_config
+from clucert.report.runs import load_run
 from clucert.runtime.callable_classifiers import classifier_of
 
 DATA = (
@@ -80,6 +80,8 @@ def test_a_run_writes_its_table_and_the_same_command_asks_nothing_more(world: Wo
     saved = json.loads((world.folder / "run" / "attacks.json").read_text())
     assert saved["rows"] == json.loads(json.dumps([row.document() for row in report.rows]))
     assert (world.folder / "run" / "attacks.txt").read_text() == f"{report}\n"
+    with pytest.raises(InputError, match=r"holds attacks, not certificates: .*attacks\.txt"):
+        load_run(world.folder / "run")
 
 
 def test_a_run_that_was_cut_short_goes_on_and_comes_to_the_same(world: World) -> None:
@@ -185,21 +187,13 @@ def test_smollm2_is_attacked_bare_and_defended(world: World) -> None:
 
 
 @pytest.mark.parametrize("flags", [["--limit", "1"], ["--limit", "1", "--json"]])
-def test_the_command_prints_the_table(
-    world: World, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from clucert.cli import COMMANDS
-
-    monkeypatch.setitem(COMMANDS, "attack", ("clucert.cli.attack", "Attack a model, bare and defended."))
+def test_the_command_prints_the_table(world: World, flags: list[str], run_cli: Command) -> None:
     paths = ["--data", str(world.folder / "data.jsonl"), "--run-dir", str(world.folder / "run")]
     server = ["--model", "openai/test", "--base-url", f"http://127.0.0.1:{world.port}", "--no-cache"]
     rest = ["--recipe", "deepwordbug", "--defence", "none", "--max-queries", "9", *flags]
-    monkeypatch.setattr(sys, "argv", ["clucert", "attack", "--task", "sst2", *paths, *server, *rest])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 0
-    out = capsys.readouterr().out
+    ended = run_cli("attack", "--task", "sst2", *paths, *server, *rest)
+    assert ended.code == 0
     if "--json" in flags:
-        assert json.loads(out)["rows"][0]["inputs"] == 1
+        assert json.loads(ended.out)["rows"][0]["inputs"] == 1
     else:
-        assert any(line.startswith("deepwordbug  none") for line in out.splitlines())
+        assert any(line.startswith("deepwordbug  none") for line in ended.out.splitlines())

@@ -8,7 +8,7 @@ import pytest
 
 from clucert.cache import answer_key, clean_base_url
 from clucert.cache.keys import ModelIdentity
-from clucert.types import Message, Query
+from clucert.types import Blanks, Message, Query
 
 QUERY = Query(
     messages=(Message("user", "Good film?"),),
@@ -30,6 +30,7 @@ OTHERS = {
     "max_tokens": [5],
     "stop": [(), ("\n", "x")],
     "extra": [(("top_p", "0.5"),), (("top_p", "0.6"),)],
+    "blanks": [Blanks("a", "b", ("c", "d")), Blanks("a", "b", ("c", "e")), Blanks("a", "b", ("c", "d", ""))],
 }
 
 

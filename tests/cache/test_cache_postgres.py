@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.cache.test_cache_behaviour import answers, key
+from tests.commands import Ended
 from tests.postgres_server import PASSWORD, QUOTED, PostgresServer
 
 from clucert.cache import CacheUrl, open_cache
@@ -278,28 +277,27 @@ def test_a_restart_with_every_pooled_connection_in_use(postgres, url):
         assert cache.stats().entries == 800
 
 
-def test_the_cache_commands(postgres, url, tmp_path: Path):
+def test_the_cache_commands(postgres, url, tmp_path: Path, run_cli):
     with open_cache(url) as cache:
         cache.put_many(answers(0, 3), model="m")
 
-    def clucert(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "clucert", "cache", *arguments, "--cache", url]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        safe(done.stdout + done.stderr)
+    def clucert(*arguments: object) -> Ended:
+        done = run_cli("cache", *arguments, "--cache", url)
+        safe(done.out + done.err)
         return done
 
-    stats = json.loads(clucert("stats", "--json").stdout)
+    stats = json.loads(clucert("stats", "--json").out)
     assert (stats["entries"], stats["models"]) == (3, {"m": 3})
     assert "***" in stats["location"]
     out = tmp_path / "all.jsonl"
-    assert clucert("export", "-o", str(out)).returncode == 0
+    assert clucert("export", "-o", out).code == 0
     assert len(out.read_text().splitlines()) == 3
-    assert "3 answers deleted" in clucert("clear", "--yes").stderr
+    assert "3 answers deleted" in clucert("clear", "--yes").err
     postgres.stop()
     try:
         away = clucert("stats")
     finally:
         postgres.start()
-    assert away.returncode == 1
-    assert "cannot be reached" in away.stderr
-    assert len(away.stderr.splitlines()) == 1
+    assert away.code == 1
+    assert "cannot be reached" in away.err
+    assert len(away.err.splitlines()) == 1

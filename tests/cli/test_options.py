@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import clucert
-from clucert.cli import COMMANDS, cli, main
+from clucert.cli import COMMANDS, cli
 from clucert.cli.certify import _standard_input
 from clucert.cli.options import Command, Commas, given_flags
 from clucert.config import Config
@@ -21,6 +21,7 @@ from clucert.errors import UsageError
 from clucert.evaluate.run_directory import NOT_COMPARED
 from clucert.evaluate.runconfig import StudyConfig, load_config, print_config
 from clucert.section import flag, options_of, sections
+from tests import commands
 
 GOLDEN = Path(__file__).parents[1] / "golden/config.yaml"
 GROUPS = ["Task", "Model", "Cache", "Method", "Changes of the method", "Flags and groups", "Samples", "Certificate"]
@@ -62,13 +63,6 @@ def command_of(name: str) -> click.Command:
 
 def flags_of(name: str) -> list[click.Option]:
     return [param for param in command_of(name).params if isinstance(param, click.Option)]
-
-
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
-    with pytest.raises(SystemExit) as left:
-        main()
-    return int(str(left.value.code)), *capsys.readouterr()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -118,13 +112,14 @@ def test_closed_sets_are_choices() -> None:
 
 @pytest.mark.parametrize(("command", "written"), CLOSED)
 def test_a_closed_flag_refuses_a_wrong_value_and_names_the_right_ones(
-    command: str, written: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, written: str, run_cli: commands.Command
 ) -> None:
     (option,) = (option for option in flags_of(command) if written in option.opts)
     assert isinstance(option.type, click.Choice)
     right = list(option.type.choices)
-    code, out, error = run(monkeypatch, capsys, command, written, f"{right[-1]}x")
-    assert (code, out, error.count("\n")) == (2, "", 1)
+    ended = run_cli(command, written, f"{right[-1]}x")
+    commands.refused(ended, 2)
+    error = ended.err
     assert error.startswith(f"clucert: {written}: unknown value '{right[-1]}x': did you mean ")
     assert f"'{right[-1]}'" in error
     assert error.rstrip().endswith(f"known: {', '.join(sorted(right))}")
@@ -140,21 +135,18 @@ def test_a_closed_flag_refuses_a_wrong_value_and_names_the_right_ones(
         ("alpha: 2", "config.yaml:2: alpha: Input should be less than 1 (got 2)"),
     ],
 )
-def test_a_file_says_where_it_is_wrong(line: str, told: str, tmp_path, monkeypatch, capsys) -> None:
+def test_a_file_says_where_it_is_wrong(line: str, told: str, tmp_path, run_cli) -> None:
     (tmp_path / "config.yaml").write_text(f"task: sst2\n{line}\n")
-    code, out, error = run(monkeypatch, capsys, "evaluate", "--config", str(tmp_path / "config.yaml"), "--print-config")
-    assert (code, out, error.count("\n")) == (2, "", 1)
-    assert told in error
+    commands.refused(run_cli("evaluate", "--config", tmp_path / "config.yaml", "--print-config"), 2, told)
 
 
-def test_the_printed_configuration_is_golden_and_read_back(monkeypatch, capsys, tmp_path) -> None:
-    code, out, _ = run(monkeypatch, capsys, "evaluate", "--print-config")
-    assert (code, out) == (0, GOLDEN.read_text())
-    assert print_config(load_config(GOLDEN, {})) == out
+def test_the_printed_configuration_is_golden_and_read_back(run_cli, tmp_path) -> None:
+    printed = run_cli("evaluate", "--print-config")
+    assert (printed.code, printed.out) == (0, GOLDEN.read_text())
+    assert print_config(load_config(GOLDEN, {})) == printed.out
     flags = ["--labels", "ham, spam", "--label-map", "0=ham,1=spam", "--no-cache", "--sampled", "--model", "a/b"]
     more = ["--model", "c/d", "--no-quoted", "--fail-fast", "--mask-rate", "0.70", "--keep", "each", "--protect", "x"]
-    _, out, _ = run(monkeypatch, capsys, "evaluate", *flags, *more, "--print-config")
-    (tmp_path / "config.yaml").write_text(out)
+    (tmp_path / "config.yaml").write_text(run_cli("evaluate", *flags, *more, "--print-config").out)
     config = load_config(tmp_path / "config.yaml", {})
     assert (config.labels, config.label_map) == (["ham", "spam"], {"0": "ham", "1": "spam"})
     assert (config.cache, config.deterministic, config.quoted, config.fail_fast) == (False, False, False, True)

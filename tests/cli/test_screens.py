@@ -15,16 +15,16 @@ import pytest
 import clucert
 from clucert.methods import load_any, method_names, proves
 from clucert.methods.exact import ExactMethod
-from tests.cli.test_certify import clucert as command
+from tests.commands import Command
 
 TEXT = "a good and great and fine film with a charming story and a happy end for all"
 LONG = " . ".join(" ".join(f"word{i}{k}" for k in "abcdefghijkl") for i in range(8))
 
 
-def test_bare_clucert_prints_help_in_groups_and_is_no_error() -> None:
-    shown = command()
-    assert (shown.returncode, shown.stderr) == (0, b"")
-    titles = re.findall(r"^(\S.*):$", shown.stdout.decode(), re.MULTILINE)
+def test_bare_clucert_prints_help_in_groups_and_is_no_error(run_cli: Command) -> None:
+    shown = run_cli()
+    assert (shown.code, shown.err) == (0, "")
+    titles = re.findall(r"^(\S.*):$", shown.out, re.MULTILINE)
     assert titles == ["Options", "Start", "A data set", "Try to break it", "Run it", "What there is"]
 
 
@@ -37,9 +37,9 @@ def test_bare_clucert_prints_help_in_groups_and_is_no_error() -> None:
         ("attacks", ("deepwordbug", "guided", "suffix")),
     ],
 )
-def test_lists_say_the_same_as_json(what: str, names: tuple[str, ...]) -> None:
-    listed = json.loads(command(what, "--json").stdout)[what]
-    shown = command(what).stdout.decode()
+def test_lists_say_the_same_as_json(what: str, names: tuple[str, ...], run_cli: Command) -> None:
+    listed = json.loads(run_cli(what, "--json").out)[what]
+    shown = run_cli(what).out
     assert {*names} <= {entry["name"] for entry in listed}
     for entry in listed:
         line = next(line for line in shown.splitlines() if line.startswith(f"{entry['name']} "))
@@ -67,24 +67,24 @@ def test_a_method_can_prove_what_the_list_says_and_nothing_else(name: str) -> No
         assert held == {*said["proves"]}
 
 
-def test_a_new_project_is_whole_and_overwrites_nothing(tmp_path: Path) -> None:
+def test_a_new_project_is_whole_and_overwrites_nothing(tmp_path: Path, run_cli: Command) -> None:
     folder = tmp_path / "new"
-    made = command("init", str(folder), "--json")
-    files = json.loads(made.stdout)["files"]
-    assert made.returncode == 0
+    made = run_cli("init", folder, "--json")
+    files = json.loads(made.out)["files"]
+    assert made.code == 0
     assert len(files) == 6
     assert all((folder / name).read_bytes() for name in files)
     (folder / "data.csv").write_text("mine")
-    again = command("init", str(folder))
-    assert again.returncode == 2
-    assert "is there already" in again.stderr.decode()
+    again = run_cli("init", folder)
+    assert again.code == 2
+    assert "is there already" in again.err
     assert (folder / "data.csv").read_text() == "mine"
-    assert b"is a file: name a folder" in command("init", str(folder / "data.csv")).stderr
+    assert "is a file: name a folder" in run_cli("init", folder / "data.csv").err
 
 
 @pytest.mark.llm
-def test_a_new_project_runs_as_it_is(tmp_path: Path) -> None:
-    made = json.loads(command("init", str(tmp_path / "new"), "--json").stdout)
+def test_a_new_project_runs_as_it_is(tmp_path: Path, run_cli: Command) -> None:
+    made = json.loads(run_cli("init", tmp_path / "new", "--json").out)
     for line in made["next"][1:]:
         done = subprocess.run(
             [sys.executable, "-m", *line.split()], cwd=tmp_path / "new", capture_output=True, check=False, timeout=300
@@ -117,8 +117,8 @@ def on_terminal(columns: int, *arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_lists_fit_the_terminal_without_breaking_a_word(columns: int) -> None:
+def test_lists_fit_the_terminal_without_breaking_a_word(columns: int, run_cli: Command) -> None:
     lines = on_terminal(columns, "methods")
     assert max(map(len, lines)) <= columns
-    plain = " ".join(command("methods").stdout.decode().split())
+    plain = " ".join(run_cli("methods").out.split())
     assert " ".join(" ".join(lines).split()) == plain

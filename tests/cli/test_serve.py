@@ -46,6 +46,15 @@ def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: py
         (["--api-key-file", "/nowhere"], "cannot read /nowhere"),
         (["--refusal-phrases", "/nowhere"], "cannot read /nowhere"),
         (["--host", "192.0.2.1", "--no-api-key", "--method", "ranmask"], "cannot listen on 192.0.2.1"),
+        (["--host", "192.0.2.1", "--no-api-key", "--mode", "vote"], "cannot listen on 192.0.2.1"),
+        ([], "--gate jailbreak --gate-model MODEL .* --mode vote"),
+        (["--mode", "gate"], "--gate jailbreak"),
+        (["--size", "4"], "--gate jailbreak"),
+        (["--method", "ranmask", "--size", "4"], "--size is of gates"),
+        (["--mode", "gate", "--method", "ranmask"], "--gate jailbreak"),
+        (["--mode", "vote", "--gate", "jailbreak"], "leave it out, or --mode vote"),
+        (["--mode", "vote", "--max-gate-calls", "9"], "--max-gate-calls is of gates"),
+        (["--mode", "both"], "--mode: unknown value"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_endpoint_opens(
@@ -55,6 +64,19 @@ def test_what_is_wrong_is_said_before_the_endpoint_opens(
     with pytest.raises(UsageError, match=said) as raised:
         run(*flags)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("given", [(), ("--upstream", "http://localhost:1"), ("--model", "m")])
+@pytest.mark.parametrize("mode", [("--mode", "vote"), ("--gate", "jailbreak")])
+def test_an_upstream_goes_with_a_model_and_only_a_gate_needs_none(
+    given: tuple[str, ...], mode: tuple[str, ...]
+) -> None:
+    if given or mode[0] == "--mode":
+        with pytest.raises(UsageError, match="give both --upstream URL and --model NAME"):
+            serve.main([*given, *mode], standalone_mode=False)
+    else:
+        with pytest.raises(UsageError, match="unknown method 'nope'"):
+            serve.main([*mode, "--method", "nope"], standalone_mode=False)
 
 
 def test_keys_come_from_a_file_or_the_environment_and_show_nowhere(tmp_path: Path) -> None:

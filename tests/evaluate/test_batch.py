@@ -17,7 +17,7 @@ from study_world import ROWS, SECRET, World, write_data
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.dry_run import dry_run
 from clucert.models import batch as batch_module
-from clucert.models.batchfile import BatchLimits, request_line, split_lines
+from clucert.models.batchfile import BatchLimits, read_lines, request_line, split_lines
 from clucert.models.batchledger import BatchLedger
 from clucert.runtime.prices import find_price
 from clucert.types import Usage
@@ -245,3 +245,30 @@ def test_a_damaged_ledger_names_the_line(tmp_path: Path):
     path.write_text('{"event": "stolen"}\n')
     with pytest.raises(InputError, match=r"batches\.jsonl:1 is damaged"):
         BatchLedger.open(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "transient"),
+    [
+        ({"response": {"status_code": 429, "body": {"error": {"message": "slow down"}}}}, "slow down", True),
+        (
+            {"response": {"status_code": 429, "body": {"error": {"code": "insufficient_quota", "message": "pay"}}}},
+            "pay",
+            False,
+        ),
+        (
+            {"response": {"status_code": 422, "body": {"detail": [{"loc": ["body", "n"], "msg": "odd"}]}}},
+            "n: odd",
+            False,
+        ),
+        ({"response": {"status_code": 200, "body": {"error": {"message": "overloaded", "code": 503}}}}, "over", True),
+        ({"response": {"status_code": 500, "body": None}}, "no reason given", True),
+        ({"response": None, "error": {"code": "batch_expired", "message": "late"}}, "late", True),
+        ({"response": None, "error": {"code": 7, "message": ["odd"]}}, "odd", False),
+        ({"response": None, "error": None}, "no answer and no error", False),
+    ],
+)
+def test_errors_of_a_batch_are_read_as_those_of_a_server(line: dict[str, object], said: str, transient: bool):
+    (found,) = read_lines(json.dumps({"custom_id": "a", **line}).encode())
+    assert said in (found.message or "")
+    assert found.transient is transient

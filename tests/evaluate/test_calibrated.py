@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner
+from tests.commands import Command
 from tests.models.fake_server import Reply, Request, Server, completion, serving
 from tests.promises.test_exact_certificates import scattered
 
 import clucert
-from clucert.cli import cli
 from clucert.core.exact import Shown
 from clucert.evaluate.calibrated import FOLDS, Row, calibrations
 from clucert.evaluate.run_directory import read_records
@@ -132,13 +131,15 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ser
         yield server, path
 
 
-def test_tune_fits_the_bias_of_each_length_and_its_file_is_used(study: tuple[Server, Path], tmp_path: Path) -> None:
+def test_tune_fits_the_bias_of_each_length_and_its_file_is_used(
+    study: tuple[Server, Path], tmp_path: Path, run_cli: Command
+) -> None:
     server, path = study
     mine = tmp_path / "mine.yaml"
     command = ["tune", "--config", str(path), "--run-dir", str(tmp_path / "tune"), "--radius", "insert@1"]
-    done = CliRunner().invoke(cli, [*command, "--try", "count=3,5", "-o", str(mine), "--json"])
-    assert done.exit_code == 0, done.output
-    document = json.loads(done.stdout)
+    done = run_cli(*command, "--try", "count=3,5", "-o", mine, "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
     given = {row["calibration"]: [] for row in document["rows"]}
     for row in document["rows"]:
         given[row["calibration"]].append(row["proved"])

@@ -34,6 +34,7 @@ from clucert.evaluate.cluster.worker import Worker
 from clucert.evaluate.engine import Engine, open_engine
 from clucert.evaluate.plan import Plan
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.protocols import Task
 from clucert.runtime.budget import Limits
 
 
@@ -159,9 +160,9 @@ def offices(monkeypatch: pytest.MonkeyPatch) -> Offices:
     made = Offices()
     made.settings = {}
 
-    def open_near(config: StudyConfig, stack: ExitStack) -> Engine:
+    def open_near(config: StudyConfig, task: Task, stack: ExitStack) -> Engine:
         if config.engine != "ray":
-            return open_engine(config, stack)
+            return open_engine(config, task, stack)
         made.append(Office(config))
         vars(made[-1]).update(made.settings)
         return made[-1]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner
 from study_world import ROWS, SECRET, World
+from tests.commands import Command, refused
 
-from clucert.cli import cli
 from clucert.errors import UsageError
 from clucert.evaluate.dry_run import dry_run
 from clucert.evaluate.run_directory import read_records
@@ -55,14 +52,16 @@ def test_another_method_or_parameter_is_another_run(world: World) -> None:
         world.run(**EXACT, deterministic=None, run_dir=str(world.folder / "other"))
 
 
-def test_the_command_prints_by_threat_and_the_same_as_json(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_prints_by_threat_and_the_same_as_json(
+    world: World, monkeypatch: pytest.MonkeyPatch, run_cli: Command
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     path = world.folder / "study.json"
     path.write_text(json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in world.config(**EXACT).items()}))
     gates = ["--fail-under", "certified-insert@0>=0.0", "--fail-under", "proved-move@1>=1.0"]
-    said = CliRunner().invoke(cli, ["evaluate", "--config", str(path), *gates])
-    assert said.exit_code in (0, 3), said.output
-    document = json.loads(CliRunner().invoke(cli, ["evaluate", "--config", str(path), *gates, "--json"]).stdout)
+    said = run_cli("evaluate", "--config", path, *gates)
+    assert said.code in (0, 3), said.err
+    document = json.loads(run_cli("evaluate", "--config", path, *gates, "--json").out)
     radii = {row["threat"]: row for row in document["radii"]}
     assert list(radii) == ["word", "insert", "delete", "move", "edit"]
     for threat, row in radii.items():
@@ -71,11 +70,11 @@ def test_the_command_prints_by_threat_and_the_same_as_json(world: World, monkeyp
         assert (row["mean"], row["median"]) == tuple(
             document["summary"][f"proved_{threat}_{m}"] for m in ("mean", "median")
         )
-        assert row["radius"] in said.output
+        assert row["radius"] in said.out
     assert document["summary"]["questions_a_row"] <= 3
     assert {kept["threat"] for kept in document["population"]} == {"insert", "delete", "move", "replace", "edit"}
     assert [gate["gate"] for gate in document["gates"]] == ["certified-insert@0>=0", "proved-move@1>=1"]
-    assert (said.exit_code == 3) == (radii["move"]["@1"] < 1)
+    assert (said.code == 3) == (radii["move"]["@1"] < 1)
 
 
 PLAIN = "A wonderful movie, with terrible people and (wonderful) stories & more."
@@ -84,19 +83,18 @@ FORMS = ["characters", "spelling", "synonyms"]
 
 
 @pytest.mark.parametrize("method", [EXACT, {"method": "ranmask"}], ids=["groups", "ranmask"])
-def test_a_study_in_canonical_form_asks_and_certifies_the_form(world: World, method: dict[str, object]) -> None:
+def test_a_study_in_canonical_form_asks_and_certifies_the_form(
+    world: World, method: dict[str, object], monkeypatch: pytest.MonkeyPatch, run_cli: Command
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     rows = [{"id": f"r{i}", "text": text, "label": "positive"} for i, text in enumerate((PLAIN, DISGUISED))]
     (world.folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     path = world.folder / "study.yaml"
     path.write_text(yaml.safe_dump(world.config(**method)))
-    command = [sys.executable, "-m", "clucert", "evaluate", "--config", str(path), "--json"]
-
-    def run(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *more], capture_output=True, text=True, check=False, timeout=120)
-
-    done = run("--canonical", ",".join(FORMS))
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["summary"]["inputs"] == 2
+    command = ("evaluate", "--config", path, "--json", "--canonical")
+    done = run_cli(*command, ",".join(FORMS))
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["summary"]["inputs"] == 2
     asked = " ".join(world.asked())
     assert not any(word in asked for word in ("movie", "wonderfull", "terible", "ｐ", "\u200b", "\u043e", "&amp;"))
     plain, disguised = (world.records()[row["id"]]["document"] for row in rows)
@@ -112,6 +110,4 @@ def test_a_study_in_canonical_form_asks_and_certifies_the_form(world: World, met
     manifest = json.loads((world.folder / "run" / "manifest.json").read_text())
     assert {name for name in manifest["files"] if name.startswith("canonical")} == {f"canonical {f}" for f in FORMS}
     # With another form it is another classifier.
-    other = run("--canonical", "characters")
-    assert (other.returncode, other.stdout, other.stderr.count("\n")) == (2, "", 1)
-    assert "canonical" in other.stderr
+    refused(run_cli(*command, "characters"), 2, "canonical")

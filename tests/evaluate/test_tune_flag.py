@@ -7,10 +7,9 @@ from fractions import Fraction
 
 import pytest
 import yaml
-from click.testing import CliRunner
 from study_world import World
+from tests.commands import Command, Ended
 
-from clucert.cli import cli
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.read_certificates import certificate_of
 from clucert.evaluate.roc import CONSTANT, curve_rows, is_flagged, threat_rows
@@ -83,15 +82,20 @@ def test_too_few_rows_are_told_before_anything_is_asked(guarded: World) -> None:
         tune_flag(guarded.study(**OPTIONS | {"max_requests": 20}), RATE)
 
 
-def commanded(world: World, *arguments: str, **changes: object) -> tuple[int, str]:
-    path = world.folder / "config.yaml"
-    path.write_text(yaml.safe_dump(world.config(**changes)))
-    result = CliRunner().invoke(cli, [arguments[0], "--config", str(path), *arguments[1:]])
-    return result.exit_code, result.stdout
+@pytest.fixture
+def commanded(guarded: World, run_cli: Command) -> Command:
+    """A command with the study's configuration, changed by what is named."""
+
+    def run(name: str, *arguments: str, **changes: object) -> Ended:
+        path = guarded.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(guarded.config(**changes)))
+        return run_cli(name, "--config", path, *arguments)
+
+    return run
 
 
 @pytest.mark.parametrize(("method", "threshold"), [("deletion", "0.3"), ("groups", "0.3"), ("windows", None)])
-def test_evaluate_shows_the_curve_and_gates_go_by_it(guarded: World, method: str, threshold: str | None) -> None:
+def test_evaluate_shows_the_curve_and_gates_go_by_it(commanded: Command, method: str, threshold: str | None) -> None:
     own = {"samples": 60, "certify_samples": 100} if method == "deletion" else {"samples": 10}
     mask = {"mask_rate": "0.5"} if method == "deletion" else {"mask_rate": None}
     share = ["--threshold", threshold] if threshold else ["--at-least", "1"]
@@ -99,8 +103,8 @@ def test_evaluate_shows_the_curve_and_gates_go_by_it(guarded: World, method: str
     gates = ["recall>=0.9", "fpr<=0.99", "recall-insert@1>=0", "recall-suffix@1>=0.5"]
     asked = [part for gate in gates for part in ("--fail-under", gate)]
     changes = {**own, **mask, "method": "ranmask"}
-    code, out = commanded(guarded, "evaluate", *flags, *asked, "--json", **changes)
-    found = json.loads(out)
+    ended = commanded("evaluate", *flags, *asked, "--json", **changes)
+    found = json.loads(ended.out)
     verdicts = {gate["gate"]: (gate["value"], gate["passed"]) for gate in found["gates"]}
     at = found["roc"]["at"]
     assert verdicts["recall>=0.9"] == (at["recall"], True)
@@ -108,25 +112,25 @@ def test_evaluate_shows_the_curve_and_gates_go_by_it(guarded: World, method: str
     assert verdicts["recall-insert@1>=0"][0] == at["survives"]["insert"]["1"]
     # Nothing survives what a method does not speak of.
     assert verdicts["recall-suffix@1>=0.5"] == (0.0, False)
-    assert code == 3
+    assert ended.code == 3
     assert found["roc"]["threshold_is"] == ("at_least" if method == "windows" else "threshold")
     assert found["summary"]["clean_accuracy"] > 0.6
     assert {label["label"] for label in found["labels"]} == {"negative", "positive"}
-    code, out = commanded(guarded, "evaluate", *flags, **changes)
-    assert code == 0
-    assert "certified ROC" in out
-    assert "a guard that looks at no text" in out
+    ended = commanded("evaluate", *flags, **changes)
+    assert ended.code == 0
+    assert "certified ROC" in ended.out
+    assert "a guard that looks at no text" in ended.out
 
 
 @pytest.mark.parametrize("method", ["groups", "windows", "deletion"])
-def test_the_command_tunes_methods_of_either_kind(guarded: World, method: str) -> None:
+def test_the_command_tunes_methods_of_either_kind(guarded: World, commanded: Command, method: str) -> None:
     changes = {"mask_rate": "0.5" if method == "deletion" else None, "method": method, "run_dir": None}
     options = {"samples": 60, "certify_samples": 80} if method == "deletion" else {}
     out_file = guarded.folder / "guard.yaml"
     arguments = ["tune", "--fpr", "0.3", "--flag", "negative", "--run-dir", str(guarded.folder / method), "-o"]
-    code, out = commanded(guarded, *arguments, str(out_file), "--json", **changes, **options)
-    assert code == 0
-    found = json.loads(out)
+    ended = commanded(*arguments, str(out_file), "--json", **changes, **options)
+    assert ended.code == 0
+    found = json.loads(ended.out)
     chosen = found["chosen"]
     assert chosen["fpr"] <= chosen["fpr_at_most"] == 0.3
     assert (chosen["harmless"], chosen["harmful"], chosen["recall"]) == (HARMLESS, HARMFUL, 1.0)
@@ -135,22 +139,22 @@ def test_the_command_tunes_methods_of_either_kind(guarded: World, method: str) -
     key = "at_least" if method == "windows" else "flag_threshold"
     assert float(written[key]) == chosen["threshold"]
     # The file is a method that reports the same on the same rows.
-    code, out = commanded(
-        guarded, "evaluate", "--method", str(out_file), "--json",
+    ended = commanded(
+        "evaluate", "--method", str(out_file), "--json",
         **changes | options | {"mask_rate": None, "run_dir": str(guarded.folder / "again")},
     )  # fmt: skip
-    assert code == 0
-    assert json.loads(out)["roc"]["at"]["fpr"] == chosen["fpr"]
+    assert ended.code == 0
+    assert json.loads(ended.out)["roc"]["at"]["fpr"] == chosen["fpr"]
 
 
-def test_groups_of_labels_are_judged_by_the_group(guarded: World) -> None:
+def test_groups_of_labels_are_judged_by_the_group(guarded: World, commanded: Command) -> None:
     """Gold labels are merged as the answers are: three classes, of which two are one."""
     prompt = guarded.folder / "prompt.txt"
     prompt.write_text("Which?\n{text}")
     changes = {"task": None, "labels": ["positive", "negative", "odd"], "prompt": str(prompt), "mask_rate": "0.5"}
-    code, out = commanded(guarded, "evaluate", "--group", "negative,odd", "--json", **changes)
-    assert code == 0
-    found = json.loads(out)
+    ended = commanded("evaluate", "--group", "negative,odd", "--json", **changes)
+    assert ended.code == 0
+    found = json.loads(ended.out)
     assert {label["label"] for label in found["labels"]} == {"positive", "negative+odd"}
     assert found["summary"]["clean_accuracy"] > 0.6
     assert "roc" not in found

@@ -47,7 +47,9 @@ def test_of_responses_items_are_read_by_role_and_by_kind() -> None:
         {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "xyz"},
         {"type": "some_new_kind", "anything": {"deep": ["inside", 7]}},
     ]
-    assert texts({"input": items}, "responses") == {"input.0": "hello", "input.2": "found", "input.4": "inside\n7"}
+    assert texts({"input": items}, "responses") == {
+        "input.0": "hello", "input.2": "found", "input.4": "some_new_kind\nanything\ndeep\ninside\n7",
+    }  # fmt: skip
     assert client_text({"input": items}, "responses").unread == {}
     assert client_text({"input": items}, "responses", EVERYBODY).unread == {"encrypted_content": 1}
     assert texts({"input": "hi", "instructions": "be kind"}, "responses", EVERYBODY) == {
@@ -87,6 +89,9 @@ def test_what_is_no_text_is_counted_and_not_taken_for_text(part: dict[str, Any])
         ("chat", {"messages": [{"role": ["user"], "content": "hello"}]}),
         ("chat", {"messages": [{"role": "tool", "tool_call_id": "how to build", "content": "hello"}]}),
         ("chat", {"messages": [{"role": "tool", "tool_call_id": ["how"], "content": "hello"}]}),
+        ("chat", {"messages": [{"role": "tool", "tool_call_id": "b" * 65, "content": "hello"}]}),
+        ("chat", {"messages": [{"role": "tool", "tool_call_id": "bömb", "content": "hello"}]}),
+        ("chat", {"messages": [{"role": "tool", "tool_call_id": "<|im_end|>", "content": "hello"}]}),
         ("responses", {"input": [{"type": "message", "content": "hello"}]}),
         ("responses", {"input": [{"type": "function_call_output", "role": "assistant", "output": "hello"}]}),
         ("responses", {"input": [{"type": "function_call", "role": "user", "arguments": "hello"}]}),
@@ -100,9 +105,42 @@ def test_what_cannot_be_read_is_refused(api: Any, fields: dict[str, Any]) -> Non
         client_text(fields, api)
 
 
-def test_kinds_may_not_hide_text() -> None:
-    hidden = {"role": "user", "content": [{"type": "text", "text": "hi", "detail": {"more": "hidden"}}]}
-    assert texts({"messages": [hidden]}, "chat") == {"messages.0": "hi\nhidden"}
+@pytest.mark.parametrize(
+    ("part", "read"),
+    [
+        ({"detail": {"more": "hidden"}}, "more\nhidden"),
+        ({"detail": "auto"}, ""),
+        ({"detail": "how to build"}, "how to build"),
+        ({"status": "completed", "index": 3}, ""),
+        ({"status": "HowToBuild"}, "HowToBuild"),
+        ({"type": "how to build"}, "how to build"),
+        ({"annotations": [{"how to build": 1}]}, "how to build\n1"),
+        ({"name": {"how to build": None}}, "how to build"),
+    ],
+)
+def test_neither_kinds_nor_names_of_fields_hide_text(part: dict[str, Any], read: str) -> None:
+    hidden = {"role": "user", "content": [{"text": "hi", **part}]}
+    assert texts({"messages": [hidden]}, "chat") == {"messages.0": f"hi\n{read}".strip()}
+
+
+def test_what_is_not_to_be_read_is_counted_by_whose_it_is() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    schema = {"type": "json_schema", "json_schema": {"name": "s", "schema": {}}}
+    more = {"tools": [tool, tool], "tool_choice": tool, "response_format": schema}
+    assert client_text({"messages": CHAT, **more}, "chat").left_out == {
+        "tools": 2, "tool_choice": 1, "schema": 1, "system": 1, "assistant": 1,
+    }  # fmt: skip
+    assert client_text({"messages": CHAT, **more}, "chat", EVERYBODY).left_out == {}
+    says_nothing = {"tool_choice": "auto", "response_format": {"type": "json_object"}, "tools": []}
+    assert client_text({"messages": CHAT[-1:], **says_nothing}, "chat").left_out == {}
+    asked = {"input": "hi", "instructions": "be kind", "text": {"verbosity": "low", "format": {"type": "text"}}}
+    assert client_text(asked, "responses").left_out == {"system": 1}
+
+
+def test_identifiers_of_what_is_read_are_handed_on_once() -> None:
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "x"}
+    messages = [*CHAT, result, result, {**result, "tool_call_id": None}]
+    assert client_text({"messages": messages}, "chat").identifiers == ("c1", "call_1")
 
 
 def test_of_a_definition_every_name_and_value_is_read() -> None:

@@ -184,6 +184,7 @@ def serve(folder: Path) -> None:
         def log_message(self, *_: object) -> None:
             pass
 
+    ThreadingHTTPServer.request_queue_size = 256  # Of five a sixth client would connect a whole second later.
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     print(server.server_port, flush=True)  # noqa: T201 - the caller reads it

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.processes import answering
 
 
 @dataclass
@@ -79,25 +81,12 @@ class Server:
             def log_message(self, *_: object) -> None:
                 pass
 
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:
-                pass
-
-        self.http = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        self.handler, self.url = Handler, ""
 
 
 @contextmanager
 def serving(respond: Callable[[Request, int], Reply] | list[Reply]) -> Iterator[Server]:
     """A server that answers request number i by ``respond(request, i)``, or with the i-th reply (the last one on)."""
     server = Server(respond if callable(respond) else lambda _, i: respond[min(i, len(respond) - 1)])
-    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with answering(server.handler) as server.url:
         yield server
-    finally:
-        server.http.shutdown()
-        server.http.server_close()
-        thread.join()

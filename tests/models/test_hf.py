@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -18,15 +19,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 torch = pytest.importorskip("torch", reason="the extra clucert[hf] is not installed")
 transformers = pytest.importorskip("transformers", reason="the extra clucert[hf] is not installed")
 
+from clucert.core.words import is_word  # noqa: E402
 from clucert.errors import InputError, MissingExtraError, ModelError  # noqa: E402
 from clucert.models import hf  # noqa: E402
 from clucert.models.hf import convert, engine, packed  # noqa: E402
-from clucert.models.hf.generate import Text, choose, generator  # noqa: E402
+from clucert.models.hf.generate import WORD_TOKENS, Text, choose, generator  # noqa: E402
 from clucert.models.hf.model import HFModel  # noqa: E402
 from clucert.models.hf.packed import register  # noqa: E402
 from clucert.models.labels import distinguishing  # noqa: E402
 from clucert.models.weights import copies_folder  # noqa: E402
-from clucert.types import Message, Query  # noqa: E402
+from clucert.types import Blanks, Message, Query  # noqa: E402
 
 PREFIX = "Classify each review.\n\nReview: a warm film\nSentiment: good\n\n"
 TEXTS = (
@@ -307,6 +309,65 @@ def test_sampling_follows_the_softmax() -> None:
     probabilities = torch.softmax(logits[0].double() / 0.7, -1).numpy()
     chi2 = float((((counts - 4000 * probabilities) ** 2) / (4000 * probabilities)).sum())
     assert chi2 < 21.1  # the 99.99 % point of chi-squared with 3 degrees of freedom; the seeds are fixed
+
+
+def blanks(*pieces: str) -> Query:
+    return Query((), blanks=Blanks(PREFIX, f"Review: {'_'.join(pieces)}\nFilled:", pieces))
+
+
+FRAMES = (
+    ("the plot is ", ", the jokes are ", " ."),
+    ("", " ", " film"),
+    ("(", ") ", " well-", ""),
+    ("a dull and ", " and ", " and ", " and ", " film"),
+)
+
+
+def by_hand(model: HFModel, asked: Query) -> list[str]:
+    """The words of the blanks by a loop of full forward passes: the likeliest beginning of a word, then whatever word
+    tokens are the likeliest of all.
+    """
+    assert asked.blanks is not None
+    net, text, words = model._model, model._tokenizer.text, model._words
+    own, found = net.config._attn_implementation, []
+    net.set_attn_implementation("eager")
+    out = [*text(asked.blanks.prefix)]
+    for i, piece in enumerate(asked.blanks.pieces[:-1]):
+        before = f"{asked.blanks.ask} {piece}" if i == 0 else piece
+        out += text(before.removesuffix(" "))
+        word: list[int] = []
+        while len(word) < WORD_TOKENS:
+            with torch.no_grad():
+                logits = net(input_ids=torch.tensor([out])).logits[0, -1]
+            begin = words.spaced if before.endswith(" ") else words.bare
+            token = int(logits.argmax()) if word else int(begin[logits[begin].argmax()])
+            if word and token not in words.further:
+                break
+            word.append(token)
+            out.append(token)
+        found.append(model._tokenizer.decode(word).strip())
+    net.set_attn_implementation(own)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["llama", "bloom"])
+def test_blanks_get_the_likeliest_word_and_the_rest_stands(kind: str) -> None:
+    model = build(kind)
+    queries = [blanks(*pieces) for pieces in FRAMES]
+    together = model.answer([*queries, query("great", None, max_tokens=3)])
+    assert [answer.text for answer in together[:-1]] == [model.answer([asked])[0].text for asked in queries]
+    for asked, answer in zip(queries, together, strict=False):
+        assert asked.blanks is not None
+        assert answer.text == asked.blanks.filled(by_hand(model, asked))
+        assert answer.finish_reason == "stop"
+        assert all(is_word(word) for word in by_hand(model, asked))
+
+
+def test_sampled_fills_are_a_function_of_query_and_seed(model: HFModel) -> None:
+    draws = [dataclasses.replace(blanks(*FRAMES[0]), temperature=1.0, seed=seed) for seed in range(6)]
+    first = [answer.text for answer in model.answer(draws)]
+    assert first == [model.answer([asked])[0].text for asked in draws]
+    assert len(set(first)) > 1
 
 
 def test_control_tokens_in_a_text_are_just_characters(model: HFModel) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import subprocess
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from raw_servers import Listening, listening, read_request
 
 from clucert.models.http_client import proxy_of
 from clucert.models.http_pool import KeepAlive
@@ -91,6 +95,13 @@ def test_every_way_to_say_ok_is_read_and_connections_are_kept_when_they_may_be(r
     assert opened == connections
 
 
+def test_a_trailer_is_no_header():
+    body = b"Transfer-Encoding: chunked\r\n\r\n1\r\n \r\n0\r\nRetry-After: 7\r\n\r\n"
+    replies, opened = serve(answering(b"HTTP/1.1 429 Slow\r\n" + body), twice)
+    assert [reply.headers for reply in replies] == [{"transfer-encoding": "chunked"}] * 2
+    assert opened == 1
+
+
 def test_an_answer_may_end_with_the_connection():
     replies, opened = serve(answering(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nok", close=True), twice)
     assert [reply.body for reply in replies] == [b"ok", b"ok"]
@@ -150,6 +161,26 @@ def test_a_kept_connection_that_the_server_has_closed_costs_nothing():
     replies, _ = serve(once, with_a_pause)
     assert [reply.body for reply in replies] == [b"ok", b"ok"]
     assert asked == [b"1", b"2"]
+
+
+def test_a_request_that_a_server_dies_of_is_sent_twice_at_most_however_many_connections_are_kept():
+    asked = []
+
+    async def handler(body: bytes, writer: asyncio.StreamWriter, _number: int) -> None:
+        asked.append(body)
+        if body == b"poison":
+            writer.close()
+            return
+        await asyncio.sleep(0.01)
+        writer.write(OK)
+
+    async def poisoned(pool: Pool) -> None:
+        await asyncio.gather(*(pool.post(b"fine") for _ in range(5)))
+        with pytest.raises(ConnectionResetError):
+            await pool.post(b"poison")
+
+    serve(handler, poisoned)
+    assert asked.count(b"poison") == 2
 
 
 @pytest.mark.parametrize(
@@ -244,6 +275,51 @@ def test_bytes_that_nobody_asked_for_are_never_an_answer():
         return [first.body, (await pool.post(b"second")).body]
 
     assert serve(talkative, later)[0] == [b"first", b"second"]
+
+
+@pytest.mark.parametrize("cut", [1, 30, -2, None])
+def test_bytes_beyond_an_answer_in_its_packet_close_the_connection(cut: int | None):
+    beyond = b"HTTP/1.1 200 OK\r\nX: beyond\r\nContent-Length: 6\r\n\r\nbeyond"
+
+    async def talkative(body: bytes, writer: asyncio.StreamWriter, _number: int) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body) + beyond[:cut])
+
+    async def two(pool: Pool) -> list[Reply]:
+        return [await pool.post(b"first"), await pool.post(b"second")]
+
+    replies, opened = serve(talkative, two)
+    assert [(reply.body, reply.headers) for reply in replies] == [
+        (b"first", {"content-length": "5"}),
+        (b"second", {"content-length": "6"}),
+    ]
+    assert opened == 2
+
+
+def test_bytes_that_nobody_has_read_yet_are_no_answer_either():
+    """They came while the event loop was busy elsewhere."""
+    told = threading.Event()
+
+    def handle(connection: socket.socket, _: Listening) -> None:
+        while body := read_request(connection)[1]:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            if body == b"first":
+                read.wait(5)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+                told.set()
+
+    async def two(url: str) -> list[bytes]:
+        pool = Pool(url, {}, timeout=5, connect_timeout=5)
+        found = [(await pool.post(b"first")).body]
+        read.set()
+        assert told.wait(5)
+        time.sleep(0.02)  # the event loop stands still
+        found.append((await pool.post(b"second")).body)
+        pool.close()
+        return found
+
+    read = threading.Event()
+    with listening(handle) as server:
+        assert asyncio.run(two(server.url)) == [b"first", b"second"]
 
 
 def test_a_refused_connection_is_an_os_error():

@@ -52,7 +52,7 @@ async def whole(stream: Stream) -> bytes:
     try:
         return b"".join([part async for part in stream])
     finally:
-        stream.close()
+        await stream.close()
 
 
 def chunked(*parts: bytes) -> bytes:
@@ -77,8 +77,8 @@ def test_each_piece_is_there_before_the_next_is_written_and_the_connection_is_ke
             async for part in stream:
                 found.append(part)
                 asked.release()
-            stream.close()
-            stream.close()
+            await stream.close()
+            await stream.close()
             assert found == [b"part 0", b"part 1", b"part 2"]
             assert (stream.status, stream.headers["content-type"]) == (200, "text/event-stream")
 
@@ -103,7 +103,7 @@ def test_a_server_is_not_read_faster_than_its_bytes_are_taken() -> None:
             before = written[0]
             await asyncio.sleep(0.1)
         assert written[0] < size
-        assert stream._connection._buffered <= MOST_BUFFERED + (1 << 18)
+        assert next(iter(pool._open))._buffered <= MOST_BUFFERED + (1 << 18)
         return len(await whole(stream))
 
     assert run(handle, work, 30) == size
@@ -176,7 +176,7 @@ def test_closing_early_hangs_up_on_the_server_and_large_bodies_are_not_read_whol
     async def work(pool: Addressed) -> None:
         stream = await pool.open(pool.url, b"{}")
         assert await stream.read(5000) is None
-        stream.close()
+        await stream.close()
         await asyncio.wait_for(ended.wait(), 5)
         assert not pool._idle
 

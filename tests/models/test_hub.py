@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from tests.processes import free_port
+from tests.commands import Command
+from tests.processes import answering, free_port
 
-from clucert.cli import cli
 from clucert.errors import DataIntegrityError, MissingExtraError, ModelUnavailableError
 from clucert.evaluate.plan import encoder_file
 from clucert.models import encoders
@@ -60,14 +58,12 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        playing = Hub(f"http://127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with answering(Handler) as url:
+        playing = Hub(url)
         monkeypatch.setenv("HF_ENDPOINT", playing.url)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         yield playing
-        server.shutdown()
 
 
 def test_a_file_is_fetched_once_by_its_revision_and_kept(hub: Hub) -> None:
@@ -141,17 +137,17 @@ def test_without_wheel_and_hub_the_command_is_named(hub: Hub, monkeypatch: pytes
         load_encoder("minilm")
 
 
-def test_the_command_names_every_file_and_its_digest(hub: Hub) -> None:
-    done = CliRunner().invoke(cli, ["weights", "--json"])
-    assert done.exit_code == 0
-    rows = json.loads(done.stdout)["weights"]
+def test_the_command_names_every_file_and_its_digest(hub: Hub, run_cli: Command) -> None:
+    done = run_cli("weights", "--json")
+    assert done.code == 0
+    rows = json.loads(done.out)["weights"]
     assert [row["state"] for row in rows] == ["as pinned", "not here", "as pinned", "not here"]
     assert all(len(row["sha256"]) == 64 for row in rows)
-    shown = CliRunner().invoke(cli, ["weights"]).stdout
+    shown = run_cli("weights").out
     assert all(row["sha256"] in shown and row["from"] in shown for row in rows)
     assert hub.asked == []
     MINILM_HUB.kept.parent.mkdir(parents=True)
     MINILM_HUB.kept.write_bytes(b"another file")
-    done = CliRunner().invoke(cli, ["weights"])
-    assert done.exit_code == 1
-    assert "not the pinned file: it is not used" in done.stdout
+    done = run_cli("weights")
+    assert done.code == 1
+    assert "not the pinned file: it is not used" in done.out

@@ -14,6 +14,7 @@ from clucert.models.http_pool import Handler
 from clucert.models.load import ModelOptions
 from clucert.models.openai import OpenAIModel
 from clucert.models.replies import Reply
+from clucert.models.retries import ToldError, UnreachedError
 from clucert.models.server_address import Endpoint, openai_endpoint
 from clucert.types import Message, Query
 
@@ -106,6 +107,8 @@ def test_a_refused_field_is_left_out(model_of):
         (TimeoutError(), ModelTimeoutError, "raise --timeout"),
         (ConnectionRefusedError(), ModelUnavailableError, "refused the connection"),
         (ConnectionResetError(), ModelUnavailableError, "closed the connection"),
+        (UnreachedError("could not be reached within 1 s"), ModelTimeoutError, "within 1 s: is the server running"),
+        (ToldError("cannot be reached: the proxy answered 502"), ModelUnavailableError, "the proxy answered 502: is"),
     ],
 )
 def test_a_failure_is_the_error_that_a_server_would_cause(model_of, reply, error, said):

@@ -9,7 +9,6 @@ import ast
 import json
 import re
 import shlex
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,8 @@ import click
 import pytest
 
 import clucert
-from clucert.cli import COMMANDS, cli, main
+from clucert.cli import COMMANDS, cli
+from tests.commands import Command
 from tests.models.fake_server import Reply, Request, completion, serving
 
 SOURCE = Path(clucert.__file__).parent
@@ -132,7 +132,7 @@ Run = Callable[[str], tuple[int, str]]
 
 
 @pytest.fixture
-def run(there: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], server: str) -> Run:
+def run(there: Path, run_cli: Command, server: str) -> Run:
     words = {
         "T": TEXT,
         "S": SHORT,
@@ -144,11 +144,8 @@ def run(there: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     def ran(command: str) -> tuple[int, str]:
         for name, value in words.items():
             command = re.sub(rf"\b{name}\b", lambda _, value=value: value, command)
-        monkeypatch.setattr(sys, "argv", ["clucert", *shlex.split(command)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return int(str(left.value.code)), said.out + said.err
+        ended = run_cli(*shlex.split(command))
+        return ended.code, ended.out + ended.err
 
     return ran
 

@@ -24,12 +24,13 @@ from clucert.audit.claims import Claim, claims_of, exact_claims, token_claims
 from clucert.audit.exact_steps import exact_steps
 from clucert.audit.proposals import material, proposals
 from clucert.audit.steps import Effort, _lost, attack_steps, token_steps
-from clucert.core.exact import ExactCertificate, ExactSettings, ExactSmoother, Flag
+from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.noise.canonical import Canonical
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.tokens import tokenize
 from clucert.core.noise.windows import EraseAndCheck, Windows
-from clucert.core.settings import Base, Look
+from clucert.core.settings import Base, ExactSettings, Look
+from clucert.core.thresholds import Flag
 from clucert.core.words import split
 from clucert.types import Classify, Scored, Votes
 from tests.core.test_smoothing import smoother

@@ -15,11 +15,11 @@ import pytest
 
 import clucert
 from clucert import certificate_json, exact_json
-from clucert.core.exact import ExactSettings, ExactSmoother
+from clucert.core.exact import ExactSmoother
 from clucert.core.noise.canonical import Canonical, Characters, Spelling
 from clucert.core.noise.groups import Blocks, Chunks, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
-from clucert.core.settings import Base
+from clucert.core.settings import Base, ExactSettings
 from clucert.core.threats import overlaps
 from clucert.core.thresholds import Flag
 from clucert.core.words import split
@@ -126,7 +126,11 @@ class Worst:
         return [Scored(self.known[text], {}) for text in texts]
 
 
-@pytest.mark.parametrize("noise", [Blocks(5), Blocks(5, interleaved=True), Groups(5, b"k"), Chunks(2, b"k")], ids=repr)
+@pytest.mark.parametrize(
+    "noise",
+    [Blocks(5), Blocks(5, interleaved=True), Groups(5, b"k"), Chunks(2, b"k")],
+    ids=lambda noise: type(noise).__name__,
+)
 def test_an_exact_proof_holds_on_top_of_any_number_of_free_changes(noise) -> None:
     """Every text of the ball, each in several disguises: the deployed classifier answers as was certified."""
     rng, checked, turned = random.Random(1), 0, 0

@@ -17,14 +17,14 @@ from scipy.stats import binom
 import clucert
 from clucert import certificate_json
 from clucert.api import SmoothedClassifier
-from clucert.core.exact import ExactCertificate, ExactSettings, ExactSmoother, Noise, Shown
+from clucert.core.exact import ExactCertificate, ExactSmoother, Shown
 from clucert.core.noise.deletion import Deletion, KeepSome
 from clucert.core.noise.ellipsis import CollapsedMask
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.overlap import NEVER
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Overlap
-from clucert.core.settings import Base
+from clucert.core.settings import Base, ExactSettings, Noise
 from clucert.core.thresholds import Flag, binomial_tail, most_to_pass, questions_to_pass
 from clucert.errors import CluCertError, InputError
 from tests.promises.noise_worlds import ball, deleted, inserted, lowest, replaced
@@ -131,6 +131,20 @@ def test_no_text_within_the_radius_turns_a_flag(family: str, flag: Flag, soft: b
     assert claims[True] or (flag.share, len(flag.labels)) == (Fraction(2, 5), 1)
     assert claims[False] or flag.share is not None
     assert flips
+
+
+def test_no_flag_is_said_to_stay_on_a_text_of_nothing() -> None:
+    """It has no sub-text that is flagged: whoever deletes every word passes, however sure all of them were."""
+    claims = 0
+    for noise, n, flag in itertools.product(FAMILIES.values(), (1, 2, 3), RULES):
+        found = certificate(noise, flag, lambda sub: Shown(sub, "harmful"), tuple("abc"[:n]), soft=False)
+        for threat in {"delete", "edit"} & {*found.proved} if found.is_flagged else ():
+            radius = found.proved[threat]
+            assert radius is not None
+            assert not radius.everything
+            assert radius.words < n, (noise, threat)
+            claims += radius.words > 0
+    assert claims
 
 
 def hurting(known: set[str], harmful: set[str], *, flagged: bool):

@@ -6,16 +6,17 @@ import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import pytest
 from scipy.stats import binom
 
-from clucert.core.exact import ExactSettings, ExactSmoother, Noise
+from clucert.core.exact import ExactSmoother
 from clucert.core.noise.groups import Blocks, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
-from clucert.core.settings import Base
+from clucert.core.settings import Base, ExactSettings, Noise
 from clucert.core.thresholds import Flag
+from clucert.errors import TooMuchError
 from clucert.guard.client_text import ClientText, Said
 from clucert.guard.gate import Gate, Verdict
 from clucert.guard.text_gate import gate_config, load_function_gate
@@ -201,3 +202,45 @@ def test_a_text_at_the_threshold_passes_at_most_at_the_level(messages: int, tmp_
     # Six votes that are none of them harmful: 1/64, and less where the text is read in company.
     assert passed <= binom.isf(1e-4, runs, 0.05)
     assert messages > 1 or passed >= binom.ppf(1e-4, runs, 1 / 64)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "windows", "size": 3},
+        {"method": "groups", "count": 4, "hashes": 2},
+        {"method": "blocks", "count": 4},
+        {"method": "chunks", "every": 2},
+        {"method": "erase-and-check", "suffix": 40},
+        {"method": "deletion", "mask_rate": "0.5", "flag_threshold": "0.9", "samples": 20, "certify_samples": 30},
+    ],
+    ids=lambda options: options["method"],
+)
+def test_a_request_never_takes_more_calls_than_it_may_and_one_that_might_takes_none(options: dict[str, object]) -> None:
+    rng, asked, refused, passed = random.Random(3), 0, 0, 0
+
+    def world(texts: Sequence[str], first_draw: int = 0) -> list[object]:
+        nonlocal asked
+        asked += len(texts)
+        said = [rng.choice(LABELS) for _ in texts]
+        return [*said] if options["method"] == "deletion" else [Scored(label, {label: 1.0}) for label in said]
+
+    with ExitStack() as stack:
+        config = gate_config(flag=["harmful"], deterministic=True, **options)
+        gate, _ = load_function_gate(world, LABELS, config, stack, b"key", max_calls=60)
+        for size in (1, 2, 4, 8, 12, 20, 40, 80, 150, 300):
+            messages = [rng.choices([*WORDS, *map(str, range(100))], k=size) for _ in range(rng.randrange(1, 3))]
+            asked, too_much = 0, False
+            try:
+                check(gate, world, messages)
+            except TooMuchError:
+                too_much = True
+            refused, passed = refused + too_much, passed + (not too_much)
+            assert asked <= (0 if too_much else 60)
+            # What is known costs nothing again.
+            before = asked
+            with pytest.raises(TooMuchError, match=r"more than 60: .*--max-gate-calls") if too_much else nullcontext():
+                check(gate, world, messages)
+            assert asked == before
+    assert passed >= 2
+    assert refused >= 1 or options["method"] in ("groups", "blocks")

@@ -9,16 +9,15 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clucert.cli import cli
 from clucert.evaluate.metrics import Outcome
 from clucert.evaluate.standing import standing_of
 from clucert.report import check_gates, compare_runs
 from clucert.report.summary import read_summaries
 from clucert.report.tables import summary_rows
+from tests.commands import Command
 from tests.report.report_runs import Spec, rows, write_run
 
 LABELS = ("negative", "positive", "mixed")
@@ -107,14 +106,13 @@ def test_tables_show_the_share_of_radii_at_the_cap_and_attackable_words(tmp_path
     assert row["per_label"].startswith("negative ")
 
 
-def test_one_label_with_most_votes_is_a_warning_everywhere(tmp_path: Path):
+def test_one_label_with_most_votes_is_a_warning_everywhere(tmp_path: Path, run_cli: Command):
     same = [(i, text, "positive") for i, text, _ in rows(8)]
     run = write_run(tmp_path / "run", Spec(strength=1.0), same)
     (summary,) = read_summaries([run])
     assert any("of the votes (100% of the gold labels)" in w for w in summary.warnings)
     page = tmp_path / "r.html"
-    shown = CliRunner().invoke(cli, ["report", str(run), "-o", str(page), "--tables", str(tmp_path)])
-    assert shown.exit_code == 0
+    assert run_cli("report", run, "-o", page, "--tables", tmp_path).code == 0
     assert "of the votes (100% of the gold labels)" in page.read_text()
     (row,) = json.loads((tmp_path / "summary.json").read_text())
     assert "of the votes" in row["warnings"]
@@ -163,7 +161,7 @@ def tuned(**changes):
         (tuned(data_sha256="0" * 64), tuned(data_sha256="0" * 64), "published", "on the very rows"),
     ],
 )
-def test_compare_says_when_parameters_were_not_tuned_alike(tmp_path: Path, first, second, kind, said):
+def test_compare_says_when_parameters_were_not_tuned_alike(tmp_path: Path, first, second, kind, said, run_cli):
     def write(name, rate, record):
         parameters = {"mask_rate": rate, "tuned": record}
         return write_run(tmp_path / name, Spec(method=name, manifest={"parameters": parameters}), 8)
@@ -171,10 +169,10 @@ def test_compare_says_when_parameters_were_not_tuned_alike(tmp_path: Path, first
     runs = [write("a", "0.95", first), write("b", "0.7", second)]
     notes = [note for note in compare_runs(runs, (1,), kind=kind).notes if "tuned" in note]
     assert (notes == []) if said is None else (said in notes[0])
-    printed = CliRunner().invoke(cli, ["compare", *map(str, runs), "--radius", kind])
-    assert printed.exit_code == 0
-    assert ("tuned" in printed.stderr) == (said is not None)
-    assert "per_label" in printed.stdout or "constant_answer" in printed.stdout
+    printed = run_cli("compare", *runs, "--radius", kind)
+    assert printed.code == 0
+    assert ("tuned" in printed.err) == (said is not None)
+    assert "per_label" in printed.out or "constant_answer" in printed.out
 
 
 def test_the_same_parameters_need_no_tuning_to_be_compared(tmp_path: Path):

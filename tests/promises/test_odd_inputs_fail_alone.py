@@ -16,6 +16,7 @@ from tests.models.fake_server import completion
 from tests.models.raw_servers import http, listening, read_request
 
 GOOD = completion("positive", prompt_tokens=900).body
+MARKED = b"\xef\xbb\xbf" + json.dumps(GOOD).encode()
 
 
 def changed(**change: object) -> bytes:
@@ -41,6 +42,8 @@ FAILING = {
     "headers": [b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000],
     "no HTTP": [b"220 mail.example ESMTP\r\n"],
     "half an answer": [b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"],
+    "half a head": [b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Le"],
+    "half of what has no length": [b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(GOOD).encode()[:-9]],
 }
 FINE = {
     "brackets in the text, unread": http(changed(message={"content": "[" * 5000})),
@@ -48,6 +51,11 @@ FINE = {
     "an infinite log-probability": http(changed(logprobs=top(float("inf")))),
     "no log-probability": http(changed(logprobs=top(None))),
     "null log-probabilities": http(changed(logprobs={"content": [None]})),
+    "a byte order mark": http(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()),
+    "a byte order mark, packed": http(
+        gzip.compress(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()), b"Content-Encoding: gzip"
+    ),
+    "no length and no header": [b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps(GOOD).encode()],
     "nothing odd": http(json.dumps(GOOD).encode()),
 }
 
@@ -86,4 +94,5 @@ def test_each_odd_reply_fails_its_input_alone(tmp_path: Path, monkeypatch: pytes
     for name, why in summary.errors.items():
         assert why.isprintable(), name
         assert len(why) < 400, name
+    assert "closed the connection" in summary.errors["half a head"]
     assert len(read_records(tmp_path / "run")[0]) == len(rows)

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 import clucert
-from clucert.cli import cli
-from clucert.core.exact import ExactSettings, ExactSmoother
+from clucert.core.exact import ExactSmoother
 from clucert.core.noise.groups import Blocks
 from clucert.core.noise.tokens import listed
-from clucert.core.settings import Base
+from clucert.core.settings import Base, ExactSettings
 from clucert.errors import InputError
 from clucert.evaluate.read_certificates import read_any_run
 from clucert.report.summary import read_summaries
+from tests.commands import Command, refused
 
 HERE = Path(__file__).parents[1] / "evaluate"
 LABELS = ("yes", "no")
@@ -154,7 +153,7 @@ def test_what_is_no_list_is_refused_in_one_line(text: str) -> None:
     assert "passage" in str(caught.value)
 
 
-def test_a_bad_row_is_named_and_the_command_line_reads_the_same_inputs(tmp_path: Path) -> None:
+def test_a_bad_row_is_named_and_the_command_line_reads_the_same_inputs(tmp_path: Path, run_cli: Command) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text('{"passages": ["a"], "label": "yes"}\n{"passages": "a", "label": "yes"}\n')
     with pytest.raises(InputError, match=r"rows\.jsonl:2: 'passages' is no list") as caught:
@@ -162,8 +161,8 @@ def test_a_bad_row_is_named_and_the_command_line_reads_the_same_inputs(tmp_path:
             Reader(), LABELS, data, tmp_path / "run", method="blocks", unit="passage", deterministic=True
         )
     assert "\n" not in str(caught.value)
-    found = CliRunner().invoke(cli, ["certify", "no list", "--task", "sst2", "--method", "blocks", "--unit", "passage"])
-    assert found.exit_code != 0
+    command = ("certify", "no list", "--task", "sst2", "--method", "blocks", "--unit", "passage")
+    refused(run_cli(*command), 2, "JSON list")
 
 
 def test_turns_say_that_roles_are_not_the_attackers() -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +14,14 @@ import pytest
 from clucert.api import smooth
 from clucert.attacks.against import attack_run
 from clucert.audit.run import audit
-from clucert.cli import main
 from clucert.config import Config
 from clucert.errors import CluCertError, UsageError
 from clucert.evaluate.read_certificates import read_run
 from clucert.evaluate.runconfig import StudyConfig, load_config, print_config
+from tests.commands import refused
+from tests.processes import answering
 
 KEY = "sk-verysecret0123456789"
-
-
-class QuickServer(ThreadingHTTPServer):
-    request_queue_size = 256
-    daemon_threads = True
-    block_on_close = False
 
 
 @contextmanager
@@ -55,15 +48,8 @@ def listening() -> Iterator[tuple[int, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = QuickServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1], heard
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(Handler) as url:
+        yield int(url.rpartition(":")[2]), heard
 
 
 @pytest.fixture
@@ -104,7 +90,7 @@ def both(run: Path, overrides: dict[str, Any] | None = None) -> None:
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:{}", "http://me:pw@127.0.0.1:{}/v1", "http://LOCALHOST:{}/v1/"])
-def test_a_key_never_goes_where_only_the_manifest_says(home, address, capsys, monkeypatch):
+def test_a_key_never_goes_where_only_the_manifest_says(home, address, run_cli):
     with listening() as (port, heard):
         run = hostile(home, base_url=address.format(port))
         for command in (audit, lambda where: attack_run(where, ["deepwordbug"])):
@@ -112,12 +98,8 @@ def test_a_key_never_goes_where_only_the_manifest_says(home, address, capsys, mo
                 command(run)
             assert "\n" not in str(caught.value)
             assert "pw" not in str(caught.value)
-        for arguments in (["audit", str(run)], ["attack", "--certificates", str(run)]):
-            monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
-            with pytest.raises(SystemExit) as left:
-                main()
-            assert left.value.code == 2
-            assert "--base-url" in capsys.readouterr().err
+        for arguments in (("audit", run), ("attack", "--certificates", run)):
+            refused(run_cli(*arguments), 2, "--base-url")
         assert heard == []
 
 

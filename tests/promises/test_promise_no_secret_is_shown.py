@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import traceback
 
 import click
@@ -13,7 +10,7 @@ import pytest
 
 from clucert.api import evaluate_callable
 from clucert.cache.location import redact_argument
-from clucert.cli import COMMANDS, cli, main
+from clucert.cli import COMMANDS, cli
 from clucert.config import Config
 from clucert.errors import CluCertError
 from clucert.evaluate.plan import make_plan
@@ -99,11 +96,12 @@ def test_a_configuration_shows_no_secret_and_works_with_it(tmp_path):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_whole_run_leaves_no_secret_anywhere(tmp_path, fails):
+def test_a_whole_run_leaves_no_secret_anywhere(tmp_path, fails, monkeypatch, run_cli):
     """Command line, manifest, records, summary, report, cache and what was printed, of a run that works and one not."""
     port, run = free_port(), tmp_path / "run"
     url = f"http://me:{PASSWORD}@127.0.0.1:{port}/v1?api-key={PARAMETER}"
-    environment = {**os.environ, "OPENAI_API_KEY": SECRET, "XDG_CACHE_HOME": str(tmp_path / "xdg")}
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     (tmp_path / "data.csv").write_text("text,label\na good and funny story,positive\na dull and slow one,negative\n")
     options = {
         **{"task": "sst2", "data": tmp_path / "data.csv", "model": "openai/test", "method": "ranmask"},
@@ -113,11 +111,9 @@ def test_a_whole_run_leaves_no_secret_anywhere(tmp_path, fails):
     flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
     def clucert(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "clucert", *arguments], env=environment, capture_output=True, text=True, check=False
-        )
-        assert "Traceback" not in done.stderr
-        return safe(done.stdout + done.stderr)
+        ended = run_cli(*arguments)
+        assert "Traceback" not in ended.err
+        return safe(ended.out + ended.err)
 
     with serve(port if not fails else free_port(), Serving()) as serving:
         clucert("evaluate", *flags)
@@ -162,7 +158,7 @@ TO_THE_DEAD = {
 
 
 @pytest.fixture
-def command_line(tmp_path, monkeypatch, capsys):
+def command_line(tmp_path, monkeypatch, run_cli):
     """Runs a command in an empty folder, and looks for what was planted in all that it printed and wrote."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
@@ -172,18 +168,15 @@ def command_line(tmp_path, monkeypatch, capsys):
     planted = {path for path in tmp_path.rglob("*") if path.is_file()}
 
     def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
-        with pytest.raises(SystemExit) as done:
-            main()
-        out = capsys.readouterr()
-        assert "Traceback" not in out.err
-        shown = [out.out, out.err]
+        ended = run_cli(*arguments)
+        assert "Traceback" not in ended.err
+        shown = [ended.out, ended.err]
         # What a path is called is the user's own choice; what is in it is ours.
         shown += [path.read_text("utf-8", "replace") for path in {*tmp_path.rglob("*")} - planted if path.is_file()]
         for secret in PLANTED:
             leak = next((text for text in shown if secret in text), None)
             assert leak is None, (arguments[-2:], leak.partition(secret)[0][-200:], secret)
-        return int(done.value.code or 0)
+        return ended.code
 
     return run
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ from clucert.models.load import ModelOptions, load_model
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.queued_models import QueueOptions
 from clucert.types import Message, Query
-from tests.processes import free_port
+from tests.processes import answering, free_port
 
 TEXT = "A short but good story about two friends"
 
@@ -40,6 +40,7 @@ class Serving:
     entries: list[dict[str, Any]] | None = None
     """Its model list; None for a server without one."""
     finish: str = "stop"
+    status: int = 200
     changes_after: int = 10**9
     """Answers after which it says that it is another one."""
     asked: list[str] = field(default_factory=list)
@@ -70,7 +71,7 @@ def serve(port: int, serving: Serving) -> Iterator[Serving]:
             with lock:
                 number = len(serving.asked)
                 serving.asked.append(asked["messages"][-1]["content"])
-            self.reply(200, body_of(serving, number))
+            self.reply(serving.status, body_of(serving, number))
 
         def reply(self, status: int, body: dict[str, Any]) -> None:
             data = json.dumps(body).encode()
@@ -84,17 +85,8 @@ def serve(port: int, serving: Serving) -> Iterator[Serving]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with answering(Handler, port):
         yield serving
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -313,6 +305,25 @@ def test_a_run_that_is_continued_with_another_model_stops(port, tmp_path, where)
         accepted = more.model_copy(update={"run_dir": tmp_path / "run", "accept_model_change": True})
         data.write_text(data.read_text() + "a dull story,negative\n")
         assert evaluate(accepted.model_copy(update={"limit": 5})).done == 5
+
+
+def test_a_run_that_began_with_refusals_goes_on_when_the_model_answers(port, tmp_path):
+    """As long as it refuses everything only its model list is known: that is no other model than the one of it."""
+    (tmp_path / "data.csv").write_text("text,label\na good story about friends,positive\n")
+    config = StudyConfig.of(
+        task="sst2",
+        data=str(tmp_path / "data.csv"),
+        model="openai/m",
+        base_url=f"http://127.0.0.1:{port}",
+        method="blocks",
+        deterministic=True,
+        cache=False,
+        run_dir=tmp_path / "run",
+    )
+    with serve(port, Serving(status=400, entries=[ENTRY])):
+        assert evaluate(config).failed == 1
+    with serve(port, Serving(entries=[ENTRY])):
+        assert evaluate(config).done == 1
 
 
 def test_the_entry_of_a_list():

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clucert import certificate_json as document
-from clucert.api import Certification
+from clucert.certification import Certification
 from clucert.core.certificate import Certificate
 from clucert.core.explanation import FIXED
 from clucert.core.radius import Overlap, Radius

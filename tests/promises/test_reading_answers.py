@@ -30,7 +30,8 @@ from clucert.runtime.callable_classifiers import ThreadedClassifier
 from clucert.runtime.computation import Backends
 from clucert.tasks import custom_task, load_task
 from clucert.tasks.classification import ClosedTask
-from clucert.tasks.parse import fold, parse_label
+from clucert.tasks.parse import parse_label
+from clucert.tasks.spelling import fold
 from clucert.types import Answer, Predictions
 from tests.models.fake_server import Reply, Request, completion, serving
 from tests.voting import Asked

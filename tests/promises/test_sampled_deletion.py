@@ -103,7 +103,8 @@ def test_at_the_boundary_one_operation_is_claimed_no_more_often_than_alpha(
     slack = float(KeepSome(kept).slack(threat, 9, 1))
     claimed = Counter()
     for seed in range(runs):
-        for share in ((1 + slack) / 2, 1.0):
+        # Votes that all agree are the same votes in every run.
+        for share in ((1 + slack) / 2, 1.0)[: 1 if seed else 2]:
             draw = random.Random(seed)
             found = clucert.smooth(
                 lambda texts, draw=draw, share=share: ["good" if draw.random() < share else "bad" for _ in texts],
@@ -113,7 +114,7 @@ def test_at_the_boundary_one_operation_is_claimed_no_more_often_than_alpha(
             radius = found.certificate.proved[threat]
             claimed[share] += found.prediction == "good" and radius is not None and radius.words >= 1
     assert claimed[(1 + slack) / 2] <= binom.ppf(0.999, runs, ALPHA)
-    assert claimed[1.0] == runs
+    assert claimed[1.0] == 1
 
 
 def asked_of(**options):
@@ -294,16 +295,12 @@ def test_draws_are_exact() -> None:
 
 
 @pytest.mark.llm
-def test_the_embedded_model_certifies_by_deletion_from_the_command_line(tmp_path) -> None:
-    from click.testing import CliRunner
-
-    from clucert.cli import cli
-
+def test_the_embedded_model_certifies_by_deletion_from_the_command_line(run_cli) -> None:
     text = "A warm, funny and wonderful film: I loved every minute of it, and so will you."
     arguments = ["certify", text, "--task", "sst2", "--method", "deletion", "--mask-rate", "0.6", "--json"]
-    found = CliRunner().invoke(cli, [*arguments, "--samples", "40", "--certify-samples", "60"])
-    assert found.exit_code == 0, found.output
-    document = json.loads(found.output)
+    found = run_cli(*arguments, "--samples", "40", "--certify-samples", "60")
+    assert found.code == 0, found.err
+    document = json.loads(found.out)
     assert document["settings"]["keep"] == "each"
     assert document["derived"]["radius"] is None
     assert document["derived"]["prediction"] == "positive"

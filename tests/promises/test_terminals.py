@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import logging
 import re
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.text import Text
 
-from clucert.cli import main, terminal
+from clucert.cli import terminal
 from clucert.visible import harmless_json, replaced, visible
+from tests.commands import Command
+from tests.processes import answering
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\u200f\x7f\x85\u2028\U000e0041"
 RAW = re.compile(
@@ -38,61 +39,41 @@ def harmless(data: bytes, where: object) -> str:
     return text
 
 
-class Hostile(ThreadingHTTPServer):
-    """Says the label, or hostile things around one; every ``fails``-th time it is an error."""
-
-    daemon_threads = True
-    fails = 0
-
-    def __init__(self) -> None:
-        self.count = 0
-        hostile = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                entry = {"id": f"m{ESCAPE}", "owned_by": ESCAPE, "meta": {ESCAPE: ESCAPE}}
-                self.reply(200, {"object": "list", "data": [entry]})
-
-            def do_POST(self) -> None:
-                asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                hostile.count += 1
-                said = {"error": {"message": f"no{ESCAPE}\nno {asked[-80:]}", "type": ESCAPE, "code": ESCAPE}}
-                if hostile.fails and hostile.count % hostile.fails == 0:
-                    self.reply(400, said)
-                    return
-                unread = hostile.count % 13 == 0
-                content = f"well{ESCAPE} maybe" if unread else "positive"
-                choice = {"index": 0, "message": {"content": content}, "finish_reason": "stop"}
-                self.reply(200, {"choices": [choice], "model": f"m{ESCAPE}", "system_fingerprint": ESCAPE})
-
-            def reply(self, status: int, body: Any) -> None:
-                data = json.dumps(body).encode()
-                self.send_response(status, "No\x1b[2J")
-                self.send_header("X-Odd", "a\x9bb")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-
 @contextmanager
 def hostile(fails: int = 0) -> Iterator[str]:
-    server = Hostile()
-    server.fails = fails
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    """Says the label, or hostile things around one; every ``fails``-th time it is an error."""
+    count = itertools.count(1)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            entry = {"id": f"m{ESCAPE}", "owned_by": ESCAPE, "meta": {ESCAPE: ESCAPE}}
+            self.reply(200, {"object": "list", "data": [entry]})
+
+        def do_POST(self) -> None:
+            asked, number = self.rfile.read(int(self.headers["Content-Length"])).decode(), next(count)
+            said = {"error": {"message": f"no{ESCAPE}\nno {asked[-80:]}", "type": ESCAPE, "code": ESCAPE}}
+            if fails and number % fails == 0:
+                self.reply(400, said)
+                return
+            content = f"well{ESCAPE} maybe" if number % 13 == 0 else "positive"
+            choice = {"index": 0, "message": {"content": content}, "finish_reason": "stop"}
+            self.reply(200, {"choices": [choice], "model": f"m{ESCAPE}", "system_fingerprint": ESCAPE})
+
+        def reply(self, status: int, body: Any) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status, "No\x1b[2J")
+            self.send_header("X-Odd", "a\x9bb")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with answering(Handler) as url:
+        yield url
 
 
 @pytest.fixture
@@ -107,23 +88,19 @@ def world(tmp_path: Path) -> Path:
     return tmp_path
 
 
-Command = Callable[..., tuple[int, str]]
+Looked = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def clucert(world: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
+def clucert(world: Path, monkeypatch: pytest.MonkeyPatch, run_cli: Command) -> Looked:
     """The command in this process, in the folder of ``world``; everything that it prints is looked at."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-verysecret0123456789")
     monkeypatch.setenv("XDG_CACHE_HOME", str(world / "xdg"))
     monkeypatch.chdir(world)
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["clucert", *arguments])
-        capfdbinary.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capfdbinary.readouterr()
-        return int(left.value.code or 0), harmless(printed.out, arguments) + harmless(printed.err, arguments)
+        ended = run_cli(*arguments)
+        return ended.code, harmless(ended.stdout, arguments) + harmless(ended.stderr, arguments)
 
     return run
 
@@ -138,7 +115,7 @@ def files_are_harmless(folder: Path) -> None:
 SMALL = ("--method", "ranmask", "--mask-rate", "0.9", "--samples", "5", "--certify-samples", "15", "--max-retries", "0")
 
 
-def test_no_output_of_a_study_holds_what_was_planted(world: Path, clucert: Command) -> None:
+def test_no_output_of_a_study_holds_what_was_planted(world: Path, clucert: Looked) -> None:
     common = ("--task", "task.yaml", "--model", "openai/test", *SMALL)
     with hostile() as url:
         asked = (*common, "--base-url", url, "--cache", "c.sqlite")
@@ -163,7 +140,7 @@ def test_no_output_of_a_study_holds_what_was_planted(world: Path, clucert: Comma
     files_are_harmless(world)
 
 
-def test_errors_of_servers_and_users_hold_nothing_of_it_either(world: Path, clucert: Command) -> None:
+def test_errors_of_servers_and_users_hold_nothing_of_it_either(world: Path, clucert: Looked) -> None:
     with hostile(fails=2) as url:
         asked = ("--task", "task.yaml", "--model", "openai/test", *SMALL, "--base-url", url, "--cache", "c.sqlite")
         code, said = clucert("evaluate", *asked, "--data", "data.jsonl", "--run-dir", "run")

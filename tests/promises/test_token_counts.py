@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -18,6 +17,7 @@ from clucert.models.chat_api import answer_of
 from clucert.report.summary import read_summaries
 from clucert.runtime.budget import Budget
 from clucert.types import Answer, Message, Query, Usage
+from tests.processes import answering
 
 QUERY = Query(messages=(Message("user", "one two three four"),), max_tokens=16)
 INPUT = 5 + 4
@@ -100,15 +100,8 @@ def server(usage) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listening.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.server_port}"
-    finally:
-        listening.shutdown()
-        listening.server_close()
-        thread.join()
+    with answering(Handler) as url:
+        yield url
 
 
 def study(tmp_path, url, **flags) -> RunSummary:

@@ -164,6 +164,19 @@ def test_exact_and_sampled_inputs_open_side_by_side(show: Open, runs: list[Path]
     assert browser.get_log("browser") == []
 
 
+def test_a_chart_that_stands_alone_is_as_small_as_others(show: Open, tmp_path: Path) -> None:
+    data = tmp_path / "rows.csv"
+    data.write_text("text,label\n" + "a good and warm film with a charming cast,positive\n" * 4)
+    clucert.evaluate_callable(
+        lambda texts: ["positive"] * len(texts),
+        ["negative", "positive"], data, tmp_path / "run", method="blocks", deterministic=True,
+    )  # fmt: skip
+    browser = show(write_report([tmp_path / "run"], tmp_path / "r.html"))
+    (figure,) = browser.find_elements("css selector", "#radii figure")
+    ticks = [tick.rect["height"] for tick in figure.find_elements("css selector", "text") if tick.is_displayed()]
+    assert max(ticks) <= 24
+
+
 def test_the_audit_shows_what_was_broken(show: Open, page: Path) -> None:
     browser = show(page)
     broken = find(browser, "#audit td.broken")

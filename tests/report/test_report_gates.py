@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_runs import HOSTILE, Spec, write_run
 
+import clucert
 from clucert.errors import UnknownNameError, UsageError
 from clucert.report import check_gates, parse_gate, write_junit
 from clucert.report.gates import Gate
@@ -76,6 +78,20 @@ def test_every_gate_is_checked_for_every_run(runs: list[Path]) -> None:
     assert len(results) == 6
     # The synonym pools of the third run prove nothing against arbitrary words.
     assert [result.passed for result in results] == [True, True, True, True, False, True]
+
+
+def test_a_gate_of_a_radius_that_a_run_lacks_names_gates_of_those_it_has(tmp_path: Path) -> None:
+    data = tmp_path / "rows.csv"
+    data.write_text("text,label\n" + "a good and a great and a fine film,yes\n" * 2)
+    options: dict[str, Any] = {"method": "groups", "deterministic": True}
+    clucert.evaluate_callable(lambda texts: ["yes"] * len(texts), ["yes", "no"], data, tmp_path / "run", **options)
+    (missed,) = check_gates([tmp_path / "run"], ["certacc@1=0.5"])
+    assert not missed.passed
+    named = missed.instead.split(", ")
+    assert "proved-insert@1" in named
+    assert f"but {missed.instead}" in str(missed)
+    results = check_gates([tmp_path / "run"], [f"{name}>=0" for name in named])
+    assert [(result.passed, result.instead) for result in results] == [(True, "")] * len(named)
 
 
 def test_a_run_in_which_nothing_was_judged_passes_no_gate(tmp_path: Path) -> None:

@@ -82,12 +82,18 @@ def reply_to(request: Request | str) -> tuple[int, bytes, Any]:
 
 
 @contextmanager
-def served(upstream: str, folder: Path, *flags: str, key: str | None = KEY, model: str = "stub") -> Iterator[Serving]:
-    """`clucert serve` before ``upstream``, with RanMASK, 6 + 10 samples, no retries, and what ``flags`` change."""
+def served(
+    upstream: str, folder: Path, *flags: str, key: str | None = KEY, model: str = "stub", alone: bool = False
+) -> Iterator[Serving]:
+    """`clucert serve` before ``upstream``, or ``alone``, before none. Without retries; a vote by RanMASK with 6 + 10
+    samples; and what ``flags`` change.
+    """
     log = folder / "serve.log"
     secrets = {"OPENAI_API_KEY": SECRET, **({"CLUCERT_API_KEY": key} if key else {})}
-    command = [sys.executable, "-m", "clucert", "serve", "--upstream", upstream, "--model", model, "--port", "0"]
-    usual = ("--method", "ranmask", "--samples", str(SAMPLES), "--certify-samples", str(CERTIFY), "--max-retries", "0")
+    before = () if alone else ("--upstream", upstream, "--model", model)
+    command = [sys.executable, "-m", "clucert", "serve", *before, "--port", "0"]
+    votes = ("--method", "ranmask", "--samples", str(SAMPLES), "--certify-samples", str(CERTIFY))
+    usual = ("--max-retries", "0", *(() if "--gate" in flags else votes))
     env = {name: value for name, value in os.environ.items() if name != "CLUCERT_API_KEY"} | secrets
     with log.open("wb") as sink:
         process = subprocess.Popen([*command, *usual, *flags], stderr=sink, env=env)

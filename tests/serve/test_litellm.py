@@ -23,7 +23,7 @@ from test_gate_endpoint import HARMFUL, SAFE, gated
 from upstream import SECRET
 
 PATH = "/beta/litellm_basic_guardrail_api"
-FLAGS = ("--deterministic", "--method", "windows", "--size", "4", "--max-characters", "5000")
+FLAGS = ("--deterministic", "--method", "windows", "--size", "4", "--max-characters", "5000", "--max-gate-calls", "300")
 real = pytest.mark.skipif(find_spec("litellm") is None, reason="LiteLLM is not installed: clucert[litellm]")
 
 
@@ -35,7 +35,8 @@ def upstream() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def serving(upstream: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with gated(upstream, tmp_path_factory.mktemp("guardrail"), *FLAGS) as running:
+    """A gate without an upstream of its own."""
+    with gated(upstream, tmp_path_factory.mktemp("guardrail"), *FLAGS, alone=True) as running:
         yield running
 
 
@@ -63,6 +64,7 @@ def test_a_call_is_passed_or_blocked_with_the_certificate(serving: Serving) -> N
     [
         ({"key": "wrong"}, 401),
         ({"texts": ["x" * 5001]}, 413),
+        ({"texts": [" ".join(f"w{i}" for i in range(304))]}, 413),
         ({"texts": "x"}, 400),
         ({"texts": []}, 400),
         ({"input_type": "other"}, 400),
@@ -75,6 +77,18 @@ def test_what_cannot_be_judged_is_an_error_so_that_litellm_fails_closed(
     found, body = judge(serving, **{"texts": [SAFE], **fields})
     assert found == status
     assert "action" not in body
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/models", "/v1/models/stub"])
+def test_without_an_upstream_nothing_else_is_answered(serving: Serving, path: str) -> None:
+    said = None if "models" in path else b"{}"
+    head = {"Authorization": f"Bearer {KEY}"}
+    status, body, _ = reply_to(Request(serving.root + path, said, head))
+    error = json.loads(body)["error"]
+    assert (status, error["code"]) == (404, "no_upstream")
+    assert PATH in error["message"]
+    assert reply_to(Request(serving.root + path, said))[0] == 401
+    assert json.loads(reply_to(f"{serving.root}/health")[1]) == {"status": "ok", "gate": "ready"}
 
 
 @contextmanager

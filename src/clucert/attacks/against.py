@@ -17,16 +17,15 @@ from clucert.attacks.search import GreedyWordSwap
 from clucert.attacks.table import cell
 from clucert.audit.claims import Threat
 from clucert.audit.exact_steps import armed
-from clucert.build import task_of
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.read_certificates import need_models, read_any_run
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.notebook import Shown
-from clucert.render import text_table
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.resources import open_resources
+from clucert.text_table import text_table
 from clucert.visible import harmless_json
 
 SCHEMA_VERSION = 1
@@ -159,8 +158,8 @@ def _on_exact(
 ) -> list[tuple[str, RadiiCompared]]:
     found: list[tuple[str, RadiiCompared]] = []
     with ExitStack() as stack:
-        resources, task = open_resources(config, stack), task_of(config)
-        backends = resources.backends(config, task, resources.certifier(config, task))
+        resources = open_resources(config, stack)
+        backends = resources.backends(config, resources.task, resources.certifier(config, resources.task))
         executor = stack.enter_context(closing(BlockingExecutor(backends)))
         arsenal = armed(list(certificates.values()))
         for done, (name, attack) in enumerate(attacks.items(), 1):

@@ -246,7 +246,7 @@ def load_victims(
         found = {n: function_backends(c, task, classifier, stack) for n, c in methods.items()}
         bare = BareVictim(Backends(classifier))
         return {n: _victim(*found[n], config) if n in found else bare for n in defences}, ()
-    resources = open_resources(wanted, stack)
+    resources = open_resources(wanted, stack, task)
     shared = resources.backends(wanted, task, resources.opened)
     victims: dict[str, Victim] = {UNDEFENDED: BareVictim(shared)}
     for name, certifier in certifiers.items():

@@ -14,7 +14,8 @@ from clucert.attacks.base import AttackResult
 from clucert.attacks.suffix import SUFFIX
 from clucert.core.noise.retention import rng_for
 from clucert.evaluate.metrics import Estimate, bootstrap_mean, proportion
-from clucert.render import safe, text_table
+from clucert.render import safe
+from clucert.text_table import text_table
 
 LEVEL = 0.95
 MOST_LABELS = 20

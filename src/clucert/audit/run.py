@@ -18,7 +18,6 @@ from clucert.audit.candidates import Arsenal, build_arsenal
 from clucert.audit.claims import Claim, claims_of, exact_claims, token_claims
 from clucert.audit.exact_steps import armed, exact_steps
 from clucert.audit.steps import Attempt, Effort, attack_steps, token_steps
-from clucert.build import task_of
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.core.smoothing import Smoother
@@ -81,7 +80,8 @@ class Audit(Shown):
                 said.append(f"{broken or 'none'} of {tried} {name} claims was broken{bound}, {texts:,} texts tried")
         if not said:
             return f"nothing was attacked: of {self.certified} certificates none claims that a change leaves the answer"
-        return f"{'; '.join(said)}. It took {self.spent.calls:,} calls"
+        calls = self.spent.calls
+        return f"{'; '.join(said)}. It took {calls:,} call{'' if calls == 1 else 's'}"
 
     def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
         """The verdict, the table of claims, and the texts that broke one."""
@@ -128,9 +128,8 @@ def audit(
     sampled = {name: each for name, each in certificates.items() if isinstance(each, Certificate)}
     with ExitStack() as stack:
         resources = open_resources(config, stack)
-        task = task_of(config)
-        certifier = resources.certifier(config, task)
-        backends = resources.backends(config, task, certifier)
+        certifier = resources.certifier(config, resources.task)
+        backends = resources.backends(config, resources.task, certifier)
         result = Audit(str(run_dir), 0.0 if exact else config.alpha, effort or Effort())
         result.certified = sum(c.prediction is not None for c in certificates.values())
         jobs = list(exact_jobs(exact, result.effort))

@@ -53,9 +53,13 @@ def answer_key(model: ModelIdentity, query: Query) -> str | None:
         request["seed"] = query.seed
         if query.draw is not None:
             request["draw"] = query.draw
+    # Keys from before there were such fields stay what they were.
     if not query.extra:
-        # Keys from before there was such a field stay what they were.
         del request["extra"]
+    if query.blanks is None:
+        del request["blanks"]
+    else:
+        request["blanks"] = [query.blanks.prefix, query.blanks.ask, *query.blanks.pieces]
     document = {
         "schema": KEY_SCHEMA,
         "base_url": model.base_url,

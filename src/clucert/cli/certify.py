@@ -18,7 +18,7 @@ from clucert.methods.exact import ExactConfig, readers_of
 from clucert.section import flag
 
 if TYPE_CHECKING:
-    from clucert.api import Certification, ExactCertification
+    from clucert.certification import Certification, ExactCertification
 
 
 @click.command(cls=Command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -42,7 +42,7 @@ def compare(
     """
     from clucert.cli.screen import headline, say, show, warn
     from clucert.report import compare_runs
-    from clucert.report.verdict import comparison_verdict
+    from clucert.report.comparison import comparison_verdict
 
     comparison = compare_runs(
         runs,
@@ -56,20 +56,45 @@ def compare(
         echo_json({"verdict": verdict, **comparison.document()}, indent=2)
     else:
         headline(verdict)
-        show([{name: row[name] for name in row if name != "per_label"} for row in comparison.runs], "each by itself:")
+        show(_alone(comparison.runs), "each by itself:")
         say(*(f"{row['run']}: {row['per_label']}" for row in comparison.runs if row["per_label"]))
         rows = comparison.rows()
         for other in comparison.others:
             mine = [row for row in rows if row["run"] == other.run]
             about = f"{mine[0]['pairs']} pairs, radii in {mine[0]['radii_count_words_of']}"
-            show([_told(row) for row in mine], f"{other.run} against {comparison.baseline} ({about}):")
+            title = f"{other.run} (second) against {comparison.baseline} (first), {about}:"
+            show([_told(row) for row in mine], title)
     for note in comparison.notes:
         warn("warning", note)
 
 
-_IN_THE_TITLE = ("run", "against", "radius", "pairs", "radii_count_words_of")
+_SHORT = {
+    "clean_accuracy": "right",
+    "constant_answer": "constant",
+    "radii_count": "counts",
+    "radii_at_cap": "at cap",
+    "attackable_words": "attackable",
+    "questions_a_row": "questions",
+    "balanced_certacc@1": "balanced@1",
+}
+
+
+def _alone(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Under short names, without the columns that say nothing of any run."""
+    names = [name for name in rows[0] if name != "per_label" and any(row[name] is not None for row in rows)]
+    shown = [name for name in names if name != "failed" or any(row[name] for row in rows)]
+    return [{_SHORT.get(name, name): row[name] for name in shown} for row in rows]
 
 
 def _told(row: Mapping[str, object]) -> dict[str, object]:
-    """A row without what is the same in all."""
-    return {name: value for name, value in row.items() if name not in _IN_THE_TITLE}
+    """A row without what is the same in all; its p-value is the adjusted one where there are several."""
+    from clucert.report.comparison import LEAST_P
+
+    low, high, p = row["low"], row["high"], row["p_value"] if row["p_holm"] is None else row["p_holm"]
+    return {
+        **{name: row[name] for name in ("figure", "first", "second", "difference")},
+        "95 %": None if low is None else f"{low:.3f} to {high:.3f}",
+        "first only": row["first_only"],
+        "second only": row["second_only"],
+        "p": f"<{LEAST_P:f}".rstrip("0") if isinstance(p, float) and p < LEAST_P else p,
+    }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from clucert.evaluate.runconfig import print_config as yaml_of
 if TYPE_CHECKING:
     from clucert.evaluate.standing import LabelFigures
     from clucert.evaluate.study import RunSummary
+    from clucert.report.gates import GateResult
+    from clucert.report.summary import Summary
 
 EXIT_GATE = 3
 
@@ -34,9 +37,16 @@ CONFIG_FILE = click.option(
 @click.option("--print-config", is_flag=True, help="Print the whole configuration as YAML and stop.")
 @click.option("--dry-run", is_flag=True, help="Print calls, tokens and money; ask nothing.")
 @click.option("--show-unparsed", type=int, default=1, help="Print K answers that were no votes.  [1]")
+@click.option("-v", "--verbose", is_flag=True, help="Every figure of the run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def evaluate(
-    config_file: Path | None, print_config: bool, dry_run: bool, as_json: bool, show_unparsed: int, **flags: Any
+    config_file: Path | None,
+    print_config: bool,
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+    show_unparsed: int,
+    **flags: Any,
 ) -> None:
     """Certify every row of a data set; interruptible at any moment, and continued by the same command.
 
@@ -64,7 +74,7 @@ def evaluate(
 
     with study_bar() as bar:
         summary = run(config, bar, command=sys.argv)
-    missed = _report(config, summary, as_json)
+    missed = _report(config, summary, as_json, verbose)
     _show_unparsed(summary.run_dir, show_unparsed)
     sys.exit(summary.exit_code or (EXIT_GATE if missed else 0))
 
@@ -84,7 +94,7 @@ def study_config(config_file: Path | None, flags: dict[str, Any]) -> StudyConfig
 
 
 def _dry_run(config: StudyConfig, as_json: bool) -> None:
-    from clucert.cli.screen import headline, show
+    from clucert.cli.screen import headline, show, warn
     from clucert.evaluate.dry_run import dry_run
 
     estimate = dry_run(config)
@@ -94,29 +104,27 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
         counted = {"inputs": estimate.inputs, "looked_at": estimate.looked_at}
         echo_json({"schema_version": 1, **counted, **totals, "models": rows}, indent=2)
         return
-    money = "an unknown price" if estimate.cost is None else f"${estimate.cost:.2f}"
+    price = "at an unknown price (--price-input, --price-output)"
+    money = price if estimate.cost is None else f"${estimate.cost:.2f}"
     how = "; in batches, at the price of a batch" if config.batch else ""
     known = sum(model.cached for model in estimate.models.values())
     more = f"; {known:,} more answers are known" if known else ""
     calls = f"at most {estimate.calls:,} calls, {estimate.tokens:,} tokens, {money}{how}{more}"
     headline(f"{estimate.inputs} inputs: {calls}")
-    show(rows)
+    show([{name: value for name, value in row.items() if name != "tokenizer"} for row in rows])
     whose = "; answers in the cache are taken to be the same model's" if known else ""
-    echo(f"clucert: estimated from {estimate.looked_at} inputs; nothing was asked{whose}", err=True)
+    exactly = all(model.tokenizer for model in estimate.models.values())
+    rule = "" if exactly else "; a token is taken for four characters"
+    warn("note", f"estimated from {estimate.looked_at} inputs; nothing was asked{rule}{whose}")
 
 
-def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
+def _report(config: StudyConfig, summary: RunSummary, as_json: bool, verbose: bool = False) -> bool:
     """Print the run's numbers; whether a gate was missed."""
-    from clucert.cli.screen import headline, pairs, say, show, warn, width
-    from clucert.evaluate.roc import roc_document
+    from clucert.cli.screen import warn
     from clucert.report import parse_gate, write_junit, write_sarif
     from clucert.report.gates import check
-    from clucert.report.guard import guard_curve
-    from clucert.report.population import sentences
     from clucert.report.runs import load_runs
     from clucert.report.summary import read_summaries
-    from clucert.report.tables import radius_rows, summary_rows
-    from clucert.report.verdict import run_verdict
 
     wanted, leave_out = [parse_gate(gate) for gate in config.fail_under], config.leave_out_failed
     runs = load_runs([summary.run_dir])
@@ -126,36 +134,10 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
         write_sarif(runs, config.sarif)
     if config.junit:
         write_junit(runs, config.junit, wanted, leave_out_failed=leave_out)
-    (row,) = summary_rows([figures])
-    verdict = run_verdict(figures)
     if as_json:
-        gates = [{"gate": str(r.gate), "value": r.value, "passed": r.passed} for r in results]
-        labels = [dataclasses.asdict(label) for label in figures.standing.labels]
-        said: dict[str, Any] = {
-            "verdict": verdict,
-            "summary": row,
-            "labels": labels,
-            "warnings": list(figures.warnings),
-            "gates": gates,
-        }
-        if (curve := guard_curve(figures)) is not None:
-            said["roc"] = roc_document(curve.points, counts=curve.counts) | {"at": curve.at.document()}
-        said |= {"radii": radius_rows(figures), "population": [kept.document() for kept in figures.population]}
-        echo_json({"schema_version": 1, "run_dir": str(summary.run_dir), **said})
+        echo_json({"schema_version": 1, "run_dir": str(summary.run_dir), **_document(figures, results)})
     else:
-        from clucert.render import roc_text
-
-        headline(verdict)
-        say(*sentences(figures.population))
-        named = [{name: value for name, value in line.items() if name != "threat"} for line in radius_rows(figures)]
-        show(named, "share of the rows that are right and certified at so many changes:")
-        show([_by_label(label) for label in figures.standing.labels], "by gold label:")
-        echo()
-        pairs(_condensed(row))
-        if (curve := guard_curve(figures)) is not None:
-            echo(roc_text(curve.points, curve.at, curve.at_said, counts=curve.counts, width=width()))
-        for result in results:
-            echo(str(result))
+        _print(figures, results, verbose=verbose)
     for warning in figures.warnings:
         warn("warning", warning)
     for note in summary.notes:
@@ -166,6 +148,51 @@ def _report(config: StudyConfig, summary: RunSummary, as_json: bool) -> bool:
     if summary.reason:
         echo(f"clucert: {summary.reason}", err=True)
     return not all(result.passed for result in results)
+
+
+def _document(figures: Summary, results: Sequence[GateResult]) -> dict[str, Any]:
+    from clucert.evaluate.roc import roc_document
+    from clucert.report.guard import guard_curve
+    from clucert.report.tables import radius_rows, summary_rows
+    from clucert.report.verdict import run_verdict
+
+    (row,) = summary_rows([figures])
+    said: dict[str, Any] = {
+        "verdict": run_verdict(figures),
+        "summary": row,
+        "labels": [dataclasses.asdict(label) for label in figures.standing.labels],
+        "warnings": list(figures.warnings),
+        "gates": [{"gate": str(r.gate), "value": r.value, "passed": r.passed} for r in results],
+    }
+    if (curve := guard_curve(figures)) is not None:
+        said["roc"] = roc_document(curve.points, counts=curve.counts) | {"at": curve.at.document()}
+    return said | {"radii": radius_rows(figures), "population": [kept.document() for kept in figures.population]}
+
+
+def _print(figures: Summary, results: Sequence[GateResult], *, verbose: bool) -> None:
+    """The sentence, the shares by threat beside those of a constant answer, by label, and the price of a row."""
+    from clucert.cli.screen import headline, pairs, say, show, width
+    from clucert.render import roc_text
+    from clucert.report.format import SHORT
+    from clucert.report.guard import guard_curve
+    from clucert.report.population import sentences
+    from clucert.report.tables import summary_rows
+    from clucert.report.verdict import run_verdict
+
+    headline(run_verdict(figures))
+    say(*sentences(figures.population))
+    (row,) = summary_rows([figures])
+    if figures.judged:
+        marks = " (words and punctuation marks alike)" if figures.run.unit == "tokens" else ""
+        show(_by_threat(figures), f"share of the rows that are right and certified at so many changes{marks}:")
+        by_label = [_by_label(label) for label in figures.standing.labels]
+        show(by_label, f"by gold label, certified as in {SHORT[figures.run.first_kind]!r}:")
+    echo()
+    pairs(_condensed(row) if verbose else _in_short(figures, row))
+    if (curve := guard_curve(figures)) is not None:
+        echo(roc_text(curve.points, curve.at, curve.at_said, counts=curve.counts, width=width()))
+    for result in results:
+        echo(str(result))
 
 
 def _show_unparsed(run_dir: Path, limit: int) -> None:
@@ -184,6 +211,43 @@ def _show_unparsed(run_dir: Path, limit: int) -> None:
 
 
 _SAID_ELSEWHERE = ("warnings", "label_map", "per_label")
+
+
+def _by_threat(figures: Summary) -> list[dict[str, object]]:
+    """The shares of each radius, without columns that nothing reaches; under them those of a constant answer."""
+    from clucert.report.summary import SHOWN_DELTAS
+    from clucert.report.tables import radius_rows
+
+    rows = radius_rows(figures)
+    ats = [f"@{d}" for d in range(1, SHOWN_DELTAS + 1)]
+    last = max((i for i, at in enumerate(ats) if any(row[at] for row in rows)), default=0)
+    names = ["radius", *ats[: last + 1], "balanced@1", "median", "mean"]
+    shown: list[dict[str, object]] = [{name: row[name] for name in names} for row in rows]
+    standing = figures.standing
+    if standing.labels and standing.constant_share is not None:
+        always = {"radius": f"always {standing.constant_label}", "balanced@1": 1 / len(standing.labels)}
+        shown.append(dict.fromkeys(names) | dict.fromkeys(ats[: last + 1], standing.constant_share) | always)
+    return shown
+
+
+def _in_short(figures: Summary, row: Mapping[str, object]) -> dict[str, object]:
+    """What a reader needs of the figures that no table above has."""
+    shown: dict[str, object] = {}
+    if figures.judged:
+        alike = figures.standing.balanced_accuracy
+        mean = "" if alike is None else f", mean over the labels {alike:.3f}"
+        clean = figures.clean
+        shown["right"] = f"{clean.value:.3f}  [{clean.low:.3f}, {clean.high:.3f}]{mean}"
+    lost = {"of the rows abstained on": figures.abstained, "of the votes named no label": figures.unparsed}
+    if any(lost.values()):
+        shown["no answer"] = ", ".join(f"{share:.2g} {what}" for what, share in lost.items() if share)
+    if done := len(figures.run.done):
+        calls, votes = figures.usage.calls / done, figures.samples / done
+        asked = f"{calls:.4g} calls" if calls else f"{votes:.4g} votes"
+        shown["cost"] = f"{asked} and {row['seconds_a_row']:.2g} s a row (mean)"
+    path = shlex.quote(str(figures.run.path))
+    shown["kept in"] = f"{path}  (-v for all; as a page: clucert report {path} -o report.html)"
+    return shown
 
 
 def _by_label(label: LabelFigures) -> dict[str, object]:

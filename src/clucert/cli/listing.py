@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
+import clucert
 from clucert.cli.options import AS_JSON, Command
 from clucert.cli.terminal import echo, echo_json
 from clucert.errors import MissingExtraError
@@ -40,7 +42,8 @@ def methods(as_json: bool) -> None:
     def said(entry: Entry) -> str:
         return f"{entry['description']} Proves: {entry['in_words']}."
 
-    hint = "Use one with --method NAME; or copy its file from src/clucert/methods, change it, and give its path."
+    folder = Path(clucert.__file__).parent / "methods"
+    hint = f"Use one with --method NAME; or copy its file from {folder}, change it, and give the path of yours."
     _print("methods", found, said, hint, as_json=as_json)
 
 

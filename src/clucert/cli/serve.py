@@ -37,6 +37,7 @@ from clucert.serve.options import (
 _TIMES = ("timeout", "max_retries", "max_connections")
 _OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model", "temperature")
 """Flags that say something of vote mode alone."""
+_OF_GATES = ("read", "unread", "stream_timeout", "max_gate_calls")
 
 
 def _configured(context: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -67,8 +68,9 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
     callback=_configured,
     help="YAML file of these flags, by their names; flags override it.",
 )
-@click.option("--upstream", required=True, metavar="URL", help="Server to defend; with or without /v1.")
-@click.option("--model", required=True, help="The upstream's name of the model; the one that clients ask for.")
+@click.option("--upstream", metavar="URL", help="Server to defend; with or without /v1.")
+@click.option("--model", help="The upstream's name of the model; the one that clients ask for.")
+@click.option("--mode", type=Choice(["gate", "vote"]), help="What decides.  [gate; vote where its own flags are given]")
 @click.option("--refusal", default="I can't help with that.", show_default=True, help="What is said instead.")
 @click.option("--seed", type=int, help="For studies: fix the noise, show its seed.  [a secret key of each process]")
 @click.option(
@@ -79,7 +81,7 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 @click.option("--reload", is_flag=True, help="Read --api-key-file again whenever it changes.")
 @click.option("--no-api-key", is_flag=True, help="Open to whoever reaches it, on any --host.")
 @options(GateModelOptions)
-@options(GateOptions, "read", "unread")
+@options(GateOptions, *_OF_GATES)
 @click.option(
     "--on-abstain",
     type=Choice(["refuse", "pass"]),
@@ -101,22 +103,24 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 )
 @click.option("--judge", help="Vote mode: model that tells refusals instead, e.g. openai/NAME at the same URL.")
 @options(ServeOptions)
-@options(ModelSection, "helper_model", "deterministic", *_TIMES, max_retries=2)
+@options(ModelSection, "helper_model", "deterministic", *_TIMES, "ca_file", max_retries=2)
 @options(MethodSection, **GUARD)
 @options(FlagSection)
 @options(ChangeSection)
 @options(ExactSection)
 @options(SamplingSection, "samples", "certify_samples", "sampling", **GUARD)
 @options(CertificateSection)
-def serve(upstream: str, model: str, **flags: Any) -> None:
+def serve(upstream: str | None, model: str | None, **flags: Any) -> None:
     """Put the guard in front of any OpenAI-compatible server: applications change their base URL, nothing else.
 
     With --gate a small classifier votes on what the client wrote. If it may pass, the original request goes upstream
     once, as it came (streams, tools, /v1/responses, …); if not, a refusal in the shape of the API goes out, with a
     certificate of what would still be blocked.
 
-    Without it (vote mode) the last user turn is noised N + N′ times, the upstream answers each noised prompt, and the
+    With --mode vote the last user turn is noised N + N′ times, the upstream answers each noised prompt, and the
     vote on refused or complied decides (docs/defend.md).
+
+    A gate without --upstream and --model answers LiteLLM's guardrail route alone.
 
     \b
     clucert serve --upstream http://localhost:8000 --model NAME \\
@@ -124,8 +128,9 @@ def serve(upstream: str, model: str, **flags: Any) -> None:
     clucert serve --upstream http://localhost:8000 --model NAME \\
         --gate jailbreak --gate-model vllm/GUARD \\
         --gate-url http://gpu:8001 --method deletion --threshold 0.3
+    clucert serve --gate jailbreak --gate-model guard.clucert
     CLUCERT_API_KEY=… clucert serve --upstream https://api.openai.com \\
-        --model gpt-4o-mini --host 0.0.0.0 --method ranmask
+        --model gpt-4o-mini --host 0.0.0.0 --mode vote --method ranmask
 
     The upstream's key is read from OPENAI_API_KEY, the endpoint's own from CLUCERT_API_KEY or --api-key-file.
     """  # noqa: D301
@@ -137,8 +142,29 @@ def serve(upstream: str, model: str, **flags: Any) -> None:
         raise UsageError("--reload goes with --api-key-file: there is nothing else that changes")
     flags["key_file"] = flags["api_key_file"] if flags["reload"] else None
     del flags["no_api_key"], flags["api_key_file"], flags["reload"]
-    run = _vote if flags["gate"] is None else _gate
-    run(upstream, model, keys, flags)
+    votes = _is_vote(flags.pop("mode"), flags)
+    if upstream is not None and model is not None:
+        (_vote if votes else _gate)(upstream, model, keys, flags)
+    elif votes or upstream is not None or model is not None:
+        raise UsageError("give both --upstream URL and --model NAME (only a gate that LiteLLM asks needs neither)")
+    else:
+        _gate(None, "", keys, flags)
+
+
+def _is_vote(mode: str | None, flags: dict[str, Any]) -> bool:
+    """Whether votes decide. Raises :class:`UsageError` where nothing says what does."""
+    if mode is None and flags["gate"] is None:
+        sections = (MethodSection, ChangeSection, SamplingSection, CertificateSection)
+        of_votes = {*_OF_VOTES, *(name for section in sections for name in options_of(section))} - {"seed"}
+        mode = "vote" if of_votes & _from_user(flags).keys() else None
+    if mode != "vote" and flags["gate"] is None:
+        raise UsageError(
+            "say what decides: --gate jailbreak --gate-model MODEL reads each prompt before it goes upstream once, "
+            "--mode vote asks the upstream many times a request"
+        )
+    if mode == "vote" and flags["gate"] is not None:
+        raise UsageError("--gate is of gates: leave it out, or --mode vote")
+    return mode == "vote"
 
 
 def _from_user(flags: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +178,7 @@ def _endpoint(model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> Serve
     return ServeOptions.of(model=model, keys=keys, **own)
 
 
-def _gate(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> None:
+def _gate(upstream: str | None, model: str, keys: tuple[str, ...], flags: dict[str, Any]) -> None:
     from clucert.guard.text_gate import gate_config
     from clucert.serve.gate import GateRoutes, GateService
     from clucert.serve.server import serve as run
@@ -163,17 +189,22 @@ def _gate(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
         queue = flags["max_queue"]
         flags |= {"max_in_flight": IN_FLIGHT, "max_queue": IN_FLIGHT if queue is None else queue}
     served = _endpoint(model, keys, flags)
-    said = given_flags({"read": flags.pop("read"), "unread": flags.pop("unread")})
+    said = given_flags({name: flags.pop(name) for name in _OF_GATES})
     options_ = GateOptions.of(upstream=upstream, refusal=flags.pop("refusal"), seed=flags.pop("seed"), **said)
     given = {name: value for name, value in _from_user(flags).items() if not name.startswith("gate")}
     named = {"task": flags["gate"], "model": flags["gate_model"], "base_url": flags["gate_url"]}
     config = gate_config(**given_flags({**named, "max_retries": 2, **given}, flagged=True))
-    said_first = f"gate {config.task} ({config.model[0]}, {config.method}) before {model}"
+    said_first = f"gate {config.task} ({config.model[0]}, {config.method})"
+    said_first, price = (
+        (f"{said_first} before {model}", "the original request goes upstream once")
+        if upstream is not None
+        else (said_first, "asked by LiteLLM alone: there is no --upstream")
+    )
     run(
         lambda metrics, stack: GateService(config, options_, served, metrics, stack),
         GateRoutes,
         served,
-        _listening(said_first, keys, "the original request goes upstream once"),
+        _listening(said_first, keys, price),
     )
 
 
@@ -190,7 +221,7 @@ def _vote(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
     from clucert.serve.engine import GuardOptions, GuardService
     from clucert.serve.server import serve as run
 
-    of_gates = {*options_of(GateModelOptions), *options_of(ExactSection), *options_of(FlagSection), "read", "unread"}
+    of_gates = {*options_of(GateModelOptions), *options_of(ExactSection), *options_of(FlagSection), *_OF_GATES}
     if wrong := next((name for name in _from_user(flags) if name in of_gates), None):
         raise UsageError(f"{flag(wrong)} is of gates: say which with --gate, for example --gate jailbreak")
     served = _endpoint(model, keys, flags)

@@ -14,12 +14,15 @@ from clucert.errors import UsageError
 from clucert.evaluate.runconfig import DataSection, load_config
 
 if TYPE_CHECKING:
+    from clucert.core.radius import Kind
     from clucert.sklearn import CertifiedClassifier
 
 MOST_HELD_OUT = 500
 """Rows that the figures are measured on, at most."""
 
 
+PROVED = "proved, any 1 "
+"""How the figures name a threat."""
 MOST_SHOWN = 4
 """Labels that have a column each."""
 
@@ -55,6 +58,7 @@ def train(
         raise UsageError(f"-o {output}: its name must end in .clucert, so that --model knows what it is")
     given = given_flags(flags)
     config = load_config(None, {"task": None, **given})
+    from clucert.cli.screen import warn
     from clucert.evaluate.training import labelled_rows, measured, split_rows
     from clucert.sklearn import CertifiedClassifier
 
@@ -71,13 +75,16 @@ def train(
     model.fit([text for text, _ in learned], [label for _, label in learned])
     model.save(output)
     figures = measured(model, held)
-    document = {"schema_version": 1, "output": str(output), "rows": len(learned), "noise": noise, **figures}
+    verdict = _verdict(figures)
+    said = {"output": str(output), "rows": len(learned), "noise": noise, "verdict": verdict}
+    document = {"schema_version": 1, **said, **figures}
     if as_json:
         echo_json(document)
     else:
-        _print(output, model, len(learned), figures)
+        _print(verdict, model, len(learned), figures)
+        echo(f"wrote {output}: use it with  --model {output}", err=True)
     for note in notes:
-        echo(f"clucert: note: {note}", err=True)
+        warn("note", note)
 
 
 def _estimator(name: str | None) -> Any:
@@ -93,21 +100,43 @@ def _estimator(name: str | None) -> Any:
     return estimator
 
 
-def _print(output: Path, model: CertifiedClassifier, rows: int, figures: dict[str, Any]) -> None:
-    from clucert.render import key_value_table, rows_table
+def _verdict(figures: dict[str, Any]) -> str:
+    """What holds of the rows that were held out."""
+    from clucert.report.verdict import held_against
 
+    total = figures["held_out"]
+    if not total:
+        return "trained on all rows: nothing was held out to measure it on (--hold-out)"
+    counts = {name: round(shares["all"] * total) for name, shares in figures["figures"].items()}
+    held = {_kind(name): count for name, count in counts.items() if name.startswith(PROVED)}
+    proved = f"right and proved: {held_against(held, total, 'words')}" if any(held.values()) else "nothing is proved"
+    constant = f"always answering the commonest label gets {counts['a constant answer']}"
+    return f"{counts['right']} of {total} rows held out are answered right ({constant}); {proved}"
+
+
+def _kind(name: str) -> Kind:
+    from clucert.evaluate.radii import kind_of
+
+    return kind_of(name.removeprefix(PROVED))
+
+
+def _print(verdict: str, model: CertifiedClassifier, rows: int, figures: dict[str, Any]) -> None:
+    from clucert.cli.screen import headline, pairs, show
+
+    headline(verdict)
     shown: dict[str, object] = {
         "trained on": f"{rows:,} rows and {model.copies} noised copies of each ({model.method_.name})",
         "labels": ", ".join(map(str, model.classes_)),
     }
-    echo(key_value_table(shown))
-    if held := figures["held_out"]:
-        echo(f"of {held} other rows, right, and proved to stay right:")
-        echo(rows_table([_row(name, shares) for name, shares in figures["figures"].items()]))
-    echo(f"wrote {output}: use it with  --model {output}", err=True)
+    pairs(shown)
+    rows_held = [_row(name, shares) for name, shares in figures["figures"].items()]
+    show(rows_held, f"of the {figures['held_out']} rows held out, right, and right and proved:")
 
 
 def _row(name: str, shares: dict[str, Any]) -> dict[str, object]:
+    from clucert.report.format import against
+
+    name = f"proved, {against(_kind(name), 'words')}" if name.startswith(PROVED) else name
     by_label = shares["by_label"]
     shown = {f"of {label}": share for label, share in by_label.items()} if len(by_label) <= MOST_SHOWN else {}
     return {"": name, "of all": shares["all"], "mean of labels": shares["balanced"], **shown}

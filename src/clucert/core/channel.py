@@ -25,15 +25,17 @@ from clucert.core.settings import Perturbation, Settings, Subject
 from clucert.core.threats import Pools
 from clucert.core.vote_records import VoteRecord, draw_sets, pack_sets
 from clucert.core.words import WordedText
-from clucert.errors import BadAnswerError
+from clucert.errors import BadAnswerError, InputError
 from clucert.protocols import Recovery
-from clucert.types import Answers, Classify, Encode, Phase, Recovered, Request, Stage, Vote, Votes
+from clucert.types import Answers, Classify, Encode, Phase, Recovered, Request, Scored, Stage, Vote, Votes
 
 SHOWN = 200
 """Samples that are kept for display at most."""
 
 UNSHARED = 1_000
 """Number of the first part that is drawn after a question got two answers: more than there are looks."""
+UNSURE = "(unsure)"
+"""A vote that the backend is not confident of."""
 TWO_ANSWERS = "one question got two answers, so equal texts share no vote: every sample was drawn and asked anew"
 
 
@@ -64,6 +66,17 @@ def make_recovery(settings: Settings, pools: Pools) -> Recovery:
             return SynonymRecovery(pools, retained="redraw" if settings.retained_kernel == "redraw" else "keep")
 
 
+def _confident(reply: Scored, least: float) -> Vote:
+    """The vote, or :data:`UNSURE`. Raises :class:`InputError` for a backend that gives its label and no shares."""
+    if reply.answer is None:
+        return None
+    if len(reply.shares) < 2:
+        raise InputError(
+            "--min-confidence needs the share of each label, and this classifier gives its label alone: leave it out"
+        )
+    return reply.answer if reply.share(reply.answer) >= least else UNSURE
+
+
 @dataclass(slots=True)
 class Channel:
     """One text, its kernels, and the samples drawn so far."""
@@ -82,6 +95,8 @@ class Channel:
     recoveries: int = 1
     """k: recoveries of each masked text, of which the medoid of the largest cluster is asked about."""
     show: int = 0
+    min_confidence: float | None = None
+    """What the backend gives its label a smaller share of is dropped."""
     notes: list[str] = field(default_factory=list)
     shown: list[Sample] = field(default_factory=list)
     vote_records: list[VoteRecord] = field(default_factory=list)
@@ -111,7 +126,7 @@ class Channel:
         """Ask some shared questions for the last time. Raises UnsteadyError when an answer is not what it was."""
         again = self.repeats.last() if self.repeats else []
         if self.repeats and again:
-            votes: Sequence[Vote] = yield self._classify(again, "certify", 0)
+            votes = yield from self._classify(again, "certify", 0)
             self.repeats.check(again, votes)
 
     def unshared(self) -> Channel:
@@ -151,7 +166,8 @@ class Channel:
         answers = self._named((yield from self._ask([texts[i] for i in asked], stage)))
         votes: list[Vote] = [None] * len(texts)
         for i, vote in zip(asked, answers, strict=True):
-            votes[i] = vote
+            kept[i] = vote != UNSURE
+            votes[i] = vote if kept[i] else None
         self._show(texts, kept, votes, stage)
         self.vote_records.append(VoteRecord(stage, part, tuple(votes), tuple(kept.tolist()), pack_sets(retained)))
         return self._count([votes[i] for i in np.flatnonzero(kept)], dropped=len(texts) - int(kept.sum()))
@@ -159,20 +175,23 @@ class Channel:
     def _ask(self, texts: Sequence[str], stage: Stage) -> Generator[Request, Any, Sequence[Vote]]:
         """A vote on each text. Raises UnsteadyError when a shared one is found to be a draw."""
         if self.repeats is None:
-            votes: Sequence[Vote] = yield self._classify(texts, stage)
-            return votes
+            return (yield from self._classify(texts, stage))
         new, again = self.repeats.plan(texts)
         middle = len(new) // 2
-        found: Sequence[Vote] = yield self._classify([*new[:middle], *again, *new[middle:]], stage, len(texts))
+        found = yield from self._classify([*new[:middle], *again, *new[middle:]], stage, len(texts))
         probed = slice(middle, middle + len(again))
         self.repeats.learn(new, [*found[: probed.start], *found[probed.stop :]])
         self.repeats.check(again, found[probed])
         return self.repeats.votes(texts)
 
-    def _classify(self, texts: Sequence[str], stage: Stage, samples: int | None = None) -> Classify:
+    def _classify(
+        self, texts: Sequence[str], stage: Stage, samples: int | None = None
+    ) -> Generator[Request, Any, Sequence[Vote]]:
         first = self.next_draw
         self.next_draw += len(texts)
-        return Classify(texts, stage, first, samples)
+        least = self.min_confidence
+        replies = yield Classify(texts, stage, first, samples, scored=least is not None)
+        return replies if least is None else [_confident(reply, least) for reply in replies]
 
     def _recover(
         self, retained: NDArray[np.bool_], rng: np.random.Generator, stage: Stage
@@ -207,7 +226,7 @@ class Channel:
 
     def _named(self, votes: Sequence[Vote]) -> Sequence[Vote]:
         """The votes, a reserved name as None. Raises BadAnswerError for what is no label of a closed set."""
-        strays = {vote for vote in votes if vote is not None}.difference(self.labels or ())
+        strays = {vote for vote in votes if vote not in (None, UNSURE)}.difference(self.labels or ())
         if self.labels and strays:
             raise BadAnswerError(f"the classifier voted {min(strays)[:40]!r}, which is none of {list(self.labels)}")
         reserved = set(filter(is_reserved, strays))

@@ -46,6 +46,12 @@ def _wrong_settings(settings: Settings) -> Iterator[str]:
         ("gamma: must be 0 to 1", settings.gamma, 0 <= settings.gamma <= 1),
         ("mask_rate: must be 0 or more and below 1", settings.mask_rate, 0 <= settings.mask_rate < 1),
         ("threshold: must be -1 to 1", settings.threshold, -1 <= (settings.threshold or 0) <= 1),
+        (
+            "min_confidence: must be above 0, 1 at most, and with no clustering or flag",
+            settings.min_confidence,
+            settings.min_confidence is None
+            or (0 < settings.min_confidence <= 1 and settings.clustering == "none" and settings.flag is None),
+        ),
         ("predict_samples: must be 1 or more", settings.predict_samples, settings.predict_samples >= 1),
         ("recoveries: must be 1 or more", settings.recoveries, settings.recoveries >= 1),
         ("seed: must be 0 or more", settings.seed, (settings.seed or 0) >= 0),

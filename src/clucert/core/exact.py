@@ -15,90 +15,21 @@ from functools import cached_property
 from typing import Any
 
 from clucert.core.bounds import UNPARSED, Number
-from clucert.core.calibration import Bias, bias_of
+from clucert.core.calibration import bias_of
 from clucert.core.flagged import flag_radius
 from clucert.core.noise import votes
 from clucert.core.noise.canonical import Canonical, Free
-from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.tokens import JOINERS, Units, listed, sentences, words
 from clucert.core.noise.votes import Scores
 from clucert.core.noise.windows import EraseAndCheck, Windows
 from clucert.core.radius import Radius
-from clucert.core.settings import Base
+from clucert.core.settings import ExactSettings
 from clucert.core.thresholds import Flag, class_of, classes_of, merged_labels
-from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError
 from clucert.types import Classify, Phase, Request, Scored, Unit, Vote
 
-Noise = Blocks | Groups | Chunks | Each | Windows | EraseAndCheck
-
 PLACES = 6
 """Decimal places of the label probabilities that are counted and stored: what is certified is what can be read back."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExactSettings:
-    """The parameters of an exact certificate."""
-
-    base: Base
-    method: str
-    noise: Noise
-    unit: Unit = "word"
-    soft: bool = False
-    """Add up label probabilities instead of votes, where the model gives them."""
-    sharpness: float = 1.0
-    """Soft scores are p^sharpness, normalised: 1 averages probabilities, a large number counts votes."""
-    bias: tuple[Bias, ...] = ()
-    """By length of the sub-text, what is made of the log-probability of each label before anything is counted."""
-    flag: Flag | None = None
-    """Flag a text by a share of its sub-texts or a number of them, instead of taking the largest total."""
-    groups: LabelGroups = ()
-    """Labels that are one class."""
-    canonical: tuple[str, ...] = ()
-    """The forms that a text is put into before it is cut, with the digests of their tables."""
-    by_length: tuple[tuple[int | None, Blocks], ...] = ()
-    """In place of ``noise``, for texts of at most so many units (None: of any more). Blocks alone: what they speak of
-    keeps the number of units, so that no attacker chooses among them."""
-
-    def __post_init__(self) -> None:
-        if self.flag is None:
-            return
-        if self.by_length:
-            raise InputError(f"{self.method} has another number of blocks by length: leave out --flag, or the lengths")
-        if self.groups:
-            raise InputError("the labels of --flag are one class already: leave out --group")
-        if self.flag.share is not None and isinstance(self.noise, EraseAndCheck):
-            raise InputError(f"{self.method} counts the flagged prefixes: give --at-least, not --threshold")
-        most = self.noise.sub_texts if isinstance(self.noise, Blocks | Groups) else self.flag.at_least
-        if self.flag.at_least > most:
-            raise InputError(
-                f"--at-least {self.flag.at_least}: {self.method} has {most} sub-texts and would flag nothing: "
-                f"give at most {most}"
-            )
-
-    def of_length(self, n: int) -> Noise:
-        """The noise of a text of ``n`` units."""
-        return next((noise for most, noise in self.by_length if most is None or n <= most), self.noise)
-
-    def members(self, pieces: Sequence[str]) -> Sequence[Sequence[tuple[int, ...]]]:
-        """For each partition, the positions of the units that each sub-text of these keeps."""
-        noise = self.of_length(len(pieces))
-        if isinstance(noise, Windows | EraseAndCheck):
-            return [noise.members(pieces)]
-        return noise.members(pieces)
-
-    @property
-    def merging(self) -> LabelGroups:
-        """The labels whose scores are added up before anything is compared."""
-        if self.flag is None:
-            return self.groups
-        named = tuple(label for label in self.flag.labels if label != UNPARSED)
-        return (named,) if len(named) > 1 else ()
-
-    @property
-    def threats(self) -> tuple[str, ...]:
-        """What the noise speaks of."""
-        return self.noise.threats
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,8 @@ def flag_radius(
     spare = sum(map(sum, lead), Fraction(0)) - sign * bound
 
     def holds(r: int) -> bool:
+        if flagged and threat == "delete" and r >= n:
+            return False  # Of a text of nothing no sub-text is flagged.
         lost = noise.loss(lead, threat, r, worst, n)
         return lost is not None and (spare >= lost if flagged else spare > lost)
 

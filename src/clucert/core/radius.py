@@ -6,6 +6,7 @@ overlap of a position's kernel before and after an allowed replacement.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -43,6 +44,8 @@ class Radius:
         return self.words >= delta or self.everything
 
 
+ENDLESS = sys.maxsize
+"""More changes than any text has: a radius that reaches so many has no end, or is all that there is to change."""
 Kind = str
 """Which radius: ``published``, or the threat that one is proved for. ``word``: units replaced, one for one."""
 SAMPLED: tuple[Kind, ...] = ("published", "word", "synonym")

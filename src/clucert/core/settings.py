@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from clucert.core.bounds import UNPARSED
+from clucert.core.calibration import Bias
 from clucert.core.noise.canonical import Free
 from clucert.core.noise.deletion import Deletion, KeepSome
 from clucert.core.noise.ellipsis import CollapsedMask
+from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.overlap import SampledNoise
-from clucert.core.thresholds import Flag, Groups
+from clucert.core.noise.windows import EraseAndCheck, Windows
+from clucert.core.thresholds import Flag
+from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError
-from clucert.types import PerturbationKind, RetainedKernel, Votes
+from clucert.types import PerturbationKind, RetainedKernel, Unit, Votes
 
 Domain = Literal["original", "refined"]
 
@@ -88,8 +94,10 @@ class Settings:
     flag: Flag | None = None
     """Flag a text where at least this share of the noised ones get one of its labels, instead of taking the majority.
     """
-    groups: Groups = ()
+    groups: LabelGroups = ()
     """Labels that are one class."""
+    min_confidence: float | None = None
+    """What the model gives its label a smaller share of is dropped, each sample for its own sake."""
 
     @property
     def noise(self) -> SampledNoise | None:
@@ -109,7 +117,14 @@ class Settings:
     @property
     def published(self) -> bool:
         """Whether the paper's certificate is about this: a majority under its noise."""
-        return self.noise is None and self.flag is None
+        return self.noise is None and self.flag is None and not self.drops_alone
+
+    @property
+    def drops_alone(self) -> bool:
+        """Whether a sample is dropped for what is seen of it alone. What is dropped is then a class of its own, which
+        never wins: it is no rival, and no vote that is missing.
+        """
+        return self.min_confidence is not None
 
     def need_majority(self, what: str) -> None:
         """Raise :class:`InputError` where labels are flagged or merged, with ``what`` cannot work on that."""
@@ -152,3 +167,72 @@ class Subject:
     """Where each word stands among the original's words."""
     free: Free | None = None
     """What may be changed any number of times; None where the text is not put into canonical form."""
+
+
+Noise = Blocks | Groups | Chunks | Each | Windows | EraseAndCheck
+"""Of exact certificates."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExactSettings:
+    """The parameters of an exact certificate."""
+
+    base: Base
+    method: str
+    noise: Noise
+    unit: Unit = "word"
+    soft: bool = False
+    """Add up label probabilities instead of votes, where the model gives them."""
+    sharpness: float = 1.0
+    """Soft scores are p^sharpness, normalised: 1 averages probabilities, a large number counts votes."""
+    bias: tuple[Bias, ...] = ()
+    """By length of the sub-text, what is made of the log-probability of each label before anything is counted."""
+    flag: Flag | None = None
+    """Flag a text by a share of its sub-texts or a number of them, instead of taking the largest total."""
+    groups: LabelGroups = ()
+    """Labels that are one class."""
+    canonical: tuple[str, ...] = ()
+    """The forms that a text is put into before it is cut, with the digests of their tables."""
+    by_length: tuple[tuple[int | None, Blocks], ...] = ()
+    """In place of ``noise``, for texts of at most so many units (None: of any more). Blocks alone: what they speak of
+    keeps the number of units, so that no attacker chooses among them."""
+
+    def __post_init__(self) -> None:
+        if self.flag is None:
+            return
+        if self.by_length:
+            raise InputError(f"{self.method} has another number of blocks by length: leave out --flag, or the lengths")
+        if self.groups:
+            raise InputError("the labels of --flag are one class already: leave out --group")
+        if self.flag.share is not None and isinstance(self.noise, EraseAndCheck):
+            raise InputError(f"{self.method} counts the flagged prefixes: give --at-least, not --threshold")
+        most = self.noise.sub_texts if isinstance(self.noise, Blocks | Groups) else self.flag.at_least
+        if self.flag.at_least > most:
+            raise InputError(
+                f"--at-least {self.flag.at_least}: {self.method} has {most} sub-texts and would flag nothing: "
+                f"give at most {most}"
+            )
+
+    def of_length(self, n: int) -> Noise:
+        """The noise of a text of ``n`` units."""
+        return next((noise for most, noise in self.by_length if most is None or n <= most), self.noise)
+
+    def members(self, pieces: Sequence[str]) -> Sequence[Sequence[tuple[int, ...]]]:
+        """For each partition, the positions of the units that each sub-text of these keeps."""
+        noise = self.of_length(len(pieces))
+        if isinstance(noise, Windows | EraseAndCheck):
+            return [noise.members(pieces)]
+        return noise.members(pieces)
+
+    @property
+    def merging(self) -> LabelGroups:
+        """The labels whose scores are added up before anything is compared."""
+        if self.flag is None:
+            return self.groups
+        named = tuple(label for label in self.flag.labels if label != UNPARSED)
+        return (named,) if len(named) > 1 else ()
+
+    @property
+    def threats(self) -> tuple[str, ...]:
+        """What the noise speaks of."""
+        return self.noise.threats

@@ -83,6 +83,9 @@ class Smoother:
                 raise InputError(f"the label {label!r} is the name of what is no label: give it another")
         self._check_flag()
 
+        if self.settings.drops_alone and (self.labels is None or self.settings.flag or self.settings.votes_only):
+            raise InputError("--min-confidence goes with labels and their majority: not with open answers, --flag or q")
+
     def _check_flag(self) -> None:
         settings, flag = self.settings, self.settings.flag
         if self.classes is None or flag is None:
@@ -172,7 +175,7 @@ class Smoother:
         """The votes that choose ĉ; none where those that certify it do."""
         if not self.settings.direct:
             return (yield from self._select(channel))
-        if one_bound(self.classes):
+        if one_bound(self.classes) and not self.settings.drops_alone:
             return Votes({})
         return (yield from self._select(channel, named))
 
@@ -251,6 +254,7 @@ class Smoother:
             next_draw=0 if self.secret is None else int(rng_for(self.secret, example, "draws").integers(FIRST_DRAWS)),
             recoveries=settings.recoveries,
             show=self.show_samples,
+            min_confidence=settings.min_confidence,
             notes=_notes(settings, refinement.fallback),
         )
 

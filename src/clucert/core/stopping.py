@@ -221,11 +221,15 @@ def _worth_more(certificate: Certificate, goal: _Goal) -> bool:
     more = [int(kept * (look.samples - certificate.estimation.drawn)) for look in looks]
     trials = (*path.trials, *(seen + m for m in more))
     threshold = min(goal.threshold, 0.5) if path.either else goal.threshold
-    allowed = boundaries(trials, certificate.spent, threshold, path.either)[len(path.trials) :]
+    allowed = boundaries(trials, certificate.evidence.spent, threshold, path.either)[len(path.trials) :]
     # What was seen so far, selection votes included, as a Beta posterior (Jeffreys prior) on an error.
     selection, winner = certificate.selection, certificate.candidate or ""
     chosen = selection.kept if goal.filtered else selection.drawn
-    total, wrong = seen + chosen, errors + chosen - selection.counts.get(winner, 0)
+    missed = chosen - selection.counts.get(winner, 0)
+    if certificate.settings.drops_alone:
+        # What was dropped is half an error, as in ``path``.
+        missed -= (0 if goal.filtered else selection.dropped) // 2
+    total, wrong = seen + chosen, errors + missed
     from scipy.stats import betabinom
 
     chances = betabinom.cdf([most - errors for most in allowed], more, wrong + 0.5, total - wrong + 0.5)
@@ -238,12 +242,12 @@ def _path(certificate: Certificate, *, filtered: bool) -> Path:
 
     That many errors of two classes have the same margin. It foretells well enough what two bounds will show.
     """
-    path = certificate.path(filtered=filtered)
+    path = certificate.evidence.path(filtered=filtered)
     if certificate.one_bound or not path.trials:
         return path
     last = certificate.estimation
     rivals = {**last.counts, UNPARSED: last.unparsed}
     rivals.pop(certificate.candidate or "", None)
-    nearest = certificate.path(filtered=filtered, rival=max(rivals, key=rivals.__getitem__))
+    nearest = certificate.evidence.path(filtered=filtered, rival=max(rivals, key=rivals.__getitem__))
     halves = tuple(-(-(all_ + near) // 2) for all_, near in zip(path.errors, nearest.errors, strict=True))
     return Path(path.trials, halves, path.spent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import heapq
 import itertools
@@ -16,18 +15,11 @@ from typing import Any
 import numpy as np
 
 from clucert.border import json_value
-from clucert.core.noise.tokens import FIXED_PARTS, listed
+from clucert.core.noise.tokens import listed
 from clucert.errors import InputError
+from clucert.evaluate.columns import LABEL_COLUMNS, MESSAGES, Columns, choose_columns
 from clucert.evaluate.gold import BadRowError, GoldReader, LabelNames, Numbering, sorted_note
-from clucert.evaluate.readers import Format, Malformed, Row, Table, encoding_hint, open_table
-from clucert.section import flag
-
-TEXT_COLUMNS = ("text", "sentence", "question", "prompt")
-MESSAGES = "messages"
-"""The column of chats. Of one message that is not the system's, its content is the text."""
-LISTS: Mapping[str, str] = {"passage": "passages", "turn": "messages"}
-"""By the unit of a method that keeps or drops whole passages or turns: the column that lists them."""
-LABEL_COLUMNS = ("label", "answer")
+from clucert.evaluate.readers import Format, Malformed, Row, encoding_hint, open_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +38,7 @@ class DataSource:
     """Where examples come from and how to read them.
 
     ``path`` is a CSV, TSV, JSON Lines or Parquet file, or ``hf:NAME[:CONFIG][@SPLIT]``. Columns that are not named are
-    the first of :data:`TEXT_COLUMNS`, of :data:`LABEL_COLUMNS`, ``id`` and ``attack``; without an id column (or with
+    the usual ones of :mod:`clucert.evaluate.columns`, ``id`` and ``attack``; without an id column (or with
     ``id_column=""``) an example's id is the number of its line.
 
     ``quoted`` says whether CSV and TSV use quotes (default: yes, and an ambiguous row of TSV is malformed), ``header``
@@ -163,7 +155,7 @@ def load_examples(
     with open_table(
         source.path, format=source.format, quoted=source.quoted, header=source.header, encoding=source.encoding
     ) as table:
-        columns = _choose_columns(table, source, need_labels)
+        columns = choose_columns(table, source, need_labels)
         names = table.class_names.get(columns.label or "", ())
         known = LabelNames(None if labels is None else tuple(labels), synonyms or {}, numberings, normalise)
         gold = GoldReader(known, source.label_map, names)
@@ -179,7 +171,7 @@ def load_examples(
     return Dataset(source, read, tuple(loader.skipped), dict(sorted(gold.used.items())))
 
 
-def _settle(gold: GoldReader, rows: Iterator[Row | Malformed], columns: _Columns) -> None:
+def _settle(gold: GoldReader, rows: Iterator[Row | Malformed], columns: Columns) -> None:
     """Read on, past the limit, as long as the numbers seen may mean more than one thing."""
     if columns.label is None:
         return
@@ -188,94 +180,10 @@ def _settle(gold: GoldReader, rows: Iterator[Row | Malformed], columns: _Columns
             gold.look_at(row.values.get(columns.label))
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    text: str
-    label: str | None
-    id: str | None
-    extra: Mapping[str, str]
-    fixed: Mapping[str, str | None] = field(default_factory=dict)
-    """Where the text is a list: what is fixed, by its name."""
-    lists: bool = False
-
-    @property
-    def all(self) -> list[str]:
-        named = (self.text, self.label, self.id, *self.extra.values(), *self.fixed.values())
-        return list(dict.fromkeys(name for name in named if name))
-
-
-def _choose_columns(table: Table, source: DataSource, need_labels: bool) -> _Columns:
-    lists = LISTS.get(source.unit or "")
-    usual = (*TEXT_COLUMNS, MESSAGES) if lists is None else (lists, *TEXT_COLUMNS)
-    text = _column(table, source, source.text_column, usual, "text_column")
-    label = _column(table, source, source.label_column, LABEL_COLUMNS, "label_column", optional=True)
-    if label is None and source.label_column is None:
-        _check_unlabelled(table, source, need_labels=need_labels)
-    identity = _column(table, source, source.id_column, ("id",), "id_column", optional=True)
-    attack = _column(table, source, source.attack_column, ("attack",), "attack_column", optional=True)
-    extra = {name: _column(table, source, name, (), "extra_columns") or name for name in source.extra_columns}
-    if attack:
-        extra["attack"] = attack
-    if text is None:  # for the type checker: a required column is found or raised about
-        raise InputError(f"{source.path} has no text column")
-    found = {name: _column(table, source, None, (name,), "", optional=True) for name in FIXED_PARTS if lists}
-    fixed = {name: column for name, column in found.items() if column not in (None, text)}
-    return _Columns(text, label, identity, extra, fixed, lists is not None)
-
-
-LIKE_LABELS = frozenset(
-    ("labels", "target", "targets", "class", "classes", "gold", "category", "sentiment", "y", "output", "answers", "v1")
-)
-"""Columns that may well hold the labels although nobody said so: never passed over in silence."""
-
-
-def _check_unlabelled(table: Table, source: DataSource, *, need_labels: bool) -> None:
-    """Raise :class:`InputError` where labels are needed, or another column looks as if it held them."""
-    like = [name for name in table.columns if name.casefold() in LIKE_LABELS]
-    if not need_labels and not like:
-        return
-    known = ", ".join(map(repr, table.columns)) or "none"
-    named = f"did you mean {like[0]!r}? --label-column {like[0]}" if like else "name one with --label-column"
-    without = "" if need_labels else ", or --label-column '' where there are no labels"
-    raise InputError(
-        f"{source.path} has no column {' or '.join(map(repr, LABEL_COLUMNS))}: {named}{without}; "
-        f"columns: {known}{table.hint}"
-    )
-
-
-def _column(
-    table: Table,
-    source: DataSource,
-    named: str | None,
-    usual: tuple[str, ...],
-    option: str,
-    *,
-    optional: bool = False,
-) -> str | None:
-    """The column to read: the one named, else the first usual one that is there; case decides only between two."""
-    if named == "" and optional:
-        return None
-    by_case = {name.casefold(): name for name in reversed(table.columns)}
-    for name in (named,) if named is not None else usual:
-        if name in table.columns:
-            return name
-        if name.casefold() in by_case:
-            return by_case[name.casefold()]
-    if optional and named is None:
-        return None
-    known = ", ".join(map(repr, table.columns)) or "none"
-    wanted = repr(named) if named is not None else " or ".join(map(repr, usual))
-    near = difflib.get_close_matches(named or usual[0], table.columns, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise InputError(
-        f"{source.path} has no column {wanted}: {hint}name one with {flag(option)}; columns: {known}{table.hint}"
-    )
-
-
 @dataclass(slots=True)
 class _Loader:
     source: DataSource
-    columns: _Columns
+    columns: Columns
     gold: GoldReader
     need_labels: bool = True
     skipped: list[Problem] = field(default_factory=list)
@@ -365,7 +273,7 @@ def _only_message(messages: Sequence[Any]) -> str:
     return str(messages[0]["content"])
 
 
-def _list_of(values: Mapping[str, Any], columns: _Columns) -> str:
+def _list_of(values: Mapping[str, Any], columns: Columns) -> str:
     """The list and what is fixed, as JSON."""
     given = values.get(columns.text)
     fixed = {

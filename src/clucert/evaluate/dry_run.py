@@ -97,7 +97,7 @@ def dry_run(config: StudyConfig, rows: int | None = ROWS) -> DryRun:
     left = [example for example in plan.dataset.examples if example.id not in done]
     seen = left if rows is None else left[:rows]
     with ExitStack() as stack:
-        return _count(plan, left, seen, open_resources(plan.config, stack))
+        return _count(plan, left, seen, open_resources(plan.config, stack, plan.task))
 
 
 def _count(plan: Plan, left: Sequence[Example], seen: Sequence[Example], resources: Resources) -> DryRun:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clucert.evaluate.data import Example
     from clucert.evaluate.plan import Plan
     from clucert.evaluate.runconfig import StudyConfig
+    from clucert.protocols import Task
     from clucert.runtime.classifiers import BaseClassifier
 
 Done = Callable[[JobOutcome["Example"]], Awaitable[None]]
@@ -96,18 +97,18 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(config: StudyConfig, stack: ExitStack) -> Engine:
-    """The engine that ``config`` names; ``stack`` frees it. An unknown name lists the known ones."""
-    engine: Engine = ENGINES.get(config.engine)(config, stack)
+def open_engine(config: StudyConfig, task: Task, stack: ExitStack) -> Engine:
+    """The engine that ``config`` names, for ``task``; ``stack`` frees it. An unknown name lists the known ones."""
+    engine: Engine = ENGINES.get(config.engine)(config, task, stack)
     return engine
 
 
-def open_local(config: StudyConfig, stack: ExitStack) -> Engine:
+def open_local(config: StudyConfig, task: Task, stack: ExitStack) -> Engine:
     """Everything in this process. Raises :class:`UsageError` for what only a cluster has."""
     for name in ("ray_address", "workers", "worker_cpus", "worker_gpus"):
         if getattr(config, name) is not None:
             raise UsageError(f"--{name.replace('_', '-')} is for --engine ray")
-    return LocalEngine(open_resources(config, stack))
+    return LocalEngine(open_resources(config, stack, task))
 
 
 class LocalEngine:

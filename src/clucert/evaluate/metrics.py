@@ -142,6 +142,11 @@ def radii(outcomes: Iterable[Outcome]) -> NDArray[np.int64]:
     return np.array([o.certified_radius or 0 for o in outcomes if o.scored], dtype=np.int64)
 
 
+def endless(outcomes: Iterable[Outcome]) -> bool:
+    """Whether a right answer holds under any number of changes: such radii have no mean."""
+    return any(o.correct and o.everything and not o.radius for o in outcomes)
+
+
 def r_avg(outcomes: Iterable[Outcome]) -> float | None:
     """Mean certified radius over the scored inputs; None without any."""
     values = radii(outcomes)

@@ -41,7 +41,7 @@ def kinds_of(method: Method | ExactMethod) -> tuple[Kind, ...]:
     if isinstance(method, ExactMethod):
         held = set(map(kind_of, method.noise().threats))
     elif method.keep is None:
-        return SAMPLED[1:] if method.flag else SAMPLED
+        return SAMPLED[1:] if method.flag or method.min_confidence else SAMPLED
     else:
         held = set(CollapsedMask.threats if method.recovery == "ellipsis" else Deletion.threats)
     return tuple(kind for kind in KINDS if kind in held)

@@ -22,8 +22,8 @@ from clucert.evaluate.run_directory import (
     Manifest,
     by_id,
     input_digest,
-    read_manifest,
     read_records,
+    read_study,
 )
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.models.function_files import file_of, is_function, reads_text
@@ -60,7 +60,7 @@ def read_any_run(
     fields = dict(overrides or {})
     given = fields.pop("given", {})
     config = _config(run_dir, fields).giving(given)
-    manifest = read_manifest(run_dir)
+    manifest = read_study(run_dir)
     done = [record for record in by_id(read_records(run_dir)[0]) if record.document is not None][:limit]
     return config, {record.id: _certificate(record, manifest, run_dir) for record in done}
 
@@ -71,7 +71,7 @@ def need_models(run_dir: Path, overrides: Mapping[str, Any] | None = None) -> No
     A function of Python is one that no command can ask. A file of Python is run only where the user has named it. And a
     file that is another one by now is another classifier.
     """
-    manifest, fields = read_manifest(run_dir), dict(overrides or {})
+    manifest, fields = read_study(run_dir), dict(overrides or {})
     if manifest.command == FUNCTION_COMMAND and not fields.get("given"):
         raise UsageError(
             f"the run in {run_dir} is of a Python function, which only Python can ask: give it as model=…, as in "
@@ -92,7 +92,7 @@ def need_models(run_dir: Path, overrides: Mapping[str, Any] | None = None) -> No
 
 
 def _config(run_dir: Path, overrides: dict[str, Any]) -> StudyConfig:
-    stored = read_manifest(run_dir).config
+    stored = read_study(run_dir).config
     kept = {name: value for name, value in stored.items() if name not in _THE_USERS_OWN}
     if stored.get("cache") in (False, "False"):
         kept["cache"] = False

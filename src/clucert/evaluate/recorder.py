@@ -58,7 +58,9 @@ class Recorder:
         self._thread.shutdown()
 
     def _write(self, group: list[JobOutcome[Example]]) -> None:
-        self._run.identify({name: one.answered_by for name, one in self._identities.items() if one.answered_by})
+        # Before its first reply only the model list is known: half an identity, which the whole one would not equal.
+        known = {name: one.answered_by for name, one in self._identities.items() if one.identified and one.answered_by}
+        self._run.identify(known)
         self._run.append([record_of(outcome, self._method) for outcome in group])
 
 

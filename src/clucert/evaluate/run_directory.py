@@ -260,6 +260,17 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
+def read_study(path: Path) -> Manifest:
+    """The same of a run of certificates; :class:`InputError` for one of attacks, which has none."""
+    manifest = read_manifest(path)
+    if "recipes" in manifest.parameters:
+        raise InputError(
+            f"{path} holds attacks, not certificates: their tables are attacks.txt and attacks.json in it; "
+            "name a run of clucert evaluate"
+        )
+    return manifest
+
+
 def read_records(path: Path) -> tuple[dict[str, Record], int, bool]:
     """The last record of each id, the bytes that they take, and whether a torn line follows them.
 

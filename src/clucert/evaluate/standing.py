@@ -16,7 +16,7 @@ import numpy as np
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.evaluate.gold import written_map
-from clucert.evaluate.metrics import Outcome
+from clucert.evaluate.metrics import Outcome, endless
 
 DELTA = 1
 """The radius, in words, that shares by label are given for."""
@@ -35,7 +35,8 @@ class LabelFigures:
     clean_accuracy: float
     certified: float
     """Share that is right with a radius of at least :data:`DELTA` words."""
-    r_avg: float
+    r_avg: float | None
+    """None where a radius has no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +126,12 @@ def _votes_of(certificate: Certificate | ExactCertificate) -> Counter[str]:
 
 def _figures(label: str, scored: Sequence[Outcome]) -> LabelFigures:
     mine = [o for o in scored if o.gold == label]
-    reached = [o.certified_radius for o in mine]
     return LabelFigures(
         label=label,
         inputs=len(mine),
         clean_accuracy=fmean(o.correct for o in mine),
         certified=fmean(o.certified_at(DELTA) for o in mine),
-        r_avg=fmean(r or 0 for r in reached),
+        r_avg=None if endless(mine) else fmean(o.certified_radius or 0 for o in mine),
     )
 
 

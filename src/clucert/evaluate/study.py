@@ -124,7 +124,9 @@ def evaluate(
     hold are taken from them. Raises :class:`clucert.errors.CluCertError` for what makes going on useless: a wrong
     configuration, a refused key, a full disk, another process in the same run directory.
     """
-    return _evaluate(make_plan(config, command), lambda plan, stack: open_engine(plan.config, stack), progress)
+    return _evaluate(
+        make_plan(config, command), lambda plan, stack: open_engine(plan.config, plan.task, stack), progress
+    )
 
 
 def read_run(run_dir: Path) -> RunSummary:

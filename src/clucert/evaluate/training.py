@@ -40,15 +40,13 @@ def labelled_rows(config: StudyConfig) -> tuple[list[Row], list[str]]:
         dataset = load_examples(config.source, labels=None)
     else:
         dataset = read_examples(with_columns(config), task, need_labels=True)
-    rows = [(e.text, e.label) for e in dataset.examples if e.label is not None and e.text.strip()]
+    rows = [(e.text, e.label) for e in dataset.examples if e.label is not None]
     notes = list(dataset.notes)
-    if left_out := len(dataset.examples) - len(rows):
-        notes.append(f"{left_out} rows without a label or a text were left out")
-    counts = Counter(label for _, label in rows)
-    if not counts:
-        raise InputError(
-            f"{dataset.source.path} has no labelled rows: name the columns (--text-column, --label-column)"
+    if skipped := dataset.skipped:
+        notes.append(
+            f"{len(skipped)} malformed rows were left out, the first: {skipped[0].where}: {skipped[0].problem}"
         )
+    counts = Counter(label for _, label in rows)
     if len(counts) > MOST_LABELS:
         raise InputError(f"the label column has {len(counts):,} different values, which are no classes: --label-column")
     check_labels(sorted(counts))

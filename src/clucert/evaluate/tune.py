@@ -150,7 +150,7 @@ def tune(
     base = make_plan(config, need_labels=True)
     aim, points = _wanted(base.method, grid, Aim.of(radius))
     with ExitStack() as stack:
-        engine = open_engine(config, stack)
+        engine = open_engine(config, base.task, stack)
         for number, point in enumerate(points):
             told = None if progress is None else lambda snapshot, n=number: progress(n, snapshot)
             run, summary = _evaluate(_plan(config, base.run_dir, point), point, engine, told)

@@ -63,7 +63,7 @@ def tune_flag(
     check_rows(sum(e.label is not None and e.label not in flag for e in plan.dataset.examples), fpr, confidence)
     with ExitStack() as stack, open_run(plan.run_dir, plan.manifest, plan.inputs) as run:
         left = left_to_do(plan, run)
-        engine = open_engine(config, stack) if left else None
+        engine = open_engine(config, plan.task, stack) if left else None
         summary = run_inputs(plan, run, left, engine, progress) if engine else summary_of(plan, run)
         records = list(run.records.values())
     if summary.stopped:

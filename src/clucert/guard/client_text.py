@@ -1,7 +1,8 @@
 """What a request says that its client controls: the text a gate reads, and what it cannot read.
 
-Read is every string of a message, its text parts, names and arguments, except identifiers and the names of kinds. So a
-part that a server adds tomorrow is read like any other, and what is no text (images, sounds, files) is counted.
+Read is every string of a message: its text parts, names and arguments, kinds that nobody knows, the names of unknown
+fields. So a part that a server adds tomorrow is read like any other. Identifiers are held to a shape, and handed on for
+what they spell. What is no text (images, sounds, files), and what is not to be read, is counted.
 """
 
 from __future__ import annotations
@@ -30,9 +31,18 @@ _ITEMS: Mapping[str, Who] = {"function_call": "assistant", "reasoning": "assista
 _OPAQUE = ("image_url", "input_audio", "audio", "file", "file_id", "file_data", "video_url", "encrypted_content")
 """Fields that hold what is no text."""
 _IDENTIFIERS = ("id", "call_id", "tool_call_id")
-_KINDS = ("role", "type", "status", "detail", "format", "index")
-_DEFINED = ("instructions", "tools", "functions", "tool_choice", "function_call", "response_format", "text")
-"""Top-level fields of a request that hold text of the application's own."""
+_KINDS = ("role", "type", "status", "detail", "format", "index", "verbosity")
+_DEFINED: Mapping[str, str] = {
+    "instructions": "system",
+    "tools": "tools",
+    "functions": "tools",
+    "tool_choice": "tool_choice",
+    "function_call": "tool_choice",
+    "response_format": "schema",
+    "text": "schema",
+}
+"""Top-level fields of a request that hold text of the application's own, and as what they count where nobody reads
+them."""
 _SCHEMA = frozenset(
     {
         "type",
@@ -62,7 +72,19 @@ _SCHEMA = frozenset(
 _TYPES = frozenset(
     ("function", "text", "json_object", "json_schema", "object", "array", "string", "number", "integer", "boolean")
 )
-_IDENTIFIER = re.compile(r"\S{0,256}")
+_KNOWN_KINDS = re.compile(
+    "user|tool|function|assistant|system|developer|message|function_call|function_call_output|reasoning"
+    "|text|refusal|image_url|input_audio|input_text|output_text|input_image|input_file|file|summary_text|reasoning_text"
+    "|auto|none|required|low|medium|high|wav|mp3|in_progress|completed|incomplete|ephemeral|url_citation"
+)
+"""Names of kinds that say nothing; whatever else stands in their place is read."""
+_KNOWN_FIELDS = re.compile(
+    "role|name|content|type|text|refusal|tool_calls|tool_call_id|function_call|id|index|function|arguments|url|detail"
+    "|image_url|input_audio|data|format|audio|file|output|summary|status|call_id|encrypted_content|annotations|logprobs"
+    "|reasoning_content|cache_control|title|start_index|end_index|url_citation"
+)
+"""Names of fields that say nothing; the names of others are read."""
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{0,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +105,50 @@ class ClientText:
 
     said: tuple[Said, ...]
     unread: Mapping[str, int] = field(default_factory=dict)
+    """Images, sounds and files in what is read, by kind."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What is not to be read: messages by whose they are, ``tools``, ``tool_choice``, ``schema``."""
+    identifiers: tuple[str, ...] = ()
+    """Those of what is read, each once: letters, digits and ``_ . : -``, at most 64."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """What is met beside texts."""
+
+    unread: Counter[str] = field(default_factory=Counter)
+    identifiers: dict[str, None] = field(default_factory=dict)
 
 
 def client_text(fields: Mapping[str, Any], api: Api, read: Collection[Who] = ("user", "tool")) -> ClientText:
     """The text of a request that ``read`` may have written.
 
     Raises :class:`InputError` for text that is given in a form that cannot be read: token numbers, a message that is
-    none, an identifier with blanks in it.
+    none, an identifier that no provider makes.
     """
-    unread: Counter[str] = Counter()
+    aside, left_out = _Aside(), Counter[str]()
     said = []
     for where, who, value in _parts(fields, api):
         if who not in read:
+            left_out[_DEFINED.get(where, who)] += _count(value) if where in _DEFINED else 1
             continue
-        parts = list(_defined(value) if where in _DEFINED else _strings(value, where, unread))
+        parts = list(_defined(value) if where in _DEFINED else _strings(value, where, aside))
         if any(map(str.strip, parts)):
             said.append(Said(where, "\n".join(parts), "".join(parts) if len(parts) > 1 else None))
-    return ClientText(tuple(said), dict(unread))
+    return ClientText(tuple(said), dict(+aside.unread), dict(+left_out), tuple(aside.identifiers))
+
+
+def _count(value: Any) -> int:
+    """Definitions that say something: of a list its elements."""
+    return sum(any(map(str.strip, _defined(each))) for each in (value if isinstance(value, list) else [value]))
 
 
 def _parts(fields: Mapping[str, Any], api: Api) -> Iterator[tuple[str, Who, Any]]:
     """Where, whose, and what."""
     for name in _DEFINED:
-        if fields.get(name) is not None:
-            yield name, "system", fields[name]
+        value = fields.get(name)
+        if value is not None and not _is_known(value):
+            yield name, "system", value
     match api:
         case "chat":
             yield from _messages(fields.get("messages"), "messages")
@@ -146,17 +188,19 @@ def _texts(value: Any, name: str) -> Iterator[tuple[str, Who, Any]]:
         yield name if isinstance(value, str) else f"{name}.{i}", "user", text
 
 
-def _strings(value: Any, where: str, unread: Counter[str]) -> Iterator[str]:
-    """Every text in ``value``, in order, iteratively deep as JSON may be; what is no text is counted in ``unread``."""
+def _strings(value: Any, where: str, aside: _Aside) -> Iterator[str]:
+    """Every text in ``value``, in order, iteratively deep as JSON may be; what is no text goes ``aside``."""
     match value:
         case str():
             yield value
         case list():
             for i, each in enumerate(value):
-                yield from _strings(each, f"{where}.{i}", unread)
+                yield from _strings(each, f"{where}.{i}", aside)
         case dict():
             for name, each in value.items():
-                yield from _of_field(name, each, where, unread)
+                if name not in _OPAQUE and not _KNOWN_FIELDS.fullmatch(name):
+                    yield name
+                yield from _of_field(name, each, where, aside)
         case bool() | None:
             return
         case _:
@@ -170,7 +214,7 @@ def _defined(value: Any) -> Iterator[str]:
             for name, each in value.items():
                 if name not in _SCHEMA:
                     yield name
-                if not (name == "type" and isinstance(each, str) and each in _TYPES):
+                if not (name in _KINDS and (_is_known(each) or (isinstance(each, str) and each in _TYPES))):
                     yield from _defined(each)
         case list():
             for each in value:
@@ -181,11 +225,18 @@ def _defined(value: Any) -> Iterator[str]:
             yield str(value)
 
 
-def _of_field(name: str, value: Any, where: str, unread: Counter[str]) -> Iterator[str]:
+def _of_field(name: str, value: Any, where: str, aside: _Aside) -> Iterator[str]:
     if name in _OPAQUE:
-        unread[name] += value is not None
+        aside.unread[name] += value is not None
     elif name in _IDENTIFIERS:
-        if not (value is None or (isinstance(value, str) and _IDENTIFIER.fullmatch(value))):
-            raise InputError(f"{where}.{name} is no identifier: give at most 256 characters without blanks")
-    elif name not in _KINDS or not isinstance(value, str | int | None):
-        yield from _strings(value, f"{where}.{name}", unread)
+        if value is None:
+            return
+        if not (isinstance(value, str) and _IDENTIFIER.fullmatch(value)):
+            raise InputError(f"{where}.{name} is no identifier: give at most 64 letters, digits and _ . : -")
+        aside.identifiers[value] = None
+    elif not (name in _KINDS and (value is None or isinstance(value, int) or _is_known(value))):
+        yield from _strings(value, f"{where}.{name}", aside)
+
+
+def _is_known(value: Any) -> bool:
+    return isinstance(value, str) and _KNOWN_KINDS.fullmatch(value) is not None

@@ -1,7 +1,8 @@
 """A gate before a language model: a small classifier votes on what the client wrote, and lets the request pass or not.
 
 **What is read.** Each message by itself, and all of them together where there are several; of each also what is left
-when hidden characters are shown and letters that were pulled apart are joined (:mod:`clucert.guard.spelled`). A request
+when hidden characters are shown and letters that were pulled apart are joined (:mod:`clucert.guard.spelled`). The words
+that identifiers spell are one message more, for all of them; most spell none. A request
 is *blocked* when any of these texts is flagged, and passes otherwise. An answer of the classifier that names no label
 counts as the flag: whoever confuses it does not pass.
 
@@ -36,10 +37,10 @@ from clucert.core.noise.retention import retained_count
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Smoother, check_unicode, side_by_side
 from clucert.core.thresholds import Flag, most_to_pass
-from clucert.errors import InputError, UsageError
+from clucert.errors import InputError, TooMuchError, UsageError
 from clucert.guard.client_text import ClientText, Said
 from clucert.guard.conversation import folded_words
-from clucert.guard.spelled import respelled, revealed
+from clucert.guard.spelled import respelled, revealed, words_in
 from clucert.notebook import Shown
 from clucert.protocols import Steps
 from clucert.runtime.classifiers import BaseClassifier, Voted
@@ -90,7 +91,7 @@ class Verdict(Shown):
 
     readings: tuple[Reading, ...]
     unread: Mapping[str, int]
-    """Parts that no gate reads, by kind, of a request that may pass with them."""
+    """What was not read, by kind: parts that no gate reads, and what it was not to read (``system``, ``tools``, …)."""
     flag: str
     """What blocks, and from which share or number of votes on."""
     method: str
@@ -226,16 +227,19 @@ class _Text(NamedTuple):
     text: str
     known: bytes
     """A digest of what the noise sees of it: texts that it reads alike get one verdict."""
+    calls: int
+    """Answers of the classifier that the votes on it take, at most."""
 
 
 class Gate:
     """Decides about requests: the noise and the threshold, without the classifier. Not safe for several threads.
 
     ``key`` is what the noise of a method that samples is drawn from: with it a text gets the same noise whenever it is
-    asked about, and nobody else foresees it. Raises :class:`UsageError` for a method that is no guard's.
+    asked about, and nobody else foresees it. ``max_calls`` are the answers of the classifier that one request may cost;
+    None is any number. Raises :class:`UsageError` for a method that is no guard's.
     """
 
-    def __init__(self, certifier: Smoother | ExactSmoother, key: bytes) -> None:
+    def __init__(self, certifier: Smoother | ExactSmoother, key: bytes, max_calls: int | None = None) -> None:
         flag = certifier.settings.flag
         if flag is None:
             raise UsageError("a gate needs the labels that block: --flag harmful")
@@ -247,7 +251,7 @@ class Gate:
                 f"{certifier.settings.method} proves nothing about any words: "
                 "give a gate --method windows, groups, blocks or deletion"
             )
-        self.certifier, self.flag, self._key = certifier, flag, key
+        self.certifier, self.flag, self._key, self._max_calls = certifier, flag, key, max_calls
         # The word list is read now, and not while the first client waits.
         respelled("warming up the word list at once".replace(" ", ""))
         self._known: OrderedDict[bytes, Known] = OrderedDict()
@@ -264,22 +268,35 @@ class Gate:
     def steps(self, found: ClientText) -> Steps:
         """The :class:`Verdict` on what was found in a request.
 
-        Raises :class:`InputError` where there is nothing to read at all, or too much.
+        Raises :class:`InputError` where there is nothing to read at all, or too much, before anything is asked.
         """
         texts = self._texts(found)
         if not texts and not found.unread:
             raise InputError("there is no text to read: the gate reads what clients write")
         if len(texts) > MOST_TEXTS:
             raise InputError(f"{len(texts):,} texts in one request are more than {MOST_TEXTS:,}")
+        self._check_calls(texts)
         level = Fraction(self.alpha) / max(1, len(texts))
         steps = [lambda each=each: self._reading(each, level) for each in texts]
         readings: list[Reading] = yield from side_by_side(steps)
         settings = self.certifier.settings
-        return Verdict(tuple(readings), found.unread, flag_in_short(self.flag), settings.method, self.alpha)
+        unread = {**found.unread, **found.left_out}
+        return Verdict(tuple(readings), unread, flag_in_short(self.flag), settings.method, self.alpha)
+
+    def _check_calls(self, texts: Sequence[_Text]) -> None:
+        """Raise :class:`TooMuchError` where the texts whose verdict is not known would cost too much."""
+        calls = sum({each.known: each.calls for each in texts if each.known not in self._known}.values())
+        if self._max_calls is not None and calls > self._max_calls:
+            raise TooMuchError(
+                f"reading this request may take {calls:,} calls of the gate's classifier, "
+                f"more than {self._max_calls:,}: send less text (the operator can raise --max-gate-calls)"
+            )
 
     def _texts(self, found: ClientText) -> list[_Text]:
         """All messages together first, and each different text once."""
         said = list(found.said)
+        if spelled := " ".join(filter(None, map(words_in, found.identifiers))):
+            said.append(Said("identifiers", spelled))
         if len(said) > 1:
             said.insert(0, Said("all", "\n".join(each.text for each in said)))
         texts: dict[str, _Text] = {}
@@ -290,17 +307,21 @@ class Gate:
             for spelling in (each.text, each.glued, respelled(shown) or (None if bare is each.text else bare)):
                 if spelling is None or spelling in texts:
                     continue
-                if read := self._read(spelling):
+                read, calls = self._read(spelling)
+                if read:
                     known = hashlib.sha256(read.encode()).digest()
-                    texts[spelling] = _Text(each.where, spelling is not each.text, spelling, known)
+                    texts[spelling] = _Text(each.where, spelling is not each.text, spelling, known, calls)
         return list(texts.values())
 
-    def _read(self, text: str) -> str:
-        """What the noise sees; empty where that is no word."""
+    def _read(self, text: str) -> tuple[str, int]:
+        """What the noise sees, empty where that is no word; and the calls that a verdict on it takes, at most."""
         if isinstance(self.certifier, ExactSmoother):
-            return "\n".join(self.certifier.units(text).pieces)
-        read = self.certifier.read(text)
-        return read.text if read.words else ""
+            pieces = self.certifier.units(text).pieces
+            return "\n".join(pieces), sum(map(len, self.certifier.settings.members(pieces))) if pieces else 0
+        read, settings = self.certifier.read(text), self.certifier.settings
+        # Where a server is on trial, votes that two answers make worthless are drawn anew.
+        tries = 2 if self.certifier.answers and self.certifier.answers.kind == "probed" else 1
+        return read.text if read.words else "", tries * (settings.predict_samples + settings.looks[-1].samples)
 
     def _reading(self, each: _Text, level: Fraction) -> Generator[Request, Any, Reading]:
         """What the votes on a text say, at the level that one of several texts has; they are asked once."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from clucert.errors import InputError
@@ -39,9 +40,9 @@ def inputs_text(inputs: Mapping[str, Any], kind: str, read: Collection[Who]) -> 
     else:
         chat = client_text({"messages": messages, "tools": inputs.get("tools")}, "chat", read)
         known = set(_strings(messages))
-        found = ClientText((*chat.said, *(each for each in _said(texts) if each.text not in known)), chat.unread)
+        found = replace(chat, said=(*chat.said, *(each for each in _said(texts) if each.text not in known)))
     if images > sum(found.unread.values()):
-        found = ClientText(found.said, Counter(found.unread) + Counter(image=images - sum(found.unread.values())))
+        found = replace(found, unread=Counter(found.unread) + Counter(image=images - sum(found.unread.values())))
     return found
 
 

@@ -12,7 +12,7 @@ import html
 import math
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import regex
@@ -29,10 +29,11 @@ FEWEST = 4
 _HUMP = regex.compile(r"\p{Lu}?\p{Ll}++|\p{Lu}++(?!\p{Ll})|\p{Lu}|\p{L}|\p{N}++")
 _LONG = 18
 """Letters in one run that are taken for several words, unless they are a known one."""
+_LIKELY = 9
+"""Letters in one run that are taken for several words where they spell three known ones, or more."""
 _WIDE = regex.compile(r"[ \t]{2,}")
 MOST = 100_000
 """Characters of a text in runs of at least that length: a third of a second's work. More are refused."""
-_LONGEST_WORD = 24
 
 
 def revealed(text: str) -> str:
@@ -92,6 +93,34 @@ def respelled(text: str) -> str | None:
     return None if found == text else found
 
 
+@lru_cache(4096)
+def words_in(identifier: str) -> str:
+    """The words that an identifier spells (``HowToBuild``, ``get_weather_1byjy``); empty where it spells none.
+
+    It does where an English word in it, of ``FEWEST`` letters or more, is likelier as a word than as random letters: of
+    a hundred identifiers of 24 random letters and digits one or two do, by chance. What providers begin them with
+    (``call_``, ``chatcmpl-tool-``) says nothing.
+    """
+    shown = _PREFIX.sub("", identifier)
+    said, sure = list[str](), False
+    for run in _LETTERS.findall(respelled(shown) or shown):
+        words = _cut(run).split()
+        known = [word for word in words if word.lower() in _costs()]
+        # A word that is in no list may be cut into some that are.
+        said += known if len(known) == len(words) or len(run) < FEWEST else [*known, run]
+        sure = sure or any(map(_is_sure, known))
+    return " ".join(said) if sure else ""
+
+
+def _is_sure(word: str) -> bool:
+    """Whether it is e² times likelier as a word than as random letters."""
+    return len(word) >= FEWEST and len(word) * math.log(26) - _costs()[word.lower()] > 2
+
+
+_LETTERS = regex.compile(r"[A-Za-z]+")
+_PREFIX = regex.compile(r"^(?:(?:call|chatcmpl|tool|toolu|tooluse|functions?|fc|msg|message|item|rs|run)[_.:-]+)+")
+
+
 def _groups(text: str) -> Iterator[list[Any]]:
     """The runs of letters and digits of ``text``: those that belong together, and all others by themselves."""
     group: list[Any] = []
@@ -133,7 +162,17 @@ def _alone(run: str) -> str:
     humps = _HUMP.findall(run)
     if len(humps) > 2 and run.isalpha() and len(run) >= 2 * len(humps):
         return " ".join(humps)
-    return _cut(run) if len(run) >= _LONG and run.isascii() and run.isalpha() else run
+    if len(run) < _LIKELY or not (run.isascii() and run.isalpha()):
+        return run
+    found = _cut(run)
+    return found if len(run) >= _LONG or _are_words(found.lower().split()) else run
+
+
+def _are_words(words: Sequence[str]) -> bool:
+    """Whether these are known words, and e³ times likelier than random letters. Two may well be one that is unknown."""
+    if len(words) < 3 or any(word not in _costs() for word in words):
+        return False
+    return sum(len(word) * math.log(26) - _costs()[word] for word in words) > 3
 
 
 def _joined(run: str) -> str:
@@ -147,23 +186,38 @@ def _joined(run: str) -> str:
 
 def _cut(letters: str) -> str:
     """The likeliest words that the letters spell, by the frequency of each; unknown words cost by the letter."""
-    low, costs = letters.lower(), _costs()
+    low, costs, longer = letters.lower(), _costs(), _longer()
     if low in costs:
         return letters
-    best: list[tuple[float, int]] = [(0.0, 0)]
-    for end in range(1, len(low) + 1):
-        best.append(
-            min(
-                (best[start][0] + costs.get(low[start:end], 12.0 + 6.0 * (end - start)), start)
-                for start in range(max(0, end - _LONGEST_WORD), end)
-            )
-        )
+    # The cheapest cut of the letters before each place, and where its last word begins.
+    best, back = [0.0] + [math.inf] * len(low), [0] * (len(low) + 1)
+    unknown, since = math.inf, 0
+    for start in range(len(low)):
+        here = best[start]
+        if here + 12.0 < unknown:
+            unknown, since = here + 12.0, start
+        unknown += 6.0
+        if unknown < best[start + 1]:
+            best[start + 1], back[start + 1] = unknown, since
+        for size in (1, 2, 3, *longer.get(low[start : start + 4], ())):
+            cost = costs.get(low[start : start + size], math.inf)
+            if cost < math.inf and start + size <= len(low) and here + cost < best[start + size]:
+                best[start + size], back[start + size] = here + cost, start
     words, end = [], len(low)
     while end:
-        start = best[end][1]
-        words.append(letters[start:end])
-        end = start
+        words.append(letters[back[end] : end])
+        end = back[end]
     return " ".join(reversed(words))
+
+
+@cache
+def _longer() -> Mapping[str, tuple[int, ...]]:
+    """Lengths of the known words of four letters or more, by their first four."""
+    found: dict[str, set[int]] = {}
+    for word in _costs():
+        if len(word) >= 4:
+            found.setdefault(word[:4], set()).add(len(word))
+    return {start: tuple(sorted(sizes)) for start, sizes in found.items()}
 
 
 @cache

@@ -16,10 +16,11 @@ from clucert.guard.gate import Gate, Verdict
 from clucert.guard.model import NoiseKey
 from clucert.methods import load_any, load_exact
 from clucert.methods.exact import ExactConfig, ExactMethod
-from clucert.options import AnyMethodOptions, Model
+from clucert.objects import config_of
+from clucert.options import AnyMethodOptions
 from clucert.protocols import Task
 from clucert.runtime.blocking import BlockingExecutor
-from clucert.runtime.callable_classifiers import classifier_of, labels_of
+from clucert.runtime.callable_classifiers import classifier_of
 from clucert.runtime.computation import Backends
 from clucert.runtime.resources import function_backends, open_resources
 from clucert.section import spelled_out
@@ -41,7 +42,8 @@ _SHARE = "0.5"
 
 
 def gate_config(**options: Any) -> ExactConfig:
-    """The configuration of a gate: the fields of :class:`Config` and of exact methods.
+    """The configuration of a gate: the fields of :class:`Config`, of which ``model`` may be an object, and of exact
+    methods.
 
     Without ``flag`` a text is flagged by the label that the task guards against; without a threshold, at a share of
     0.5, or, where sub-texts are counted (windows, chunks), at one.
@@ -49,7 +51,7 @@ def gate_config(**options: Any) -> ExactConfig:
     fields = {**GATE, **options}
     if load_exact(fields["method"]) is not None:
         fields = {name: value for name, value in fields.items() if name in options or name not in SAMPLED}
-    config = ExactConfig.of(**fields)
+    config = config_of(ExactConfig, fields)
     if len(config.model) > 1:
         raise UsageError("a gate asks one model: name one")
     return config
@@ -69,31 +71,40 @@ def _with_flag(config: ExactConfig, task: Task) -> ExactConfig:
     return config.model_copy(update={"flag": list(flag), "flag_threshold": share})
 
 
-def load_gate(config: ExactConfig, stack: ExitStack, key: bytes | None = None) -> tuple[Gate, Backends]:
+def load_gate(
+    config: ExactConfig, stack: ExitStack, key: bytes | None = None, max_calls: int | None = None
+) -> tuple[Gate, Backends]:
     """The gate that ``config`` describes, and who answers it; ``stack`` frees its model.
 
-    ``key`` is what sampled noise is drawn from; None draws a secret one.
+    ``key`` is what sampled noise is drawn from; None draws a secret one. ``max_calls`` are those of one request.
     """
     task = task_of(config)
     config = _with_flag(config, task)
     resources = open_resources(config, stack, task)
     backends = resources.backends(config, task, resources.opened, judged_early=False)
-    return _gate(resources.opened, backends, key)
+    return _gate(resources.opened, backends, key, max_calls)
 
 
 def load_function_gate(
-    classify: object, labels: Sequence[str], config: ExactConfig, stack: ExitStack, key: bytes | None = None
+    classify: object,
+    labels: Sequence[str],
+    config: ExactConfig,
+    stack: ExitStack,
+    key: bytes | None = None,
+    max_calls: int | None = None,
 ) -> tuple[Gate, Backends]:
     """The same around a function of texts, a fitted scikit-learn classifier, or a classifier of one's own."""
     classifier = classifier_of(classify, labels, config.deterministic)
     task: Task = task_of(config) if config.task else ClosedTask(classifier.name, tuple(labels), "")
     config = _with_flag(config, task)
     certifier, backends = function_backends(config, task, classifier, stack)
-    return _gate(certifier, backends, key)
+    return _gate(certifier, backends, key, max_calls)
 
 
-def _gate(certifier: Smoother | ExactSmoother, backends: Backends, key: bytes | None) -> tuple[Gate, Backends]:
-    gate = Gate(certifier, key or NoiseKey().raw)
+def _gate(
+    certifier: Smoother | ExactSmoother, backends: Backends, key: bytes | None, max_calls: int | None
+) -> tuple[Gate, Backends]:
+    gate = Gate(certifier, key or NoiseKey().raw, max_calls)
     if backends.classifier is None:
         raise UsageError("a gate needs a classifier")
     classifier = gate.wary(backends.classifier)
@@ -114,7 +125,7 @@ class TextGate(ContextManager):
         """What is decided about one text, about the messages of a chat of which the roles in ``read`` are read, or
         about what was found in a request.
 
-        Raises :class:`clucert.errors.InputError` where there is nothing to read, and
+        Raises :class:`clucert.errors.InputError` where there is nothing to read, or more than one request may cost, and
         :class:`clucert.errors.ModelError` when the classifier does not answer: nothing passes then.
         """
         if isinstance(request, ClientText):
@@ -143,31 +154,38 @@ class TextGate(ContextManager):
 @spelled_out(AnyMethodOptions, ExactConfig, GATE)
 def open_gate(
     classify: object = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] = (),
     *,
-    model: Model | None = None,
-    **options: Unpack[AnyMethodOptions],
+    model: object = None,
+    max_calls: int | None = None,
+    **given: Unpack[AnyMethodOptions],
 ) -> TextGate:
     """A gate for prompts: ``open_gate(task="jailbreak", model="smollm2", method="windows", size=12)``.
 
-    With ``classify``, or a ``model`` that is an object, around any function of texts, or a fitted scikit-learn
-    classifier: ``open_gate(pipeline, flag=["harmful"], method="groups")``; ``labels`` are for what does not say itself
-    which it has. ``options`` are the fields of
-    :class:`clucert.config.Config` and of exact methods; see :func:`gate_config` for what they are by default.
+    ``classify``, or ``model``, may be any function of texts, a fitted scikit-learn classifier, a trained classifier's
+    file: ``open_gate(pipeline, ["harmful", "safe"], flag=["harmful"], method="groups")``. It needs ``labels`` where
+    neither it nor a ``task`` says them. ``max_calls`` are those that one request may cost (None: any number).
+    ``options`` are the fields of :class:`clucert.config.Config` and of exact methods, ``threshold`` is η; see
+    :func:`gate_config` for what they are by default.
     """
-    if model is not None and not isinstance(model, str | list | tuple):
-        if classify is not None:
-            raise UsageError("a gate asks one classifier: leave out model")
-        classify, model = model, None
-    asked: dict[str, Any] = {} if model is None else {"model": model}
-    if classify is None and labels is not None:
-        asked["labels"] = labels
-    config = gate_config(**asked, **options)
+    options: dict[str, Any] = dict(given)
+    if classify is not None and model is not None:
+        raise UsageError("a gate asks one classifier: leave out model")
+    if "threshold" in options:
+        options["flag_threshold"] = options.pop("threshold")
+    classify = model if classify is None else classify
+    named = not labels or classify is None or isinstance(classify, str | list | tuple)
+    if named and labels and options.get("task"):
+        raise UsageError("labels and a task, which has its own: give one of them")
+    if named:
+        options |= {"labels": list(labels)} if labels else {}
+        options |= {} if classify is None else {"model": classify}
+    config = gate_config(**options)
     key = NoiseKey(config.seed if config.seeded else None).raw
     with ExitStack() as stack:
-        if classify is None:
-            gate, backends = load_gate(config, stack, key)
+        if named:
+            gate, backends = load_gate(config, stack, key, max_calls)
         else:
-            gate, backends = load_function_gate(classify, labels_of(classify, labels), config, stack, key)
+            gate, backends = load_function_gate(classify, labels, config, stack, key, max_calls)
         return TextGate(gate, backends, stack.pop_all())
     raise AssertionError("unreachable")

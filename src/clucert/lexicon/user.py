@@ -22,9 +22,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clucert.border import read_text
 from clucert.core.words import is_word
-from clucert.errors import InputError
+from clucert.errors import InputError, shortened
 from clucert.lexicon.pooling import Case, ClosedLexicon, PooledLexicon
+
+MAX_LEXICON = 50_000_000
+"""Bytes of a file of entries: a thesaurus of all English words has a few million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +44,10 @@ class Entry:
 
 def read_entries(path: Path) -> tuple[Entry, ...]:
     """Read a file of entries. Raises :class:`clucert.errors.InputError`, naming file and line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"{path}: the lexicon file cannot be read: {error.strerror}") from error
     entries: dict[str, Entry] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(read_text(path, MAX_LEXICON).split("\n"), start=1):
         if line.strip() and not line.startswith("#"):
-            entry = _parse(f"{path}:{number}", line.rstrip("\r"))
+            entry = _parse(f"{path}:{number}", line)
             if entry.word in entries:
                 first = entries[entry.word].where
                 raise InputError(f"{entry.where}: {entry.word!r} already has a line ({first}): join the two")
@@ -63,7 +61,7 @@ def _parse(where: str, line: str) -> Entry:
     for field in fields:
         if not is_word(field):
             hint = "put one tab between words" if {" ", ","} & set(field) or not field else "write a single word"
-            raise InputError(f"{where}: {field!r} is not one word: {hint}")
+            raise InputError(f"{where}: {shortened(field)!r} is not one word: {hint}")
     word, *synonyms = (field.lower() for field in fields)
     if not synonyms and not replaces:
         raise InputError(f"{where}: {word!r} has no synonyms: add one after a tab, or write !{word} to protect it")

@@ -88,6 +88,16 @@ class Method(MethodOptions, FlagOptions):
             )
         return self
 
+    @model_validator(mode="after")
+    def _confident(self) -> Self:
+        if self.min_confidence is None:
+            return self
+        if self.clustering != "none" or self.threshold is not None:
+            raise ValueError("min_confidence is a filter of its own: add  clustering: none  (--clustering none)")
+        if self.flag or self.recovery == "characters":
+            raise ValueError("min_confidence goes with a majority and its radii: no flag, and no recovery: characters")
+        return self
+
     def flags(self, labels: tuple[str, ...] | None) -> Flag | None:
         """When a text is flagged. Raises :class:`InputError` for labels that the task does not have."""
         if not self.flag:

@@ -27,10 +27,9 @@ from clucert.config import (
     FlagOptions,
     SamplingSection,
 )
-from clucert.core.exact import Noise
 from clucert.core.noise.groups import Blocks, Chunks, Each, Groups
 from clucert.core.noise.windows import EraseAndCheck, Windows
-from clucert.core.settings import Base
+from clucert.core.settings import Base, Noise
 from clucert.core.thresholds import Flag, merged_labels
 from clucert.core.thresholds import Groups as LabelGroups
 from clucert.errors import InputError, UsageError

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from clucert.models.replies import FailedReply, Reply, failure_within
+
 ENDPOINT = "/v1/chat/completions"
-_TRANSIENT = frozenset({408, 409, 429})
-_TRANSIENT_CODES = frozenset({"batch_expired", "server_error", "rate_limit_exceeded"})
+_PASSING_CODES = frozenset({"batch_expired", "server_error", "rate_limit_exceeded"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +33,10 @@ class _Response(_Lenient):
     body: Any = None
 
 
-class _Error(_Lenient):
-    code: str | None = None
-    message: str | None = None
-
-
 class _OutputLine(_Lenient):
     custom_id: str
     response: _Response | None = None
-    error: _Error | None = None
+    error: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +86,19 @@ def read_lines(content: bytes) -> list[RequestResult]:
 
 
 def _read(line: _OutputLine) -> RequestResult:
-    if line.response is not None and line.response.status_code == 200:
+    if line.response is None:
+        failed = FailedReply(_reply(400, {"error": line.error}))
+        said = failed.said if line.error else "no answer and no error"
+        return RequestResult(line.custom_id, None, None, said, bool(failed.codes & _PASSING_CODES))
+    reply = _reply(line.response.status_code, line.response.body)
+    failure = failure_within(reply) if reply.status == 200 else FailedReply(reply)
+    if failure is None:
         return RequestResult(line.custom_id, line.response.body)
-    if line.response is not None:
-        status = line.response.status_code
-        transient = status in _TRANSIENT or status >= 500
-        return RequestResult(
-            line.custom_id, None, status, _message(line.response.body) or f"status {status}", transient
-        )
-    error = line.error or _Error()
-    transient = error.code in _TRANSIENT_CODES
-    return RequestResult(line.custom_id, None, None, error.message or error.code or "no answer and no error", transient)
+    return RequestResult(line.custom_id, None, failure.status, failure.said, failure.passing)
 
 
-def _message(body: Any) -> str | None:
-    error = body.get("error") if isinstance(body, dict) else None
-    said = error.get("message") if isinstance(error, dict) else error
-    return str(said) if said else None
+def _reply(status: int, body: Any) -> Reply:
+    return Reply(status, (), b"" if body is None else json.dumps(body).encode("ascii"))
 
 
 def joined(part: Sequence[tuple[str, bytes]]) -> bytes:

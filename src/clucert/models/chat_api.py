@@ -15,8 +15,8 @@ from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
 from clucert.errors import BadAnswerError
-from clucert.tasks.parse import fold, spellings_of, whole_label
 from clucert.tasks.said import REFUSAL
+from clucert.tasks.spelling import fold, spellings_of, whole_label
 from clucert.types import Answer, Query, Usage, estimate_input, estimate_output
 
 LEAST_WORDS = 32

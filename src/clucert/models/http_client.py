@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import ipaddress
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -14,8 +16,9 @@ from urllib.request import getproxies, proxy_bypass
 
 from clucert.errors import BadAnswerError, InputError, MissingExtraError
 from clucert.models.http_pool import FunctionTransport, Handler, trusted
+from clucert.models.http_stream import Stream
 from clucert.models.replies import Reply, too_long, unpacked
-from clucert.models.retries import FinalError, causes
+from clucert.models.retries import FinalError, ToldError, UnreachedError, causes
 
 REDIRECTS = 5
 _REDIRECTED = frozenset({301, 302, 307, 308})
@@ -86,6 +89,8 @@ def client_options(http: Any, reach: Reach) -> dict[str, Any]:
         "timeout": http.Timeout(reach.timeout, connect=reach.connect_timeout, pool=None),
         "limits": http.Limits(max_connections=reach.connections, max_keepalive_connections=reach.connections),
         "trust_env": False,
+        # What a server sets for one request is nothing that another one says.
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
     }
 
 
@@ -119,17 +124,31 @@ class ClientTransport:
             **client_options(http, reach),
         )
         self._errors = http.HTTPError, http.InvalidURL, http.StreamError
-        self._timeouts, self._refusals = http.TimeoutException, http.ProxyError
+        self._unreached, self._timeouts = http.ConnectTimeout, http.TimeoutException
+        self._refusals = http.ProxyError
 
     async def send(self, method: str, url: str, body: bytes = b"") -> Reply:
         """What :class:`clucert.models.http_pool.Transport` says."""
-        try:
+        with self._plainly():
             async with asyncio.timeout(self._reach.timeout):
                 return await self._read(method, url, body)
-        except self._timeouts as error:
-            raise TimeoutError(f"did not answer in time{self._through}") from error
-        except self._errors as error:
-            raise self._plain(error) from error
+
+    async def open(self, url: str, body: bytes) -> Stream:
+        """Post ``body`` and wait for the headers of the response. Raises like :meth:`send`.
+
+        On a connection of its own: the library reads bytes beyond an answer as the answer to its next request.
+        """
+        request = self._client.build_request("POST", url, content=body, headers={"Connection": "close"})
+        with self._plainly():
+            response = await self._client.send(request, stream=True)
+        chunks = aiter(response.aiter_raw())
+
+        async def chunk() -> bytes:
+            with self._plainly():
+                found: bytes = await anext(chunks, b"")
+                return found
+
+        return Stream(Reply(response.status_code, response.headers.raw, b""), chunk, response.aclose)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -139,11 +158,25 @@ class ClientTransport:
         async with self._client.stream(method, url, content=body) as response:
             return await read_reply(response, response.aiter_raw(), self._reach.limit)
 
+    @contextmanager
+    def _plainly(self) -> Iterator[None]:
+        """Raise what a socket raises in place of the library's errors."""
+        try:
+            yield
+        except self._unreached as error:
+            raise UnreachedError(
+                f"could not be reached within {self._reach.connect_timeout:g} s{self._through}"
+            ) from error
+        except self._timeouts as error:
+            raise TimeoutError(f"did not answer in time{self._through}") from error
+        except self._errors as error:
+            raise self._plain(error) from error
+
     def _plain(self, error: Exception) -> OSError:
         """``error`` as what a socket raises."""
         if isinstance(error, self._refusals):
             said = str(error)[:100]
-            kind = FinalError if said[:3] in ("401", "403", "407") else ConnectionError
+            kind = FinalError if said[:3] in ("401", "403", "407") else ToldError
             return kind(f"cannot be reached: the proxy answered {said or 'nothing'}")
         for cause in causes(error)[1:]:
             if isinstance(cause, OSError):

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import select
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +24,8 @@ from urllib.parse import urlsplit
 import httptools
 
 from clucert.errors import BadAnswerError, InputError
-from clucert.models.replies import MOST_BYTES, Reply, too_long, unpacked
-from clucert.models.retries import FinalError
+from clucert.models.replies import MOST_BYTES, Reply, ends_with_connection, too_long, unpacked
+from clucert.models.retries import FinalError, UnreachedError
 
 T = TypeVar("T")
 LONGEST_HEAD = 65_536
@@ -105,12 +107,11 @@ class KeepAlive:
         return await self._sent(self._ask, self._request(method, url, body))
 
     async def _sent(self, ask: Callable[[Connection, bytes], Awaitable[T]], request: bytes) -> T:
-        """What ``ask`` gets for ``request``: on a kept connection, on a fresh one where the server had closed those."""
-        while (kept := self._kept()) is not None:
-            try:
+        """What ``ask`` gets for ``request``: on a kept connection, on a fresh one where the server had closed that."""
+        if (kept := self._kept()) is not None:
+            # Once: it may be the request that a server dies of, on as many connections as there are.
+            with suppress(NotReadError):
                 return await ask(kept, request)
-            except NotReadError:
-                continue
         fresh = await self._connect()
         try:
             return await ask(fresh, request)
@@ -126,8 +127,9 @@ class KeepAlive:
         """A connection that was kept open and is so still, for one request."""
         while self._idle:
             kept = self._idle.pop()
-            if kept.usable:
+            if kept.usable and kept.quiet:
                 return kept
+            kept.close()
             self._open.discard(kept)
         return None
 
@@ -163,7 +165,7 @@ class KeepAlive:
             async with asyncio.timeout(self._connect_timeout):
                 _, connection = await loop.create_connection(make, self._host, self._port, ssl=self._tls)
         except TimeoutError:
-            raise TimeoutError(f"could not be reached within {self._connect_timeout:g} s") from None
+            raise UnreachedError(f"could not be reached within {self._connect_timeout:g} s") from None
         self._open.add(connection)
         if self._watch is None:
             self._look(loop)
@@ -209,7 +211,10 @@ class NotReadError(OSError):
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time. Its ``on_…`` methods are called by the parser."""
+    """One request at a time. Its ``on_…`` methods are called by the parser.
+
+    Bytes beyond an answer, asked for by nobody, close the connection: no part of them is taken for the next answer.
+    """
 
     def __init__(self, limit: int) -> None:
         self.usable = False
@@ -237,6 +242,18 @@ class Connection(asyncio.Protocol):
         finally:
             self._answer = None
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits in the system that the event loop has not read yet, nor the end of the connection."""
+        if self._transport is None:
+            return False
+        socket = self._transport.get_extra_info("socket")
+        if not hasattr(select, "poll"):
+            return not select.select([socket], [], [], 0)[0]
+        waiting = select.poll()
+        waiting.register(socket, select.POLLIN)
+        return not waiting.poll(0)
+
     def give_up(self, now: float) -> None:
         """End a request whose time is over."""
         if now >= self._deadline:
@@ -257,47 +274,59 @@ class Connection(asyncio.Protocol):
         """Called by asyncio."""
         self.usable = False
         self._transport = None
-        if self._answer is None or self._answer.done():
+        if not self._expecting:
             return
         if self._silent:
             self._fail(NotReadError("the server closed the connection"))
-        elif self._parser_until_close():
+        elif exc is None and self._headed and ends_with_connection(self._fields):
             self.on_message_complete()
         else:
             self._fail(ConnectionResetError("the server closed the connection in the middle of an answer"))
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
-        if self._answer is None:
+        if not self._expecting:
             # Unrequested bytes: the next answer must not be read from this connection.
             self.close()
             return
         self._silent = False
-        # A head that has not ended is held by the parser: what was sent of it is counted before it is read.
-        self._room_of_head -= 0 if self._in_body else len(data)
+        # The parser holds a line of a head, of a chunk or of a trailer until it ends: what comes beside the body is
+        # counted before it is read.
+        self._room_of_head -= len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             spoken = "speaks TLS: write https://" if data[:2] == b"\x15\x03" else f"does not speak HTTP ({error})"
             self._give_up(FinalError(spoken))
-        # Data that ends a head may hold the beginning of the body, which counts as body.
-        if self._room_of_fields < 0 or (self._room_of_head < 0 and not self._in_body):
+        if self._room_of_fields < 0 or self._room_of_head < 0:
             self._give_up(BadAnswerError(f"the server sent headers of more than {LONGEST_HEAD:,} bytes"))
         elif self._room < 0:
             self._give_up(too_long(self._limit))
 
+    def on_message_begin(self) -> None:
+        """Called by the parser, at the first byte."""
+        if self._whole:
+            raise ValueError("bytes beyond the answer")
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser, for trailers as well."""
+        """Called by the parser, for trailers as well, which say nothing that is read."""
         self._room_of_fields -= len(name) + len(value) + 2
-        if self._room_of_fields >= 0:
+        if self._room_of_fields >= 0 and not self._headed:
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
-        self._in_body = True
+        # Interim answers share the room of a head: an endless row of them comes to an end.
+        self._headed = self._parser.get_status_code() >= 200
+        if self._headed:
+            self._room_of_head = LONGEST_HEAD
+        codings = [value.strip().lower() for name, value in self._fields if name.lower() == b"transfer-encoding"]
+        if codings not in ([], [b"chunked"]):
+            raise ValueError("a transfer encoding that nobody asked for")
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
+        self._room_of_head = LONGEST_HEAD
         self._room -= len(body)
         if self._room >= 0:
             self._body.append(body)
@@ -305,27 +334,34 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Called by the parser."""
         status = self._parser.get_status_code()
+        if status < 100:
+            self._fail(FinalError(f"does not speak HTTP (status {status:03})"))
         if status == 101:
             self._fail(FinalError("wants to speak another protocol (101): is it the address of a chat endpoint?"))
         if status < 200:
             # An interim answer; the real one follows.
-            self._clear()
+            self._fields.clear()
             return
-        self.usable = self.usable and self._parser.should_keep_alive()
+        self._end()
         fits = self._room >= 0 and self._room_of_fields >= 0
         if fits and self._answer is not None and not self._answer.done():
             self._answer.set_result(Reply(status, self._fields, b"".join(self._body)))
 
-    def _parser_until_close(self) -> bool:
-        """Whether the answer has no length, so that it ends where the connection ends."""
-        names = {name.lower() for name, _ in self._fields}
-        return bool(names) and not names & {b"content-length", b"transfer-encoding"}
+    @property
+    def _expecting(self) -> bool:
+        """Whether bytes of an answer are to come."""
+        return self._answer is not None and not self._answer.done()
+
+    def _end(self) -> None:
+        """The answer is whole."""
+        self._whole = True
+        self.usable = self.usable and bool(self._parser.should_keep_alive())
 
     def _clear(self) -> None:
         """Begin to read a response."""
         self._fields: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
-        self._in_body = False
+        self._headed = self._whole = False
         self._room, self._room_of_head, self._room_of_fields = self._limit, LONGEST_HEAD, LONGEST_HEAD
 
     def _give_up(self, error: Exception) -> None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
-import httptools
-
-from clucert.models.http_pool import Connection, KeepAlive
-from clucert.models.replies import Reply
+from clucert.models.http_pool import LONGEST_HEAD, Connection, KeepAlive
+from clucert.models.replies import Reply, ends_with_connection
 
 MOST_BUFFERED = 1 << 18
 """Bytes of a response that wait to be taken."""
@@ -73,37 +71,16 @@ class _Streaming(Connection):
         if self._more is not None or not self._reading:
             super().give_up(now)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called by asyncio."""
-        if self._reading:
-            self.usable = False
-            self._transport = None
-            if self._parser_until_close():
-                self.on_message_complete()
-            else:
-                self._fail(ConnectionResetError("the server closed the connection in the middle of an answer"))
-            return
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Called by asyncio."""
-        if not self._reading:
-            super().data_received(data)
-        else:
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserError as error:
-                self._fail(ConnectionError(f"the server does not speak HTTP ({error})"))
-
     def on_headers_complete(self) -> None:
         """Called by the parser."""
         super().on_headers_complete()
-        if self._parser.get_status_code() >= 200 and self._answer is not None and not self._answer.done():
+        if self._headed and self._answer is not None and not self._answer.done():
             self._reading = True
             self._answer.set_result(Reply(self._parser.get_status_code(), self._fields, b""))
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
+        self._room_of_head = LONGEST_HEAD
         self._chunks.append(body)
         self._buffered += len(body)
         if self._buffered > MOST_BUFFERED and not self._paused and self._transport is not None:
@@ -117,8 +94,12 @@ class _Streaming(Connection):
             super().on_message_complete()
             return
         self._reading = False
-        self.usable = self.usable and bool(self._parser.should_keep_alive())
+        self._end()
         self._wake()
+
+    @property
+    def _expecting(self) -> bool:
+        return self._reading or super()._expecting
 
     def _fail(self, error: Exception) -> None:
         if not self._reading:
@@ -136,18 +117,33 @@ class _Streaming(Connection):
 class Stream:
     """A response, whatever its status, whose body is still to be read. Close it, read or not."""
 
-    def __init__(self, reply: Reply, connection: _Streaming, pool: StreamPool) -> None:
+    def __init__(
+        self, reply: Reply, chunk: Callable[[], Awaitable[bytes]], close: Callable[[], Awaitable[None] | None]
+    ) -> None:
+        """``chunk()`` gives what comes next of the body, nothing at its end; ``close()`` is called once."""
         self.status, self.headers, self.fields = reply.status, reply.headers, reply.fields
-        self._connection: _Streaming | None = connection
-        self._pool = pool
+        self._chunk, self._close, self._closed = chunk, close, False
+
+    @property
+    def unframed(self) -> bool:
+        """Whether the body ends where the connection ends, so that one that was cut off looks whole."""
+        return ends_with_connection(self.fields)
+
+    async def chunk(self) -> bytes:
+        """What comes next of the body; nothing at its end, or once this is closed.
+
+        Raises ``TimeoutError`` when nothing comes for as long as an answer may take, and ``OSError`` when the server
+        closes the connection in the middle.
+        """
+        return b"" if self._closed else await self._chunk()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises like :meth:`_Streaming.chunk`."""
-        while self._connection is not None and (chunk := await self._connection.chunk()):
+        """The body as it comes. Raises like :meth:`chunk`."""
+        while chunk := await self.chunk():
             yield chunk
 
     async def read(self, most: int) -> bytes | None:
-        """The whole body; None where it is larger than ``most`` bytes. Raises like iterating."""
+        """The whole body; None where it is larger than ``most`` bytes. Raises like :meth:`chunk`."""
         parts, size = [], 0
         async for part in self:
             size += len(part)
@@ -156,11 +152,11 @@ class Stream:
             parts.append(part)
         return b"".join(parts)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give the connection back, or, where the body has not ended, hang up. Calling it twice is harmless."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._pool.give_back(connection, ended=connection.ended)
+        closed, self._closed = self._closed, True
+        if not closed and (closing := self._close()) is not None:
+            await closing
 
 
 class StreamPool(KeepAlive):
@@ -176,7 +172,8 @@ class StreamPool(KeepAlive):
         if not isinstance(connection, _Streaming):
             raise TypeError("a pool holds connections of its own kind")
         try:
-            return Stream(await connection.ask(request, self._timeout), connection, self)
+            reply = await connection.ask(request, self._timeout)
         except BaseException:
             self.give_back(connection, ended=False)
             raise
+        return Stream(reply, connection.chunk, lambda: self.give_back(connection, ended=connection.ended))

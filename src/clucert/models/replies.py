@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,25 +55,30 @@ class Reply:
         return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.fields}
 
 
+def ends_with_connection(fields: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether headers give the body no length: it ends where the connection ends, and a cut looks like that."""
+    return not {name.lower() for name, _ in fields} & {b"content-length", b"transfer-encoding"}
+
+
 def too_long(limit: int) -> BadAnswerError:
     """That a server sent more than ``limit`` bytes."""
     return BadAnswerError(f"the server's answer is longer than {limit:,} bytes: raise --max-answer-bytes to read it")
 
 
 def unpacked(reply: Reply, limit: int) -> Reply:
-    """``reply`` with its content encoding undone; one that is mislabelled as it is.
+    """``reply`` with its content encoding undone, and without a byte order mark; one that is mislabelled as it is.
 
     Raises :class:`BadAnswerError` when it is longer than ``limit`` bytes, before it is unpacked further.
     """
+    body = reply.body
     # Nearly no reply has an encoding: none is asked for.
     if all(name.lower() != b"content-encoding" for name, _ in reply.fields):
-        return reply
+        return Reply(reply.status, reply.fields, body[3:]) if body.startswith(BOM_UTF8) else reply
     named = reply.headers["content-encoding"].split(",")
-    body = reply.body
     for name in [each.strip().lower() for each in reversed(named)][:_PACKINGS]:
         if name in ("gzip", "x-gzip", "deflate"):
             body = _inflated(body, limit)
-    return Reply(reply.status, reply.fields, body)
+    return Reply(reply.status, reply.fields, body.removeprefix(BOM_UTF8))
 
 
 def _inflated(body: bytes, limit: int) -> bytes:

@@ -23,8 +23,16 @@ FIRST_LIMITED = 2.0
 _T = TypeVar("_T")
 
 
-class FinalError(OSError):
-    """What no repetition changes: no HTTP there, a proxy that refuses. The message says what, for ``HOST …``."""
+class ToldError(OSError):
+    """A failure whose message says what happened, for ``HOST …``."""
+
+
+class FinalError(ToldError):
+    """What no repetition changes: no HTTP there, a proxy that refuses."""
+
+
+class UnreachedError(TimeoutError):
+    """No connection was opened in time. The message says so, for ``HOST …``."""
 
 
 class RetryPolicy:

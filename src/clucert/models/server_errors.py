@@ -17,7 +17,7 @@ from clucert.errors import (
     ModelUnavailableError,
 )
 from clucert.models.replies import FailedReply, Reply
-from clucert.models.retries import FinalError, causes, was_refused
+from clucert.models.retries import ToldError, UnreachedError, causes, was_refused
 
 _OF_THE_KEY = re.compile(
     r"key|token|credential|auth|permission|forbidden|access|denied|subscription|organi[sz]ation|project|billing|"
@@ -45,6 +45,8 @@ class Asked:
     timeout: float
     scrub: Callable[[str], str]
     """A text of the server on one line, without secrets."""
+    url_flag: str = "--base-url"
+    time_flag: str = "--timeout"
 
 
 def error_of(failure: Exception, asked: Asked, *, answered: bool) -> ModelError:
@@ -55,9 +57,9 @@ def error_of(failure: Exception, asked: Asked, *, answered: bool) -> ModelError:
     if isinstance(failure, FailedReply):
         return _status_error(failure, asked, answered=answered)
     if isinstance(failure, TimeoutError):
-        if str(failure).startswith("could not be reached"):
-            return ModelTimeoutError(f"{where} {failure}: is the server running, and --base-url right?")
-        return ModelTimeoutError(f"{where} did not answer within {asked.timeout:g} s: raise --timeout")
+        if isinstance(failure, UnreachedError):
+            return ModelTimeoutError(f"{where} {failure}: is the server running, and {asked.url_flag} right?")
+        return ModelTimeoutError(f"{where} did not answer within {asked.timeout:g} s: raise {asked.time_flag}")
     return ModelUnavailableError(f"{where} {_lost(failure, asked)}")
 
 
@@ -65,21 +67,21 @@ def _lost(failure: Exception, asked: Asked) -> str:
     """Why there is no reply, behind the name of the server."""
     for cause in causes(failure):
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
-            return _tls(cause)
-    if isinstance(failure, FinalError) or str(failure).startswith("cannot be reached"):
-        return f"{asked.scrub(str(failure))}: is --base-url right?"
+            return _tls(cause, asked)
+    if isinstance(failure, ToldError):
+        return f"{asked.scrub(str(failure))}: is {asked.url_flag} right?"
     if any(isinstance(cause, socket.gaierror) for cause in causes(failure)):
-        return "has a host name that is not known here: is --base-url right?"
+        return f"has a host name that is not known here: is {asked.url_flag} right?"
     why = "refused the connection" if was_refused(failure) else "closed the connection"
-    return f"{why}: is the server running, and --base-url right?"
+    return f"{why}: is the server running, and {asked.url_flag} right?"
 
 
-def _tls(error: ssl.SSLError) -> str:
+def _tls(error: ssl.SSLError, asked: Asked) -> str:
     """What is wrong with the encryption of a connection."""
     if isinstance(error, ssl.SSLCertVerificationError):
         why = error.verify_message.rstrip(".") or "verification failed"
         if "mismatch" in why.lower():
-            return f"has the TLS certificate of another host ({why}): is --base-url right?"
+            return f"has the TLS certificate of another host ({why}): is {asked.url_flag} right?"
         return f"has a TLS certificate that is not trusted ({why}): name its authority with --ca-file or SSL_CERT_FILE"
     reason = (error.reason or "no reason given").replace("_", " ").lower()
     return f"failed at TLS ({reason}): does it want http:// in place of https://?"

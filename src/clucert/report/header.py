@@ -7,10 +7,21 @@ from collections.abc import Iterable, Sequence
 
 from clucert.core.explanation import confident
 from clucert.core.radius import Kind
-from clucert.report.format import Cell, against, decimal, duration, money, number, percent, span, titled
+from clucert.report.format import (
+    Cell,
+    against,
+    decimal,
+    duration,
+    money,
+    number,
+    percent,
+    span,
+    spoken_of,
+    titled,
+)
 from clucert.report.outcome import MEANING, state_of
 from clucert.report.population import sentences
-from clucert.report.summary import Summary, kinds_of, refined_note
+from clucert.report.summary import Point, Summary, kinds_of, refined_note
 
 WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 
@@ -60,11 +71,12 @@ def headline(summaries: Sequence[Summary]) -> str:
 def _proved_headline(summaries: Sequence[Summary], judged: Sequence[Summary]) -> str:
     """By threat, where a run has nothing but proofs; of the others the published radius is told below."""
     kinds = [kind for kind in kinds_of(judged) if kind != "published"]
-    shares = []
+    alike: dict[str, list[str]] = {}
     for kind in kinds:
         speaking = [s for s in judged if kind in s.outcomes]
-        share = _range(s.at(kind, 1).value for s in speaking)
-        shares.append(f"{share} for {against(kind, speaking[0].run.unit)}")
+        share = _range(spoken_at(s, kind).value for s in speaking)
+        alike.setdefault(share, []).append(against(kind, speaking[0].run.unit))
+    shares = [f"{share} for {', or '.join(changes)}" for share, changes in alike.items()]
     runs = f"{_count(len(summaries))} runs. " if len(summaries) > 1 else ""
     granted = next((s.taken for s in judged if s.taken), "")
     return f"{runs}Inputs that are answered right and provably stay so: {'; '.join(shares)}. No assumption{granted}."
@@ -114,14 +126,19 @@ def _inputs(count: int) -> str:
     return "1 input" if count == 1 else f"{count:,} inputs"
 
 
+def spoken_at(summary: Summary, kind: Kind) -> Point:
+    """The share that stands for ``kind``: see :func:`clucert.report.format.spoken_of`."""
+    return summary.at(kind, spoken_of(kind))
+
+
 def certified(summary: Summary) -> str:
-    """The share certified at δ = 1; an en dash when nothing was judged."""
-    return percent(summary.at(summary.run.first_kind, 1).value) if summary.judged else "–"
+    """The share certified against what the first kind speaks of; an en dash when nothing was judged."""
+    return percent(spoken_at(summary, summary.run.first_kind).value) if summary.judged else "–"
 
 
 def shown_as(summary: Summary, kind: Kind) -> str:
     """``held`` where the share is proved and above 0; ``claim`` where it rests on assumptions, which is never green."""
-    if not summary.judged or kind not in summary.outcomes or not summary.at(kind, 1).value:
+    if not summary.judged or kind not in summary.outcomes or not spoken_at(summary, kind).value:
         return ""
     return "claim" if kind == "published" and summary.assumptions else "held"
 
@@ -151,7 +168,7 @@ def _unit(kind: Kind, summaries: Sequence[Summary]) -> str:
 def _share(s: Summary, kind: Kind) -> Cell | str:
     if not s.judged or kind not in s.outcomes:
         return "–"
-    point, names = s.at(kind, 1), ", ".join(s.assumptions)
+    point, names = spoken_at(s, kind), ", ".join(s.assumptions)
     rests = f", if {names} hold" if kind == "published" and names else ""
     return Cell(percent(point.value), f"{span(point)}{rests}", shown_as(s, kind))
 
@@ -189,7 +206,7 @@ def robustness(summary: Summary) -> list[tuple[str, str]]:
         ("Clean accuracy, balanced over labels", percent(summary.standing.balanced_accuracy)),
         ("Certified, balanced over labels", percent(summary.standing.balanced_certified)),
         (f"Mean radius, {summary.run.unit}", decimal(summary.r_avg)),
-        *((titled(k), percent(summary.at(k, 1).value)) for k in summary.run.kinds if k != "published"),
+        *((titled(k), percent(spoken_at(summary, k).value)) for k in summary.run.kinds if k != "published"),
         *([("Nothing to attack, synonyms", percent(share))] if (share := summary.nothing_to_attack("synonym")) else []),
         (f"Radii count {summary.run.unit} of", summary.counts_words_of),
         ("Abstained", percent(summary.abstained)),

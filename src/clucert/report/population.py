@@ -10,10 +10,13 @@ from typing import Any
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.core.population import robust_share
+from clucert.core.radius import ENDLESS
 from clucert.report.runs import Input
 
 CHANGES = (1, 2)
-"""The numbers of changes that are spoken of; fixed before any run, for one that is chosen by its result needs more."""
+AROUND = (1, ENDLESS)
+"""The numbers of changes that are spoken of; fixed before any run, for one chosen by its result needs more. ``AROUND``:
+of text before and behind."""
 CONFIDENCE = 0.95
 DRAWN = "true of prompts drawn as the rows of this run were: they must be a random sample of what will come"
 
@@ -27,7 +30,7 @@ _DONE = {
     "edit": "edited",
     "append": "added before and behind",
     "suffix": "appended",
-    "ends": "put before and behind",
+    "ends": "put before or behind",
     "block": "inserted",
 }
 
@@ -52,21 +55,25 @@ class KeptShare:
         """The share, rounded down."""
         return int(100 * self.share)
 
-    def __str__(self) -> str:
+    @property
+    def when(self) -> str:
+        """What is done to a prompt: ``any 2 words are inserted``."""
         plural = "s" if self.changes > 1 else ""
         what = f"{self.changes} {self.unit}{plural}"
-        if self.threat == "ends":
-            what, plural = f"number of {self.unit}s", "s"
+        if self.changes == ENDLESS:
+            what = f"number of {self.unit}s"
         elif self.threat == "block":
             what = f"{self.changes} block{plural} of any length"
-        one = f"any {what} {'are' if plural else 'is'} {_DONE[self.threat]}"
-        return f"at least {self.percent} % of such prompts keep their answer when {one}"
+        return f"any {what} {'are' if plural else 'is'} {_DONE[self.threat]}"
+
+    def __str__(self) -> str:
+        return f"{_kept(self.percent)} when {self.when}"
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
         return {
             "threat": self.threat,
-            "changes": self.changes,
+            "changes": None if self.changes == ENDLESS else self.changes,
             "unit": self.unit,
             "share_at_least": float(self.share),
             "confidence": CONFIDENCE,
@@ -77,7 +84,7 @@ class KeptShare:
 
 
 def kept_by(inputs: Sequence[Input], rows: int) -> tuple[KeptShare, ...]:
-    """For each proved threat of the certificates and each of :data:`CHANGES`, the share that is robust; see
+    """For each proved threat of the certificates and each of :func:`changes_of`, the share that is robust; see
     :func:`clucert.core.population.robust_share`.
 
     Gold labels do not matter: to keep a wrong answer is to keep it. Of the ``rows`` of the data those that failed or
@@ -92,20 +99,36 @@ def kept_by(inputs: Sequence[Input], rows: int) -> tuple[KeptShare, ...]:
     unit = next((_unit(row.certificate) for row in done), "word")
     found = []
     for threat in threats:
-        for changes in CHANGES:
+        for changes in changes_of(threat):
             certified = sum(_holds(row, threat, changes) for row in done)
-            share = robust_share(certified, rows, alpha, CONFIDENCE, claims=len(threats) * len(CHANGES))
+            share = robust_share(
+                certified, rows, alpha, CONFIDENCE, claims=sum(len(changes_of(name)) for name in threats)
+            )
             found.append(KeptShare(threat, changes, unit, share, certified, rows, alpha))
     return tuple(found)
 
 
+def changes_of(threat: str) -> tuple[int, ...]:
+    """The numbers of changes of ``threat`` that are spoken of."""
+    return AROUND if threat == "ends" else CHANGES
+
+
 def sentences(found: Iterable[KeptShare]) -> list[str]:
-    """For each threat the largest number of changes with a share of a percent or more, and whom the shares are of."""
+    """For each threat the largest number of changes with a share of a percent or more, and whom the shares are of.
+
+    Threats of equal shares are in one sentence.
+    """
     best = {kept.threat: kept for kept in found if kept.percent}
-    if not best:
-        return []
+    alike: dict[int, list[str]] = {}
+    for kept in best.values():
+        alike.setdefault(kept.percent, []).append(kept.when)
     level = f"with {100 * CONFIDENCE:g} % confidence"
-    return [*(f"{level} {kept}" for kept in best.values()), DRAWN]
+    said = [f"{level} {_kept(share)} when {', or '.join(whens)}" for share, whens in alike.items()]
+    return [*said, DRAWN] if said else []
+
+
+def _kept(percent: int) -> str:
+    return f"at least {percent} % of such prompts keep their answer"
 
 
 _AnyCertificate = Certificate | ExactCertificate | None

@@ -18,7 +18,7 @@ from clucert.errors import InputError
 from clucert.evaluate.radii import class_of_label, first_kind, radii_of, unit_of
 from clucert.evaluate.read_certificates import exact_of
 from clucert.evaluate.record import Record
-from clucert.evaluate.run_directory import RECORDS, Manifest, by_id, read_manifest, read_records
+from clucert.evaluate.run_directory import RECORDS, Manifest, by_id, read_records, read_study
 from clucert.types import Cost, Usage
 
 
@@ -137,7 +137,7 @@ def load_run(path: Path) -> Run:
 
     A last line that a kill tore off is left out, and a later record of an id replaces an earlier one.
     """
-    manifest = read_manifest(path)
+    manifest = read_study(path)
     records = read_records(path)[0]
     rows = [_input(record, manifest, path) for record in by_id(records)]
     # A guard's answer is compared with whether the gold label flags; one certificate says how all are read.

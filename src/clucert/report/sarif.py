@@ -121,7 +121,7 @@ def _rule(rule: str, radius: int) -> Json:
     if rule in UNANSWERED:
         said = MEANING[rule]
     elif kind == "not-proved":
-        said = f"not proved to keep its answer under any {radius} {_change(threat)}"
+        said = f"not proved to keep its answer under any {radius} {_change(threat, radius)}"
     else:
         said = f"an audit found a text in the certified ball that another answer is given to ({_change(threat)})"
     return {
@@ -133,8 +133,8 @@ def _rule(rule: str, radius: int) -> Json:
     }
 
 
-def _change(threat: str) -> str:
-    return f"words {SAID.get(threat, threat)}"
+def _change(threat: str, count: int = 2) -> str:
+    return f"word{'' if count == 1 else 's'} {SAID.get(threat, threat)}"
 
 
 def _short(string: str) -> str:

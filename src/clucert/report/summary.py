@@ -11,9 +11,8 @@ from typing import get_args
 import numpy as np
 
 from clucert.core.certificate import ASSUMPTIONS
-from clucert.core.exact import ExactSettings
 from clucert.core.radius import KINDS, Kind, Radius
-from clucert.core.settings import Settings
+from clucert.core.settings import ExactSettings, Settings
 from clucert.errors import UsageError
 from clucert.evaluate.metrics import (
     Estimate,
@@ -21,6 +20,7 @@ from clucert.evaluate.metrics import (
     RunMetrics,
     certified_accuracy,
     certified_curve,
+    endless,
     radii,
     summarise,
 )
@@ -114,7 +114,8 @@ class Summary:
         """What makes the figures worth less than they look, in words."""
         said = list(self.standing.warnings)
         if self.failed:
-            how = "are left out" if self.leave_out_failed else "count as not certified (--leave-out-failed: leave out)"
+            how = "count as not certified (--leave-out-failed leaves them out)"
+            how = "are left out" if self.leave_out_failed else how
             said.append(f"{self.failed} of {len(self.run.inputs)} inputs failed and {how}")
         if self.unfinished:
             said.append(f"{self.unfinished} of {self.run.manifest.data.rows} rows are not done: they are in no figure")
@@ -152,13 +153,16 @@ class Summary:
 
     @property
     def r_avg(self) -> float | None:
-        """Mean certified radius."""
-        return _value(self.metrics.r_avg) if self.judged else None
+        """Mean certified radius; None where one has no end."""
+        return _value(self.metrics.r_avg) if self.judged and not self._endless(self.run.first_kind) else None
 
     @property
     def coe(self) -> float | None:
-        """Standard deviation / mean of the certified radii."""
-        return self.metrics.coe
+        """Standard deviation / mean of the certified radii; None where one has no end."""
+        return None if self._endless(self.run.first_kind) else self.metrics.coe
+
+    def _endless(self, kind: Kind) -> bool:
+        return endless(self.outcomes.get(kind, ()))
 
     @property
     def unparsed(self) -> float | None:
@@ -196,8 +200,7 @@ class Summary:
     def reached(self, kind: Kind) -> Reached:
         """Mean and median of the radius, 0 where the answer is wrong or nothing is proved."""
         scored = [outcome for outcome in self.outcomes.get(kind, ()) if outcome.scored]
-        endless = any(o.correct and o.everything and not o.radius for o in scored)
-        if not self.judged or not scored or endless:
+        if not self.judged or not scored or self._endless(kind):
             return Reached()
         counted = radii(scored)
         return Reached(float(counted.mean()), float(np.median(counted)))

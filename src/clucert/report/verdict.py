@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from clucert.core.radius import Kind
 from clucert.render import calls_in_words
-from clucert.report.comparison import Against, RunComparison
-from clucert.report.format import SHORT, against, percent
+from clucert.report.format import against, percent, spoken_of
 from clucert.report.summary import Summary
 
 MOST_KINDS = 3
 """Changes that a sentence names; the table has all."""
-LEVEL = 0.05
-"""p-value below which a difference is said to be one."""
 
 
 def run_verdict(s: Summary) -> str:
     """How many rows are right, how many of them proved against one change of each kind, and what that took."""
+    if s.run.inputs and not s.run.done:
+        return f"nothing is certified: {_all_failed(len(s.run.inputs))}"
     parts = [*_judged(s), *_unjudged(s)] or ["no row is certified yet"]
     price = calls_in_words(s.usage, s.reused)
     money = "" if s.money is None else f", $ {s.money:,.2f}{' without the cache' if s.reused.calls else ''}"
     return f"{'; '.join(parts)}. It took {price}{money}"
+
+
+def _all_failed(rows: int) -> str:
+    return "the one row failed" if rows == 1 else f"all {rows} rows failed"
 
 
 def _judged(s: Summary) -> Iterator[str]:
@@ -32,7 +35,8 @@ def _judged(s: Summary) -> Iterator[str]:
     constant, label = s.standing.constant_share, s.standing.constant_label
     always = f" (always answering {label!r} gets {round((constant or 0) * total)})" if s.standing.labels else ""
     yield f"{right} of {total} rows are answered right{always}"
-    yield _proved({kind: sum(o.certified_at(1) for o in s.outcomes[kind] if o.scored) for kind in _kinds(s)}, s, total)
+    held = {k: sum(o.certified_at(spoken_of(k)) for o in s.outcomes[k] if o.scored) for k in _kinds(s)}
+    yield _proved(held, s, total)
 
 
 def _unjudged(s: Summary) -> Iterator[str]:
@@ -40,7 +44,8 @@ def _unjudged(s: Summary) -> Iterator[str]:
     if not rows:
         return
     held = {
-        k: sum(bool(radius and radius.reaches(1)) for radius in (row.radii.get(k) for row in rows)) for k in _kinds(s)
+        k: sum(bool(radius and radius.reaches(spoken_of(k))) for radius in (row.radii.get(k) for row in rows))
+        for k in _kinds(s)
     }
     yield f"{len(rows)} rows have no gold label and are certified, not judged"
     yield _proved(held, s, len(rows), "")
@@ -51,41 +56,23 @@ def _kinds(s: Summary) -> Sequence[Kind]:
 
 
 def _proved(held: dict[Kind, int], s: Summary, total: int, also: str = "right and ") -> str:
-    best = sorted((kind for kind in held if held[kind]), key=lambda kind: -held[kind])[:MOST_KINDS]
-    if best:
-        alike: dict[int, list[str]] = {}
-        for kind in best:
-            alike.setdefault(held[kind], []).append(against(kind, s.run.unit))
-        shown = [f"{count} against {_listed(changes)} ({percent(count / total)})" for count, changes in alike.items()]
-        return f"{also}proved: {', '.join(shown)}"
+    if any(held.values()):
+        return f"{also}proved: {held_against(held, total, s.run.unit)}"
     claimed = f"; published radii rest on {', '.join(s.assumptions)}" if s.assumptions else ""
     return f"nothing is proved on any of them{claimed}"
+
+
+def held_against(held: Mapping[Kind, int], total: int, unit: str) -> str:
+    """The changes that most of ``total`` rows are proved against: ``8 against 1 inserted word (80%)``; one at least."""
+    best = sorted((kind for kind in held if held[kind]), key=lambda kind: -held[kind])[:MOST_KINDS]
+    alike: dict[int, list[str]] = {}
+    for kind in best:
+        alike.setdefault(held[kind], []).append(against(kind, unit))
+    shown = [f"{count} against {_listed(changes)} ({percent(count / total)})" for count, changes in alike.items()]
+    return ", ".join(shown)
 
 
 def _listed(changes: Sequence[str]) -> str:
     """The first change, and the others that as many rows are proved against."""
     first, *others = changes
     return f"{first}, as many against {' and '.join(others)}" if others else first
-
-
-def comparison_verdict(comparison: RunComparison) -> str:
-    """For each later run, whether it is certified on more rows than the first, or whether that may be chance."""
-    questions = {str(row["run"]): row.get("questions_a_row") for row in comparison.runs}
-    prices = ", ".join(f"{name} {asked:.4g}" for name, asked in questions.items() if isinstance(asked, int | float))
-    said = ". ".join(_against(comparison, other) for other in comparison.others)
-    return f"{said}. Questions a row: {prices}" if prices else said
-
-
-def _against(comparison: RunComparison, other: Against) -> str:
-    found, first = other.result, comparison.baseline
-    tests = sorted(found.certified, key=lambda test: (test.delta < 1, test.delta))
-    what = f"of {found.pairs} shared rows"
-    if not tests:
-        return f"{other.run}: mean radius {found.second_r_avg:.3g} against {found.first_r_avg:.3g} of {first}, {what}"
-    test = tests[0]
-    mine, theirs = test.both + test.second_only, test.both + test.first_only
-    of_kind = f"right and certified for {test.delta} ({SHORT[comparison.kind]})" if test.delta else "right"
-    counts = f"{mine} against {theirs} {what} are {of_kind}"
-    if test.p_holm >= LEVEL:
-        return f"{other.run} is not shown to differ from {first}: {counts}, p = {test.p_holm:.2g}"
-    return f"{other.run} is {'better' if mine > theirs else 'worse'} than {first}: {counts}, p = {test.p_holm:.2g}"

@@ -95,6 +95,8 @@ class ModelQueue:
         """``query`` with its key, as a draw of its own where the model may not repeat itself. Safe from any thread."""
         if draw is not None and not self.identity.deterministic:
             query = replace(query, draw=draw)
+        if query.blanks is not None and not getattr(self.model, "fills", False):
+            query = replace(query, blanks=None)
         return query, answer_key(self.identity, query)
 
     def keys(self, task: Task, texts: Sequence[str], first_draw: int) -> list[Keyed]:

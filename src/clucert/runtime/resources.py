@@ -58,6 +58,8 @@ class Resources:
     budget: Budget
     deterministic: bool
     """Whether equal texts are known, or declared, to get equal answers."""
+    task: Task
+    """What was asked for when it was opened: it is read once."""
     encoders: dict[str, Encoder] = field(default_factory=dict)
 
     @property
@@ -163,13 +165,13 @@ def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -
     fixed = all(model.deterministic for model in asked) and not _draws(task)
     if isinstance(smoother, ExactSmoother):
         check_exact(deterministic=fixed)
-        return Resources(smoother, models, cache, budget, fixed)
+        return Resources(smoother, models, cache, budget, fixed, task)
     helper = models.get(config.helper_model or config.model[0])
     # A function that nobody vouches for may draw at random, and is not put on trial.
     on_trial = None if any(asked_the_text(config, name) for name in config.model) else task
     declared = bool(config.deterministic) or any(getattr(model, "declared", False) for model in asked)
     smoother = _asked(config, smoother, deterministic=fixed, declared=declared, helper=helper, task=on_trial)
-    return Resources(smoother, models, cache, budget, fixed, encoders)
+    return Resources(smoother, models, cache, budget, fixed, task, encoders)
 
 
 def _asked(
@@ -204,7 +206,7 @@ def check_exact(*, deterministic: bool) -> None:
     if not deterministic:
         raise UsageError(
             "exact certificates need equal answers to equal texts: vouch for them (--deterministic, "
-            "deterministic=True), or sample (method deletion)"
+            "deterministic=True), or sample (--method ranmask for replaced words, --method deletion for added ones)"
         )
 
 

@@ -27,8 +27,11 @@ _NO_TEXT = frozenset({"image_url", "input_audio"})
 Spec = Mapping[str, Any]
 """The fields of an object: None lets any value pass, a mapping is checked in turn (in each element of a list), and a
 set, at ``type``, holds the kinds of objects that may pass. ``_WORD`` is for settings that some servers write into the
-prompt: words without blanks, not sentences."""
-_WORD = re.compile(r"[A-Za-z0-9_.:-]{0,64}")
+prompt: no other words than those that one of them knows, for others may say something to the model."""
+_WORD = re.compile(
+    "|none|minimal|low|medium|high|xhigh|max|default|auto|concise|detailed|text|audio|image|enabled|disabled|adaptive"
+    "|parsed|raw|hidden"
+)
 
 
 def _any(names: str) -> dict[str, Any]:
@@ -109,7 +112,12 @@ PROVIDERS: Mapping[Provider, frozenset[str]] = {
     "groq": frozenset({"reasoning_format", "include_reasoning"}),
     "together": frozenset({"top_k", "min_p", "repetition_penalty"}),
 }
-"""What each takes beside OpenAI's own fields that changes how it samples, not what it reads."""
+"""What each takes beside OpenAI's own fields that changes how it samples, not what it reads: numbers and ``_WORD``."""
+_OBJECTS: Spec = {
+    "reasoning": {**_words("effort summary"), **_any("max_tokens exclude enabled")},
+    "thinking": {"type": _WORD, "budget_tokens": None},
+}
+"""Those of them that are objects."""
 _EMPTY_ECHOES = frozenset({"messages.audio", "messages.annotations", "messages.reasoning_content"})
 """Fields of answers that clients send back as they got them: they pass while they are empty."""
 
@@ -138,7 +146,7 @@ class AllowedFields:
 
         Fields of the top level in ``but`` pass whatever they are: the caller sees to them.
         """
-        spec = {**_APIS[api], **_any(" ".join(PROVIDERS[self.provider]))}
+        spec = {**_APIS[api], **{name: _OBJECTS.get(name, _WORD) for name in PROVIDERS[self.provider]}}
         self._check({name: value for name, value in body.items() if name not in but}, spec, "", "")
 
     def _check(self, value: Any, spec: Spec, path: str, where: str) -> None:
@@ -164,9 +172,16 @@ class AllowedFields:
                 raise _refused(f"{path}.{value}" if isinstance(value, str) else path, where)
         elif isinstance(below, re.Pattern):
             if not all(map(_is_setting, value if isinstance(value, list) else [value])):
-                raise invalid(f"{path} must be a word", param=where[:200])
+                known = ", ".join(filter(None, _WORD.pattern.split("|")))
+                raise invalid(f"{path} must be a number or one of {known}", param=where[:200])
         elif below is not None:
+            if value is not None and not isinstance(value, dict) and _is_of_settings(below):
+                raise invalid(f"{path} must be an object", param=where[:200])
             self._check(value, below, path, where)
+
+
+def _is_of_settings(spec: Spec) -> bool:
+    return any(isinstance(each, re.Pattern) for each in spec.values())
 
 
 def _is_setting(value: Any) -> bool:

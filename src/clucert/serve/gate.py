@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -32,8 +33,8 @@ from clucert.serve.fields import AllowedFields
 from clucert.serve.http_errors import Fault, fault_of, invalid, no_such_model
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import GateOptions, ServeOptions
-from clucert.serve.passthrough import PATHS, Upstream, streams
-from clucert.serve.refusals import Refusal
+from clucert.serve.passthrough import PATHS, Upstream, passed_on, streams
+from clucert.serve.refusals import Refusal, error_event
 from clucert.serve.schemas import encode
 
 log = logging.getLogger("clucert.serve")
@@ -50,8 +51,6 @@ _OPERATIONS: Mapping[Api, str] = {
 }
 """What OpenTelemetry calls them."""
 _CAPPED = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_KEPT_HEADERS = ("content-type", "cache-control")
-"""Of the upstream's response: the others may tell of its account and its network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +112,21 @@ class GateService(Reachable):
         self, config: ExactConfig, options: GateOptions, served: ServeOptions, metrics: Metrics, stack: ExitStack
     ) -> None:
         self.options, self._metrics = options, metrics
-        self._upstream = Upstream(options.upstream, timeout=served.request_timeout)
-        reached = ModelOptions(base_url=options.upstream, timeout=served.request_timeout, max_retries=0)
-        upstream = load_model(f"openai/{served.model}", reached)
-        stack.callback(upstream.close)
-        self._gate, self._backends = load_gate(config, stack, NoiseKey(options.seed).raw)
-        asked = self._backends.queues[0].model if self._backends.queues else None
-        super().__init__(min(5.0, served.request_timeout), upstream=upstream, gate=asked)
+        self._upstream, watched = None, dict[str, Any]()
+        if options.upstream is not None:
+            self._upstream = Upstream(
+                options.upstream,
+                served.model,
+                timeout=served.request_timeout,
+                connections=served.max_in_flight,
+                ca_file=config.ca_file,
+            )
+            reached = ModelOptions(options.upstream, served.request_timeout, max_retries=0, ca_file=config.ca_file)
+            watched["upstream"] = load_model(f"openai/{served.model}", reached)
+            stack.callback(watched["upstream"].close)
+        self._gate, self._backends = load_gate(config, stack, NoiseKey(options.seed).raw, options.max_gate_calls)
+        watched["gate"] = self._backends.queues[0].model if self._backends.queues else None
+        super().__init__(min(5.0, served.request_timeout), **watched)
 
     async def start(self) -> None:
         """Open the queue to the classifier."""
@@ -128,14 +135,15 @@ class GateService(Reachable):
 
     async def stop(self) -> None:
         """Close it; calls in flight, which nobody waits for any more, are given up."""
-        self._upstream.close()
+        if self._upstream is not None:
+            await self._upstream.close()
         await self._executor.stop(now=True)
 
     async def check(self, found: ClientText) -> Verdict:
         """The verdict. Raises :class:`Fault` (502) when the classifier does not answer: nothing passes then."""
         began = time.perf_counter()
         try:
-            short = sum(len(each.text) for each in found.said) <= SHORT
+            short = sum(len(each.text) for each in found.said) + sum(map(len, found.identifiers)) <= SHORT
             work = Computation(lambda: self._gate.steps(found))
             verdict: Verdict = await self._executor.compute(work, short=short)
         except ModelError as error:
@@ -146,9 +154,21 @@ class GateService(Reachable):
         return verdict
 
     async def open(self, asked: GatedRequest) -> Stream:
-        """The upstream's response. Raises like :meth:`Upstream.open`."""
+        """The upstream's response. Raises like :meth:`Upstream.open`, and :meth:`upstream`."""
+        upstream = self.upstream()
         with self._metrics.call():
-            return await self._upstream.open(asked.path, asked.body)
+            return await upstream.open(asked.path, asked.body)
+
+    def upstream(self) -> Upstream:
+        """Whom requests are passed on to. Raises :class:`Fault` (404) where there is nobody."""
+        if self._upstream is None:
+            message = f"this gate has no upstream (--upstream URL --model NAME): it answers POST {GUARDRAIL} alone"
+            raise invalid(message, "no_upstream", status=404)
+        return self._upstream
+
+    async def answer(self, stream: Stream) -> bytes:
+        """The whole of it. Raises like :meth:`Upstream.answer`."""
+        return await self.upstream().answer(stream)
 
 
 class GateRoutes(Routes):
@@ -161,6 +181,9 @@ class GateRoutes(Routes):
         if request.scope["path"] == GUARDRAIL:
             _, fields = await self._received(request)
             return await _while_connected(request, self._judged(fields, identifier))
+        self._engine.upstream()
+        seconds = self._engine.options.stream_timeout or self._options.request_timeout
+        until = asyncio.get_running_loop().time() + seconds
         asked = read_gated(
             *await self._received(request),
             request.scope["path"],
@@ -169,13 +192,28 @@ class GateRoutes(Routes):
             allowed=self._allowed,
         )
         async with AsyncExitStack() as held:
-            response = await _while_connected(request, self._decided(asked, identifier, held))
+            response = await _while_connected(request, self._decided(asked, identifier, held, until))
             if isinstance(response, Passed):
                 response.held = held.pop_all()
         return response
 
-    async def _decided(self, asked: GatedRequest, identifier: str, held: AsyncExitStack) -> Response:
-        """The upstream's answer, or a refusal. What must last as long as the answer does is ``held``."""
+    async def models(self, request: Request) -> Response:
+        """``GET /v1/models``: the one that is defended, if any is."""
+        self._authorize(request)
+        self._engine.upstream()
+        return await super().models(request)
+
+    async def model(self, request: Request) -> Response:
+        """``GET /v1/models/NAME``."""
+        self._authorize(request)
+        self._engine.upstream()
+        return await super().model(request)
+
+    async def _decided(self, asked: GatedRequest, identifier: str, held: AsyncExitStack, until: float) -> Response:
+        """The upstream's answer, or a refusal. What must last as long as the answer does is ``held``.
+
+        A stream ends at the event loop's time ``until``.
+        """
         await held.enter_async_context(self._admission.slot())
         verdict = await self._check(asked.found, identifier)
         headers = verdict_headers(verdict)
@@ -186,11 +224,12 @@ class GateRoutes(Routes):
             span.note(operation=_OPERATIONS[asked.api], model=self._options.model, provider=self._options.provider)
             stream = await self._engine.open(asked)
             span.note(status=stream.status)
-        held.callback(stream.close)
-        headers |= {name: stream.headers[name] for name in _KEPT_HEADERS if name in stream.headers}
-        if streams(stream):
-            return Passed(_events(stream, identifier, self._metrics), stream.status, headers)
-        return Response(await Upstream.answer(stream), stream.status, headers)
+        held.push_async_callback(stream.close)
+        # No header of the upstream goes on: they may tell of its account and its network, or speak in our name.
+        if asked.stream and streams(stream):
+            events = _events(passed_on(stream, until), asked.api, identifier, self._metrics)
+            return Passed(events, stream.status, headers | {"cache-control": "no-cache"}, "text/event-stream")
+        return Response(await self._engine.answer(stream), stream.status, headers, "application/json")
 
     async def _judged(self, fields: Any, identifier: str) -> Response:
         """What LiteLLM, which asks the model itself, is told of a call."""
@@ -244,16 +283,18 @@ class Passed(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _events(stream: Stream, identifier: str, metrics: Metrics) -> AsyncIterator[bytes]:
-    """What the upstream sends; an error event where it breaks off, so that nobody takes half an answer for a whole."""
+async def _events(chunks: AsyncIterator[bytes], api: Api, identifier: str, metrics: Metrics) -> AsyncIterator[bytes]:
+    """``chunks``; an error event where they break off, so that nobody takes half an answer for a whole."""
     try:
-        async for chunk in stream:
+        async for chunk in chunks:
             yield chunk
-    except OSError:  # A timeout is one, too.
+    except (OSError, ModelError) as failure:
         fault = Fault(502, "server_error", "upstream_broke_off", "the upstream broke off in the middle of its answer")
+        if isinstance(failure, TimeoutError):
+            fault = Fault(504, "server_error", "upstream_timeout", "the upstream's answer did not end in time")
         log.warning("%s %s", identifier, fault.code)
         metrics.faults.labels(fault.code).inc()
-        yield b"\n\ndata: %s\n\n" % encode(fault.body())
+        yield error_event(api, fault)
 
 
 def verdict_headers(verdict: Verdict) -> dict[str, str]:

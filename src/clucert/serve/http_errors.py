@@ -15,6 +15,7 @@ from clucert.errors import (
     ModelStatusError,
     ModelTimeoutError,
     ModelUnavailableError,
+    TooMuchError,
 )
 
 LONGEST_WAIT = 3600.0
@@ -75,6 +76,8 @@ def late(seconds: float) -> Fault:
 def fault_of(error: CluCertError) -> Fault:
     """What a client is told about ``error``: what it can do about it, and nothing about the upstream's network."""
     match error:
+        case TooMuchError():
+            return invalid(str(error), "request_too_large", status=413)
         case InputError():
             return invalid(str(error))
         case ModelStatusError():
@@ -88,17 +91,19 @@ def fault_of(error: CluCertError) -> Fault:
 
 
 _UPSTREAM = (
-    (AuthenticationError, "upstream_auth", "the upstream refused this endpoint's own key"),
+    (AuthenticationError, "upstream_auth", "the upstream refused this endpoint: its key, its account or its region"),
     (ModelChangedError, "upstream_changed", "another model answers for the upstream than before: ask again"),
     (ModelUnavailableError, "upstream_unreachable", "the upstream cannot be reached, or hung up"),
-    (BadAnswerError, "upstream_bad_answer", "the upstream's answer is not a chat completion"),
+    (BadAnswerError, "upstream_bad_answer", "the upstream's answer is none of this API"),
 )
 
 
 def _status_fault(error: ModelStatusError) -> Fault:
     match error.status:
-        case 400 | 413 | 422:
-            return invalid(f"the upstream refuses the request: {error.said}", "upstream_refused")
+        case 400 | 403 | 413 | 422:
+            # A 403 that is about the key is no ModelStatusError: this one is about the request.
+            status = 403 if error.status == 403 else 400
+            return invalid(f"the upstream refuses the request: {error.said}", "upstream_refused", status=status)
         case 429:
             message = "the upstream is at its rate limit: try again later"
             return Fault(429, "rate_limit_error", "upstream_rate_limit", message, retry_after=error.retry_after or 1)

@@ -58,8 +58,8 @@ class ServeOptions(Section, title="Endpoint"):
 class GateOptions(Section, title="Gate"):
     """What is read of a request, and what becomes of the rest."""
 
-    upstream: str = Field(repr=False)
-    """The server's URL."""
+    upstream: str | None = Field(default=None, repr=False)
+    """The server's URL; None answers those alone who ask a model themselves."""
     refusal: str
     seed: int | None = None
     """For studies: fixes the noise."""
@@ -67,13 +67,17 @@ class GateOptions(Section, title="Gate"):
         ("user", "tool"), "Whose text is read: user, tool (results), system (definitions, too), assistant.", commas=True
     )
     unread: Literal["refuse", "pass"] = option("refuse", "Images, sounds and files, which no gate reads.")
+    stream_timeout: float | None = option(
+        None, "Seconds for a stream, from its request to its end.", unset="as --request-timeout", gt=0
+    )
+    max_gate_calls: int = option(5000, "Calls of the classifier that one request may take; more get 413.", ge=1)
 
 
 class GateModelOptions(Section, title="Gate"):
     """Who votes on what."""
 
-    gate: str | None = option(None, "Task that lets requests pass, e.g. jailbreak.", unset="vote mode")
-    gate_model: str = option("smollm2", "Who votes: smollm2, hf/…, vllm/NAME, any other --model.")
+    gate: str | None = option(None, "Task that lets requests pass, e.g. jailbreak.", unset="none: --mode vote")
+    gate_model: str = option("smollm2", "Who votes: smollm2, hf/…, vllm/NAME, FILE.clucert, python:FILE.py:NAME.")
     gate_url: str | None = option(None, "The server of that model.", unset="the provider's own", repr=False)
 
 

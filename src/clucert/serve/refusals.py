@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clucert.guard.client_text import Api
-from clucert.serve.http_errors import invalid
+from clucert.serve.http_errors import Fault, invalid
 from clucert.serve.schemas import Envelope, encode
 
 MOST_CHOICES = 128
@@ -129,3 +129,11 @@ class Refusal:
         yield "response.content_part.done", {**inside, "part": self._part(self.text)}
         yield "response.output_item.done", {**at, "item": self._item("completed", [self._part(self.text)])}
         yield "response.completed", {"response": {**self._response("completed"), "clucert": self.certificate}}
+
+
+def error_event(api: Api, fault: Fault) -> bytes:
+    """The last event of a stream that breaks off, whatever of an event came before it."""
+    error = fault.body()
+    if api != "responses":
+        return b"\n\ndata: %s\n\n" % encode(error)
+    return b"\n\nevent: error\ndata: %s\n\n" % encode({**error["error"], **error, "type": "error"})

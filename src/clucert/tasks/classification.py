@@ -9,8 +9,9 @@ from typing import Self
 
 from clucert.core.bounds import is_reserved
 from clucert.errors import InputError
-from clucert.tasks.parse import fold, read_label, same_spelling, spellings_of, whole_label
+from clucert.tasks.parse import read_label
 from clucert.tasks.said import ended, said, was_cut
+from clucert.tasks.spelling import fold, same_spelling, spellings_of, whole_label
 from clucert.types import Answer, Message, Query, Vote
 
 

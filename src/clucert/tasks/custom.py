@@ -59,7 +59,7 @@ except ImportError:
     pass
 try:
     regex.compile(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"), regex.MULTILINE)
-except regex.error:
+except (regex.error, ValueError, RecursionError):
     pass
 """
 
@@ -239,7 +239,9 @@ def _pattern_reader(pattern: str, path: Path) -> Any:
         raise InputError(f"{path}: pattern takes too long to compile: repeat less in it")
     try:
         compiled = regex.compile(pattern, regex.MULTILINE)
-    except regex.error as error:
+    except RecursionError:
+        raise InputError(f"{path}: pattern has too many groups within one another") from None
+    except (regex.error, ValueError) as error:  # two flags that exclude each other are a ValueError
         raise InputError(f"{path}: pattern is not a regular expression: {error}") from None
     if compiled.groups < 1:
         raise InputError(f"{path}: pattern needs a group ( ) around the vote")
@@ -247,7 +249,7 @@ def _pattern_reader(pattern: str, path: Path) -> Any:
     def read(text: str) -> Vote:
         try:
             found = compiled.findall(text, timeout=PATTERN_SECONDS)
-        except TimeoutError:
+        except (TimeoutError, MemoryError):
             return None
         last = found[-1] if found else ""
         vote = last[0] if isinstance(last, tuple) else last

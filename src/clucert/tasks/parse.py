@@ -26,37 +26,31 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
+
+from clucert.tasks.spelling import (
+    UNDRESSINGS,
+    Spellings,
+    fold,
+    lookup,
+    names_in,
+    others,
+    spellings_of,
+    undressed,
+    unfenced,
+    whole_label,
+)
 
 MAX_ANSWER = 20_000
 """Characters; a longer answer states nothing."""
 
-_SAME = str.maketrans(
-    {
-        **dict.fromkeys("−‐‑‒–—﹣－⁃", "-"),
-        **dict.fromkeys("’‘‛′´", "'"),
-        **dict.fromkeys("“”„‟″", '"'),
-        **dict.fromkeys("\ufe0e\ufe0f"),
-        "⁄": "/",
-    }
-)
-_PAIRS = ("***", "**", "*", "___", "__", "_", "```", "`", '"', "'", "()", "[]", "{}", "«»", "‹›", "「」", "『』", "<>")
-_STOPS = ".,;!。"
-_BULLETS = ("- ", "* ", "• ", "> ", "+ ")
-_HEADING = re.compile(r"#{1,6} +")
-_TAG = re.compile(r"<([a-z]{1,20})>([^<>]*)</\1>")
-_LATEX = re.compile(r"(?:\$ ?)?\\(?:boxed|text|textbf|mathrm|mathbf) ?\{(.*)\}(?: ?\$)?")
 # A full stop ends a sentence behind two letters; behind a digit or a single letter, or before
 # a digit ("No. 1"), it may number something.
 _SENTENCE = re.compile(
     r"(?!\.\s\d)(?<=[^\W\d_][^\W\d_])([.!;。])(?=\s)|(?<=[^\W\d_][^\W\d_]['\"*_)\]`])([.!;。])(?=\s)|\?(?=\s)"
 )
 _BECAUSE = re.compile(r",? because\b")
-_HYPHEN = re.compile(r"(?<=[^\W\d_])[-_ ]+(?=[^\W\d_])")
 _NEGATION = re.compile(
     r"\b(?:not|no|nor|neither|never|cannot|without|hardly|either|or|between|unsure|unclear|wrong|incorrect)\b|n't\b"
 )
@@ -87,7 +81,6 @@ _COPULA = _words(": = - -> => → is are was as be to under into call choose sel
 _NOUNS = _words("option class category label choice section")
 _AUXILIARY = _words("is are was be would will can should must have has as to under into - = :")
 _I = _words("i i'd i'll we we'd")
-_UNDRESSINGS = 8
 _SHORT = 3
 _CHOICE = _words("call choose select")
 _CALLING = _words("call rate consider label mark tag")
@@ -101,36 +94,6 @@ _ANSWER_KEYS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Spellings:
-    """The ways to write each label, folded."""
-
-    exact: Mapping[str, str]
-    loose: Mapping[str, str]
-    """With hyphens and underscores between letters as spaces, where that leaves every label apart."""
-    dress: tuple[str, ...]
-    """Pairs that may be taken off."""
-    stops: str
-    """Punctuation that may end it."""
-    edges: frozenset[str]
-    """What labels begin or end with."""
-    named: tuple[tuple[re.Pattern[str], str], ...]
-    """What names a label within a text, the longest spelling first."""
-
-
-def fold(text: str) -> str:
-    """``text`` in the form in which labels are compared. Two labels that fold alike cannot be told apart."""
-    if text.isascii():
-        return " ".join(text.casefold().split())
-    plain = unicodedata.normalize("NFKC", text).translate(_SAME).casefold()
-    kept = (
-        str(unicodedata.decimal(c)) if c.isdecimal() and not c.isascii() else c
-        for c in plain
-        if unicodedata.category(c) != "Cf"
-    )
-    return " ".join("".join(kept).split())
-
-
 def parse_label(text: str, names: Mapping[str, str]) -> str | None:
     """The label that ``text`` states, or None; the rule is that of this module.
 
@@ -139,97 +102,24 @@ def parse_label(text: str, names: Mapping[str, str]) -> str | None:
     return read_label(text, spellings_of(tuple(names.items())))
 
 
-def same_spelling(names: Sequence[str]) -> tuple[str, str] | None:
-    """Two of ``names`` that no reader can tell apart: a full stop, too, may end an answer or a label."""
-    seen: dict[str, str] = {}
-    for name in names:
-        plain = fold(name)
-        if (key := plain.rstrip(_STOPS) or plain) in seen:
-            return seen[key], name
-        seen[key] = name
-    return None
-
-
-@lru_cache(maxsize=256)
-def spellings_of(names: tuple[tuple[str, str], ...]) -> Spellings:
-    """The spellings of ``names``, (spelling, label) each."""
-    exact = {fold(spelling): label for spelling, label in names}
-    loose: dict[str, str | None] = {}
-    for spelling, label in exact.items():
-        key = _loosened(spelling)
-        loose[key] = label if loose.get(key, label) == label else None
-    edges = {end for spelling in exact if spelling for end in (spelling[0], spelling[-1])}
-    return Spellings(
-        exact,
-        {spelling: label for spelling, label in loose.items() if label is not None},
-        tuple(pair for pair in _PAIRS if not edges & set(pair)),
-        "".join(stop for stop in _STOPS if stop not in edges),
-        frozenset(edges),
-        tuple((_naming(spelling), exact[spelling]) for spelling in sorted(exact, key=len, reverse=True)),
-    )
-
-
 def read_label(text: str, spellings: Spellings) -> str | None:
     """:func:`parse_label` with spellings at hand."""
     if len(text) > MAX_ANSWER:
         return None
     if (label := whole_label(text, spellings)) is not None:
         return label
-    decoded = _json_answer(_unfenced(text))
+    decoded = _json_answer(unfenced(text))
     if decoded is not None:
         answer, around = decoded
         label = None if answer is None else whole_label(answer, spellings)
-        return label if label is not None and _others(around, label, spellings) is None else None
+        return label if label is not None and others(around, label, spellings) is None else None
     return _stated(text, spellings)
-
-
-def whole_label(text: str, spellings: Spellings) -> str | None:
-    """The label that ``text`` is, but for dress; None when it is more, or something else."""
-    return _lookup(fold(_unfenced(text)), spellings)
-
-
-def _lookup(plain: str, spellings: Spellings) -> str | None:
-    """The label that a folded text is, the least undressed form first."""
-    for _ in range(_UNDRESSINGS):
-        if (label := spellings.exact.get(plain)) is not None:
-            return label
-        bare = _undressed(plain, spellings)
-        if bare == plain:
-            break
-        plain = bare
-    return spellings.loose.get(_loosened(plain))
-
-
-def _undressed(plain: str, spellings: Spellings) -> str:
-    """``plain`` without its outermost dress; as it is when there is none."""
-    # An ellipsis ends nothing.
-    bare = plain if plain.endswith("..") else plain.rstrip(spellings.stops).rstrip()
-    if not bare or bare != plain:
-        return bare or plain
-    for form in (_TAG, _LATEX):
-        if found := form.fullmatch(plain):
-            return found[found.re.groups].strip() or plain
-    for pair in spellings.dress:
-        opening, closing = (pair[0], pair[1]) if len(set(pair)) == 2 else (pair, pair)
-        inner = plain[len(opening) : -len(closing)]
-        if plain.startswith(opening) and plain.endswith(closing) and len(plain) > len(opening) + len(closing):
-            return plain if opening in inner or closing in inner else inner.strip() or plain
-    for bullet in _BULLETS:
-        # Before a number, a dash may be its sign.
-        if plain.startswith(bullet) and not plain[2:3].isdigit() and bullet[0] not in spellings.edges:
-            return plain[2:].strip()
-    heading = _HEADING.match(plain)
-    return plain[heading.end() :] if heading and "#" not in spellings.edges else plain
-
-
-def _loosened(plain: str) -> str:
-    return _HYPHEN.sub(" ", plain)
 
 
 def _stated(text: str, spellings: Spellings) -> str | None:
     """The one label that lines or sentences of ``text`` state, when nothing contradicts."""
     stated, rest = set(), []
-    for line in _unfenced(text).splitlines():
+    for line in unfenced(text).splitlines():
         for part in _parts(line, spellings):
             label = _statement(part, spellings)
             if label is None:
@@ -239,8 +129,8 @@ def _stated(text: str, spellings: Spellings) -> str | None:
     if len(stated) != 1:
         return None
     (label,) = stated
-    negated = any(_NEGATION.search(part) and (_names(part, spellings) or _retracts(part)) for part in rest)
-    return None if negated or any(_others(part, label, spellings) for part in rest) else label
+    negated = any(_NEGATION.search(part) and (names_in(part, spellings) or _retracts(part)) for part in rest)
+    return None if negated or any(others(part, label, spellings) for part in rest) else label
 
 
 def _retracts(part: str) -> bool:
@@ -285,7 +175,7 @@ def _statement(plain: str, spellings: Spellings) -> str | None:
         label = _listed(" ".join(words[end:]), spellings)
         # "Label: - 1" may be −1.
         if label is not None and not (lead[-1] == "-" and words[end][:1].isdigit()):
-            return None if _others(" ".join(lead), label, spellings) else label
+            return None if others(" ".join(lead), label, spellings) else label
     return None
 
 
@@ -310,8 +200,8 @@ def _calls(lead: Sequence[str]) -> bool:
 
 def _spaced(plain: str, spellings: Spellings) -> list[str]:
     """The words of an undressed line, with the colon or sign of equality behind a heading as a word of its own."""
-    for _ in range(_UNDRESSINGS):
-        plain, before = _undressed(plain, spellings), plain
+    for _ in range(UNDRESSINGS):
+        plain, before = undressed(plain, spellings), plain
         if plain == before:
             break
     words: list[str] = []
@@ -330,42 +220,11 @@ def _bare(word: str) -> str:
 
 def _listed(plain: str, spellings: Spellings) -> str | None:
     """The label of a phrase that is one spelling, or several of one label: "safe, not harmful"; "sci/tech (tech)"."""
-    if (label := _lookup(plain, spellings)) is not None:
+    if (label := lookup(plain, spellings)) is not None:
         return label
     parts = [part for part in re.split(r"[,()]", plain.rstrip(spellings.stops)) if part.strip()]
-    found = {_lookup(part.strip(), spellings) for part in parts}
+    found = {lookup(part.strip(), spellings) for part in parts}
     return found.pop() if len(parts) > 1 and len(found) == 1 else None
-
-
-def _naming(spelling: str) -> re.Pattern[str]:
-    """Finds a spelling as whole words, whatever stands around it; between letters, any hyphen or space."""
-    body = r"[-_\s]+".join(re.escape(part) for part in _HYPHEN.split(spelling))
-    return re.compile(rf"(?<!\w){body}(?!\w)")
-
-
-def _names(text: str, spellings: Spellings) -> set[str]:
-    """The labels that ``text`` holds as whole words; longer spellings are found first and used up."""
-    rest, found = fold(text), set()
-    for pattern, label in spellings.named:
-        rest, count = pattern.subn(" \x00 ", rest)
-        if count:
-            found.add(label)
-    return found
-
-
-def _others(text: str, label: str, spellings: Spellings) -> set[str] | None:
-    """The labels but ``label`` that ``text`` names; None when there are none."""
-    return (_names(text, spellings) - {label}) or None
-
-
-def _unfenced(text: str) -> str:
-    """``text`` without a code fence around all of it."""
-    body = text.strip()
-    if not (body.startswith("```") and body.endswith("```") and len(body) > 6):
-        return body
-    inner = body[3:-3]
-    head, line_break, rest = inner.partition("\n")
-    return (rest if line_break and re.fullmatch(r"\w{0,20}\s*", head) else inner).strip()
 
 
 def _json_answer(text: str) -> tuple[str | None, str] | None:

@@ -57,8 +57,17 @@ def test_a_numbered_list_is_taken(answer):
 
 
 @pytest.mark.parametrize(
+    "answer", ["the movie , though slow , is a treat .", "\nthe movie, though slow, is a treat.\n"]
+)
+def test_the_whole_text_is_taken(answer):
+    assert recovered(answer) == Recovered(["the movie , though slow , is a treat ."])
+
+
+@pytest.mark.parametrize(
     ("answer", "text"),
     [
+        ("a movie , though slow , is a treat .", "the [MASK] , though slow , is a [MASK] ."),
+        ("the big movie , though slow , is a treat .", "the [MASK] , though slow , is a [MASK] ."),
         ("", "the [MASK] , though slow , is a [MASK] ."),
         ("movie treat", "the [MASK] , though slow , is a [MASK] ."),
         ("2: movie, 1: treat", "the [MASK] , though slow , is a [MASK] ."),
@@ -78,6 +87,14 @@ def test_blanks_are_numbered_in_the_shared_few_shot_prompt():
     assert query.suffix == "Text: the (1) , though slow , is a (2) .\nWords:"
     (other,) = queries_of(LlmRecovery(), split("a b"), np.array([[False, True]]))
     assert query.prefix == other.prefix
+
+
+def test_a_model_that_can_be_held_to_the_text_gets_it_in_pieces_on_one_line():
+    (query,) = queries_of(LlmRecovery(), split("(the film,\n though  slow)"), np.array([[True, False, False, True]]))
+    assert query.blanks is not None
+    assert query.blanks.pieces == ("(the ", ", ", " slow)")
+    assert query.blanks.ask == "Text: (the _, _ slow)\nFilled:"
+    assert query.blanks.filled(["movie", "if"]) == "(the movie, if slow)"
 
 
 @given(ordinary_texts(), st.data())

@@ -10,18 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clucert.core.noise.retention import MASK
-from clucert.core.words import WordedText, is_word
-from clucert.types import Generate, Message, Query, Recovered, Request, Stage
+from clucert.core.words import WordedText, is_word, split
+from clucert.types import Blanks, Generate, Message, Query, Recovered, Request, Stage
 
 
 class LlmRecovery:
     """Has a language model fill the blanks from the masked text alone: ``κ^M = 1`` against any word.
 
-    The blanks are shown as numbers and the answer is a numbered list of words, which small models manage where they
+    A model that can be held to the kept words (``fills``) writes the text and chooses the blanks alone. To others
+    the blanks are shown as numbers and the answer is a numbered list of words, which small models manage where they
     fail to copy a text and which costs a few tokens a blank. The model is never shown a masked-out word. Its answer is
-    read strictly: ``1: word, 2: word, …`` in order, each exactly one word; from the first item that is not, blanks
-    stay mask tokens. So the noised text is a function of the masked text (and of the model's randomness), which is
-    all that the proof asks. ``Recovered.failed`` counts the texts that still hold a mask.
+    read strictly: the whole text with every kept word in its place, or ``1: word, 2: word, …`` in order, each exactly
+    one word; from the first item that is not, blanks stay mask tokens. So the noised text is a function of the masked
+    text (and of the model's randomness), which is all that the proof asks. ``Recovered.failed`` counts the texts that
+    still hold a mask.
 
     Every query is a draw of its own, which a model that repeats itself need not be asked anew: a fill is a part of the
     vote, and equal masked texts may share it only where the model's answer is a function of them.
@@ -68,12 +70,31 @@ class LlmRecovery:
             stop=("\n", f" {blanks + 1}:", "("),
             seed=draw if self.temperature > 0 else None,
             draw=draw,
+            blanks=_blanks(text, row),
         )
 
 
+def _blanks(text: WordedText, row: Sequence[str | None]) -> Blanks:
+    """The text on one line, in pieces."""
+    pieces = [text.gaps[0]]
+    for word, gap in zip(row, text.gaps[1:], strict=True):
+        if word is None:
+            pieces.append(gap)
+        else:
+            pieces[-1] += word + gap
+    pieces = [re.sub(r"\s+", " ", piece) for piece in pieces]
+    pieces[0], pieces[-1] = pieces[0].lstrip(), pieces[-1].rstrip()
+    return Blanks(_FILL, f"Text: {'_'.join(pieces)}\nFilled:", tuple(pieces))
+
+
 def _filled(answer: str, row: Sequence[str | None]) -> list[str | None]:
-    """``row`` with its blanks filled up to the first item of ``answer`` that is not its number and one word."""
+    """``row`` with its blanks filled: all of them where ``answer`` is the text, else up to the first item of it that is
+    not its number and one word.
+    """
     line = next(filter(None, map(str.strip, answer.splitlines())), "").removeprefix("Words:")
+    words = split(line).words
+    if len(words) == len(row) and all(kept in (None, word) for kept, word in zip(row, words, strict=True)):
+        return list(words)
     items = iter(line.split(","))
     filled = list(row)
     number = 0
@@ -108,3 +129,13 @@ _SHOTS = (
         "1: it, 2: is, 3: a, 4: and, 5: very, 6: warm, 7: for, 8: families",
     ),
 )
+
+
+def _shot(blank: str, words: str) -> str:
+    """An example as a text with blanks and the whole text."""
+    pieces = re.split(r"\(\d+\)", blank)
+    filled = "".join(piece + word for piece, word in zip(pieces, [*re.findall(r"\d: (\w+)", words), ""], strict=True))
+    return f"Text: {'_'.join(pieces)}\nFilled: {filled}\n\n"
+
+
+_FILL = "Guess the missing words: each _ stands for one word.\n\n" + "".join(_shot(*each) for each in _SHOTS)

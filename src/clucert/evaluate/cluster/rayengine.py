@@ -25,6 +25,7 @@ from clucert.evaluate.cluster.worker import Worker
 from clucert.evaluate.engine import Engine, Runner
 from clucert.evaluate.plan import Plan, named_files
 from clucert.evaluate.runconfig import StudyConfig
+from clucert.protocols import Task
 from clucert.runtime.budget import Limits
 
 ENVIRONMENT = (
@@ -39,8 +40,9 @@ CLOSING = 10.0
 """Seconds for models to be freed in good order."""
 
 
-def open_ray(config: StudyConfig, stack: ExitStack) -> Engine:
-    """Connect to the cluster, or start one of this process's own. Models are loaded by the first run.
+def open_ray(config: StudyConfig, _: Task, stack: ExitStack) -> Engine:
+    """Connect to the cluster, or start one of this process's own. Models are loaded by the first run, and workers read
+    the task by themselves.
 
     Raises :class:`clucert.errors.MissingExtraError`, :class:`ClusterError` when the cluster cannot be reached, and
     :class:`UsageError` when it has no room for a single worker.

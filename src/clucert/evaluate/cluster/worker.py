@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
 from importlib.metadata import version
 
-from clucert.build import any_method_of, base_of, task_of
+from clucert.build import any_method_of, base_of
 from clucert.cache.keys import ModelIdentity
 from clucert.core.exact import ExactSmoother
 from clucert.core.smoothing import Smoother
@@ -116,7 +116,7 @@ class Worker:
             # Loading takes its time: the loop must stay free to report that this process is alive.
             self._resources = await asyncio.get_running_loop().run_in_executor(None, _load, order, self._stack)
             self._resources.budget = self._budget
-        task = task_of(config)
+        task = self._resources.task
         method = any_method_of(config, base_of(config, task)).model_dump(mode="json", exclude=NOT_PARAMETERS)
         if method != order.parameters:
             raise UsageError(f"method {config.method!r} is not the driver's here: share its file at the same path")

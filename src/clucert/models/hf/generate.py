@@ -5,13 +5,56 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from clucert.models.hf.engine import InferenceEngine
+from clucert.models.hf.tokens import WordTokens
 from clucert.models.labels import Tokens
+
+WORD_TOKENS = 6
+"""Most tokens of a word for a blank; a word that is longer is cut."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """What a text must look like: blanks, each a word that the model chooses, and what stands between them."""
+
+    spaced: tuple[bool, ...]
+    """Of each blank, whether a space is before its word."""
+    between: tuple[Tokens, ...]
+    """What stands behind each blank but the last, without the space before the next word."""
+    vocabulary: WordTokens
+    words: list[Tokens] = field(default_factory=list)
+    """Of the blanks that are filled."""
+    _word: list[int] = field(default_factory=list)
+    _given: list[int] = field(default_factory=list)
+
+    @property
+    def most(self) -> int:
+        """Tokens that it may take to fill the blanks."""
+        return sum(map(len, self.between)) + WORD_TOKENS * len(self.spaced)
+
+    def next(self, pick: Callable[[Tensor | None], int]) -> int | None:
+        """The next token, or None once every blank has its word; ``pick`` chooses among some tokens, or all (None)."""
+        if self._word and not self._given:
+            token = pick(None) if len(self._word) < WORD_TOKENS else -1
+            if token in self.vocabulary.further:
+                self._word.append(token)
+                return token
+            self.words.append(tuple(self._word))
+            self._word.clear()
+            if len(self.words) == len(self.spaced):
+                return None
+            self._given.extend(self.between[len(self.words) - 1])
+        if self._given:
+            return self._given.pop(0)
+        token = pick(self.vocabulary.spaced if self.spaced[len(self.words)] else self.vocabulary.bare)
+        self._word.append(token)
+        return token
 
 
 @dataclass(slots=True)
@@ -24,10 +67,17 @@ class Text:
     temperature: float
     stop: tuple[str, ...]
     rng: np.random.Generator
+    frame: Frame | None = None
+    """What it is held to; ``max_tokens`` and ``stop`` are then not looked at."""
     output: list[int] = field(default_factory=list)
     text: str = ""
     ended: bool = False
     """By an end token or a stop string, not by ``max_tokens``."""
+
+    @property
+    def most(self) -> int:
+        """Tokens that it may grow by."""
+        return self.frame.most if self.frame else self.max_tokens
 
 
 def generator(prefix: Tokens, prompt: Tokens, seed: int) -> np.random.Generator:
@@ -43,44 +93,62 @@ def generate(
     ends: frozenset[int],
     decode: Callable[[Tokens], str],
 ) -> None:
-    """Fill ``output`` and ``text`` of each: up to ``max_tokens``, an end token, or the first of its stop strings."""
-    live = [text for text in texts if text.max_tokens > 0]
+    """Fill ``output`` and ``text`` of each: up to ``max_tokens``, an end token, or the first of its stop strings.
+
+    Of a text with a frame it fills ``output`` and the words of the frame.
+    """
+    live = [text for text in texts if text.most > 0]
     if not live:
         return
-    growing = engine.grow(prefix, [text.prompt for text in live], max(text.max_tokens for text in live))
+    growing = engine.grow(prefix, [text.prompt for text in live], max(text.most for text in live))
     rows = list(range(len(live)))
     while True:
         chosen = choose(growing.logits, live, rows)
-        for row in rows:
-            live[row].output.append(chosen[row])
-        rows = [row for row in rows if not _finished(live[row], ends, decode)]
+        rows = [row for row in rows if not _finished(live[row], chosen[row], ends, decode)]
         if not rows:
             return
         if 8 * len(rows) <= 7 * len(live):
             growing.keep(rows)
             live, chosen, rows = [live[r] for r in rows], [chosen[r] for r in rows], list(range(len(rows)))
-        growing.step(chosen)
+        growing.step([0 if token is None else token for token in chosen])
 
 
-def choose(logits: Tensor, texts: Sequence[Text], rows: Sequence[int]) -> list[int]:
-    """The next token of each text: the likeliest, or one drawn from softmax(logits / temperature) by inversion.
+def choose(logits: Tensor, texts: Sequence[Text], rows: Sequence[int]) -> list[int | None]:
+    """The next token of each text: the likeliest, or one drawn from softmax(logits / temperature) by inversion; for a
+    text with a frame, what that asks for.
 
-    Texts that are not among ``rows`` are done; they get a token that is not used.
+    None for texts that are not among ``rows``, which are done, and for a frame that is filled.
     """
-    chosen: list[int] = logits.argmax(-1).tolist()
+    chosen: list[int | None] = [None] * len(texts)
     for row in rows:
         text = texts[row]
-        if text.temperature > 0:
-            steps = torch.softmax(logits[row].double() / text.temperature, -1).cumsum(0)
-            point = text.rng.random() * float(steps[-1])
-            found = int(
-                torch.searchsorted(steps, torch.tensor(point, dtype=steps.dtype, device=steps.device), right=True)
-            )
-            chosen[row] = min(found, len(steps) - 1)
+        pick = partial(_pick, logits[row], text)
+        chosen[row] = text.frame.next(pick) if text.frame else pick(None)
     return chosen
 
 
-def _finished(text: Text, ends: frozenset[int], decode: Callable[[Tokens], str]) -> bool:
+def _pick(logits: Tensor, text: Text, among: Tensor | None) -> int:
+    """One of the tokens ``among``, ascending; of all where that is None."""
+    found = _drawn(logits if among is None else logits[among], text)
+    return found if among is None else int(among[found])
+
+
+def _drawn(logits: Tensor, text: Text) -> int:
+    if text.temperature <= 0:
+        return int(logits.argmax())
+    steps = torch.softmax(logits.double() / text.temperature, -1).cumsum(0)
+    point = text.rng.random() * float(steps[-1])
+    found = int(torch.searchsorted(steps, torch.tensor(point, dtype=steps.dtype, device=steps.device), right=True))
+    return min(found, len(steps) - 1)
+
+
+def _finished(text: Text, token: int | None, ends: frozenset[int], decode: Callable[[Tokens], str]) -> bool:
+    if token is None:
+        text.ended = True
+        return True
+    text.output.append(token)
+    if text.frame:
+        return False
     ended = text.output[-1] in ends
     text.text = decode(tuple(text.output[:-1] if ended else text.output))
     cuts = [at for stop in text.stop if stop and (at := text.text.find(stop)) >= 0]

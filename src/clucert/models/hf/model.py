@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,13 +17,13 @@ from clucert.models.hf import HFOptions
 from clucert.models.hf.batching import LargestBatch, Schedule, by_beginning, by_length, in_batches
 from clucert.models.hf.convert import converted_gguf, identity
 from clucert.models.hf.engine import InferenceEngine, PlainEngine, batch_invariant, packed_engine
-from clucert.models.hf.generate import Text, generate, generator
+from clucert.models.hf.generate import Frame, Text, generate, generator
 from clucert.models.hf.packed import register
 from clucert.models.hf.rows import grow
-from clucert.models.hf.tokens import TextTokenizer
+from clucert.models.hf.tokens import TextTokenizer, WordTokens
 from clucert.models.labels import Tokens, distinguishing, score
 from clucert.models.weights import local_gguf, smollm2_path
-from clucert.types import Answer, Query, Usage
+from clucert.types import Answer, Blanks, Query, Usage
 
 CPU_LIMITS = LargestBatch(rows=256, tokens=2048)
 CUDA_LIMITS = LargestBatch(rows=512, tokens=32768)
@@ -42,6 +42,8 @@ class _TokenQuery:
     """The prefix of each label that distinguishes it from the others; empty when text is to be generated."""
     nodes: tuple[Tokens, ...]
     """Starts of the labels after which they branch, the empty one first."""
+    frame: Frame | None = None
+    """What the text to be generated is held to."""
 
     @property
     def length(self) -> int:
@@ -51,7 +53,8 @@ class _TokenQuery:
     @property
     def span(self) -> int:
         """Positions that the model must support."""
-        deepest = max(map(len, self.nodes)) if self.labels else self.query.max_tokens
+        written = self.frame.most if self.frame else self.query.max_tokens
+        deepest = max(map(len, self.nodes)) if self.labels else written
         return len(self.prefix) + len(self.prompt) + deepest
 
 
@@ -60,7 +63,8 @@ class HFModel:
 
     Queries with labels and a suffix are scored exactly: log-probabilities under the full softmax, defined as the
     llama.cpp backend's are (:mod:`clucert.models.labels`). Others are completed: raw text where the query has a
-    suffix, through the chat template where it has messages only. A shared prefix is computed once.
+    suffix, through the chat template where it has messages only; a text with blanks is filled. A shared prefix is
+    computed once.
 
     ``deterministic``: the same query gets the same bits whatever it is batched with. On CPUs this holds by construction
     (:mod:`clucert.models.hf.packed`) and is measured at loading; where the measurement fails, answers near a tie may
@@ -69,6 +73,8 @@ class HFModel:
 
     calibrate = True
     """Its label bias is to be measured and corrected."""
+    fills = True
+    """It can be held to a text with blanks."""
 
     def __init__(self, name: str, model: Any, tokenizer: Any, options: HFOptions, *, identity: str = "") -> None:
         self.name = name
@@ -125,6 +131,8 @@ class HFModel:
             self._model = None
 
     def _job(self, query: Query) -> _TokenQuery:
+        if query.blanks is not None and len(query.blanks.pieces) > 1:
+            return self._framed(query, query.blanks)
         if query.suffix:
             prefix = self._tokenizer.text(query.prefix, first=True) if query.prefix else ()
             prompt = self._tokenizer.text(query.suffix, first=not query.prefix)
@@ -137,6 +145,25 @@ class HFModel:
         job = _TokenQuery(query, prefix, prompt, labels, tuple(sorted(inner, key=lambda node: (len(node), node))))
         self._check(job)
         return job
+
+    def _framed(self, query: Query, blanks: Blanks) -> _TokenQuery:
+        """What stands before the first blank is a part of the question, and what stands behind the last is known."""
+        pieces = [f" {blanks.pieces[0]}", *blanks.pieces[1:-1]]
+        # A token of a word has the space before it.
+        first, *between = (piece.removesuffix(" ") for piece in pieces)
+        frame = Frame(
+            tuple(piece.endswith(" ") for piece in pieces),
+            tuple(self._tokenizer.text(piece) if piece else () for piece in between),
+            self._words,
+        )
+        prefix = self._tokenizer.text(blanks.prefix, first=True)
+        job = _TokenQuery(query, prefix, self._tokenizer.text(blanks.ask + first), (), ((),), frame)
+        self._check(job)
+        return job
+
+    @cached_property
+    def _words(self) -> WordTokens:
+        return self._tokenizer.words(next(self._model.parameters()).device)
 
     def _check(self, job: _TokenQuery) -> None:
         if job.span > self._context:
@@ -186,6 +213,7 @@ class HFModel:
                 job.query.temperature,
                 job.query.stop,
                 generator(job.prefix, job.prompt, job.query.seed or 0),
+                job.frame,
             )
             for job in chosen
         ]
@@ -193,9 +221,14 @@ class HFModel:
         answers = []
         for job, text in zip(chosen, texts, strict=True):
             usage = self._usage(job, len(text.output), known)
-            answers.append(Answer(text.text, None, usage, "stop" if text.ended else "length"))
+            blanks, frame = job.query.blanks, text.frame
+            written = blanks.filled(self._spelt(frame)) if blanks and frame else text.text
+            answers.append(Answer(written, None, usage, "stop" if text.ended else "length"))
             known = self.packed
         return answers
+
+    def _spelt(self, frame: Frame) -> list[str]:
+        return [self._tokenizer.decode(word).strip() for word in frame.words]
 
     @staticmethod
     def _usage(job: _TokenQuery, output: int, known: bool) -> Usage:

@@ -5,14 +5,31 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from clucert.errors import InputError
 from clucert.models.labels import Tokens
 from clucert.types import Message
 
 _SENTINEL = "\x02{}\x02"
+_PART_OF_WORD = re.compile(r"['’\-]?[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class WordTokens:
+    """Which tokens a word is written with."""
+
+    spaced: Tensor
+    """Those that begin a word with a space before it, ascending."""
+    bare: Tensor
+    """Those that begin a word without one."""
+    further: frozenset[int]
+    """Those that a word goes on with."""
 
 
 class TextTokenizer:
@@ -56,6 +73,26 @@ class TextTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of generated tokens, control tokens left out."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def words(self, device: torch.device) -> WordTokens:
+        """Of the whole vocabulary, which takes a second; a token that is a part of a character begins no word."""
+        spaced: list[int] = []
+        bare: list[int] = []
+        further: list[int] = []
+        for index in range(len(self._tokenizer)):
+            token = self._tokenizer.convert_ids_to_tokens(index)
+            if index in self._control or token is None:
+                continue
+            text = self._tokenizer.convert_tokens_to_string([token])
+            before, core = token[:1] in ("Ġ", "▁") or text[:1] == " ", text.removeprefix(" ")
+            if not _PART_OF_WORD.fullmatch(core):
+                continue
+            if not before:
+                further.append(index)
+            if core[0].isalnum():
+                (spaced if before else bare).append(index)
+        first, alone = (torch.tensor(tokens, dtype=torch.int64, device=device) for tokens in (spaced, bare))
+        return WordTokens(first, alone, frozenset(further))
 
     def _template(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False).input_ids) if text else []
