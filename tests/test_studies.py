@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -427,6 +429,23 @@ def test_what_is_opened_says_in_one_line_what_it_is() -> None:
     with clucert.open_guard(model=spam, method="ranmask", samples=5, certify_samples=5, deterministic=True) as guard:
         assert repr(guard) == "<SmoothedModel ranmask(spam)>"
         assert len(repr(guard.respond("win <b> win"))) < 250
+
+
+def test_what_is_dropped_unclosed_ends_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    """As `clucert.open_guard(…).respond(…)` in a notebook's cell."""
+    guard = clucert.open_guard(model=spam, method="ranmask", samples=5, certify_samples=5, deterministic=True)
+    guard.respond("win or lose")
+    workers = list(guard._asks[0]._workers)
+    assert workers
+    assert not any(worker.done() for worker in workers)
+    del guard
+    gc.collect()
+    for _ in range(500):
+        if all(worker.done() for worker in workers):
+            break
+        time.sleep(0.01)
+    assert all(worker.done() for worker in workers)
+    assert not caplog.records
 
 
 def certify_of(text: Any, model: Any) -> Any:

@@ -42,7 +42,7 @@ def compare(
     """
     from clucert.cli.screen import headline, say, show, warn
     from clucert.report import compare_runs
-    from clucert.report.comparison import comparison_verdict
+    from clucert.report.comparison import comparison_verdict, told
 
     comparison = compare_runs(
         runs,
@@ -63,7 +63,7 @@ def compare(
             mine = [row for row in rows if row["run"] == other.run]
             about = f"{mine[0]['pairs']} pairs, radii in {mine[0]['radii_count_words_of']}"
             title = f"{other.run} (second) against {comparison.baseline} (first), {about}:"
-            show([_told(row) for row in mine], title)
+            show([told(row) for row in mine], title)
     for note in comparison.notes:
         warn("warning", note)
 
@@ -84,17 +84,3 @@ def _alone(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
     names = [name for name in rows[0] if name != "per_label" and any(row[name] is not None for row in rows)]
     shown = [name for name in names if name != "failed" or any(row[name] for row in rows)]
     return [{_SHORT.get(name, name): row[name] for name in shown} for row in rows]
-
-
-def _told(row: Mapping[str, object]) -> dict[str, object]:
-    """A row without what is the same in all; its p-value is the adjusted one where there are several."""
-    from clucert.report.comparison import LEAST_P
-
-    low, high, p = row["low"], row["high"], row["p_value"] if row["p_holm"] is None else row["p_holm"]
-    return {
-        **{name: row[name] for name in ("figure", "first", "second", "difference")},
-        "95 %": None if low is None else f"{low:.3f} to {high:.3f}",
-        "first only": row["first_only"],
-        "second only": row["second_only"],
-        "p": f"<{LEAST_P:f}".rstrip("0") if isinstance(p, float) and p < LEAST_P else p,
-    }

@@ -65,8 +65,7 @@ class RunComparison(Shown):
 
     def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
         """What differs in a sentence, each figure of each run beside the first's, and what makes it worth less."""
-        names = ("run", "figure", "first", "second", "difference", "low", "high", "p_value", "p_holm")
-        return comparison_verdict(self), [{name: row[name] for name in names} for row in self.rows()], self.notes
+        return comparison_verdict(self), [{"run": row["run"], **told(row)} for row in self.rows()], self.notes
 
     def to_pandas(self) -> Any:
         """:meth:`rows` as a data frame."""
@@ -132,6 +131,18 @@ def compare(
         tuple(_alone(s, kind) for s in summaries),
         (*said, *_apart(runs, kind), *_tuned_apart(runs, kind)),
     )
+
+
+def told(row: Mapping[str, object]) -> dict[str, object]:
+    """A row without what is the same in all; its p-value is the adjusted one where there are several."""
+    low, high, p = row["low"], row["high"], row["p_value"] if row["p_holm"] is None else row["p_holm"]
+    return {
+        **{name: row[name] for name in ("figure", "first", "second", "difference")},
+        "95 %": None if low is None else f"{low:.3f} to {high:.3f}",
+        "first only": row["first_only"],
+        "second only": row["second_only"],
+        "p": f"<{LEAST_P:f}".rstrip("0") if isinstance(p, float) and p < LEAST_P else p,
+    }
 
 
 def comparison_verdict(comparison: RunComparison) -> str:

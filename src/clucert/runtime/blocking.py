@@ -86,3 +86,9 @@ class BlockingExecutor:
             if self._started:
                 wait(self._executor.stop(now=True))
                 self._started = False
+
+    def __del__(self) -> None:
+        """Stop what was never closed, as in a cell of a notebook; not waited for, as this may be the loop's thread."""
+        loop = _loops.get(os.getpid())
+        if getattr(self, "_started", False) and loop is not None and loop.is_running():
+            asyncio.run_coroutine_threadsafe(self._executor.stop(now=True), loop)
