@@ -312,6 +312,7 @@ def test_a_run_is_a_frame_of_inputs_and_of_votes(tmp_path: Path) -> None:
     for said in (html, str(run), old._repr_html_(), str(old)):
         assert "3 of 3 rows certified" in said
         assert share in said
+    assert [line.split()[0] for line in str(old).splitlines()] == ["3", "threat", "replace,"]
     assert (old.done, old.new, old.spent.calls, len(old.to_pandas())) == (3, 0, 0, 3)
     assert repr(old) == f"<RunSummary: 3 of 3 rows certified in {run.run_dir}>"
     with pytest.raises(InputError, match="no run directory"):

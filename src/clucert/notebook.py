@@ -151,8 +151,8 @@ class Shown:
     def __str__(self) -> str:
         said, rows, notes = self.shown()
         head = list(rows[0]) if rows else []
-        lines = [head, *([_cell(row.get(name)) for name in head] for row in rows)]
-        return "\n".join(visible(each) for each in (said, *([text_table(lines)] if rows else []), *notes))
+        lines = [head, *([visible(_cell(row.get(name))) for name in head] for row in rows)]
+        return "\n".join([visible(said), *([text_table(lines)] if rows else []), *map(visible, notes)])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {visible(self.shown()[0])}>"
