@@ -431,8 +431,9 @@ def _whole(value: Any) -> Any:
 def no_labels(name: str, target: Any) -> str:
     """What is said of a target that does not know its labels."""
     unfitted = hasattr(target, "fit") and hasattr(target, "predict")
-    said = "is not fitted, and so does not say" if unfitted else "does not say"
-    return f"{name} {said} what its labels are: give  labels=[…]{', or fit it first' if unfitted else ' or a task'}"
+    if unfitted:
+        return f"{name} is not fitted, and so does not say what its labels are: fit it first, or give  labels=[…]"
+    return f"{name} does not say what its labels are: give  labels=[…]  or a task"
 
 
 def known_labels(target: Any) -> tuple[Any, ...] | None:
