@@ -27,6 +27,7 @@ from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods.exact import ExactConfig
 from clucert.report.comparison import comparison_verdict
 from clucert.report.summary import read_summaries
+from clucert.runtime import blocking
 
 LABELS = ["spam", "ham"]
 ROWS = [("win a win or win a win", "spam"), ("see you at noon dear friend", "ham"), ("win or see you there", "ham")]
@@ -338,6 +339,8 @@ def test_runs_are_compared_and_audited_as_they_were_returned(tmp_path: Path) -> 
     audit = clucert.audit(first, model=spam, texts=20)
     attacked = clucert.attack(certificates=first, model=spam, recipe="deepwordbug", max_queries=5)
     report = clucert.attack(recipe="deepwordbug", defence="none", run_dir=tmp_path / "attack", **options)
+    with pytest.raises(InputError, match="holds no certificates"):
+        clucert.load_run(tmp_path / "attack")
     for shown in (audit, attacked, report):
         said, rows, _ = shown.shown()
         assert repr(shown) == f"<{type(shown).__name__}: {said}>"
@@ -432,15 +435,19 @@ def test_what_is_opened_says_in_one_line_what_it_is() -> None:
         assert len(repr(guard.respond("win <b> win"))) < 250
 
 
-def test_what_is_dropped_unclosed_ends_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    """As `clucert.open_guard(…).respond(…)` in a notebook's cell."""
+@pytest.mark.parametrize("how", ["dropped", "at the end of the process"])
+def test_what_was_never_closed_ends_without_a_word(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """As `clucert.open_guard(…).respond(…)` in a cell of a notebook, or in a script."""
     guard = clucert.open_guard(model=spam, method="ranmask", samples=5, certify_samples=5, deterministic=True)
     guard.respond("win or lose")
     workers = list(guard._asks[0]._workers)
     assert workers
     assert not any(worker.done() for worker in workers)
-    del guard
-    gc.collect()
+    if how == "dropped":
+        del guard
+        gc.collect()
+    else:
+        blocking.end()
     for _ in range(500):
         if all(worker.done() for worker in workers):
             break

@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 from clucert.build import task_of
 from clucert.cache.server_identity import ServerIdentity
-from clucert.errors import CluCertError, UsageError
+from clucert.errors import CluCertError, InputError, UsageError
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, FunctionEngine, open_engine
 from clucert.evaluate.gold import written_map
 from clucert.evaluate.plan import Plan, make_plan
+from clucert.evaluate.read_certificates import certificate_of
 from clucert.evaluate.recorder import Recorder, reason_of
 from clucert.evaluate.run_directory import FUNCTION_COMMAND, RunWriter, open_run, read_manifest, read_records
 from clucert.evaluate.runconfig import StudyConfig
@@ -135,6 +136,10 @@ def read_run(run_dir: Path) -> RunSummary:
     Raises :class:`InputError` for a folder that is no run.
     """
     manifest, records = read_manifest(run_dir), read_records(run_dir)[0]
+    try:
+        certificate_of(next((record.document for record in records.values() if record.document), None))
+    except InputError:
+        raise InputError(f"{run_dir} holds no certificates: clucert.load_run reads runs of evaluate") from None
     errors = {name: record.error or "" for name, record in records.items() if record.status == "failed"}
     done, total = len(records) - len(errors), manifest.data.rows
     return RunSummary(run_dir, max(total, len(records)), done, len(errors), 0, Usage(), 0.0, errors=errors)
