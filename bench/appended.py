@@ -7,7 +7,9 @@
 The finding is that of semantic-router's issue 3174 (39 of 39 flagged prompts flipped, by 2.6 words on average). The
 attack is its kind: words of harmless prompts are appended one by one, each time the one of ``--candidates`` that
 leaves the least of the detector's score, until the prompt passes or ``--words`` are appended. It attacks the bare
-detector, and each gate by the gate's own score.
+detector, and each gate by the gate's own score. With ``--ranked N`` it is stronger: whole harmless prompts are
+appended, not words, the ``--candidates`` best of N by what they take off the score of three harmful *training* prompts
+(so N questions thrice, once for all attacks); what flips is then shrunk to the fewest words that still do.
 
 Rows are shuffled by a fixed seed and split by label: training, validation, test. The cheap detector is TF-IDF with
 logistic regression, trained on the training rows and, for a gate, on copies that are cut as the gate cuts; a language
@@ -170,16 +172,45 @@ class Attack:
     words: int
     candidates: int
     rng: random.Random
+    phrases: Sequence[Sequence[str]] = ()
+    """What is appended as a whole, in words, the most promising first; without any, words of ``pool`` one by one."""
 
     def __call__(self, text: str, score: Score, ask: Callable[[list[str]], Any]) -> int | None:
         """How many; None where it does not within ``words``. ``ask`` asks about many texts at once, which is faster."""
-        for count in range(1, self.words + 1):
-            tried = [f"{text} {word}" for word in self.rng.sample(self.pool, self.candidates)]
-            ask(tried)
-            text = min(tried, key=score)
-            if score(text) < 0:
-                return count
+        added: list[str] = []
+
+        def best(tried: list[list[str]]) -> list[str]:
+            texts = [" ".join([text, *words]) for words in tried]
+            ask(texts)
+            return tried[min(range(len(tried)), key=lambda i: score(texts[i]))]
+
+        def passes(words: list[str]) -> bool:
+            return score(" ".join([text, *words])) < 0
+
+        while len(added) < self.words:
+            some = self.phrases[: self.candidates] or [[w] for w in self.rng.sample(self.pool, self.candidates)]
+            added = best([[*added, *phrase[: self.words - len(added)]] for phrase in some])
+            if passes(added):
+                return shrunk(added, best, passes) if self.phrases else len(added)
         return None
+
+
+def shrunk(added: list[str], best: Callable[[list[list[str]]], list[str]], passes: Callable[[list[str]], bool]) -> int:
+    """How many of the words are enough: halves are left out, then quarters, … to single words."""
+    size = len(added) // 2
+    while size:
+        found = best([added[:i] + added[i + size :] for i in range(0, len(added), size)])
+        added, size = (found, min(size, len(found) // 2)) if passes(found) else (added, size // 2)
+    return len(added)
+
+
+def ranked_phrases(detector: Detector, rows: Sequence[Row], pool: Sequence[str], count: int) -> list[list[str]]:
+    """``count`` harmless prompts of ``rows`` in words of ``pool``: first those that make harmful ones seem harmless."""
+    known, harmful = set(pool), [row.text for row in rows if row.harmful][:3]
+    said = [[w for w in (word.strip(".,?!") for word in r.text.split()) if w in known] for r in rows if not r.harmful]
+    phrases = [words for words in said if words][:count]
+    detector.scored([" ".join([text, *words]) for words in phrases for text in harmful])
+    return sorted(phrases, key=lambda words: sum(detector.score(" ".join([text, *words])) for text in harmful))
 
 
 @dataclass(frozen=True)
@@ -286,6 +317,7 @@ def _holds(certificate: ExactCertificate, appended: int) -> bool:
 
 
 def table(document: Mapping[str, Any]) -> str:
+    how = f"the best of {document['ranked']} whole ones" if document.get("ranked") else "searched for word by word"
     out = [
         "# Harmless words appended to jailbreaks",
         "",
@@ -293,7 +325,7 @@ def table(document: Mapping[str, Any]) -> str:
         "",
         f"{document['detector']}, {document['rows']} test rows, half of them harmful. *Flipped*: of the flagged",
         f"harmful prompts that were attacked, those that pass once up to {document['words']} words of harmless",
-        "prompts are appended, searched for with the detector's own score; then how many words that took. Recall is",
+        f"prompts are appended, {how}, by the detector's own score; then how many words that took. Recall is",
         "of prompts as they stand, then what is *proved* to survive any 1, 2, 4 or 9 inserted words (appended ones, of",
         "erase-and-check), and any text before and behind. *Broken*: certified, and flipped all the same.",
         "",
@@ -322,6 +354,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="Of each label, validation and test.")
     parser.add_argument("--words", type=int, default=20)
     parser.add_argument("--candidates", type=int, default=15)
+    parser.add_argument("--ranked", type=int, default=0, help="Append whole prompts: the best of so many.")
     parser.add_argument("--attacked", type=int, default=25, help="Flagged harmful prompts that are attacked.")
     parser.add_argument("--fpr", type=float, default=0.05)
     parser.add_argument("--biases", nargs="+", type=float, default=[0.0], help="Tried on the validation rows.")
@@ -339,8 +372,9 @@ def main() -> None:
     asked = None if options.model is None else Detector(*asked_model(load_task("jailbreak"), load_model(options.model)))
     lines = []
     for name, noise in [("bare", None), *((name, GATES[name]) for name in options.gates)]:
-        attack = Attack(pool, options.words, options.candidates, random.Random(1))
         detector = asked or fitted(rows["train"], noise)
+        phrases = ranked_phrases(detector, rows["train"], pool, options.ranked)
+        attack = Attack(pool, options.words, options.candidates, random.Random(1), phrases)
         if noise is None:
             line = bare_line(detector, rows, attack, options)
         else:
@@ -353,6 +387,7 @@ def main() -> None:
         "detector": options.model or "TF-IDF and logistic regression",
         "rows": len(rows["test"]),
         "words": options.words,
+        "ranked": options.ranked,
         "lines": [line.document() for line in lines],
     }
     publish(document, table(document), options.out)

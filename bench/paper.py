@@ -87,6 +87,7 @@ class Study:
         """Write what was found, and the page."""
         options = {k: v if isinstance(v, int | float | list | None) else str(v) for k, v in vars(self.options).items()}
         given = {k: v for k, v in options.items() if k not in ("data", "out", "only", "name", "model")}
+        given["encoders"] = [shown(name) for name in given["encoders"]]
         stamp = {"options": given, "seconds": round(seconds), "date": datetime.now(UTC).strftime("%Y-%m-%d")}
         self.found |= {"model": shown(self.options.model), "machine": processor(), "python": platform.python_version()}
         self.found.setdefault("parts", {}).setdefault(part, {})[task] = {**stamp, "found": value}

@@ -36,7 +36,7 @@ from clucert.lexicon import load_lexicon
 from clucert.models.encoders import load_encoder
 from clucert.protocols import Encoder
 from clucert.types import Classify, Request, Scored
-from paper_models import Asked, Fields, digest
+from paper_models import Asked, Fields, digest, shown
 from proofs import Row, balanced, rows_of
 
 TAUS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -105,14 +105,14 @@ def measure(row: Row, noise: Noised, answers: Sequence[Scored], encoders: Sequen
     for encoder in encoders:
         rows = encoder.encode([noise.original, *noise.texts, *noise.left])
         original, embedded, left = rows[0], rows[1 : 1 + len(votes)], rows[1 + len(votes) :]
-        by = "" if len(encoders) == 1 else f", {encoder.name}"
+        by = "" if len(encoders) == 1 else f", {shown(encoder.name)}"
         for name, denoiser in batch_filters().items():
             found[name + by] = _counts(votes, row.label, denoiser.select(embedded, original))
         near = np.einsum("nd,nd->n", embedded, left)
         found |= {f"cosine to what is left ≥ {t}{by}": _counts(votes, row.label, near >= t) for t in LEFT}
         similarity = embedded @ original
         if 0 < right.mean() < 1 and similarity.std() > 0:
-            correlation[encoder.name] = float(np.corrcoef(similarity, right)[0, 1])
+            correlation[shown(encoder.name)] = float(np.corrcoef(similarity, right)[0, 1])
     return {"counts": found, "samples": len(votes), "distinct": len(set(noise.texts)), "correlation": correlation}
 
 

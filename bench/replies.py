@@ -18,6 +18,7 @@ import resource
 import time
 import traceback
 import unicodedata
+from codecs import BOM_UTF8
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -176,7 +177,7 @@ def wire_of(reply: Reply, rng: random.Random) -> bytes:
 def stated(body: bytes) -> set[str]:
     """The labels that a reply may be read as, by a second reader: those that its finished text holds at all."""
     try:
-        choice = json.loads(body.decode("utf-8", "surrogatepass"))["choices"][0]
+        choice = json.loads(body.removeprefix(BOM_UTF8).decode("utf-8", "surrogatepass"))["choices"][0]
         message, reason = choice["message"], choice.get("finish_reason")
         content = message.get("content")
         if isinstance(content, list):

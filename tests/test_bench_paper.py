@@ -9,7 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+
+from clucert.types import Scored
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 GOOD, BAD = ("warm", "funny", "charming", "moving"), ("dull", "awful", "tedious", "bland")
@@ -180,3 +183,26 @@ def test_long_tables_are_folded_and_keep_every_line(bench: Any) -> None:
     assert "<summary>The table (30 lines)</summary>" in found
     assert [line for line in found if line.startswith("|")] == long
     assert found[-1] == "y"
+
+
+def test_several_encoders_are_told_apart_and_name_no_place(bench: Any) -> None:
+    grid = bench("paper_grid")
+
+    class Encoder:
+        def __init__(self, name: str, angle: float) -> None:
+            self.name, self.angle = name, angle
+
+        def encode(self, texts: list[str]) -> Any:
+            angles = np.array([self.angle * len(text) for text in texts])
+            return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+    noise = grid.Noised("a warm film", ["a warm film", "a [MASK] film", "[MASK] [MASK] film"], ["a", "b", "film"])
+    answers = [Scored("positive", {"positive": p, "negative": 1 - p}) for p in (0.9, 0.8)]
+    answers.append(Scored("negative", {"positive": 0.4, "negative": 0.6}))
+    encoders = [Encoder("minilm", 0.0), Encoder("sbert//somewhere/model", 0.1)]
+    found = grid.measure(bench("proofs").Row("a warm film", "positive"), noise, answers, encoders)
+    assert found["counts"]["none"] == [3, 2, 1]
+    assert found["counts"]["confidence ≥ 0.7"] == [2, 2, 0]
+    assert found["counts"]["τ = 0.9, minilm"] == [3, 2, 1]
+    assert found["counts"]["τ = 0.9, sbert/model"] == [2, 2, 0]
+    assert set(found["correlation"]) == {"sbert/model"}, "all are alike to the first"

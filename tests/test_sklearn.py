@@ -222,7 +222,8 @@ def test_what_are_no_texts_is_told_by_row(texts: Any, said: str) -> None:
     ("options", "said"),
     [
         ({"noise": "ranmask"}, "draws samples"),
-        ({"noise": "windows"}, "flags texts"),
+        ({"noise": "windows"}, "flags texts.* copies_of='windows'"),
+        ({"copies_of": "ranmask"}, "draws samples"),
         ({"noise": "block"}, "did you mean 'blocks'"),
         ({"count": 0}, "count"),
         ({"copies": -1}, "copies"),
@@ -395,6 +396,35 @@ def test_train_says_which_rows_it_left_out_and_no_row_is_left_out_unasked(tmp_pa
     done = CliRunner().invoke(train, [*arguments, "--skip-malformed"], catch_exceptions=False)
     line = len(TEXTS) + 2
     assert f"clucert: note: 1 malformed rows were left out, the first: {data}:{line}: no label" in done.stderr
+
+
+def test_train_for_a_gate_cuts_copies_as_the_gate_will(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[str] = []
+    fit = SentenceClassifier.fit
+
+    def noted(self: SentenceClassifier, X: Any, y: Any) -> SentenceClassifier:
+        learned.extend(X)
+        return fit(self, X, y)
+
+    monkeypatch.setattr(SentenceClassifier, "fit", noted)
+    texts = [(f"{word} one two three four five", label) for word, label in [("win", "spam"), ("tea", "ham")]]
+    data, output = csv_of(tmp_path / "data.csv", texts), tmp_path / "guard.clucert"
+    arguments = ["--data", str(data), "-o", str(output), "--hold-out", "0", "--copies", "1"]
+    done = CliRunner().invoke(train, [*arguments, "--noise", "windows", "--size", "4"], catch_exceptions=False)
+    copies = [text for text in learned if text not in dict(texts)]
+    assert [len(text.split()) for text in copies] == [4, 4]
+    assert "noised copies of each (windows)" in done.stdout
+    assert f"--gate-model {output} --method windows" in done.stderr
+    assert load(output).method_.name == "groups", "what a file is certified with names a class"
+    # What tune writes is a file of the gate's own method.
+    method = tmp_path / "guard.yaml"
+    method.write_text("family: windows\nsize: 3\nflag: [spam]\nat_least: 2\n")
+    learned.clear()
+    CliRunner().invoke(train, [*arguments, "--noise", str(method)], catch_exceptions=False)
+    assert [len(text.split()) for text in learned[2:]] == [3, 3]
+    for flags, said in [(("--size", "4"), "--size"), (("--noise", "windows", "--count", "3"), "--count")]:
+        with pytest.raises(UsageError, match=said):
+            CliRunner().invoke(train, [*arguments, *flags], catch_exceptions=False, standalone_mode=False)
 
 
 def test_train_reads_data_as_the_file_of_a_task_says(tmp_path: Path) -> None:

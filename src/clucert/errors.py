@@ -31,6 +31,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from clucert.redact import shown
 from clucert.visible import visible
 
 _LONGEST = 1200
@@ -57,16 +58,22 @@ def _of_the_user(stack: Iterable[traceback.FrameSummary]) -> traceback.StackSumm
     return traceback.StackSummary.from_list(kept)
 
 
+def bounded(message: str) -> str:
+    """``message``; of one that repeats a whole file, how it begins and how it ends."""
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]} … {message[-_LONGEST // 4 :]}"
+
+
 class CluCertError(Exception):
     """Base class; ``exit_code`` is what the command line leaves with.
 
-    Control characters of the message, which may repeat what data, a model or a server said, are made visible here.
+    Of the message, which may repeat what data, a model, a server or the user said, secrets are hidden here, and control
+    characters are made visible: whoever shows or logs it need not.
     """
 
     exit_code = 1
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(visible(each) if isinstance(each, str) else each for each in args))
+        super().__init__(*(visible(shown(each)) if isinstance(each, str) else each for each in args))
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows: the lines of the user's own code, and the message. ``%debug`` has all the others."""
@@ -78,12 +85,11 @@ class CluCertError(Exception):
             if before is not None and not _of_the_user(before.stack):  # The message says what it was.
                 each.__cause__, each.__suppress_context__, before = None, True, None
             each = before
-        return "".join(told.format()).splitlines()
+        return [visible(shown(line)) for line in "".join(told.format()).splitlines()]
 
     def __str__(self) -> str:
-        """The message; of one that repeats a whole file, how it begins and how it ends."""
-        message = super().__str__()
-        return message if len(message) <= _LONGEST else f"{message[:_LONGEST]} … {message[-_LONGEST // 4 :]}"
+        """The message, :func:`bounded`."""
+        return bounded(super().__str__())
 
 
 class UsageError(CluCertError):

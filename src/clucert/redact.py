@@ -14,22 +14,22 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from clucert.visible import visible
 
 HIDDEN = "***"
-SECRET_PARAMETER = re.compile(r"key|token|secret|sig|pass|auth|credential", re.IGNORECASE)
+SECRET_PARAMETER = re.compile(r"key|token|secret|sig|pass|auth|credential|^code$", re.IGNORECASE)
 """In the name of a URL's parameter: what it is set to is not shown."""
 
 _SECRET_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 _LEAST = 8
 """Characters of the shortest value of such an environment variable that is taken for a secret."""
 _LOOKS = re.compile(r"\b(?:sk|pk|key|gsk|hf|xai)[-_][\w-]{8,}|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,40}:/{1,2}\S+")
-"""With one slash, too: so a path is shown that was given as a URL."""
+_URL = re.compile(r"(?!hf:)[A-Za-z][A-Za-z0-9+.-]{1,40}:/{1,2}\S+")
+"""With one slash, too: so a path is shown that was given as a URL. ``hf:/folder@split`` has no user and no password."""
 _FIELD = re.compile(
     r"""((['"])[\w-]{0,60}?(?:key|token|secret|passw|auth|credential)[\w-]{0,60}\2\s{0,9}:\s*)(?:(['"]).*?\3|[^\s,}\]]+)""",
     re.IGNORECASE,
 )
 """Of an object that is shown, as Python or JSON writes it."""
 _PARAMETER = re.compile(
-    r"([?&;][\w.%-]{0,60}?(?:key|token|secret|sig|pass|auth|credential)[\w.%-]{0,60}=)[^\s&;#]+", re.IGNORECASE
+    r"([?&;](?:[\w.%-]{0,60}?(?:key|token|secret|sig|pass|auth|credential)[\w.%-]{0,60}|code)=)[^\s&;#]+", re.IGNORECASE
 )
 _HEADER = re.compile(
     r"\b((?:[\w-]{0,40}?api[-_]key|authorization)['\"]?\s*[:=]\s*['\"]?)(?!Bearer |Basic )[^\s'\",]+", re.I
@@ -101,16 +101,21 @@ def without_credentials(url: str) -> str:
 def clean_base_url(url: str) -> str:
     """``url`` without user, password and secret parameters, written in one way.
 
-    ``http://host``, ``http://host/`` and ``http://host/v1`` are the same server.
+    ``http://host``, ``http://host/`` and ``http://host/v1`` are the same server. What is no URL stays as it is but for
+    its credentials: whoever is to ask there refuses it.
     """
     if not url:
         return ""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return without_credentials(url)
     host = (parts.hostname or "").lower()
     if ":" in host:
         host = f"[{host}]"
-    if parts.port is not None and parts.port != _DEFAULT_PORTS.get(parts.scheme.lower()):
-        host = f"{host}:{parts.port}"
+    if port is not None and port != _DEFAULT_PORTS.get(parts.scheme.lower()):
+        host = f"{host}:{port}"
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     query = urlencode(sorted((k, v) for k, v in parse_qsl(parts.query) if not SECRET_PARAMETER.search(k)))
     return urlunsplit((parts.scheme.lower(), host, path, query, ""))

@@ -94,6 +94,8 @@ class CertifiedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         count: groups or blocks of a text (K); None: the method's own.
         sharpness: of label probabilities; None: the method's own.
         copies: noised copies of each row that ``fit`` trains on beside the row.
+        copies_of: the method (a name or what :func:`clucert.methods.load_exact` loads) that cuts these copies, where
+            another than ``noise`` will cut the texts: ``windows`` for the classifier of a gate. None: ``noise``.
         random_state: of the choice of those copies.
 
     Attributes
@@ -112,6 +114,7 @@ class CertifiedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         count: int | None = None,
         sharpness: float | None = None,
         copies: int = 2,
+        copies_of: str | ExactMethod | None = None,
         random_state: Any = 0,
     ) -> None:
         self.estimator = estimator
@@ -119,6 +122,7 @@ class CertifiedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.count = count
         self.sharpness = sharpness
         self.copies = copies
+        self.copies_of = copies_of
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:  # noqa: N803
@@ -231,14 +235,28 @@ class CertifiedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return _of_texts(super().__sklearn_tags__())
 
     def _method(self) -> ExactMethod:
-        method = load_exact(self.noise)
-        if method is None:
+        method = self._asking(self.noise)
+        if flags_texts(method):
             raise UsageError(
-                f"{self.noise} draws samples: smooth it with clucert.smooth, or take groups, blocks or chunks"
+                f"{self.noise} flags texts, and a classifier answers with a class: take groups or blocks, "
+                f"and copies_of={self.noise!r} to train it for a gate"
             )
-        if method.family in ("windows", "erase") or method.flag or method.group:
-            raise UsageError(f"{self.noise} flags texts, and a classifier answers with a class: take groups or blocks")
         return method.for_base(Base(("estimator",), ""), count=self.count, sharpness=self.sharpness)
+
+    def _copying(self) -> ExactMethod:
+        given = self.copies_of
+        if given is None:
+            return self.method_
+        method = self._asking(given) if isinstance(given, str) else given
+        # What it flags plays no part in how it cuts, but has to be a label.
+        return method.model_copy(update={"flag": [self._names[0]], "group": []}) if flags_texts(method) else method
+
+    @staticmethod
+    def _asking(name: str) -> ExactMethod:
+        method = load_exact(name)
+        if method is None:
+            raise UsageError(f"{name} draws samples: smooth it with clucert.smooth, or take groups, blocks or chunks")
+        return method
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -254,7 +272,7 @@ class CertifiedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.copies < 0:
             raise UsageError(f"copies: give 0 or more, not {self.copies}")
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        smoother = exact_smoother(self.method_, Base(("estimator",), ""), self._names)
+        smoother = exact_smoother(self._copying(), Base(("estimator",), ""), self._names)
         copied, of = [], []
         for row, text in enumerate(texts):
             asked = smoother.cut(text).asked if smoother.has_units(text) else ()
@@ -297,6 +315,11 @@ class CertifiedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if certificate is None or certificate.prediction is None:
             return self._commonest
         return self._names.index(certificate.prediction)
+
+
+def flags_texts(method: ExactMethod) -> bool:
+    """Whether a method says of a text that it is flagged or not, and names no class."""
+    return method.family in ("windows", "erase") or bool(method.flag or method.group)
 
 
 def load(path: str | Path, trusted: Sequence[str] = ()) -> CertifiedClassifier:

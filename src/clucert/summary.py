@@ -32,6 +32,7 @@ from clucert.core.explanation import (
     radius_words,
 )
 from clucert.core.words import split
+from clucert.models.legible import READABLE
 from clucert.render import calls_in_words, put, row, safe, unread_lines
 from clucert.types import Cost
 
@@ -131,6 +132,8 @@ def print_summary(
     lines = [*_answers(certificate, exact), *_proofs(certificate, exact), *_free(certificate, exact)]
     lines += _published(certificate)
     lines += _reasons(certificate, exact)
+    if cost.unread and certificate is None and all(each.prediction is None for each in exact):
+        lines.append(Line("try", READABLE))
     for text in _aligned([*lines, *_cost(cost, certificate)], console.width if console.is_terminal else 120):
         put(console, text)
     for text in unread_lines(cost.unread, max(unread, 1)):

@@ -162,7 +162,9 @@ def test_a_function_is_attacked_and_what_flips_it_does(world: World) -> None:
         return ["positive" if {"warm", "good"} & set(text.split()) else "negative" for text in texts]
 
     function = classifier_of(classify, ("positive", "negative"), deterministic=True)
-    study = world.study(defences="none blocks ranmask", model=["a-function"], base_url=None)
+    guard = world.folder / "guard.yaml"
+    guard.write_text("family: windows\nsize: 2\nflag: [positive]\nat_least: 2\n")
+    study = world.study(defences=f"none blocks ranmask {guard}", model=["a-function"], base_url=None)
     report = run_attacks(study, classifier=function)
     assert world.calls() == 0
     won = [one for one in report.attacked if one.result and one.result.status == "success"]
@@ -175,6 +177,20 @@ def test_a_function_is_attacked_and_what_flips_it_does(world: World) -> None:
             smoothed = clucert.smooth(classify, ["positive", "negative"], deterministic=True)
             (again,) = smoothed.prove(one.result.perturbed, ["blocks"])
             assert again.prediction == one.result.after != one.result.gold
+    guarded = [one.result for one in report.attacked if one.defence == str(guard)]
+    assert {result.status for result in guarded} >= {"success"}
+    for result in guarded:
+        (there,) = clucert.smooth(classify, ["positive", "negative"], deterministic=True).prove(
+            result.perturbed, ["windows"], size=2, flag=["positive"], at_least=2
+        )
+        assert (there.prediction != result.gold) == (result.status in ("success", "skipped"))
+
+
+def test_a_guard_that_names_no_label_of_the_task_is_audited_instead(world: World) -> None:
+    (guard := world.folder / "guard.yaml").write_text("family: windows\nsize: 2\nflag: [positive, unparsed]\n")
+    with pytest.raises(InputError, match="clucert audit"):
+        run_attacks(world.study(defences=str(guard), deterministic=True))
+    assert world.calls() == 0
 
 
 @pytest.mark.llm

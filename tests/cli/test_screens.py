@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,25 @@ def test_lists_fit_the_terminal_without_breaking_a_word(columns: int, run_cli: C
     assert max(map(len, lines)) <= columns
     plain = " ".join(run_cli("methods").out.split())
     assert " ".join(" ".join(lines).split()) == plain
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_an_interrupt_while_it_is_imported_shows_no_traceback(ignored: bool, tmp_path: Path) -> None:
+    """Where a script had it ignored (`clucert … &`), it goes on."""
+    (tmp_path / "click.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('went on', flush=True)\nos._exit(0)\n"
+    )
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if ignored else None
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "clucert", "methods"],
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+    assert done.stderr == ""
+    assert (done.returncode, done.stdout) == ((0, "went on\n") if ignored else (-signal.SIGINT, ""))

@@ -10,8 +10,9 @@ from study_world import SECRET, World, chatting, write_data
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[World]:
+    """Its server answers at once, or after the ``LATENCY`` of a module whose runs are met in the middle."""
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     write_data(tmp_path / "data.jsonl")
-    with chatting(tmp_path, 0.01) as port:
+    with chatting(tmp_path, getattr(request.module, "LATENCY", 0.0)) as port:
         yield World(tmp_path, port)

@@ -37,6 +37,8 @@ from clucert.evaluate.runconfig import StudyConfig
 from clucert.protocols import Task
 from clucert.runtime.budget import Limits
 
+LATENCY = 0.01
+
 
 class Near:
     """A worker in this process, whose calls are repeated in a new one when it dies, as Ray does it.

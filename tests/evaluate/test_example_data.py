@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clucert.errors import InputError, MissingExtraError
-from clucert.evaluate.data import DataSource, file_digest, load_examples
+from clucert.evaluate.columns import DataSource
+from clucert.evaluate.data import file_digest, load_examples
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.readers import open_table
 from clucert.evaluate.runconfig import load_config

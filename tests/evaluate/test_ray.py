@@ -21,6 +21,8 @@ from clucert.evaluate.cluster import rayconnect, shared_budget
 from clucert.evaluate.cluster.rayconnect import Sizes, fit, import_ray
 from clucert.evaluate.runconfig import StudyConfig, load_config
 
+LATENCY = 0.01
+
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 

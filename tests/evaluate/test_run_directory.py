@@ -180,6 +180,23 @@ def test_another_run_is_refused_and_the_difference_named(tmp_path: Path, changed
     open_run(tmp_path, manifest(), INPUTS).close()
 
 
+def test_a_run_of_which_nothing_came_gives_its_place_to_another(tmp_path: Path):
+    open_run(tmp_path, manifest(), INPUTS).close()
+    other = manifest(alpha=0.1)
+    open_run(tmp_path, other, INPUTS).close()
+    assert read_manifest(tmp_path).config["alpha"] == 0.1
+    assert len(read_manifest(tmp_path).sessions) == 1
+    for left in ("batches.jsonl", "shards"):
+        (tmp_path / left).mkdir()
+        with pytest.raises(UsageError, match="alpha was"):
+            open_run(tmp_path, manifest(), INPUTS)
+        (tmp_path / left).rmdir()
+    (tmp_path / "records.jsonl").write_text('{"id": "a", "gol')
+    with pytest.raises(UsageError, match="alpha was"):
+        open_run(tmp_path, manifest(), INPUTS)
+    assert read_manifest(tmp_path).config["alpha"] == 0.1
+
+
 def test_a_limit_may_be_raised_but_no_input_may_change(tmp_path: Path):
     with open_run(tmp_path, manifest(), INPUTS) as run:
         run.append([record("a"), record("b")])

@@ -10,6 +10,8 @@ from study_world import ROWS, World, write_data
 from clucert.errors import UsageError
 from clucert.evaluate.run_directory import MANIFEST, open_run, read_manifest
 
+LATENCY = 0.01
+
 SHARDS = 3
 
 

@@ -11,6 +11,8 @@ from tests.postgres_server import PASSWORD, QUOTED, PostgresServer
 
 from clucert.cache import cache_stats
 
+LATENCY = 0.01
+
 
 @pytest.fixture
 def shared(postgres: PostgresServer, tmp_path, monkeypatch) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import threading
@@ -18,6 +19,8 @@ from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import load_config
 from clucert.evaluate.study import Snapshot, evaluate
 from clucert.redact import redact
+
+LATENCY = 0.01
 
 
 @pytest.mark.slow
@@ -120,6 +123,24 @@ def test_fail_fast_stops_at_the_first_failure(world: World):
     write_data(world.folder / "data.jsonl", poison=0)
     summary = world.run(fail_fast=True, in_flight=1)
     assert (summary.done, summary.failed, summary.stopped, summary.exit_code) == (0, 1, "error", 1)
+
+
+def test_a_run_of_nothing_but_failures_stops_and_one_success_is_enough_to_go_on(world: World):
+    """When the first twenty have failed it is no row's fault, and the others would be paid for in vain."""
+    lines = [{"id": f"r{i}", "text": f"{'unanswerable ' * 9}{i}", "label": "positive"} for i in range(30)]
+    data = world.folder / "data.jsonl"
+    options = {"in_flight": 1, "samples": 1, "certify_samples": 2}
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    stopped = world.run(**options)
+    assert (stopped.done, stopped.failed, stopped.stopped, stopped.exit_code) == (0, 20, "error", 1)
+    assert "stopped after 20 inputs that all failed: " in (stopped.reason or "")
+    lines[3]["text"] = "a good story"
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    going = world.run(**options, run_dir=str(world.folder / "other"))
+    assert (going.done, going.failed, going.stopped) == (1, 29, None)
+    # Its failures are tried again by the next call, which does not take them for a sign.
+    again = world.run(**options, run_dir=str(world.folder / "other"))
+    assert (again.done, again.failed, again.new, again.stopped) == (1, 29, 29, None)
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(world: World):

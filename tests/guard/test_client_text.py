@@ -137,10 +137,11 @@ def test_what_is_not_to_be_read_is_counted_by_whose_it_is() -> None:
     assert client_text(asked, "responses").left_out == {"system": 1}
 
 
-def test_identifiers_of_what_is_read_are_handed_on_once() -> None:
+def test_identifiers_of_what_is_read_are_handed_on_in_their_order() -> None:
+    """Each as often as it is there: one that came before would take its word out of a sentence."""
     result = {"role": "tool", "tool_call_id": "call_1", "content": "x"}
     messages = [*CHAT, result, result, {**result, "tool_call_id": None}]
-    assert client_text({"messages": messages}, "chat").identifiers == ("c1", "call_1")
+    assert client_text({"messages": messages}, "chat").identifiers == ("c1", "call_1", "call_1")
 
 
 def test_of_a_definition_every_name_and_value_is_read() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -12,13 +13,14 @@ import pytest
 from llama_http import served_smollm2
 from tests.voting import prompted_vote
 
+from clucert.core.words import is_word
 from clucert.errors import InputError
 from clucert.models.llamacpp import LlamaCppModel
 from clucert.models.load import ModelOptions, load_model
 from clucert.protocols import LanguageModel
 from clucert.tasks import load_task
 from clucert.tasks.classification import ClosedTask
-from clucert.types import Answer, Message, Query
+from clucert.types import Answer, Blanks, Message, Query
 
 pytestmark = [
     pytest.mark.llm,
@@ -54,6 +56,16 @@ def test_it_tells_praise_from_blame(model: LanguageModel) -> None:
     assert isinstance(model, LanguageModel)
     found = prompted_vote(model, SST2, list(REVIEWS))
     assert list(found.votes) == list(REVIEWS.values())
+
+
+def test_it_fills_blanks_and_keeps_the_rest(model: LanguageModel) -> None:
+    pieces = ("the Äpfel ", ' of "this"\\ & ', " 🎬 [", ", a] (", ") .")
+    filled = model.answer([Query((), blanks=Blanks("", f"Text: {'_'.join(pieces)}\nFilled:", pieces))] * 2)
+    assert filled[0].text == filled[1].text
+    rest = re.fullmatch(r"(\S+)".join(map(re.escape, pieces)) + r"\n?", filled[0].text)
+    assert rest is not None
+    assert all(is_word(word) for word in rest.groups())
+    assert filled[0].finish_reason == "stop"
 
 
 def test_the_shared_prefix_is_computed_once(model: LanguageModel) -> None:

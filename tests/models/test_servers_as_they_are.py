@@ -556,6 +556,25 @@ def test_a_proxy_of_an_unknown_kind_is_refused_without_its_password(behind: Call
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "written", ["http://me:hunter2@[::1", "http://me:hunter2@proxy:99999", "http://me:hunter2@a b:1", "http://:1", "//"]
+)
+def test_a_proxy_that_is_no_url_is_refused_without_its_password(behind: Callable[..., None], written: str) -> None:
+    behind(https_proxy=written)
+    with pytest.raises(InputError, match="the proxy of the environment is no URL") as caught:
+        proxy_of("https://nowhere.example")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_proxy_that_is_not_there_is_not_taken_for_the_server(behind: Callable[..., None]) -> None:
+    behind(https_proxy="http://me:hunter2@127.0.0.1:1")
+    with (
+        model_of(None, Endpoint.of("https://nowhere.example", KEY)) as model,
+        pytest.raises(ModelError, match=r"the proxy of the environment does not answer: are HTTP_PROXY, .* right\?$"),
+    ):
+        model.answer([query()])
+
+
 # Redirects
 
 

@@ -79,7 +79,7 @@ def answer(request: Request, number: int) -> Reply:
     labels = ("spam", "ham") if "spam" in asked else ("positive", "negative")
     if "sci/tech" in asked:
         labels = ("world", "sports")
-    if "mumble" in text:
+    if "mumble" in text and "One word" not in asked:
         return completion("Well, who could tell.")
     if "broken" in text:
         return Reply(400, {"error": {"message": "cannot read this"}})
@@ -125,6 +125,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str) -> Path:
     for name, lines in rows.items():
         (tmp_path / name).write_text("\n".join(lines) + "\n")
     (tmp_path / "prompt.txt").write_text("Is this spam or ham?\nReview: {text}")
+    (tmp_path / "strict.txt").write_text("Is this spam or ham? One word.\nReview: {text}")
     return tmp_path
 
 
@@ -172,6 +173,12 @@ CERTIFY = [
         "certify T D N --labels spam --prompt prompt.txt",
         "--labels spam,ham",
         "certify T D N --labels spam,ham --prompt prompt.txt",
+    ),
+    Case(
+        "certify 'mumble mumble mumble mumble mumble mumble' D --labels spam,ham --prompt prompt.txt --method blocks",
+        "try have the prompt ask for nothing but the label",
+        "certify 'mumble mumble mumble mumble mumble mumble' D --labels spam,ham --prompt strict.txt --method blocks",
+        "answer +spam",
     ),
     Case("certify T D N --task sst3", "did you mean '(.*?)'", "certify T D N --task {1}"),
     Case(
@@ -413,6 +420,36 @@ STUDIES = [
         f"evaluate D {STUDY} --run-dir r --data failing.csv {{1}}",
         "2 of 2 rows",
         1,
+    ),
+    Case(
+        f"evaluate D {STUDY} --run-dir r --data d.csv",
+        "2 of 2 rows",
+        f"evaluate D {STUDY} --run-dir r --data d.csv --dry-run",
+        "every row has its certificate",
+    ),
+    Case(
+        f"evaluate D {STUDY} --run-dir r --data d.csv --dry-run",
+        "at an unknown price \\((--price-input), (--price-output)\\)",
+        f"evaluate D {STUDY} --run-dir r --data d.csv --dry-run {{1}} 1000 {{2}} 1000",
+        "2 inputs: at most .* tokens, \\$[0-9.]+",
+    ),
+    Case(
+        f"evaluate D {STUDY} --run-dir r --data d.csv --fail-under certacc@1=0",
+        "no such radius, but (proved@1), (proved-insert@1)",
+        f"evaluate D {STUDY} --run-dir r --data d.csv --fail-under {{1}}=0 --fail-under {{2}}=0",
+        "passed  proved@1>=0.*\npassed  proved-insert@1>=0",
+    ),
+    Case(
+        f"evaluate D {STUDY} --run-dir r --data d.csv",
+        "(-v) for all; as a page: clucert (report r -o report.html)",
+        "{2}",
+        "wrote report.html",
+    ),
+    Case(
+        f"evaluate M {STUDY} --run-dir r --data d.csv",
+        "or sample \\((--method ranmask) for replaced words",
+        "evaluate M N --task sst2 {1} --run-dir r --data d.csv",
+        "2 of 2 rows",
     ),
     Case("compare a", "clucert (compare) runs/a runs/b", "{1} a b", "of 2 shared rows"),
     Case("compare a other", "--common-only", "compare a other --common-only", "of 1 shared rows"),

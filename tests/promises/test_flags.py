@@ -145,6 +145,14 @@ def test_no_flag_is_said_to_stay_on_a_text_of_nothing() -> None:
             assert radius.words < n, (noise, threat)
             claims += radius.words > 0
     assert claims
+    # Of sampled votes too, where UNPARSED flags what the noise leaves nothing of.
+    options = {"flag": ["harmful", "unparsed"], "mask_rate": "0.8", "certify_samples": 400}
+    for text in ("a", "a b"):
+        proved = guard(labelled(lambda _: "harmful"), **options).certify(text).certificate.proved
+        for radius in (proved["delete"], proved["edit"]):
+            assert radius is not None
+            assert not radius.everything
+            assert radius.words == len(text.split()) - 1
 
 
 def hurting(known: set[str], harmful: set[str], *, flagged: bool):

@@ -7,7 +7,8 @@ from math import comb, sqrt
 import numpy as np
 import pytest
 
-from clucert.evaluate.data import Dataset, DataSource, Example
+from clucert.evaluate.columns import DataSource
+from clucert.evaluate.data import Dataset, Example
 from clucert.evaluate.metrics import Outcome, certified_accuracy, certified_curve, proportion, summarise
 
 

@@ -12,7 +12,7 @@ from clucert.api import evaluate_callable
 from clucert.cache.location import redact_argument
 from clucert.cli import COMMANDS, cli
 from clucert.config import Config
-from clucert.errors import CluCertError
+from clucert.errors import CluCertError, InputError
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import StudyConfig, load_config, print_config
 from clucert.models.server_address import Endpoint
@@ -44,6 +44,7 @@ def safe(text: str) -> str:
         ("http://host/v1?api-key=hunter2&a=1", "http://host/v1?a=1"),
         ("http://host/v1?sig=hunter2", "http://host/v1"),
         ("http://host/v1?mail=a@b", "http://host/v1?mail=a@b"),
+        ("http://host/v1?code=hunter2&encode=1", "http://host/v1?encode=1"),  # the key of an Azure function
     ],
 )
 def test_a_url_loses_its_credentials_and_nothing_else(url, shown):
@@ -64,6 +65,7 @@ def test_every_form_of_a_secret_is_replaced():
         "{'api_key': 'hunter2'}",
         "GET http://me:hunter2@host/v1?api-key=hunter2&x=1",
         "POST /v1?subscription-key=hunter2",
+        "POST /v1?a=1&code=hunter2",
         "sk-hunter2hunter2",
     ):
         assert "hunter2" not in redact(message, env={}), message
@@ -217,6 +219,22 @@ def test_a_secret_in_any_key_of_a_configuration_is_shown_nowhere(wrong, command_
         file.write_text(json.dumps({"task": "sst2", name: value}), encoding="utf-8")
         assert command_line("evaluate", "--config", str(file), "--print-config") in (0, 1, 2)
         file.unlink()
+
+
+def test_an_error_holds_no_secret_whoever_shows_it(tmp_path, monkeypatch):
+    """A program that logs it does not go through the command line."""
+    from clucert.api import certify
+
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    for written in (URL, CACHE, f"x {SECRET}", f"hf:{URL}"):
+        safe(repr(InputError(f"no such file: {written}")))
+    with pytest.raises(InputError) as caught:
+        evaluate_callable(_classify, ["positive", "negative"], URL, tmp_path / "run", method="groups")
+    safe(repr(caught.value))
+    wrong = f"http://me:{PASSWORD}@127.0.0.1:99999"
+    with pytest.raises(InputError, match="the base URL is not a URL") as caught:
+        certify("A good story", task="sst2", model="openai/x", base_url=wrong, cache=False)
+    safe(repr(caught.value))
 
 
 def test_an_error_carries_no_secret_in_its_causes(monkeypatch):

@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from report_runs import METHODS, rows, write_run
+from tests.commands import Command
 
 import clucert
 from clucert.attacks.base import AttackResult
 from clucert.attacks.table import Attacked, attack_rows, verdict_of
-from clucert.cli import cli
 from clucert.cli.evaluate import _print
 from clucert.core.radius import ENDLESS
 from clucert.report import compare_runs
@@ -78,7 +77,7 @@ def test_what_passes_a_guard_is_not_said_to_stay_whatever_is_put_around_it(tmp_p
     (summary,) = read_summaries([run])
     assert (summary.at("ends", 1).value, summary.at("ends", 2).value, summary.at("ends", 3).value) == (1, 1, 0.5)
     said = run_verdict(summary)
-    assert "any number of tokens before and behind" in said
+    assert "any number of words before and behind" in said
     assert re.findall(r"(\d+) against", said) == ["20"]
     ends = {kept.changes: kept for kept in summary.population if kept.threat == "ends"}
     assert {changes: kept.certified for changes, kept in ends.items()} == {1: 40, ENDLESS: 20}
@@ -86,7 +85,7 @@ def test_what_passes_a_guard_is_not_said_to_stay_whatever_is_put_around_it(tmp_p
     assert str(ends[ENDLESS]).endswith("any number of words are put before or behind")
     assert ends[ENDLESS].share <= 0.5
     assert certified(summary) == "50%"
-    assert f"{titled('ends')}: any number of tokens before and behind" in by_threat([summary])[0]
+    assert f"{titled('ends')}: any number of words before and behind" in by_threat([summary])[0]
     # A radius without an end has no mean, and is none of 0.
     assert summary.r_avg is None
     assert [(label.label, label.r_avg) for label in summary.standing.labels] == [("harmful", None), ("safe", 2)]
@@ -117,19 +116,19 @@ def test_a_difference_is_one_only_where_a_test_says_so(tmp_path: Path, runs: lis
     assert (" is worse than " in comparison_verdict(compare_runs([high, low], (0, 1)))) == (test.p_holm < 0.05)
 
 
-def test_compare_shows_the_figures_of_its_document(runs: list[Path]) -> None:
-    names = [str(run) for run in runs[:2]]
-    shown = CliRunner().invoke(cli, ["compare", *names, "--radius", "word"]).stdout
-    document = json.loads(CliRunner().invoke(cli, ["compare", *names, "--radius", "word", "--json"]).stdout)
+def test_compare_shows_the_figures_of_its_document(runs: list[Path], run_cli: Command) -> None:
+    command = ("compare", *runs[:2], "--radius", "word")
+    shown = run_cli(*command).out
+    document = json.loads(run_cli(*command, "--json").out)
     assert shown.startswith(document["verdict"])
     (other,) = document["others"]
     head, *lines = shown[shown.index("figure ") :].splitlines()
-    columns = ["figure", "first", "second", "difference", "95 %", "first only", "second only", "p"]
+    columns = ["figure", "first", "second", "gain", "95 %", "1st only", "2nd only", "p"]
     assert re.split(r"  +", head) == columns
     for test, line in zip(other["certified"], [line for line in lines if line.startswith("certacc@")], strict=True):
         *_, first, second, p = line.split()
         assert (int(first), int(second)) == (test["first_only"], test["second_only"])
-        assert p == "<0.0001" if test["p_holm"] < 0.0001 else float(p) == pytest.approx(test["p_holm"], rel=1e-3)
+        assert p == "<0.0001" if test["p_holm"] < 0.0001 else float(p) == pytest.approx(test["p_holm"], abs=5.1e-5)
     assert "mask_rate" in shown
     assert "failed" not in shown, "no column for what is nowhere"
 

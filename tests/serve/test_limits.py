@@ -152,8 +152,11 @@ def test_a_prompt_that_is_too_long_costs_nothing(open_serving: Serving, upstream
 def test_without_a_key_only_this_machine_by_its_own_name_is_answered(
     open_serving: Serving, host: str, more: tuple[str, ...], status: int
 ) -> None:
+    counter = 'clucert_faults_total{code="forbidden_host"}'
+    before = open_serving.metrics().get(counter, 0)
     found, code = ask(open_serving, head(len(BODY), *more, host=host) + BODY)
     assert (found, code) == (status, "forbidden_host" if status == 403 else "")
+    assert open_serving.metrics().get(counter, 0) == before + (status == 403)
 
 
 def test_with_a_key_any_name_is_answered_unless_names_are_given(serving: Serving) -> None:

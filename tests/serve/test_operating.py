@@ -16,6 +16,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import click
 import openai
 import pytest
 import yaml
@@ -25,7 +26,7 @@ from test_gate_endpoint import HARMFUL, SAFE, gated
 from upstream import SECRET
 
 from clucert.cli.serve import serve
-from clucert.errors import InputError, UsageError
+from clucert.errors import CluCertError, InputError, UsageError
 from clucert.serve import keys as key_ring
 from clucert.serve.keys import KeyRing
 
@@ -61,21 +62,40 @@ def test_a_configuration_file_gives_flags_that_the_command_line_overrides(upstre
         with pytest.raises(HTTPError) as refused:
             urlopen(Request(f"{running.url}/chat/completions", b"{}", {"Authorization": f"Bearer {KEY}"}))
         refused.value.close()
-        lines = [json.loads(line) for line in running.log.read_text().splitlines() if line.startswith("{")]
+        status, said, _ = reply_to(Request(f"{running.url}/models", headers={"Authorization": "Bearer wrong"}))
+        assert status == 401
+        assert b"Authorization: Bearer KEY" in said
+        assert running.metrics()['clucert_faults_total{code="invalid_api_key"}'] == 1
+        assert running.stop() == 0
+        # The lines that say where it listens are objects, too.
+        lines = [json.loads(line) for line in running.log.read_text().splitlines()]
     assert [line["outcome"] for line in lines if "outcome" in line] == [
         "blocked",
         "request_too_large",
         "model_not_found",
+        "invalid_api_key",
     ]
-    assert lines[0].keys() >= {"time", "level", "message", "id", "path", "status", "seconds", "state", "source"}
+    told = next(line for line in lines if "outcome" in line)
+    assert told.keys() >= {"time", "level", "message", "id", "path", "status", "seconds", "state", "source"}
+    assert f"{told['path']} 200 blocked {told['state']}" in told["message"]
+    assert lines[1]["message"] == "open to its API keys"
+    assert [line["message"] for line in lines[-2:]] == [
+        "stopping: no more connections are taken, 0 under way have 60 s",
+        "stopped",
+    ]
     assert not any(secret in running.log.read_text() for secret in ("bomb", "wonderful", KEY, SECRET))
 
 
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("upstrem: x", r"serve.yaml:1: unknown key 'upstrem': did you mean upstream\?"),
+        ("upstrem: x", r"serve.yaml:1: unknown key 'upstrem' \(did you mean upstream\?\)"),
         ("port: 80\nkeys: [x]", r"serve.yaml:2: unknown key 'keys'"),
+        # What hides secrets takes the word behind  'api-key':  for one.
+        ("api-key: x", r"unknown key 'api-key' \(did you mean .*api-key-file\?\)"),
+        ("port: [80]", "serve.yaml:1: port takes one value, not a list"),
+        ("read: [[user]]", "serve.yaml:1: read must be a value, or a list of values"),
+        ("flag: [a, null]", "serve.yaml:1: flag must be a value, or a list of values"),
         ("refusal: {a: 1}", "serve.yaml:1: refusal must be a value"),
         ("- a", "the file must hold fields"),
     ],
@@ -86,11 +106,34 @@ def test_what_is_wrong_in_a_configuration_file_is_named_with_its_line(written: s
         serve.main(["--config", str(tmp_path / "serve.yaml")], standalone_mode=False)
 
 
-def test_a_wrong_value_in_a_configuration_file_is_named_by_its_flag(tmp_path: Path) -> None:
-    (tmp_path / "serve.yaml").write_text("upstream: http://localhost:1\nmodel: m\nport: high\n")
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("port: high", "'--port'"),
+        ("reload: 3", "'3' is not a valid boolean"),
+        ("seed: true", "'true'"),
+    ],
+)
+def test_a_wrong_value_in_a_configuration_file_is_named_by_its_flag(written: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "serve.yaml").write_text(f"upstream: http://localhost:1\nmodel: m\n{written}\n")
     done = CliRunner().invoke(serve, ["--config", str(tmp_path / "serve.yaml")])
     assert done.exit_code == 2
-    assert "'--port'" in done.output
+    assert said in done.output
+
+
+def test_any_value_of_a_configuration_file_is_read_or_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def served(*_: object) -> None:
+        raise UsageError("it would serve")
+
+    monkeypatch.setattr("clucert.serve.server.serve", served)
+    for param in serve.params:
+        for value in (True, 3.5, {"a": 1}):
+            written = {"upstream": "http://localhost:1", "model": "m", str(param.name): value}
+            (tmp_path / "serve.yaml").write_text(json.dumps(written))
+            with pytest.raises((CluCertError, click.ClickException)):
+                serve.main(["--config", str(tmp_path / "serve.yaml")], standalone_mode=False)
 
 
 def test_keys_that_change_are_read_again_and_a_slip_opens_nothing(

@@ -61,7 +61,7 @@ def test_hundreds_at_once_are_all_answered_and_the_metrics_add_up(tmp_path: Path
         assert metrics["clucert_in_flight"] == metrics["clucert_waiting"] == 0
         assert metrics["clucert_upstream_in_flight"] == 0
         assert serving.stop() == 0
-        assert serving.log.read_text().count(" INFO ") == count
+        assert serving.log.read_text().count(" 200 complied ") == count
 
 
 def test_beyond_the_limits_requests_are_refused_at_once_and_the_others_answered(upstream: str, tmp_path: Path) -> None:

@@ -268,8 +268,12 @@ def _needs(certifier: Smoother | ExactSmoother) -> int:
 
 def _victim(certifier: Smoother | ExactSmoother, backends: Backends, config: StudyConfig) -> Victim:
     if isinstance(certifier, ExactSmoother):
-        if certifier.settings.flag is not None or certifier.settings.groups:
-            raise InputError("an attack goes by the largest total among the labels: leave out flag and group")
+        said = certifier.settings.flag
+        if certifier.settings.groups or (said and set(said.names(certifier.labels)) - set(certifier.labels)):
+            raise InputError(
+                "an attack is judged by the labels of the task: leave out --group, and flag one of two labels; the "
+                "claims of any guard are attacked by  clucert audit  of its run"
+            )
         return ExactVictim(certifier, backends)
     return SmoothedVictim(certifier, backends, config.samples)
 

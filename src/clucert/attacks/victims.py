@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -134,7 +135,8 @@ class ExactVictim(_Deployed):
     """The deployed classifier of an exact method: its shares are those of the scores of a text's sub-texts, or of what
     flags.
 
-    Nothing is random: an answer that was flipped stays so.
+    Nothing is random: an answer that was flipped stays so. Of f flagged sub-texts where τ flag a text the share is
+    f / (f + τ): half where they are just enough.
     """
 
     smoother: ExactSmoother
@@ -150,7 +152,10 @@ class ExactVictim(_Deployed):
             return Scored(None, {})
         flag = certificate.settings.flag
         if flag is not None:
-            up, names = float(certificate.flag_share), flag.names(certificate.labels)
+            names = flag.names(certificate.labels)
+            # Of a count the share says nothing: text that is added lowers it, and takes no flagged sub-text away.
+            counted = Fraction(certificate.flagged, certificate.flagged + flag.at_least)
+            up = float(counted if flag.share is None else certificate.flag_share)
             return Scored(certificate.prediction, dict(zip(names, (up, 1 - up), strict=True)))
         sub_texts = sum(map(len, certificate.family))
         shares = {name: float(score / sub_texts) for name, score in total(certificate.family).items()}

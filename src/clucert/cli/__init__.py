@@ -8,7 +8,7 @@ import sys
 import click
 
 from clucert.cli.terminal import echo
-from clucert.errors import CluCertError, UnknownNameError
+from clucert.errors import CluCertError, UnknownNameError, bounded
 
 # name: (module, one line for the overview); the module's function of the same name is the command.
 COMMANDS = {
@@ -103,5 +103,5 @@ def main() -> None:
 def _fail(message: str, code: int) -> int:
     from clucert.redact import redact
 
-    echo(f"clucert: {redact(message)}", err=True)
+    echo(f"clucert: {bounded(redact(message))}", err=True)
     return code

@@ -104,12 +104,16 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
         counted = {"inputs": estimate.inputs, "looked_at": estimate.looked_at}
         echo_json({"schema_version": 1, **counted, **totals, "models": rows}, indent=2)
         return
-    price = "at an unknown price (--price-input, --price-output)"
-    money = price if estimate.cost is None else f"${estimate.cost:.2f}"
+    server = config.base_url or any(name.startswith("openai/") for name in estimate.models)
+    unknown = ", at an unknown price (--price-input, --price-output)" if server else ""
+    money = unknown if estimate.cost is None else f", ${estimate.cost:.2f}"
     how = "; in batches, at the price of a batch" if config.batch else ""
     known = sum(model.cached for model in estimate.models.values())
     more = f"; {known:,} more answers are known" if known else ""
-    calls = f"at most {estimate.calls:,} calls, {estimate.tokens:,} tokens, {money}{how}{more}"
+    calls = f"at most {estimate.calls:,} calls, {estimate.tokens:,} tokens{money}{how}{more}"
+    if not estimate.inputs:
+        headline("every row has its certificate: the run asks nothing more")
+        return
     headline(f"{estimate.inputs} inputs: {calls}")
     show([{name: value for name, value in row.items() if name != "tokenizer"} for row in rows])
     whose = "; answers in the cache are taken to be the same model's" if known else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from clucert.border import read_text, yaml_fields
-from clucert.cli.options import Choice, Command, given_flags, options
+from clucert.cli.options import Choice, Command, Commas, given_flags, options
 from clucert.cli.terminal import echo
 from clucert.config import (
     GUARD,
@@ -31,6 +32,7 @@ from clucert.serve.options import (
     GateOptions,
     ServeOptions,
     check_exposure,
+    is_loopback,
     read_keys,
 )
 
@@ -50,13 +52,27 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
     for key, value in fields.values.items():
         name, where = str(key).replace("-", "_"), f"{path}:{fields.lines[key]}"
         if name not in known:
-            raise InputError(f"{where}: unknown key {key!r}: {nearest(name, [n for n in known if n])}")
-        several = isinstance(known[name], click.Option) and known[name].multiple
-        if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
-            raise InputError(f"{where}: {key} must be a value, or a list of values")
-        if value is not None:
-            found[name] = [value] if several and not isinstance(value, list) else value
+            hint = nearest(name, [n for n in known if n]).replace("_", "-")
+            raise InputError(f"{where}: unknown key {key!r} ({hint})")
+        multiple = isinstance(known[name], click.Option) and known[name].multiple
+        several = multiple or isinstance(known[name].type, Commas)
+        if isinstance(value, list) and not several:
+            raise InputError(f"{where}: {key} takes one value, not a list")
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(each, dict | list | None) for each in values):
+            raise InputError(f"{where}: {key} must be a value{', or a list of values' if several else ''}")
+        written = [_as_written(each, known[name]) for each in values]
+        found[name] = written if multiple or isinstance(value, list) else written[0]
     context.default_map = found
+
+
+def _as_written(value: Any, param: click.Parameter) -> Any:
+    """A value of YAML as it would stand on the command line: an option's type reads no other."""
+    if isinstance(value, bool):
+        return value if isinstance(param, click.Option) and param.is_flag else str(value).lower()
+    return str(value)
 
 
 @click.command(cls=Command)
@@ -121,6 +137,9 @@ def serve(upstream: str | None, model: str | None, **flags: Any) -> None:
     vote on refused or complied decides (docs/defend.md).
 
     A gate without --upstream and --model answers LiteLLM's guardrail route alone.
+
+    In brackets stand the defaults of vote mode. Those of a gate: method windows, canonical characters, 512 requests at
+    a time and as many that wait, and answers of any length. Where --max-tokens is given, requests must name theirs.
 
     \b
     clucert serve --upstream http://localhost:8000 --model NAME \\
@@ -204,7 +223,7 @@ def _gate(upstream: str | None, model: str, keys: tuple[str, ...], flags: dict[s
         lambda metrics, stack: GateService(config, options_, served, metrics, stack),
         GateRoutes,
         served,
-        _listening(said_first, keys, price),
+        _listening(said_first, served, price),
     )
 
 
@@ -238,14 +257,21 @@ def _vote(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
         lambda metrics, stack: GuardService(config, guard, metrics, stack),
         Routes,
         served,
-        _listening(f"defending {model}", keys, f"{calls} samples a request at most ({config.method})"),
+        _listening(f"defending {model}", served, f"{calls} samples a request at most ({config.method})"),
     )
 
 
-def _listening(what: str, keys: tuple[str, ...], price: str) -> Callable[[str], None]:
+def _listening(what: str, served: ServeOptions, price: str) -> Callable[[str], None]:
+    """Says where it listens and who may ask; as a line of the log where that is for machines."""
+    log = logging.getLogger("clucert.serve")
+    who = "every program on this machine" if is_loopback(served.host) else "anybody who reaches it"
+    open_to = "its API keys" if served.keys else f"{who}: no API key is set"
+
     def listening(url: str) -> None:
-        open_to = "its API keys" if keys else "anybody who reaches it: no API key is set"
-        echo(f"clucert: {what} at {url}, {price}", err=True)
-        echo(f"clucert: open to {open_to}", err=True)
+        for said in (f"{what} at {url}, {price}", f"open to {open_to}"):
+            if served.log_format == "json":
+                log.info("%s", said)
+            else:
+                echo(f"clucert: {said}", err=True)
 
     return listening

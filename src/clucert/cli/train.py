@@ -21,6 +21,8 @@ MOST_HELD_OUT = 500
 """Rows that the figures are measured on, at most."""
 
 
+CERTIFIED = "groups"
+"""The noise that is trained on and certified with, unless another is named; what only flags names no class."""
 PROVED = "proved, any 1 "
 """How the figures name a threat."""
 MOST_SHOWN = 4
@@ -29,7 +31,12 @@ MOST_SHOWN = 4
 
 @click.command(cls=Command)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write it: spam.clucert.")
-@click.option("--noise", default="groups", show_default=True, help="What it is trained on: groups, blocks, chunks, ….")
+@click.option(
+    "--noise",
+    default=CERTIFIED,
+    show_default=True,
+    help="What it is trained on: groups, blocks, chunks, …; for a gate what the gate asks: windows, …, or its file.",
+)
 @click.option("--copies", type=click.IntRange(0), default=2, show_default=True, help="Noised copies of each row.")
 @click.option("--estimator", help="python:FILE.py:NAME, a scikit-learn classifier of texts.  [sentence encoder]")
 @click.option(
@@ -41,7 +48,7 @@ MOST_SHOWN = 4
 )
 @options(DataSection)
 @options(TaskSection, "task", "labels")
-@options(ExactSection, "count", "sharpness")
+@options(ExactSection, "count", "size", "sharpness")
 @options(SamplingSection, "seed")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(
@@ -53,6 +60,8 @@ def train(
     clucert train --data train.csv -o spam.clucert
     clucert certify "WIN a prize now" --model spam.clucert
     clucert evaluate --model spam.clucert --data test.csv --run-dir runs/a
+    clucert train --data prompts.jsonl --task jailbreak \\
+        --noise windows --size 4 -o guard.clucert
     """  # noqa: D301
     if output.suffix != ".clucert":
         raise UsageError(f"-o {output}: its name must end in .clucert, so that --model knows what it is")
@@ -66,8 +75,7 @@ def train(
     learned, held = split_rows(rows, hold_out, MOST_HELD_OUT, config.seed)
     model = CertifiedClassifier(
         estimator=_estimator(estimator),
-        noise=noise,
-        count=given.get("count"),
+        **_noises(noise, {name: given.get(name) for name in ("count", "size")}),
         sharpness=given.get("sharpness"),
         copies=copies,
         random_state=config.seed,
@@ -81,10 +89,25 @@ def train(
     if as_json:
         echo_json(document)
     else:
-        _print(verdict, model, len(learned), figures)
-        echo(f"wrote {output}: use it with  --model {output}", err=True)
+        _print(verdict, model, noise, len(learned), figures)
+        of_gate = f", in a gate  --gate-model {output} --method {noise}" if model.copies_of else ""
+        echo(f"wrote {output}: use it with  --model {output}{of_gate}", err=True)
     for note in notes:
         warn("note", note)
+
+
+def _noises(noise: str, sizes: dict[str, Any]) -> dict[str, Any]:
+    """What the classifier is certified with, and what cuts the copies that it is trained on."""
+    from clucert.core.settings import Base
+    from clucert.methods import load_exact
+    from clucert.sklearn import flags_texts
+
+    method = load_exact(noise)
+    if method is None or not flags_texts(method):
+        if sizes["size"] is not None:
+            raise UsageError(f"--size goes with --noise windows: {noise} does not read it, leave it out")
+        return {"noise": noise, "count": sizes["count"]}
+    return {"noise": CERTIFIED, "copies_of": method.for_base(Base(("estimator",), ""), **sizes)}
 
 
 def _estimator(name: str | None) -> Any:
@@ -120,17 +143,18 @@ def _kind(name: str) -> Kind:
     return kind_of(name.removeprefix(PROVED))
 
 
-def _print(verdict: str, model: CertifiedClassifier, rows: int, figures: dict[str, Any]) -> None:
+def _print(verdict: str, model: CertifiedClassifier, noise: str, rows: int, figures: dict[str, Any]) -> None:
     from clucert.cli.screen import headline, pairs, show
 
     headline(verdict)
     shown: dict[str, object] = {
-        "trained on": f"{rows:,} rows and {model.copies} noised copies of each ({model.method_.name})",
+        "trained on": f"{rows:,} rows and {model.copies} noised copies of each ({noise})",
         "labels": ", ".join(map(str, model.classes_)),
     }
     pairs(shown)
     rows_held = [_row(name, shares) for name, shares in figures["figures"].items()]
-    show(rows_held, f"of the {figures['held_out']} rows held out, right, and right and proved:")
+    held = figures["held_out"]
+    show(rows_held, f"of the {held} rows held out, right, and right and proved, with {model.method_.name}:")
 
 
 def _row(name: str, shares: dict[str, Any]) -> dict[str, object]:

@@ -183,7 +183,7 @@ class Certificate:
     def kept(self) -> Kept:
         """How far the decision stays."""
         theta = self.decision.theta if self.decision else Fraction(1, 2)
-        return Kept(self.settings.noise, self.vote_overlaps, self.n, self.s, theta)
+        return Kept(self.settings.noise, self.vote_overlaps, self.n, self.s, theta, self.flagged)
 
     @property
     def estimation(self) -> Votes:

@@ -106,6 +106,7 @@ class Kept:
     n: int
     s: int
     theta: Fraction
+    flagged: bool = False
 
     def errors(self, threat: str, changes: int) -> Fraction:
         """``changes`` leave the flag as it is where all that is not ĉ has a probability below this."""
@@ -117,8 +118,15 @@ class Kept:
     def radii(self, errs_below: Callable[[Fraction], bool]) -> dict[str, Radius | None]:
         """By threat, how many changes leave the flag as it is; None where it is not shown of the text itself."""
         if self.noise is not None:
-            return {t: self.noise.stays(errs_below, t, self.n, self.theta) for t in self.noise.threats}
+            found = {t: self.noise.stays(errs_below, t, self.n, self.theta) for t in self.noise.threats}
+            return {t: self._short_of_nothing(t, radius) for t, radius in found.items()}
         return {t: kept_radius(errs_below, self.n, self.s, each, self.theta) for t, each in self.overlaps.items()}
+
+    def _short_of_nothing(self, threat: str, radius: Radius | None) -> Radius | None:
+        """What is kept of nothing may be UNPARSED, and that may flag; but a text of nothing is read by nobody."""
+        if radius is None or not self.flagged or threat not in ("delete", "edit"):
+            return radius
+        return radius if radius.words < self.n else Radius(self.n - 1)
 
 
 Weights = Sequence[Sequence[Fraction]]

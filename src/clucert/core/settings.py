@@ -30,6 +30,10 @@ class Look:
     samples: int
     share: Fraction = Fraction(1)
 
+    def __hash__(self) -> int:
+        # Every look of every text asks for a plan's bounds by the plan, and a fraction hashes by modular inversion.
+        return hash((self.samples, self.share.as_integer_ratio()))
+
 
 @dataclass(frozen=True, slots=True)
 class Base:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from clucert.core.noise.tokens import FIXED_PARTS
 from clucert.errors import InputError
-from clucert.evaluate.readers import Table
+from clucert.evaluate.readers import Format, Table
 from clucert.section import flag
-
-if TYPE_CHECKING:
-    from clucert.evaluate.data import DataSource
 
 TEXT_COLUMNS = ("text", "sentence", "question", "prompt")
 MESSAGES = "messages"
@@ -40,6 +36,46 @@ class Columns:
         """The columns that have to be read, each once."""
         named = (self.text, self.label, self.id, *self.extra.values(), *self.fixed.values())
         return list(dict.fromkeys(name for name in named if name))
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """Where examples come from and how to read them.
+
+    ``path`` is a CSV, TSV, JSON Lines or Parquet file, or ``hf:NAME[:CONFIG][@SPLIT]``. Columns that are not named are
+    the usual ones above, ``id`` and ``attack``; without an id column (or with
+    ``id_column=""``) an example's id is the number of its line.
+
+    ``quoted`` says whether CSV and TSV use quotes (default: yes, and an ambiguous row of TSV is malformed), ``header``
+    whether they begin with names; else columns are called 1, 2, … ``encoding`` is that of the file (default: UTF-8).
+
+    A row without a label, and every row of a file without such a column, is certified and not judged.
+
+    With ``unit`` passage or turn an example's text is the JSON of :func:`clucert.core.noise.tokens.listed`: the list in
+    the text column (first of all ``passages`` or ``messages``), and the columns ``system`` and ``question`` as what is
+    fixed.
+
+    ``limit`` takes the first examples and reads no further. ``sample`` draws that many at random with ``seed``,
+    uniformly without replacement from what ``limit`` leaves, and keeps them in the order of the file; a larger sample
+    with the same seed holds the smaller one.
+    """
+
+    path: str
+    format: Format | None = None
+    quoted: bool | None = None
+    header: bool = True
+    encoding: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    id_column: str | None = None
+    attack_column: str | None = None
+    extra_columns: tuple[str, ...] = ()
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    sample: int | None = None
+    seed: int = 0
+    skip_malformed: bool = False
+    unit: str | None = None
 
 
 def choose_columns(table: Table, source: DataSource, need_labels: bool) -> Columns:

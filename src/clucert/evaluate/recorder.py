@@ -17,11 +17,15 @@ from clucert.methods.exact import ExactMethod
 from clucert.redact import redact
 from clucert.runtime.executor import JobOutcome
 
+HOPELESS = 20
+"""Failures, and no success, after which a run stops."""
+
 
 class Recorder:
     """Writes each outcome into ``run`` in a thread of its own; all that come during one write share the next.
 
-    With ``fail_fast``, the error of a failed input is raised once the record of it is written.
+    With ``fail_fast``, the error of a failed input is raised once the record of it is written; without it, that of the
+    :data:`HOPELESS`-th where all inputs of the run have failed so far: what is wrong is not with them.
     """
 
     def __init__(
@@ -36,7 +40,8 @@ class Recorder:
         self._run, self._method, self._fail_fast = run, method, fail_fast
         self._identities = identities or {}
         self.failed_fast: CluCertError | None = None
-        """The error that was raised because of ``fail_fast``."""
+        """The error that was raised because of ``fail_fast``, or because all inputs failed."""
+        self._failures, self._one_done = 0, any(record.status == "done" for record in run.records.values())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clucert-record")
         self._waiting: list[JobOutcome[Example]] = []
         self._writing = asyncio.Lock()
@@ -49,9 +54,16 @@ class Recorder:
             group, self._waiting = self._waiting, []
             if group:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._write, group)
-        if self._fail_fast and outcome.error is not None:
+        self._one_done |= outcome.error is None
+        self._failures += outcome.error is not None
+        if outcome.error is not None and (self._fail_fast or self.hopeless):
             self.failed_fast = self.failed_fast or outcome.error
             raise outcome.error
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the first :data:`HOPELESS` inputs of the run failed, every one."""
+        return not self._one_done and self._failures >= HOPELESS
 
     def close(self) -> None:
         """End the thread."""

@@ -158,8 +158,9 @@ def open_run(path: Path, manifest: Manifest, inputs: Mapping[str, str]) -> RunWr
     ``inputs`` holds the digest of each input by its id: more inputs than the run was begun with may be added, none
     may change or go missing.
 
-    Raises :class:`UsageError` when another process is writing it, and when the run that is there is another one: the
-    message names the first thing that differs. Raises :class:`RunError` when the directory cannot be written.
+    Raises :class:`UsageError` when another process is writing it, and when the run that is there is another one, with
+    a record or anything else in it: the message names the first thing that differs. Raises :class:`RunError` when the
+    directory cannot be written.
     """
     with _explained(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -178,10 +179,12 @@ def _open_locked(path: Path, manifest: Manifest, inputs: Mapping[str, str], lock
     if (path / MANIFEST).exists():
         old = read_manifest(path)
         records, size, torn = read_records(path)
-        if problem := difference(old, manifest) or _changed(records, old, manifest, inputs):
+        problem = difference(old, manifest) or _changed(records, old, manifest, inputs)
+        if problem and not _is_blank(path):
             raise UsageError(f"{path} holds another run: {problem}; name another --run-dir")
-        kept = {"created": old.created, "command": old.command, "sessions": [*old.sessions, *manifest.sessions]}
-        manifest = manifest.model_copy(update={**kept, "versions": old.versions, "answered_by": old.answered_by})
+        if not problem:
+            kept = {"created": old.created, "command": old.command, "sessions": [*old.sessions, *manifest.sessions]}
+            manifest = manifest.model_copy(update={**kept, "versions": old.versions, "answered_by": old.answered_by})
     elif (path / RECORDS).exists() and (path / RECORDS).stat().st_size:
         # An empty one is left by a process that ended, on a full disk or killed, before its manifest was there.
         raise UsageError(f"{path} holds {RECORDS} and no {MANIFEST}: name another --run-dir")
@@ -194,6 +197,13 @@ def _open_locked(path: Path, manifest: Manifest, inputs: Mapping[str, str], lock
         file.close()
         raise
     return RunWriter(path, manifest, records, torn, size, file, lock)
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether the run in ``path`` came to nothing, as one whose models were refused: another may take its place."""
+    records = path / RECORDS
+    left = {entry.name for entry in path.iterdir()} - {MANIFEST, RECORDS, LOCK}
+    return not left and (not records.exists() or not records.stat().st_size)
 
 
 def read_part(path: Path, whole: Manifest, inputs: Mapping[str, str]) -> tuple[Manifest, dict[str, Record]]:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ValidationError
 from clucert.border import read_text, yaml_fields
 from clucert.config import Config, ExactSection, Names, Text
 from clucert.errors import InputError, UsageError
-from clucert.evaluate.data import DataSource
+from clucert.evaluate.columns import DataSource
 from clucert.evaluate.readers import Format
 from clucert.redact import shown
 from clucert.section import Section, flag, nearest, option, problem, shared

@@ -17,7 +17,7 @@ from clucert.evaluate.engine import Engine, FunctionEngine, open_engine
 from clucert.evaluate.gold import written_map
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.read_certificates import certificate_of
-from clucert.evaluate.recorder import Recorder, reason_of
+from clucert.evaluate.recorder import HOPELESS, Recorder, reason_of
 from clucert.evaluate.run_directory import FUNCTION_COMMAND, RunWriter, open_run, read_manifest, read_records
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.shards import read_shards, shard_of, take_shards
@@ -225,7 +225,8 @@ def run_inputs(
             except CluCertError as error:
                 if recorder.failed_fast is not error:
                     raise
-                return "error", f"stopped at the first failure: {reason_of(error)}"
+                first = f"after {HOPELESS} inputs that all failed" if recorder.hopeless else "at the first failure"
+                return "error", f"stopped {first}: {reason_of(error)}"
             finally:
                 if ticker:
                     ticker.cancel()

@@ -75,7 +75,7 @@ _TYPES = frozenset(
 _KNOWN_KINDS = re.compile(
     "user|tool|function|assistant|system|developer|message|function_call|function_call_output|reasoning"
     "|text|refusal|image_url|input_audio|input_text|output_text|input_image|input_file|file|summary_text|reasoning_text"
-    "|auto|none|required|low|medium|high|wav|mp3|in_progress|completed|incomplete|ephemeral|url_citation"
+    "|auto|none|required|low|medium|high|original|wav|mp3|in_progress|completed|incomplete|ephemeral|url_citation"
 )
 """Names of kinds that say nothing; whatever else stands in their place is read."""
 _KNOWN_FIELDS = re.compile(
@@ -109,7 +109,7 @@ class ClientText:
     left_out: Mapping[str, int] = field(default_factory=dict)
     """What is not to be read: messages by whose they are, ``tools``, ``tool_choice``, ``schema``."""
     identifiers: tuple[str, ...] = ()
-    """Those of what is read, each once: letters, digits and ``_ . : -``, at most 64."""
+    """Those of what is read, in its order: letters, digits and ``_ . : -``, at most 64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class _Aside:
     """What is met beside texts."""
 
     unread: Counter[str] = field(default_factory=Counter)
-    identifiers: dict[str, None] = field(default_factory=dict)
+    identifiers: list[str] = field(default_factory=list)
 
 
 def client_text(fields: Mapping[str, Any], api: Api, read: Collection[Who] = ("user", "tool")) -> ClientText:
@@ -233,7 +233,7 @@ def _of_field(name: str, value: Any, where: str, aside: _Aside) -> Iterator[str]
             return
         if not (isinstance(value, str) and _IDENTIFIER.fullmatch(value)):
             raise InputError(f"{where}.{name} is no identifier: give at most 64 letters, digits and _ . : -")
-        aside.identifiers[value] = None
+        aside.identifiers.append(value)
     elif not (name in _KINDS and (value is None or isinstance(value, int) or _is_known(value))):
         yield from _strings(value, f"{where}.{name}", aside)
 

@@ -118,7 +118,10 @@ def _is_sure(word: str) -> bool:
 
 
 _LETTERS = regex.compile(r"[A-Za-z]+")
-_PREFIX = regex.compile(r"^(?:(?:call|chatcmpl|tool|toolu|tooluse|functions?|fc|msg|message|item|rs|run)[_.:-]+)+")
+_PREFIX = regex.compile(
+    r"^(?:(?:call|chatcmpl|tool|toolu|srvtoolu|tooluse|toolcall|mcp|functions?|fc|msg|message|item|rs|run)[_.:-]+)+",
+    regex.IGNORECASE,
+)
 
 
 def _groups(text: str) -> Iterator[list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -144,6 +145,16 @@ def load_exact(name_or_path: str) -> ExactMethod | None:
 
 def load_any(name_or_path: str) -> Method | ExactMethod:
     """The method, of whichever kind. Raises like :func:`load_method`, but for no kind of method."""
+    return _packaged(name_or_path) if name_or_path in method_names() else _read(name_or_path)
+
+
+@lru_cache(maxsize=64)
+def _packaged(name: str) -> Method | ExactMethod:
+    """A method is frozen, and its file is part of the program: it is read once."""
+    return _read(name)
+
+
+def _read(name_or_path: str) -> Method | ExactMethod:
     fields = _fields(name_or_path)
     origin, named = f"method {name_or_path}", {"name": Path(name_or_path).stem, **fields}
     if "family" not in fields:

@@ -194,7 +194,10 @@ class ExactMethod(ExactOptions, FlagOptions):
         if not self.flag:
             example = labels[0] if labels else "harmful"
             if self.family in ("windows", "erase"):
-                raise InputError(f"{self.name} flags texts: say which label, for example  --flag {example}")
+                raise InputError(
+                    f"{self.name} flags texts: say which label, for example  --flag {example}, "
+                    "or give the method file that  clucert tune --fpr  writes"
+                )
             if self.flag_threshold is not None or self.at_least > 1:
                 given = "a flag threshold" if self.flag_threshold is not None else f"--at-least {self.at_least}"
                 raise InputError(f"{given} needs the labels that flag a text, for example  --flag {example}")

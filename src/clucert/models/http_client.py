@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import ipaddress
+import re
+import ssl
 from collections.abc import AsyncIterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,12 +49,25 @@ def proxy_of(url: str) -> str | None:
     scheme = proxy.partition("://")[0].lower()
     if scheme not in _SCHEMES:
         raise InputError(f"the proxy of the environment is of a kind that is not known: one of {', '.join(_SCHEMES)}")
+    if not _is_address(proxy):
+        raise InputError(_NO_PROXY)
     if scheme.startswith("socks"):
         try:
             importlib.import_module("socksio")
         except ImportError:
             raise MissingExtraError("what SOCKS proxies need", "pip install 'clucert[socks]'") from None
     return proxy
+
+
+_NO_PROXY = "the proxy of the environment is no URL: write it like  http://host:8080"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:
@@ -114,18 +129,15 @@ class ClientTransport:
     def __init__(self, reach: Reach, proxy: str | None = None, *, named: bool = True) -> None:
         """With ``named`` unset no header tells who asks."""
         http, self._reach, self._through = http_library(), reach, " (through a proxy)" if proxy else ""
-        self._client = http.AsyncClient(
-            headers={
-                "Accept-Encoding": "identity",
-                "Content-Type": "application/json",
-                **(reach.headers if named else {}),
-            },
-            proxy=proxy,
-            **client_options(http, reach),
-        )
+        headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
+        headers |= reach.headers if named else {}
+        try:
+            self._client = http.AsyncClient(headers=headers, proxy=proxy, **client_options(http, reach))
+        except http.InvalidURL:
+            raise InputError(_NO_PROXY) from None
         self._errors = http.HTTPError, http.InvalidURL, http.StreamError
         self._unreached, self._timeouts = http.ConnectTimeout, http.TimeoutException
-        self._refusals = http.ProxyError
+        self._refusals, self._failed = http.ProxyError, http.ConnectError
 
     async def send(self, method: str, url: str, body: bytes = b"") -> Reply:
         """What :class:`clucert.models.http_pool.Transport` says."""
@@ -178,7 +190,10 @@ class ClientTransport:
             said = str(error)[:100]
             kind = FinalError if said[:3] in ("401", "403", "407") else ToldError
             return kind(f"cannot be reached: the proxy answered {said or 'nothing'}")
-        for cause in causes(error)[1:]:
+        why = causes(error)
+        if self._through and isinstance(error, self._failed) and not any(isinstance(c, ssl.SSLError) for c in why):
+            return ToldError("cannot be reached: the proxy of the environment does not answer")
+        for cause in why[1:]:
             if isinstance(cause, OSError):
                 return cause
         return ConnectionError(f"closed the connection{self._through} ({str(error)[:100] or type(error).__name__})")

@@ -13,6 +13,8 @@ FIRST = 20
 LENGTH = 500
 """Characters of an example."""
 SHOWN, SHOWN_LENGTH = 2, 80
+READABLE = "have the prompt ask for nothing but the label, raise --answer-tokens, or turn the model's reasoning off"
+"""What helps where answers are no votes."""
 
 
 class FirstAnswers:
@@ -51,8 +53,7 @@ class FirstAnswers:
         why = ", ".join(f"{count} {reason}" for reason, count in reasons)
         examples = ", ".join(shown(each.text) for each in distinct(self._unread)[:SHOWN])
         return (
-            f"{len(self._unread)} of the first {FIRST} answers of {self._model} are no votes ({why}): raise "
-            "--answer-tokens, turn the model's reasoning off, or have the prompt ask for nothing but the label; "
+            f"{len(self._unread)} of the first {FIRST} answers of {self._model} are no votes ({why}): {READABLE}; "
             f"answers: {examples}"
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from clucert.errors import BadAnswerError, InputError
 from clucert.models.labels import Tokens, distinguishing, score
 from clucert.models.llamaserver import LlamaServer, ServerOptions
 from clucert.models.weights import SMOLLM2_FAST_SHA256, fast_smollm2_path, local_gguf
-from clucert.types import Answer, Message, Query, Usage
+from clucert.types import Answer, Blanks, Message, Query, Usage
 
 if TYPE_CHECKING:
     from clucert.models.load import ModelOptions
@@ -34,6 +35,16 @@ TOP_TOKENS = 300
 """Most likely next tokens that are asked for; a label's token that is not among them costs one more call."""
 SAVED_PREFIXES = 16
 _FORCE = 1e4
+_LETTERS = (
+    "a-zA-Z",
+    *(r"\u00C0-\u00D6", r"\u00D8-\u00F6", r"\u00F8-\u024F", r"\u0370-\u03FF", r"\u0400-\u04FF"),
+    *(r"\u0590-\u05EA", r"\u0620-\u064A", r"\u4E00-\u9FFF"),
+)
+_WORD = f"""
+word ::= letter{{1,16}} ("'" letter{{1,2}})? | [0-9]{{1,4}}
+letter ::= [{"".join(_LETTERS)}]
+"""
+"""What may stand in a blank, as rules of a grammar; bounded, so that a model that repeats itself comes to an end."""
 _SENTINEL = "\x02{}\x02"
 _T = TypeVar("_T")
 
@@ -90,6 +101,8 @@ class LlamaCppModel:
     deterministic = True
     calibrate = True
     """Its label bias is to be measured and corrected."""
+    fills = True
+    """It can be held to a text with blanks."""
 
     def __init__(
         self,
@@ -168,6 +181,8 @@ class LlamaCppModel:
 
     def _generate(self, server: LlamaServer, query: Query) -> Answer:
         prefix, fresh = None, 0
+        if query.blanks is not None:
+            return self._fill(server, query, query.blanks)
         if query.suffix:
             prefix, fresh = self._prefix(server, query.prefix)
             prompt = self._prompt_tokens(server, query, prefix)
@@ -186,6 +201,25 @@ class LlamaCppModel:
         cost.add(reply, fresh=fresh)
         usage = Usage(1, cost.input, cost.output, cost.cached)
         return Answer(_text(reply), None, usage, _choice(reply).get("finish_reason"))
+
+    def _fill(self, server: LlamaServer, query: Query, blanks: Blanks) -> Answer:
+        """The text, held to what stands between the blanks by a grammar."""
+        prefix, fresh = self._prefix(server, blanks.prefix)
+        start = prefix.tokens if prefix else ()
+        reply = self._complete(
+            server,
+            prefix,
+            (*start, *server.tokenize(blanks.ask, first=prefix is None)),
+            n_predict=sum(map(len, blanks.pieces)) + 8 * len(blanks.pieces),
+            temperature=query.temperature,
+            grammar=_grammar(blanks),
+            stop=["\n"],
+            seed=0 if query.seed is None else query.seed,
+        )
+        cost = _Cost()
+        cost.add(reply, fresh=fresh)
+        usage = Usage(1, cost.input, cost.output, cost.cached)
+        return Answer(_text(reply).removeprefix(" "), None, usage, _choice(reply).get("finish_reason"))
 
     def _complete(self, server: LlamaServer, prefix: _Prefix | None, prompt: Tokens, **options: Any) -> dict[str, Any]:
         if prefix is not None:
@@ -268,6 +302,17 @@ def available_cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(share)) if share.isdecimal() and int(share) else cores
+
+
+def _grammar(blanks: Blanks) -> str:
+    """GBNF of the text on a line of its own, with a word for each blank."""
+    pieces = [f" {blanks.pieces[0]}", *blanks.pieces[1:-1], f"{blanks.pieces[-1]}\n"]
+    return f"root ::= {' word '.join(map(_literal, pieces))}\n{_WORD}"
+
+
+def _literal(text: str) -> str:
+    """``text`` in GBNF, which knows these escapes alone."""
+    return '"' + re.sub(r"[^ !#-\[\]-~]", lambda found: f"\\U{ord(found[0]):08X}", text) + '"'
 
 
 def _choice(reply: dict[str, Any]) -> dict[str, Any]:

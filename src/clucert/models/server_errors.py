@@ -69,11 +69,15 @@ def _lost(failure: Exception, asked: Asked) -> str:
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
             return _tls(cause, asked)
     if isinstance(failure, ToldError):
-        return f"{asked.scrub(str(failure))}: is {asked.url_flag} right?"
+        proxy = "the proxy" in str(failure)
+        return f"{asked.scrub(str(failure))}: {_OF_PROXIES if proxy else f'is {asked.url_flag} right?'}"
     if any(isinstance(cause, socket.gaierror) for cause in causes(failure)):
         return f"has a host name that is not known here: is {asked.url_flag} right?"
     why = "refused the connection" if was_refused(failure) else "closed the connection"
     return f"{why}: is the server running, and {asked.url_flag} right?"
+
+
+_OF_PROXIES = "are HTTP_PROXY, HTTPS_PROXY and NO_PROXY right?"
 
 
 def _tls(error: ssl.SSLError, asked: Asked) -> str:

@@ -135,14 +135,21 @@ def compare(
 
 def told(row: Mapping[str, object]) -> dict[str, object]:
     """A row without what is the same in all; its p-value is the adjusted one where there are several."""
-    low, high, p = row["low"], row["high"], row["p_value"] if row["p_holm"] is None else row["p_holm"]
+    low, high = row["low"], row["high"]
     return {
-        **{name: row[name] for name in ("figure", "first", "second", "difference")},
+        **{name: row[name] for name in ("figure", "first", "second")},
+        "gain": row["difference"],
         "95 %": None if low is None else f"{low:.3f} to {high:.3f}",
-        "first only": row["first_only"],
-        "second only": row["second_only"],
-        "p": f"<{LEAST_P:f}".rstrip("0") if isinstance(p, float) and p < LEAST_P else p,
+        "1st only": row["first_only"],
+        "2nd only": row["second_only"],
+        "p": _p_value(row["p_value"] if row["p_holm"] is None else row["p_holm"]),
     }
+
+
+def _p_value(p: object) -> str | None:
+    if not isinstance(p, int | float):
+        return None
+    return f"<{LEAST_P:f}".rstrip("0") if p < LEAST_P else f"{p:.4f}"
 
 
 def comparison_verdict(comparison: RunComparison) -> str:

@@ -66,7 +66,7 @@ def make_app(
             await engine.stop()
 
     app = Starlette(
-        middleware=[Middleware(LocalOnly, options.allow_host)] if local_only(options) else [],
+        middleware=[Middleware(LocalOnly, options.allow_host, routes.told)] if local_only(options) else [],
         routes=[
             *(Route(path, routes.chat, methods=["POST"]) for path in routes.paths),
             Route("/v1/models", routes.models),
@@ -75,7 +75,7 @@ def make_app(
             Route("/health/live", routes.live),
             Route("/metrics", routes.metrics),
         ],
-        exception_handlers={HTTPException: _http_error, Fault: _fault_response},
+        exception_handlers={HTTPException: _http_error, Fault: routes.refused},
         lifespan=lifespan,
     )
     # A redirect would name the host that the client said it had called.
@@ -143,8 +143,21 @@ class Routes:
         self._metrics.requests.labels(str(outcome["status"])).inc()
         self._metrics.seconds.observe(seconds)
         fields = {**outcome, "seconds": round(seconds, 4)}
-        line = "%s %d %s %.3f s", outcome["id"], outcome["status"], outcome["outcome"], seconds
+        decided = " ".join(filter(None, (outcome["outcome"], outcome.get("state"))))
+        line = "%s %s %d %s %.3f s", outcome["id"], outcome["path"], outcome["status"], decided, seconds
         log.info(*line, extra={"fields": fields})
+
+    def told(self, fault: Fault) -> None:
+        """Count and log a request that was refused before, or beside, what is answered: a wrong key or host."""
+        self._metrics.faults.labels(fault.code).inc()
+        fields = {"status": fault.status, "outcome": fault.code}
+        log.info("refused: %d %s", fault.status, fault.code, extra={"fields": fields})
+
+    def refused(self, request: Request, fault: Exception) -> Response:
+        """The response to a request for one of the other routes that ends in a fault."""
+        if isinstance(fault, Fault):
+            self.told(fault)
+        return _fault_response(request, fault)
 
     async def _answer(self, request: Request, identifier: str) -> Response:
         """The response. Raises :class:`Fault` for whatever goes wrong, and ClientDisconnect."""
@@ -239,7 +252,8 @@ class Routes:
         # LiteLLM sends the key of a guardrail in a header of its own.
         given = key.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
         if not self._keys.opens(given):
-            raise invalid("this endpoint wants its own API key as a bearer token", "invalid_api_key", status=401)
+            message = "this endpoint wants its own API key: Authorization: Bearer KEY"
+            raise invalid(message, "invalid_api_key", status=401)
 
 
 def _unready(states: Mapping[str, bool]) -> list[str]:

@@ -33,9 +33,7 @@ class Metrics:
             ["status"],
             registry=registry,
         )
-        self.faults = Counter(
-            "clucert_faults", "Chat requests that got an error, by its code.", ["code"], registry=registry
-        )
+        self.faults = Counter("clucert_faults", "Requests that got an error, by its code.", ["code"], registry=registry)
         self.seconds = Histogram(
             "clucert_request_seconds", "Time to an answer, the queue included.", buckets=_SECONDS, registry=registry
         )

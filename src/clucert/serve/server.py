@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import signal
 import socket
 import ssl
@@ -20,6 +21,8 @@ from clucert.serve.logs import log_to_stderr
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import ServeOptions
 from clucert.serve.traces import open_tracer
+
+log = logging.getLogger("clucert.serve")
 
 SWITCH_SECONDS = 0.0005
 Opener = Callable[[Metrics, ExitStack], Engine]
@@ -42,7 +45,7 @@ def serve(opener: Opener, routes_of: type[Routes], options: ServeOptions, listen
         bound = stack.enter_context(_bind(options.host, options.port))
         log_to_stderr(options.log_format)
         tracer = open_tracer(options.traces, stack)
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 make_app(engine, options, metrics, routes_of, tracer),
                 lifespan="on",
@@ -61,6 +64,17 @@ def serve(opener: Opener, routes_of: type[Routes], options: ServeOptions, listen
         host = f"[{options.host}]" if ":" in options.host else options.host
         listening(f"http{'s' if options.tls_cert else ''}://{host}:{bound.getsockname()[1]}/v1")
         server.run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """Says in the log that it was told to stop, what it waits for, and that it has stopped."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn, once a signal has come."""
+        left, seconds = len(self.server_state.tasks), self.config.timeout_graceful_shutdown
+        log.info("stopping: no more connections are taken, %d under way have %s s", left, seconds)
+        await super().shutdown(sockets)
+        log.info("stopped")
 
 
 def _bind(host: str, port: int) -> socket.socket:
