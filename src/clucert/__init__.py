@@ -16,20 +16,20 @@ if TYPE_CHECKING:
         Session,
         SmoothedClassifier,
         certify,
-        certify_callable,
-        evaluate_callable,
         load,
         load_exact,
         open_session,
         smooth,
     )
+    from clucert.api import certify_callable as certify_callable  # older names of certify and evaluate
+    from clucert.api import evaluate_callable as evaluate_callable
     from clucert.certification import Certification, ExactCertification
     from clucert.config import Config
     from clucert.core.certificate import Certificate
     from clucert.core.radius import Radius
     from clucert.errors import CluCertError
     from clucert.guard import Guarded, SmoothedModel, TextGate, Verdict, open_gate, open_guard
-    from clucert.studies import attack, audit, evaluate
+    from clucert.studies import attack, audit, compare, evaluate, load_run
 
 _HOMES = {
     "load_exact": "clucert.api",
@@ -37,6 +37,8 @@ _HOMES = {
     "evaluate": "clucert.studies",
     "audit": "clucert.studies",
     "attack": "clucert.studies",
+    "compare": "clucert.studies",
+    "load_run": "clucert.studies",
     "Certificate": "clucert.core.certificate",
     "Certification": "clucert.certification",
     "CluCertError": "clucert.errors",
@@ -74,11 +76,11 @@ __all__ = [
     "attack",
     "audit",
     "certify",
-    "certify_callable",
+    "compare",
     "evaluate",
-    "evaluate_callable",
     "load",
     "load_exact",
+    "load_run",
     "open_gate",
     "open_guard",
     "open_session",

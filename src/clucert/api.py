@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from clucert import certificate_json, exact_json
 from clucert.border import MAX_JSON, json_value, read_bytes
 from clucert.certification import Certification, ExactCertification
-from clucert.config import Config, FlagSection, implied_method
+from clucert.config import Config, ExactOptions, FlagSection, implied_method
 from clucert.context_manager import ContextManager
-from clucert.core.smoothing import Smoother, side_by_side
-from clucert.errors import InputError, UsageError
+from clucert.core.smoothing import Smoother, check_unicode, side_by_side
+from clucert.errors import InputError, UsageError, shortened
 from clucert.methods import load_exact as method_of_name
 from clucert.methods.exact import ExactConfig, ExactMethod, refuse_sampling
 from clucert.objects import config_of
@@ -24,11 +24,19 @@ from clucert.options import CertifyOptions, ExactName, Predicts, ProveOptions, S
 from clucert.protocols import Classifier, Steps
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.computation import Backends, Progress
-from clucert.section import options_of, spelled_out
+from clucert.section import nearest, options_of, spelled_out
 from clucert.types import Cost, Predictions
 
 if TYPE_CHECKING:
     from clucert.evaluate.study import RunSummary
+
+
+def a_text(text: object) -> str:
+    """``text``, if it is one. Raises :class:`InputError` for anything else, such as the NaN of a data frame."""
+    if not isinstance(text, str):
+        raise InputError(f"a text to certify is a str, not {type(text).__name__}: {shortened(repr(text), 40)}")
+    check_unicode(text)
+    return str(text)
 
 
 class SmoothedClassifier(ContextManager):
@@ -64,9 +72,7 @@ class SmoothedClassifier(ContextManager):
         Raises :class:`clucert.errors.InputError` for a text that has no words or too many, and
         :class:`clucert.errors.ModelError` when a model does not answer: no certificate is issued then.
         """
-        if not isinstance(text, str):
-            raise InputError(f"a text to certify is a str, not {type(text).__name__}: decode it first")
-        certified, cost = self.run(lambda: self.smoother.steps(text, example), progress)
+        certified, cost = self.run(functools.partial(self.smoother.steps, a_text(text), example), progress)
         return Certification(certified.certificate, certified.samples, cost)
 
     def predict(self, texts: Sequence[str], *, first_draw: int = 0) -> Predictions:
@@ -91,14 +97,15 @@ class SmoothedClassifier(ContextManager):
     def prove(
         self,
         text: str,
-        methods: Sequence[str] = ("blocks", "groups"),
+        methods: str | Sequence[str] = ("blocks", "groups"),
         *,
         example: str = "",
         progress: Progress | None = None,
         **parameters: Any,
     ) -> list[ExactCertification]:
         """Exact certificates of few questions, one a method (``blocks``, ``groups``, ``chunks``, ``windows``,
-        ``erase-and-check``, or a method file). ``parameters`` change fields of the methods, such as ``count=9``.
+        ``erase-and-check``, or a method file). ``parameters`` change fields of the methods, such as ``count=9``; the
+        names are those of :func:`clucert.certify`.
 
         What is proved is about the classifier that counts the votes of those sub-texts: ``prediction`` is its answer.
         Raises :class:`UsageError` unless the base classifier is known, or declared, to answer equal texts alike:
@@ -110,8 +117,10 @@ class SmoothedClassifier(ContextManager):
 
         base = self.backends.classifier
         check_exact(deterministic=base is not None and base.deterministic)
-        found = []
-        for name in methods:
+        text, found = a_text(text), []
+        if wrong := next((name for name in parameters if name not in ExactMethod.model_fields), None):
+            raise UsageError(f"unknown option {wrong!r}: {nearest(wrong, options_of(ExactOptions))}")
+        for name in [methods] if isinstance(methods, str) else methods:
             method = load_exact(name)
             if method is None:
                 raise UsageError(f"{name} samples: use certify")
@@ -125,6 +134,11 @@ class SmoothedClassifier(ContextManager):
     def run(self, steps: Callable[[], Steps], progress: Progress | None = None) -> tuple[Any, Cost]:
         """The result of a sans-I/O computation that asks this classifier's base classifier, and what it cost."""
         return self._executor.run(steps, progress)
+
+    def __repr__(self) -> str:
+        """One line."""
+        of = "" if self.labels is None else f": {shortened(', '.join(self.labels), 80)}"
+        return f"<{type(self).__name__} {self.name}{of}>"
 
     def close(self) -> None:
         """Free what was loaded; calling it twice is harmless."""
@@ -184,7 +198,8 @@ class ExactSession(ContextManager):
 
     def prove(self, text: str, *, example: str = "", progress: Progress | None = None) -> ExactCertification:
         """The exact certificate of one text. Raises :class:`InputError` for a text without a unit."""
-        certificate, cost = self._executor.run(functools.partial(self._smoother.steps, text, example), progress)
+        steps = functools.partial(self._smoother.steps, a_text(text), example)
+        certificate, cost = self._executor.run(steps, progress)
         return ExactCertification(certificate, self.method, cost)
 
     def close(self) -> None:
@@ -193,7 +208,7 @@ class ExactSession(ContextManager):
         self._stack.close()
 
 
-@spelled_out(CertifyOptions)
+@spelled_out(CertifyOptions, Config)
 def open_session(**options: Unpack[CertifyOptions]) -> Session:
     """A session with the fields of :class:`clucert.config.Config`: ``open_session(task="sst2", model="smollm2")``."""
     return Session(config_of(Config, options))
@@ -227,7 +242,7 @@ def certify(text: str, **options: Any) -> Certification | ExactCertification:
         return replace(found, exact=tuple(session.proofs_beside(text))) if method is None else found
 
 
-certify = spelled_out(ProveOptions)(spelled_out(CertifyOptions)(certify))
+certify = spelled_out(ProveOptions, ExactConfig)(spelled_out(CertifyOptions, Config)(certify))
 
 
 def certify_callable(
@@ -257,22 +272,26 @@ def evaluate_callable(
     return evaluate(classify, labels, config)
 
 
-@spelled_out(SmoothOptions)
+@spelled_out(SmoothOptions, Config)
 def smooth(
-    classify: Callable[..., Any] | Predicts | Classifier, labels: Sequence[str], **options: Unpack[SmoothOptions]
+    classify: Callable[..., Any] | Predicts | Classifier,
+    labels: Sequence[str] | None = None,
+    **options: Unpack[SmoothOptions],
 ) -> SmoothedClassifier:
     """A smoothed classifier over a function of one text or of a list, plain or async, a fitted scikit-learn classifier,
-    a Hugging Face pipeline, or a :class:`clucert.protocols.Classifier`.
+    a Hugging Face pipeline, or a :class:`clucert.protocols.Classifier`. ``labels`` may be left out where it says itself
+    what they are, as a fitted classifier does.
 
     A callable is asked about every sample, for it may draw at random: say ``deterministic=True`` where equal texts
     always get equal labels, and they are asked about once. A classifier says so itself (``deterministic``); one that
     does not say is asked about every sample, too. ``seed`` is for studies: without it ``predict`` draws from a secret.
     """
+    from clucert.runtime.callable_classifiers import labels_of
     from clucert.runtime.resources import backends_of_callable
 
     config = Config.of(**options)
     with ExitStack() as stack:
-        smoother, backends = backends_of_callable(config, classify, tuple(labels), stack)
+        smoother, backends = backends_of_callable(config, classify, labels_of(classify, labels), stack)
         return SmoothedClassifier(smoother, backends, stack.pop_all(), seeded=config.seeded)
     raise AssertionError("unreachable")
 
@@ -293,4 +312,6 @@ def load(path: str | Path) -> Certification:
 
 
 def _json_of(path: str | Path) -> Any:
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder, and no certificate: clucert.load_run reads a run")
     return json_value(read_bytes(Path(path), MAX_JSON), f"the certificate {path}")

@@ -78,7 +78,8 @@ def _own_labels(config: Config) -> tuple[str, tuple[str, ...]]:
         return labels_of_model(name)
     labels = getattr(config.given[name], "labels", None)
     if labels is None:
-        raise UsageError(f"{name} does not say what its labels are: give  labels=[…]  or a task")
+        said = getattr(config.given[name], "unlabelled", "")
+        raise UsageError(said or f"{name} does not say what its labels are: give  labels=[…] or a task")
     return name, tuple(map(str, labels))
 
 

@@ -28,7 +28,7 @@ from clucert.core.radius import Overlap, Radius
 from clucert.core.settings import Settings, Subject
 from clucert.core.smoothing import Certified
 from clucert.core.thresholds import Flag
-from clucert.errors import InputError
+from clucert.errors import InputError, shortened
 from clucert.types import Answers, Cost, Unread, Votes
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _check_fractions(value: Any, where: str = "", name: str = "") -> None:
         for i, item in enumerate(value):
             _check_fractions(item, f"{where}.{i}", name)
     elif name in _FRACTIONS and not (isinstance(value, str) and _FRACTION.fullmatch(value)):
-        raise _refusal(f"{where}: {str(value)[:40]!r} is no fraction")
+        raise _refusal(f"{where}: {shortened(str(value), 40)!r} is no fraction")
 
 
 def _read_by(certificate: Certificate, settings: Settings) -> Certificate:

@@ -27,21 +27,36 @@ The message of each is one line and says what to do next. No message holds a key
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 from clucert.redact import shown
 from clucert.visible import visible
 
 _LONGEST = 1200
+_MARGIN = 2000
 """Characters of a message that are shown."""
 
 
 def shortened(text: str, most: int = 120) -> str:
-    """``text`` as a message may repeat it: no secrets or control characters, one line, at most ``most`` characters."""
-    # Cut first: what is repeated may be a file. Secrets go before the last cut: half of one looks like none.
-    line = " ".join(shown(text[: 4 * most]).split())
+    """``text`` as a message may repeat it: on one line, no secrets or control characters, at most ``most`` long."""
+    # Cut first: what is repeated may be a file. But far beyond what is shown: half of a URL hides no password.
+    line = " ".join(shown(text[: 4 * most + _MARGIN]).split())
     plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     return plain if len(plain) <= most and len(text) <= 4 * most else f"{plain[: most - 1]}…"
+
+
+_OURS = (
+    str(Path(__file__).parent),
+    *(str(Path(traceback.__file__).parent / name) for name in ("asyncio", "concurrent", "contextlib.py")),
+)
+
+
+def _of_the_user(stack: Iterable[traceback.FrameSummary]) -> traceback.StackSummary:
+    """The frames that are neither CluCERT's nor of what stands between its calls and those of the user."""
+    kept = [f for f in stack if not f.filename.startswith(_OURS) and "IPython" not in Path(f.filename).parts]
+    return traceback.StackSummary.from_list(kept)
 
 
 def bounded(message: str) -> str:
@@ -60,6 +75,18 @@ class CluCertError(Exception):
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(visible(shown(each)) if isinstance(each, str) else each for each in args))
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the lines of the user's own code, and the message. ``%debug`` has all the others."""
+        told = traceback.TracebackException.from_exception(self)
+        each: traceback.TracebackException | None = told
+        while each is not None:
+            each.stack = _of_the_user(each.stack)
+            before = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+            if before is not None and not _of_the_user(before.stack):  # The message says what it was.
+                each.__cause__, each.__suppress_context__, before = None, True, None
+            each = before
+        return [visible(shown(line)) for line in "".join(told.format()).splitlines()]
 
     def __str__(self) -> str:
         """The message, :func:`bounded`."""

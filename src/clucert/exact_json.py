@@ -18,7 +18,7 @@ from clucert.core.exact_words import exact_sentences
 from clucert.core.explanation import free_in_words
 from clucert.core.noise.canonical import Free
 from clucert.core.settings import Base
-from clucert.errors import CluCertError, InputError
+from clucert.errors import CluCertError, InputError, shortened
 from clucert.lexicon.canonical import find_form
 from clucert.methods.exact import ExactMethod
 from clucert.types import Cost, Unread
@@ -168,7 +168,7 @@ def _problems(stored: _Stored) -> Iterator[str]:
         yield f"canonical.{wrong}"
     for i, answer in enumerate(stored.answers):
         if answer.vote is not None and answer.vote not in labels:
-            yield f"answers.{i}.vote: {answer.vote[:40]!r} is none of the labels"
+            yield f"answers.{i}.vote: {shortened(answer.vote, 40)!r} is none of the labels"
         if answer.shares is not None and (
             answer.vote is None or len(answer.shares) != len(labels) or not all(0 <= p <= 1 for p in answer.shares)
         ):

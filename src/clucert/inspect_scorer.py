@@ -61,12 +61,14 @@ def certified(
     """
     config = config_of(ExactConfig, {"method": "blocks", **options})
     task = BareTask.labelled("labels", labels)
-    method: Any = any_method_of(config, base_of(config, task))
+    any_method_of(config, base_of(config, task))  # What is wrong is told before anything is asked.
 
     async def score(state: TaskState, target: Target) -> Score:
         with ExitStack() as stack:
             classifier = _classifier(state, task.labels, deterministic=bool(config.deterministic))
-            certifier, backends = function_backends(config, task, classifier, stack)
+            named = config.model_copy(update={"model": [classifier.name]})
+            method: Any = any_method_of(named, base_of(named, task))
+            certifier, backends = function_backends(named, task, classifier, stack)
             executor = Executor(backends)
             computation = Computation(lambda: certifier.steps(state.input_text, str(state.sample_id)))
             async with executor.opened():

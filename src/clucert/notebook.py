@@ -11,6 +11,7 @@ from typing import Any
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
 from clucert.core.words import split
+from clucert.text_table import text_table
 from clucert.visible import visible
 
 LONGEST = 600
@@ -138,11 +139,31 @@ def _shortened(text: str) -> str:
     return escape(visible(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"))
 
 
-def run_html(state: str, rows: Sequence[Mapping[str, object]]) -> str:
-    """A run: how far it is, and by threat the share of its rows that are right and proved."""
-    head = list(rows[0]) if rows else []
-    body = [[escape(_cell(row.get(name))) for name in head] for row in rows]
-    return _card(f"<div>{escape(state)}</div>{table([escape(name) for name in head], body)}")
+class Shown:
+    """A result that is shown as what it says in a sentence, with a table below where there is the room."""
+
+    __slots__ = ()
+
+    def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
+        """The sentence, the rows of the table, and remarks."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        said, rows, notes = self.shown()
+        head = list(rows[0]) if rows else []
+        lines = [head, *([visible(_cell(row.get(name))) for name in head] for row in rows)]
+        return "\n".join([visible(said), *([text_table(lines)] if rows else []), *map(visible, notes)])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {visible(self.shown()[0])}>"
+
+    def _repr_html_(self) -> str:
+        said, rows, notes = self.shown()
+        head = list(rows[0]) if rows else []
+        body = [[escape(visible(_cell(row.get(name)))) for name in head] for row in rows]
+        told = "".join(f"<div {MUTED}>{escape(visible(note))}</div>" for note in notes)
+        below = table([escape(name) for name in head], body) if rows else ""
+        return _card(f"<div>{escape(visible(said))}</div>{below}{told}")
 
 
 def _cell(value: object) -> str:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from clucert.config import Config
 from clucert.errors import UsageError
 from clucert.models.functions import function_model
+from clucert.section import nearest
 
 C = TypeVar("C", bound=Config)
 
 
-def config_of(kind: type[C], options: Mapping[str, Any]) -> C:
+def config_of(kind: type[C], options: Mapping[str, Any], also: Iterable[str] = ()) -> C:
     """The configuration of keyword arguments, of which ``model`` may be an object, or hold some.
 
-    Raises :class:`UsageError` for an unknown one, with the nearest known ones.
+    Raises :class:`UsageError` for an unknown one, with the nearest known ones; ``also`` are those that the function has
+    besides.
     """
     fields = dict(options)
+    if unknown := next((name for name in fields if name not in kind.model_fields), None):
+        raise UsageError(f"unknown option {unknown!r}: {nearest(unknown, {*kind.model_fields, *also})}")
     if fields.get("flag") and "threshold" in fields and "flag_threshold" not in fields:
         fields["flag_threshold"] = fields.pop("threshold")  # As the flags: beside --flag, --threshold is η.
     names, given = models_of(fields.get("model"), deterministic=fields.get("deterministic"))

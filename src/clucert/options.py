@@ -234,7 +234,7 @@ class StudyOptions(_Asked, _Method, _Common, _Exact, total=False):
     """Another variable that workers need, by its name. Repeatable."""
     fail_fast: bool
     """Stop at the first input that fails."""
-    fail_under: Sequence[str]
+    fail_under: str | Sequence[str]
     """Gate such as certacc@1=0.6; a miss exits with 3. Repeatable."""
     leave_out_failed: bool
     """Leave failed rows out of the means."""

@@ -164,21 +164,35 @@ def checked(model: type[M], fields: Mapping[str, Any], origin: str) -> M:
         raise InputError(f"{origin}: {name or 'value'}: {what}") from None
 
 
+def _written(annotation: Any) -> Any:
+    """As it stands in the source."""
+    return getattr(annotation, "__forward_arg__", annotation)
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def spelled_out(options: type) -> Callable[[F], F]:
+def spelled_out(
+    options: type, config: type[Section] | None = None, changed: Mapping[str, Any] | None = None
+) -> Callable[[F], F]:
     """Name every key of the TypedDict ``options`` in the signature of a function that takes them as keywords.
 
-    Type checkers read ``Unpack``; consoles and notebooks complete by the signature.
+    Type checkers read ``Unpack``; consoles and notebooks complete by the signature, and show what it says: the defaults
+    of ``config``, or those that the function has ``changed``.
     """
+    known = {
+        name: field.get_default(call_default_factory=True) for name, field in (config or Section).model_fields.items()
+    }
+    known |= changed or {}
 
     def named(function: F) -> F:
         signature = inspect.signature(function)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         taken = {p.name for p in own}
         more = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=kind)
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=known.get(name, ...), annotation=_written(kind)
+            )
             for name, kind in options.__annotations__.items()
             if name not in taken
         ]

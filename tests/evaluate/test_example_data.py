@@ -334,7 +334,7 @@ class TestParquet:
 
     def test_a_malformed_row_is_named(self, arrow, tmp_path):
         path = self.save(arrow, tmp_path / "a.parquet", {"text": ["good", None, "bad"], "label": [1, 0, None]})
-        with pytest.raises(InputError, match=r"a\.parquet: row 2: 'text' is a NoneType"):
+        with pytest.raises(InputError, match=r"a\.parquet: row 2: 'text' is missing"):
             load(path)
         data = load(path, skip_malformed=True)
         assert rows(data) == [("1", "good", "positive")]

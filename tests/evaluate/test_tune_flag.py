@@ -10,11 +10,13 @@ import yaml
 from study_world import World
 from tests.commands import Command, Ended
 
+from clucert.cli.serve import tuned_otherwise
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.read_certificates import certificate_of
 from clucert.evaluate.roc import CONSTANT, curve_rows, is_flagged, threat_rows
 from clucert.evaluate.run_directory import read_records
 from clucert.evaluate.tune_flag import tune_flag
+from clucert.guard.text_gate import gate_config
 from clucert.methods import load_method
 
 HARMLESS, HARMFUL = 12, 6
@@ -55,6 +57,11 @@ def test_a_threshold_is_chosen_from_one_run_and_written_into_a_method(guarded: W
         0.3, HARMLESS, point.false_positives,
     )  # fmt: skip
     assert str(guarded.folder) not in tuned.method
+    # Chosen for texts as they are written; a gate reads them in canonical form, and says so when it starts.
+    (note,) = tuned_otherwise(gate_config(task="sst2", model="openai/test", method=str(path)))
+    assert "was tuned with --canonical none, and here it is characters" in note
+    assert tuned_otherwise(gate_config(task="sst2", model="openai/test", method=str(path), canonical=[])) == []
+    assert tuned_otherwise(gate_config(task="sst2", model="openai/test", method="deletion")) == []
     # Deployed on the same rows it flags the same ones.
     plain = {name: OPTIONS[name] for name in ("samples", "certify_samples")}
     guarded.run(**plain, method=str(path), mask_rate=None, run_dir=str(guarded.folder / "deployed"))

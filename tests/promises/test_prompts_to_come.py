@@ -138,7 +138,7 @@ def test_evaluate_and_report_open_with_it(tmp_path, run_cli):
     assert said[-1] == DRAWN
     word, synonym = ([k for k in summary.population if k.threat == t and k.percent][-1] for t in ("word", "synonym"))
     assert word.percent == synonym.percent, "threats of one share are in one sentence"
-    assert said[:-1] == [f"with 95 % confidence {word}, or {synonym.when}"]
+    assert said[:-1] == [f"with 95 % confidence {word}, as many when {synonym.when}"]
     assert f"at least {int(100 * word.share)} % of such prompts keep their answer when any 2 words" in said[0]
     page = tmp_path / "r.html"
     assert run_cli("report", path, "-o", page).code == 0

@@ -16,11 +16,12 @@ from clucert.attacks.table import Attacked, attack_rows, verdict_of
 from clucert.cli.evaluate import _print
 from clucert.core.radius import ENDLESS
 from clucert.report import compare_runs
+from clucert.report.comparison import comparison_verdict
 from clucert.report.format import titled
 from clucert.report.header import by_threat, certified
 from clucert.report.summary import read_summaries
 from clucert.report.tables import summary_rows
-from clucert.report.verdict import comparison_verdict, run_verdict
+from clucert.report.verdict import run_verdict
 
 PAGE = "as a page: clucert report"
 LABELS = ["negative", "positive"]

@@ -22,9 +22,10 @@ from clucert.core.exact import ExactCertificate
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.read_certificates import need_models, read_any_run
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.render import text_table
+from clucert.notebook import Shown
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.resources import open_resources
+from clucert.text_table import text_table
 from clucert.visible import harmless_json
 
 SCHEMA_VERSION = 1
@@ -34,8 +35,11 @@ Progress = Callable[[int, int], None]
 """``(comparisons done, comparisons in all)``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Empirical:
+TITLE = ("recipe", "change", "proved", "certified", "empirical", "never flipped", "broken", "exceeds")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Empirical(Shown):
     """Comparisons of one run: a recipe and a threat model each."""
 
     run: str
@@ -71,10 +75,14 @@ class Empirical:
             said.append(told)
         return "; ".join(said)
 
+    def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
+        """The verdict and the table."""
+        lines = [_cells(recipe, found) for recipe, found in self.comparisons]
+        return self.verdict, [dict(zip(TITLE, line, strict=True)) for line in lines], ()
+
     def text(self, width: int | None = None) -> str:
         """The table in so many columns."""
-        title = ("recipe", "change", "proved", "certified", "empirical", "never flipped", "broken", "exceeds")
-        table = text_table([title, *(_cells(recipe, found) for recipe, found in self.comparisons)], width=width, keys=2)
+        table = text_table([TITLE, *(_cells(recipe, found) for recipe, found in self.comparisons)], width=width, keys=2)
         claims = [duel.claim for _, found in self.comparisons for duel in found.duels]
         domains = sorted({claim.domain for claim in claims})
         counted = "words" if all(claim.ball is None for claim in claims) else "operations on the pieces"

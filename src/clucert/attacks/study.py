@@ -18,7 +18,7 @@ from clucert.attacks.base import Attack, AttackResult
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.steps import SIDE_BY_SIDE, LazyEncoder, attack_steps
 from clucert.attacks.suffix import SUFFIX, Form, RowAttack, SuffixAttack
-from clucert.attacks.table import Attacked, AttackRow, attack_rows, render_rows, verdict_of
+from clucert.attacks.table import Attacked, AttackRow, attack_rows, cells_of, render_rows, verdict_of
 from clucert.attacks.victims import BareVictim, ExactVictim, SmoothedVictim, Victim
 from clucert.border import first_problem
 from clucert.build import any_method_of, base_of, certifier_of, task_of
@@ -36,6 +36,7 @@ from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.study import data_notes
 from clucert.methods import CHARACTERS, Method, load_any
 from clucert.methods.exact import ExactMethod
+from clucert.notebook import Shown
 from clucert.runtime import event_loop
 from clucert.runtime.classifiers import BaseClassifier
 from clucert.runtime.computation import Backends
@@ -69,8 +70,8 @@ class AttackStudy:
     """How the recipe ``suffix`` reads an attack; see :func:`clucert.attacks.suffix.attacked_prompt`."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttackReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class AttackReport(Shown):
     """What a run of attacks came to."""
 
     run_dir: Path | None
@@ -81,6 +82,12 @@ class AttackReport:
     """Why attacks failed, by ``recipe/defence/id``: they are tried again by the same command."""
     notes: tuple[str, ...] = ()
     """How the labels were read, and what the choice of rows may do to the figures."""
+
+    def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
+        """The verdict, and the table as JSON has it."""
+        failed = [f"the first that failed ({name}): {why}" for name, why in self.errors.items()][:1]
+        title, *lines = cells_of(self.rows)
+        return verdict_of(self.rows), [dict(zip(title, line, strict=True)) for line in lines], [*failed, *self.notes]
 
     def document(self) -> dict[str, Any]:
         """The table and what it was made with, as JSON."""

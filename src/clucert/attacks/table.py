@@ -14,7 +14,8 @@ from clucert.attacks.base import AttackResult
 from clucert.attacks.suffix import SUFFIX
 from clucert.core.noise.retention import rng_for
 from clucert.evaluate.metrics import Estimate, bootstrap_mean, proportion
-from clucert.render import safe, text_table
+from clucert.render import safe
+from clucert.text_table import text_table
 
 LEVEL = 0.95
 MOST_LABELS = 20
@@ -167,7 +168,12 @@ def _turned(row: AttackRow) -> str:
 
 
 def render_rows(rows: Sequence[AttackRow], width: int | None = None) -> str:
-    """The table as text: each value with its 95 % interval, and how many inputs it is about."""
+    """The table as text."""
+    return text_table(cells_of(rows), width=width, keys=2)
+
+
+def cells_of(rows: Sequence[AttackRow]) -> list[list[str]]:
+    """The titles, and a line for each row: each value with its 95 % interval, and how many inputs it is about."""
     more = {name: title for name, title in _SUFFIX_COLUMNS.items() if any(getattr(r, name) is not None for r in rows)}
     columns = {**_COLUMNS, **more}
     lines = [[*columns.values(), "acc. under attack by label", "attacked / inputs"]]
@@ -177,7 +183,7 @@ def render_rows(rows: Sequence[AttackRow], width: int | None = None) -> str:
         note += f", {row.failed} failed" if row.failed else ""
         labels = ", ".join(f"{safe(label, 40).plain} {share:.0%}" for label, share in (row.by_label or {}).items())
         lines.append([*cells, labels or "–", f"{row.inputs - row.failed - row.skipped} / {row.inputs}{note}"])
-    return text_table(lines, width=width, keys=2)
+    return lines
 
 
 def cell(value: str | float | Estimate | None, *, share: bool) -> str:

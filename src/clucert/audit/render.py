@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from clucert.audit.run import Audit
-from clucert.render import safe, text_table
+from clucert.render import safe
+from clucert.text_table import text_table
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -26,6 +26,7 @@ from clucert.core.words import WordedText, split
 from clucert.errors import InputError
 from clucert.evaluate.metrics import Estimate, proportion
 from clucert.evaluate.read_certificates import need_models, read_any_run
+from clucert.notebook import Shown
 from clucert.runtime import event_loop
 from clucert.runtime.executor import Executor, Job, JobOutcome
 from clucert.runtime.resources import inputs_in_flight, open_resources
@@ -41,8 +42,8 @@ class Tag:
     claim: Claim
 
 
-@dataclass(slots=True)
-class Audit:
+@dataclass(slots=True, repr=False)
+class Audit(Shown):
     """What an audit came to. ``failed`` claims could not be attacked because a call failed; they count nowhere."""
 
     run: str
@@ -81,6 +82,13 @@ class Audit:
             return f"nothing was attacked: of {self.certified} certificates none claims that a change leaves the answer"
         calls = self.spent.calls
         return f"{'; '.join(said)}. It took {calls:,} call{'' if calls == 1 else 's'}"
+
+    def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
+        """The verdict, the table of claims, and the texts that broke one."""
+        names = ("radius", "change", "tried", "broken", "share", "low", "high", "texts")
+        rows = [{name: row[name] for name in names} for row in self.rows()]
+        broken = [(tag.id, attempt.text) for tag, attempt in self.attempts if attempt.broken]
+        return self.verdict, rows, [f"input {name} is broken by: {text}" for name, text in broken[:5]]
 
     def document(self) -> dict[str, Any]:
         """Everything as JSON: the rows, and the worst text of every claim."""

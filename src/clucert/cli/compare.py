@@ -42,7 +42,7 @@ def compare(
     """
     from clucert.cli.screen import headline, say, show, warn
     from clucert.report import compare_runs
-    from clucert.report.verdict import comparison_verdict
+    from clucert.report.comparison import comparison_verdict, told
 
     comparison = compare_runs(
         runs,
@@ -63,14 +63,13 @@ def compare(
             mine = [row for row in rows if row["run"] == other.run]
             about = f"{mine[0]['pairs']} pairs, radii in {mine[0]['radii_count_words_of']}"
             title = f"{other.run} (second) against {comparison.baseline} (first), {about}:"
-            show([_told(row) for row in mine], title)
+            show([told(row) for row in mine], title)
     for note in comparison.notes:
         warn("warning", note)
 
 
 _SHORT = {
     "clean_accuracy": "right",
-    "constant_answer": "constant",
     "radii_count": "counts",
     "radii_at_cap": "at cap",
     "attackable_words": "attackable",
@@ -82,26 +81,6 @@ _SHORT = {
 def _alone(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
     """Under short names, without the columns that say nothing of any run."""
     names = [name for name in rows[0] if name != "per_label" and any(row[name] is not None for row in rows)]
-    shown = [name for name in names if name != "failed" or any(row[name] for row in rows)]
+    alike = {name for name in ("failed", "radii_count") if name in names and len({row[name] for row in rows}) == 1}
+    shown = [name for name in names if name not in alike or (name == "failed" and rows[0][name])]
     return [{_SHORT.get(name, name): row[name] for name in shown} for row in rows]
-
-
-def _told(row: Mapping[str, object]) -> dict[str, object]:
-    """A row without what is the same in all; its p-value is the adjusted one where there are several."""
-    low, high = row["low"], row["high"]
-    return {
-        **{name: row[name] for name in ("figure", "first", "second")},
-        "gain": row["difference"],
-        "95 %": None if low is None else f"{low:.3f} to {high:.3f}",
-        "1st only": row["first_only"],
-        "2nd only": row["second_only"],
-        "p": _p_value(row["p_value"] if row["p_holm"] is None else row["p_holm"]),
-    }
-
-
-def _p_value(p: object) -> str | None:
-    from clucert.report.verdict import LEAST_P
-
-    if not isinstance(p, int | float):
-        return None
-    return f"<{LEAST_P:f}".rstrip("0") if p < LEAST_P else f"{p:.4f}"

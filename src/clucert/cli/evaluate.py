@@ -67,6 +67,10 @@ def evaluate(
         raise UsageError("say where to keep the run: --run-dir runs/a")
     from clucert.cli.progress import study_bar
     from clucert.evaluate.study import evaluate as run
+    from clucert.report import parse_gate
+
+    for gate in config.fail_under:  # One that is misspelled is told before anything is spent.
+        parse_gate(gate)
 
     with study_bar() as bar:
         summary = run(config, bar, command=sys.argv)

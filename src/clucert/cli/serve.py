@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -35,6 +35,9 @@ from clucert.serve.options import (
     is_loopback,
     read_keys,
 )
+
+if TYPE_CHECKING:
+    from clucert.methods.exact import ExactConfig
 
 _TIMES = ("timeout", "max_retries", "max_connections")
 _OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model", "temperature")
@@ -223,8 +226,20 @@ def _gate(upstream: str | None, model: str, keys: tuple[str, ...], flags: dict[s
         lambda metrics, stack: GateService(config, options_, served, metrics, stack),
         GateRoutes,
         served,
-        _listening(said_first, served, price),
+        _listening(said_first, served, price, tuned_otherwise(config)),
     )
+
+
+def tuned_otherwise(config: ExactConfig) -> list[str]:
+    """What to know where the threshold of a gate was chosen for texts in another canonical form than it reads."""
+    from clucert.methods import load_any
+
+    tuned, here = load_any(config.method).tuned or {}, ",".join(config.canonical or ())
+    there = tuned.get("canonical", here)
+    if there == here:
+        return []
+    said = there or "none"
+    return [f"note: {config.method} was tuned with --canonical {said}, and here it is {here or 'none'}: tune it again"]
 
 
 IN_FLIGHT = 512
@@ -261,14 +276,14 @@ def _vote(upstream: str, model: str, keys: tuple[str, ...], flags: dict[str, Any
     )
 
 
-def _listening(what: str, served: ServeOptions, price: str) -> Callable[[str], None]:
+def _listening(what: str, served: ServeOptions, price: str, notes: Sequence[str] = ()) -> Callable[[str], None]:
     """Says where it listens and who may ask; as a line of the log where that is for machines."""
     log = logging.getLogger("clucert.serve")
     who = "every program on this machine" if is_loopback(served.host) else "anybody who reaches it"
     open_to = "its API keys" if served.keys else f"{who}: no API key is set"
 
     def listening(url: str) -> None:
-        for said in (f"{what} at {url}, {price}", f"open to {open_to}"):
+        for said in (f"{what} at {url}, {price}", f"open to {open_to}", *notes):
             if served.log_format == "json":
                 log.info("%s", said)
             else:

@@ -25,7 +25,7 @@ from clucert.core.settings import Perturbation, Settings, Subject
 from clucert.core.threats import Pools
 from clucert.core.vote_records import VoteRecord, draw_sets, pack_sets
 from clucert.core.words import WordedText
-from clucert.errors import BadAnswerError, InputError
+from clucert.errors import BadAnswerError, InputError, shortened
 from clucert.protocols import Recovery
 from clucert.types import Answers, Classify, Encode, Phase, Recovered, Request, Scored, Stage, Vote, Votes
 
@@ -228,7 +228,9 @@ class Channel:
         """The votes, a reserved name as None. Raises BadAnswerError for what is no label of a closed set."""
         strays = {vote for vote in votes if vote not in (None, UNSURE)}.difference(self.labels or ())
         if self.labels and strays:
-            raise BadAnswerError(f"the classifier voted {min(strays)[:40]!r}, which is none of {list(self.labels)}")
+            raise BadAnswerError(
+                f"the classifier voted {shortened(min(strays), 40)!r}, which is none of {list(self.labels)}"
+            )
         reserved = set(filter(is_reserved, strays))
         return [None if vote in reserved else vote for vote in votes] if reserved else votes
 

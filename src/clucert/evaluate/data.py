@@ -252,6 +252,8 @@ def _text(values: Mapping[str, Any], column: str) -> str:
     if column not in values:
         raise BadRowError(f"no {column!r}")
     value = values[column]
+    if value is None:
+        raise BadRowError(f"{column!r} is missing")
     if not isinstance(value, str):
         raise BadRowError(f"{column!r} is a {type(value).__name__}, not a string")
     if not value.strip():

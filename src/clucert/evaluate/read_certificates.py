@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from clucert import certificate_json, exact_json
 from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate
-from clucert.errors import InputError, UsageError
+from clucert.errors import InputError, UsageError, shortened
 from clucert.evaluate.data import file_digest
 from clucert.evaluate.plan import server_of
 from clucert.evaluate.record import Record
@@ -127,7 +127,7 @@ def exact_of(record: Record, manifest: Manifest) -> tuple[ExactCertificate, Cost
     if list(certificate.labels) != manifest.labels:
         raise InputError(f"labels are {', '.join(certificate.labels)[:80]}, and not the run's")
     if certificate.example != record.id:
-        raise InputError(f"example is {certificate.example[:40]!r}, and not the input's id")
+        raise InputError(f"example is {shortened(certificate.example, 40)!r}, and not the input's id")
     if record.input != input_digest(record.id, certificate.text, record.gold):
         raise InputError("input is not the digest of this text and gold label")
     return certificate, cost

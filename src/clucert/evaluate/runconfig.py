@@ -10,7 +10,7 @@ import yaml
 from pydantic import AfterValidator, ValidationError
 
 from clucert.border import read_text, yaml_fields
-from clucert.config import Config, ExactSection, Text
+from clucert.config import Config, ExactSection, Names, Text
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.columns import DataSource
 from clucert.evaluate.readers import Format
@@ -74,7 +74,7 @@ class RunSection(Section, title="Run", may_differ=True, users_own=True):
 class ResultSection(Section, title="Results", may_differ=True):
     """What the result is held to."""
 
-    fail_under: list[str] = option([], "Gate such as certacc@1=0.6; a miss exits with 3. Repeatable.")
+    fail_under: Names = option([], "Gate such as certacc@1=0.6; a miss exits with 3. Repeatable.")
     leave_out_failed: bool = option(False, "Leave failed rows out of the means.", unset="they are not certified")
     junit: Path | None = option(None, "Write JUnit XML about inputs and gates.", users_own=True)
     sarif: Path | None = option(None, "Write SARIF about rows that are not proved.", users_own=True)

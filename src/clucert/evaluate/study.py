@@ -11,15 +11,17 @@ from typing import Any, Literal
 
 from clucert.build import task_of
 from clucert.cache.server_identity import ServerIdentity
-from clucert.errors import CluCertError, UsageError
+from clucert.errors import CluCertError, InputError, UsageError
 from clucert.evaluate.data import Example
 from clucert.evaluate.engine import Engine, FunctionEngine, open_engine
 from clucert.evaluate.gold import written_map
 from clucert.evaluate.plan import Plan, make_plan
+from clucert.evaluate.read_certificates import certificate_of
 from clucert.evaluate.recorder import HOPELESS, Recorder, reason_of
-from clucert.evaluate.run_directory import FUNCTION_COMMAND, RunWriter, open_run
+from clucert.evaluate.run_directory import FUNCTION_COMMAND, RunWriter, open_run, read_manifest, read_records
 from clucert.evaluate.runconfig import StudyConfig
 from clucert.evaluate.shards import read_shards, shard_of, take_shards
+from clucert.notebook import Shown
 from clucert.protocols import Task
 from clucert.runtime import event_loop as loops
 from clucert.runtime.callable_classifiers import classifier_of
@@ -61,9 +63,9 @@ ProgressCallback = Callable[[Snapshot], None]
 """Called a few times a second, and once more at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """The result of one invocation."""
+@dataclass(frozen=True, slots=True, repr=False)
+class RunSummary(Shown):
+    """The result of one invocation, or (:func:`clucert.load_run`) how a run stands that was made before."""
 
     run_dir: Path
     total: int
@@ -94,13 +96,14 @@ class RunSummary:
 
         return frame(run_votes(self.run_dir))
 
-    def _repr_html_(self) -> str:
+    def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
+        """How far it is, by threat the share of its rows that are right and proved, and what there is to know."""
         from clucert.evaluate.frames import standing
-        from clucert.notebook import run_html
 
         failed = f", {self.failed} failed" if self.failed else ""
         state = f"{self.done} of {self.total} rows certified{failed} in {self.run_dir}"
-        return run_html(state, standing(self.run_dir, self.total))
+        first = [f"the first that failed ({name}): {why}" for name, why in self.errors.items()][:1]
+        return state, standing(self.run_dir, self.total), [*([self.reason] if self.reason else []), *first, *self.notes]
 
     @property
     def exit_code(self) -> int:
@@ -125,6 +128,21 @@ def evaluate(
     return _evaluate(
         make_plan(config, command), lambda plan, stack: open_engine(plan.config, plan.task, stack), progress
     )
+
+
+def read_run(run_dir: Path) -> RunSummary:
+    """How a run stands that was made before. Nothing is asked, and nothing is written.
+
+    Raises :class:`InputError` for a folder that is no run.
+    """
+    manifest, records = read_manifest(run_dir), read_records(run_dir)[0]
+    try:
+        certificate_of(next((record.document for record in records.values() if record.document), None))
+    except InputError:
+        raise InputError(f"{run_dir} holds no certificates: clucert.load_run reads runs of evaluate") from None
+    errors = {name: record.error or "" for name, record in records.items() if record.status == "failed"}
+    done, total = len(records) - len(errors), manifest.data.rows
+    return RunSummary(run_dir, max(total, len(records)), done, len(errors), 0, Usage(), 0.0, errors=errors)
 
 
 def evaluate_callable(
@@ -218,6 +236,9 @@ def run_inputs(
 
     try:
         stopped, reason = loops.run(main())
+    except KeyboardInterrupt as interrupt:  # A notebook's, whose own loop takes the signal.
+        interrupt.add_note(f"{_counts(run)[0]} rows are certified and kept in {plan.run_dir}: the same call goes on")
+        raise
     finally:
         recorder.close()
     if progress:

@@ -103,6 +103,7 @@ def method_file(plan: Plan, chosen: Chosen, *, counts: bool) -> str:
         "model": "+".join(plan.config.model),
         "data": data.source.path if data.source.path.startswith("hf:") else Path(data.source.path).name,
         "data_sha256": data.digest,
+        "canonical": ",".join(plan.config.canonical or ()),
         "fpr": float(chosen.fpr),
         "confidence": float(chosen.confidence),
         "harmless": point.harmless,

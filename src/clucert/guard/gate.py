@@ -41,6 +41,7 @@ from clucert.errors import InputError, TooMuchError, UsageError
 from clucert.guard.client_text import ClientText, Said
 from clucert.guard.conversation import folded_words
 from clucert.guard.spelled import respelled, revealed, words_in
+from clucert.notebook import Shown
 from clucert.protocols import Steps
 from clucert.runtime.classifiers import BaseClassifier, Voted
 from clucert.types import Classify, Request, Vote
@@ -84,8 +85,8 @@ class Reading:
         return found | {"respelled": self.respelled, "untouched": self.untouched, "proved": shown}
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+@dataclass(frozen=True, slots=True, repr=False)
+class Verdict(Shown):
     """What a gate decides about a request, and what is certified of that."""
 
     readings: tuple[Reading, ...]
@@ -124,6 +125,11 @@ class Verdict:
         if about.untouched:
             return "untouched"
         return "certified" if about.certified or not self.blocked else "uncertified"
+
+    def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
+        """The decision with what is certified of it, and what was read; without a word of the request."""
+        names = ("where", "flagged", "words", "score")
+        return self.in_words(), [{name: getattr(each, name) for name in names} for each in self.readings], ()
 
     def document(self) -> dict[str, Any]:
         """For JSON: everything; without a word of the request."""

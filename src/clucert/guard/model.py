@@ -185,6 +185,10 @@ class SmoothedModel(ContextManager):
         guarded = [self.respond(query) for query in queries]
         return [dataclasses.replace(each.answer, usage=each.cost.total) for each in guarded]
 
+    def __repr__(self) -> str:
+        """One line."""
+        return f"<SmoothedModel {self.name}>"
+
     def close(self) -> None:
         """Free the models; calling it twice is harmless."""
         self._executor.close()
@@ -202,7 +206,7 @@ def guard_config(**options: Any) -> Config:
     return config
 
 
-@spelled_out(CertifyOptions)
+@spelled_out(CertifyOptions, Config, GUARD)
 def open_guard(
     *, detector: RefusalDetector | None = None, policy: Policy | None = None, **options: Unpack[CertifyOptions]
 ) -> SmoothedModel:

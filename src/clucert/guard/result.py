@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,7 +10,9 @@ from clucert import certificate_json as document
 from clucert.core.certificate import Certificate
 from clucert.core.channel import Sample
 from clucert.core.smoothing import Certified
+from clucert.errors import shortened
 from clucert.guard.classifier import SideAnswers
+from clucert.notebook import Shown
 from clucert.refusals import COMPLIED
 from clucert.types import Answer, Cost
 
@@ -31,8 +33,8 @@ class Policy:
     """Where *complied* wins: the model's answer to a noised prompt, or to the prompt as it came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Guarded:
+@dataclass(frozen=True, slots=True, repr=False)
+class Guarded(Shown):
     """An answer with the certificate of the vote behind it.
 
     ``source`` says whose answer it is. ``majority``: the model's own, to one of the noised prompts on the side that won
@@ -57,6 +59,11 @@ class Guarded:
     def prediction(self) -> str | None:
         """``refused`` or ``complied``, or None for an abstention."""
         return self.certificate.prediction
+
+    def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
+        """The answer, and what is certified of it."""
+        said = self.prediction or "abstained"
+        return f"{said} ({self.source}): {shortened(self.text)!r}", (), [f"certified: {CERTIFIES[self.source]}"]
 
     def document(self) -> dict[str, Any]:
         """The certificate as one JSON document (docs/json.md), which ``clucert.load`` reads."""

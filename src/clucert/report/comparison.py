@@ -18,12 +18,19 @@ from clucert.evaluate.compare import Comparison, compare_runs
 from clucert.evaluate.radii import kind_of
 from clucert.evaluate.standing import standing_of
 from clucert.methods.exact import own_fields
+from clucert.notebook import Shown
 from clucert.report.format import SHORT
 from clucert.report.runs import Run
 from clucert.report.summary import Summary, row_outcome, summarise_run, words_counted
 from clucert.report.tables import summary_rows
+from clucert.vote_rows import frame
 
 SCHEMA_VERSION = 1
+
+LEVEL = 0.05
+"""p-value below which a difference is said to be one."""
+LEAST_P = 0.0001
+"""p-values below it are said to be less than it."""
 
 Row = dict[str, str | int | float | None]
 
@@ -44,8 +51,8 @@ class Against:
     """What they count."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunComparison:
+@dataclass(frozen=True, slots=True, repr=False)
+class RunComparison(Shown):
     """The first run, and what the others are against it, by one kind of radius."""
 
     baseline: str
@@ -55,6 +62,14 @@ class RunComparison:
     """Each run by itself, the first one first: what its figures have to be seen beside."""
     notes: tuple[str, ...] = ()
     """What makes the comparison worth less than it looks, in words."""
+
+    def shown(self) -> tuple[str, Sequence[Mapping[str, object]], Sequence[str]]:
+        """What differs in a sentence, each figure of each run beside the first's, and what makes it worth less."""
+        return comparison_verdict(self), [{"run": row["run"], **told(row)} for row in self.rows()], self.notes
+
+    def to_pandas(self) -> Any:
+        """:meth:`rows` as a data frame."""
+        return frame(self.rows())
 
     def document(self) -> dict[str, Any]:
         """The comparison as JSON values, with a schema version."""
@@ -116,6 +131,49 @@ def compare(
         tuple(_alone(s, kind) for s in summaries),
         (*said, *_apart(runs, kind), *_tuned_apart(runs, kind)),
     )
+
+
+def told(row: Mapping[str, object]) -> dict[str, object]:
+    """A row without what is the same in all; its p-value is the adjusted one where there are several."""
+    low, high = row["low"], row["high"]
+    return {
+        **{name: row[name] for name in ("figure", "first", "second")},
+        "gain": row["difference"],
+        "95 %": None if low is None else f"{low:.3f} to {high:.3f}",
+        "1st only": row["first_only"],
+        "2nd only": row["second_only"],
+        "p": _p_value(row["p_value"] if row["p_holm"] is None else row["p_holm"]),
+    }
+
+
+def _p_value(p: object) -> str | None:
+    if not isinstance(p, int | float):
+        return None
+    return f"<{LEAST_P:f}".rstrip("0") if p < LEAST_P else f"{p:.4f}"
+
+
+def comparison_verdict(comparison: RunComparison) -> str:
+    """For each later run, whether it is certified on more rows than the first, or whether that may be chance."""
+    questions = {str(row["run"]): row.get("questions_a_row") for row in comparison.runs}
+    prices = ", ".join(f"{name} {asked:.4g}" for name, asked in questions.items() if isinstance(asked, int | float))
+    said = ". ".join(_verdict_on(comparison, other) for other in comparison.others)
+    return f"{said}. Questions a row: {prices}" if prices else said
+
+
+def _verdict_on(comparison: RunComparison, other: Against) -> str:
+    found, first = other.result, comparison.baseline
+    tests = sorted(found.certified, key=lambda test: (test.delta < 1, test.delta))
+    what = f"of {found.pairs} shared rows"
+    if not tests:
+        return f"{other.run}: mean radius {found.second_r_avg:.3g} against {found.first_r_avg:.3g} of {first}, {what}"
+    test = tests[0]
+    mine, theirs = test.both + test.second_only, test.both + test.first_only
+    of_kind = f"right and certified for {test.delta} ({SHORT[comparison.kind]})" if test.delta else "right"
+    counts = f"{mine} against {theirs} {what} are {of_kind}"
+    if test.p_holm >= LEVEL:
+        return f"{other.run} is not shown to differ from {first}: {counts}, p = {test.p_holm:.2g}"
+    p = f"= {test.p_holm:.2g}" if test.p_holm >= LEAST_P else f"< {LEAST_P:f}".rstrip("0")
+    return f"{other.run} is {'better' if mine > theirs else 'worse'} than {first}: {counts}, p {p}"
 
 
 def _alone(s: Summary, kind: Kind) -> Row:

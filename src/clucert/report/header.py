@@ -76,7 +76,7 @@ def _proved_headline(summaries: Sequence[Summary], judged: Sequence[Summary]) ->
         speaking = [s for s in judged if kind in s.outcomes]
         share = _range(spoken_at(s, kind).value for s in speaking)
         alike.setdefault(share, []).append(against(kind, speaking[0].run.unit))
-    shares = [f"{share} for {', or '.join(changes)}" for share, changes in alike.items()]
+    shares = [f"{share} for {', as many for '.join(changes)}" for share, changes in alike.items()]
     runs = f"{_count(len(summaries))} runs. " if len(summaries) > 1 else ""
     granted = next((s.taken for s in judged if s.taken), "")
     return f"{runs}Inputs that are answered right and provably stay so: {'; '.join(shares)}. No assumption{granted}."

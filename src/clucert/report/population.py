@@ -116,14 +116,14 @@ def changes_of(threat: str) -> tuple[int, ...]:
 def sentences(found: Iterable[KeptShare]) -> list[str]:
     """For each threat the largest number of changes with a share of a percent or more, and whom the shares are of.
 
-    Threats of equal shares are in one sentence.
+    Threats of equal shares are in one sentence; each has a share of its own, which need not be of the same prompts.
     """
     best = {kept.threat: kept for kept in found if kept.percent}
     alike: dict[int, list[str]] = {}
     for kept in best.values():
         alike.setdefault(kept.percent, []).append(kept.when)
     level = f"with {100 * CONFIDENCE:g} % confidence"
-    said = [f"{level} {_kept(share)} when {', or '.join(whens)}" for share, whens in alike.items()]
+    said = [f"{level} {_kept(share)} when {', as many when '.join(whens)}" for share, whens in alike.items()]
     return [*said, DRAWN] if said else []
 
 

@@ -6,16 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from clucert.core.radius import Kind
 from clucert.render import calls_in_words
-from clucert.report.comparison import Against, RunComparison
-from clucert.report.format import SHORT, against, percent, spoken_of
+from clucert.report.format import against, percent, spoken_of
 from clucert.report.summary import Summary
 
 MOST_KINDS = 3
 """Changes that a sentence names; the table has all."""
-LEAST_P = 0.0001
-"""p-values below it are said to be less than it."""
-LEVEL = 0.05
-"""p-value below which a difference is said to be one."""
 
 
 def run_verdict(s: Summary) -> str:
@@ -81,27 +76,3 @@ def _listed(changes: Sequence[str]) -> str:
     """The first change, and the others that as many rows are proved against."""
     first, *others = changes
     return f"{first}, as many against {' and '.join(others)}" if others else first
-
-
-def comparison_verdict(comparison: RunComparison) -> str:
-    """For each later run, whether it is certified on more rows than the first, or whether that may be chance."""
-    questions = {str(row["run"]): row.get("questions_a_row") for row in comparison.runs}
-    prices = ", ".join(f"{name} {asked:.4g}" for name, asked in questions.items() if isinstance(asked, int | float))
-    said = ". ".join(_against(comparison, other) for other in comparison.others)
-    return f"{said}. Questions a row: {prices}" if prices else said
-
-
-def _against(comparison: RunComparison, other: Against) -> str:
-    found, first = other.result, comparison.baseline
-    tests = sorted(found.certified, key=lambda test: (test.delta < 1, test.delta))
-    what = f"of {found.pairs} shared rows"
-    if not tests:
-        return f"{other.run}: mean radius {found.second_r_avg:.3g} against {found.first_r_avg:.3g} of {first}, {what}"
-    test = tests[0]
-    mine, theirs = test.both + test.second_only, test.both + test.first_only
-    of_kind = f"right and certified for {test.delta} ({SHORT[comparison.kind]})" if test.delta else "right"
-    counts = f"{mine} against {theirs} {what} are {of_kind}"
-    if test.p_holm >= LEVEL:
-        return f"{other.run} is not shown to differ from {first}: {counts}, p = {test.p_holm:.2g}"
-    p = f"= {test.p_holm:.2g}" if test.p_holm >= LEAST_P else f"< {LEAST_P:f}".rstrip("0")
-    return f"{other.run} is {'better' if mine > theirs else 'worse'} than {first}: {counts}, p {p}"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -55,6 +58,17 @@ def wait(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+_started: weakref.WeakSet[BlockingExecutor] = weakref.WeakSet()
+
+
+@atexit.register
+def end() -> None:
+    """Close what was never closed, while the loop still runs: the end of a script is no place to complain."""
+    if os.getpid() in _loops:
+        for each in list(_started):
+            each.close()
+
+
 class BlockingExecutor:
     """Runs computations against ``backends`` for callers without an event loop; safe to call from several threads.
 
@@ -78,6 +92,7 @@ class BlockingExecutor:
             if not self._started:
                 wait(self._executor.start())
                 self._started = True
+                _started.add(self)
         return wait(work(self._executor))
 
     def close(self) -> None:
@@ -86,3 +101,9 @@ class BlockingExecutor:
             if self._started:
                 wait(self._executor.stop(now=True))
                 self._started = False
+
+    def __del__(self) -> None:
+        """Stop what was never closed, as in a cell of a notebook; not waited for, as this may be the loop's thread."""
+        loop = _loops.get(os.getpid())
+        if getattr(self, "_started", False) and loop and loop.is_running() and not sys.is_finalizing():
+            asyncio.run_coroutine_threadsafe(self._executor.stop(now=True), loop)

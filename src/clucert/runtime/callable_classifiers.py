@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from clucert.errors import BadAnswerError, InputError
+from clucert.errors import BadAnswerError, InputError, UsageError
 from clucert.models.functions import (
     TextFunction,
     Together,
@@ -17,6 +17,7 @@ from clucert.models.functions import (
     class_names,
     is_estimator,
     known_labels,
+    no_labels,
     vouched,
 )
 from clucert.protocols import Classifier
@@ -118,6 +119,15 @@ class ThreadedClassifier:
             raise BadAnswerError(f"{self.name} gave {len(predictions.votes)} votes on {len(texts)} texts")
         seconds = time.perf_counter() - began
         return Voted(list(predictions.votes), predictions.usage, seconds=seconds, unread=predictions.unread)
+
+
+def labels_of(classify: object, labels: Sequence[str] | None) -> tuple[str, ...]:
+    """``labels``, else those that ``classify`` says itself. Raises :class:`UsageError` where it says none."""
+    found = class_names(known_labels(classify) or ()) if labels is None else tuple(labels)
+    if not found:
+        name = str(getattr(classify, "__name__", type(classify).__name__))
+        raise UsageError(no_labels(name, classify))
+    return found
 
 
 def classifier_of(classify: object, labels: Sequence[str], deterministic: bool | None) -> BaseClassifier:

@@ -240,7 +240,10 @@ def backends_of_callable(
 
 
 def function_backends(config: Config, task: Task, classifier: BaseClassifier, stack: ExitStack) -> Certifier:
-    """What certifies a classifier of the user's own by ``config``, of either kind of method, and who answers it."""
+    """What certifies a classifier of the user's own by ``config``, of either kind of method, and who answers it: by its
+    own name, whatever model ``config`` names.
+    """
+    config = config.model_copy(update={"model": [classifier.name]})
     smoother = certifier_of(config, task)
     if isinstance(smoother, ExactSmoother):
         check_exact(deterministic=classifier.deterministic)

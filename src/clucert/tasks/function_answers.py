@@ -107,7 +107,7 @@ class Reading:
         if isinstance(name, str) and wanted.casefold() in folded:
             return folded[wanted.casefold()]
         hint = "" if not wanted.isdigit() else ": no number says which one is meant, so return the label itself"
-        raise BadAnswerError(f"{who} returned {str(name)[:40]!r}, which is none of {list(self.labels)}{hint}")
+        raise BadAnswerError(f"{who} returned {shortened(str(name), 40)!r}, which is none of {list(self.labels)}{hint}")
 
     def _scores(self, who: str, given: Mapping[Any, Any] | Sequence[Any]) -> tuple[Vote, Shares]:
         """Of ``{label: probability}``, or of what a Hugging Face pipeline returns: one label with its score, or all."""

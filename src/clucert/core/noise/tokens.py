@@ -10,7 +10,7 @@ from functools import lru_cache
 import regex
 
 from clucert.core.words import TAG, WordedText, split
-from clucert.errors import InputError
+from clucert.errors import InputError, shortened
 
 _MARK = regex.compile(
     rf"{TAG}|-(?i:[lr][rcs]b)-|&(?i:lt|gt|amp|quot|apos|nbsp);|&?\#(?:[0-9]{{1,7}}|x[0-9a-fA-F]{{1,6}});|(\S)\1*+"
@@ -154,7 +154,9 @@ def listed(text: str) -> Listed:
         given = None
     parts = given if isinstance(given, dict) else {"passages": given}
     if unknown := [name for name in parts if name not in ("passages", "messages", *FIXED_PARTS)]:
-        raise InputError(f"a list of passages or messages has no {unknown[0][:40]!r}: give {', '.join(FIXED_PARTS)}")
+        raise InputError(
+            f"a list of passages or messages has no {shortened(unknown[0], 40)!r}: give {', '.join(FIXED_PARTS)}"
+        )
     items = parts.get("passages", parts.get("messages"))
     pairs = [_message(item) for item in items] if isinstance(items, list) else []
     system = [content for role, content in pairs if role in _ROLES_FIXED]
