@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from study_world import ROWS, SECRET, World, write_data
 
+from clucert import build
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import load_config
@@ -171,6 +172,15 @@ def test_another_process_in_the_same_run_is_refused(world: World):
     with pytest.raises(UsageError, match="another process"):
         world.run()
     assert world.finish(first)["done"] == ROWS
+
+
+def test_a_run_reads_its_task_once(world: World, monkeypatch: pytest.MonkeyPatch):
+    """A file that changes while the run begins is not read as two tasks."""
+    read: list[str] = []
+    load_task = build.load_task
+    monkeypatch.setattr(build, "load_task", lambda name: read.append(name) or load_task(name))
+    assert world.run(limit=1).done == 1
+    assert read == ["sst2"]
 
 
 def test_a_finished_run_loads_no_model(world: World, monkeypatch: pytest.MonkeyPatch):

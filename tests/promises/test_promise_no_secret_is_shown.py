@@ -12,7 +12,7 @@ from clucert.api import evaluate_callable
 from clucert.cache.location import redact_argument
 from clucert.cli import COMMANDS, cli
 from clucert.config import Config
-from clucert.errors import CluCertError, InputError
+from clucert.errors import CluCertError, InputError, shortened
 from clucert.evaluate.plan import make_plan
 from clucert.evaluate.runconfig import StudyConfig, load_config, print_config
 from clucert.models.server_address import Endpoint
@@ -228,6 +228,11 @@ def test_an_error_holds_no_secret_whoever_shows_it(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     for written in (URL, CACHE, f"x {SECRET}", f"hf:{URL}"):
         safe(repr(InputError(f"no such file: {written}")))
+    # What is cut for a message is cut afterwards.
+    for most in range(10, 120, 5):
+        assert "hunter2h" not in shortened(f"http://me:{PASSWORD}@host/v1 and more", most)
+    assert "postgresql+psycopg://user@host/db" in str(InputError("write postgresql+psycopg://user@host/db"))
+    assert "me2" not in str(InputError("http://me2@host, http://user@me2@host"))
     with pytest.raises(InputError) as caught:
         evaluate_callable(_classify, ["positive", "negative"], URL, tmp_path / "run", method="groups")
     safe(repr(caught.value))
