@@ -31,6 +31,8 @@ _FIELD = re.compile(
 _PARAMETER = re.compile(
     r"([?&;](?:[\w.%-]{0,60}?(?:key|token|secret|sig|pass|auth|credential)[\w.%-]{0,60}|code)=)[^\s&;#]+", re.IGNORECASE
 )
+_PASSWORD = re.compile(r"((?<![\w.%-])passw(?:or)?d\s{0,9}=\s{0,9})[^\s&;#]+", re.IGNORECASE)
+"""As libpq writes it."""
 _HEADER = re.compile(
     r"\b((?:[\w-]{0,40}?api[-_]key|authorization)['\"]?\s*[:=]\s*['\"]?)(?!Bearer |Basic )[^\s'\",]+", re.I
 )
@@ -68,7 +70,7 @@ def _hidden(text: str, secrets: Iterable[str | None] = (), env: Mapping[str, str
     for secret in sorted(written, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _LOOKS.sub(HIDDEN, _URL.sub(_without_password, text))
-    for named in (_FIELD, _PARAMETER, _HEADER):
+    for named in (_FIELD, _PARAMETER, _PASSWORD, _HEADER):
         text = named.sub(rf"\1{HIDDEN}", text)
     return text
 

@@ -92,6 +92,7 @@ def test_the_password_is_never_shown(tmp_path):
             "sqlite:///hunter2",
         ),
         *("postgresql://me:hunter2@host/db?patience=-1", "postgresql://me:hun?ter2@host/db"),
+        *("host=db.local dbname=answers password=hunter2", "password = hunter2 host=db"),  # libpq's, not a file's name
     ],
 )
 def test_a_url_that_cannot_be_used_is_not_repeated(wrong):

@@ -16,6 +16,8 @@ from clucert.errors import InputError
 from clucert.redact import HIDDEN, SECRET_PARAMETER, redact, without_credentials
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,40}://")
+_PAIRS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=", re.IGNORECASE)
+"""How libpq writes a database without a URL: no name of a file, and its password would be shown as part of one."""
 _SCHEMES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _HOW = "write it like  postgresql+psycopg://user@host/database  (the password may be in PGPASSWORD or ~/.pgpass)"
 
@@ -93,7 +95,7 @@ def cache_location(written: str | os.PathLike[str] | CacheUrl) -> CacheLocation:
     """A file or a database, from how a user writes it. Raises :class:`InputError` for a URL of anything else."""
     if isinstance(written, CacheUrl):
         return written
-    if isinstance(written, str) and _URL.match(written):
+    if isinstance(written, str) and _is_database(written):
         return CacheUrl.of(written)
     return Path(written).expanduser()
 
@@ -115,7 +117,11 @@ def _parsed(value: object) -> Any:
     if value in ("False", "false"):
         # How earlier versions wrote "no cache"; a file of that name is not meant.
         return False
-    return cache_location(value) if isinstance(value, str) and _URL.match(value) else value
+    return cache_location(value) if isinstance(value, str) and _is_database(value) else value
+
+
+def _is_database(written: str) -> bool:
+    return bool(_URL.match(written) or _PAIRS.match(written))
 
 
 def _dumped(value: CacheLocation | Literal[False] | None, info: SerializationInfo) -> Any:
