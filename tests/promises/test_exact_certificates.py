@@ -242,7 +242,7 @@ def test_a_method_of_each_kind_says_where_it_belongs() -> None:
         clucert.smooth(scattered(0, 0.5), LABELS, method="groups")
     with pytest.raises(UsageError, match="samples"):
         smoothed().prove("u", ["ranmask"])
-    with pytest.raises(InputError, match="mask_rate"):
+    with pytest.raises(UsageError, match="mask_rate"):
         smoothed().prove("u", ["groups"], mask_rate="0.5")
 
 
