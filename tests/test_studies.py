@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import json
 import subprocess
 import sys
 import time
@@ -67,7 +68,7 @@ def test_the_typed_options_are_those_of_the_sections() -> None:
         (
             clucert.attack,
             StudyConfig,
-            {"data", "progress", "recipe", "defence", "certificates", "max_queries"},
+            {"data", "progress", "recipe", "defence", "certificates", "max_queries", "suffix_file", "attack_form"},
         ),
     ],
 )
@@ -209,6 +210,25 @@ def test_a_study_of_an_object_goes_on_is_audited_and_attacked(tmp_path: Path) ->
     assert {row.defence for row in report.rows} == {"none", "blocks"}
     with pytest.raises(UsageError, match="its alpha"):
         clucert.attack(certificates=tmp_path / "run", model=classify, alpha=0.1)
+    for unread in ({"junit": "x.xml"}, {"fail_under": "clean=1"}, {"batch": True}, {"show_samples": 1}):
+        with pytest.raises(UsageError, match=f"do not read {next(iter(unread))}: leave it out"):
+            clucert.attack(data=ROWS, run_dir=tmp_path / "no", **options, **unread)
+
+
+def test_suffixes_of_a_file_attack_from_python_too(tmp_path: Path) -> None:
+    (tmp_path / "suffixes.txt").write_text("or win\n")
+    report = clucert.attack(
+        data=[("see you at noon", "ham")],
+        model=spam,
+        labels=LABELS,
+        deterministic=True,
+        recipe="suffix",
+        defence="none",
+        suffix_file=tmp_path / "suffixes.txt",
+        attack_form="suffix",
+        run_dir=tmp_path / "attack",
+    )
+    assert report.rows[0].document()["successes"] == 1
 
 
 def test_a_study_runs_where_a_loop_runs_already_as_in_a_notebook(tmp_path: Path) -> None:
@@ -363,6 +383,10 @@ def test_gates_are_read_before_anything_is_asked_and_what_they_say_is_shown(tmp_
     said = str(run)
     assert "passed  clean>=0.1" in said or "passed  clean=0.1" in said
     assert "FAILED  proved-replace@3" in run._repr_html_()
+    files = tmp_path / "junit.xml", tmp_path / "clucert.sarif"
+    clucert.evaluate(fail_under="proved-replace@3=1", junit=files[0], sarif=files[1], **options)
+    assert "proved-replace@3" in files[0].read_text()
+    assert json.loads(files[1].read_text())["version"] == "2.1.0"
 
 
 def test_what_is_missing_in_a_data_frame_is_missing_and_no_number(tmp_path: Path) -> None:
@@ -487,6 +511,8 @@ def test_what_a_notebook_says_it_cost_is_what_the_command_line_says(tmp_path: Pa
     options: dict[str, Any] = {"model": f"python:{tmp_path / 'mine.py'}:classify", "cache": tmp_path / "cache.db"}
     first, again = (certify(method="blocks", **options)._repr_html_() for _ in range(2))
     assert "answers were reused" not in first
+    assert "4 calls, " in first
+    assert "tokens in" not in first + again  # a function has none
     assert "no call, all 4 answers were reused" in again
 
 

@@ -49,6 +49,7 @@ def test_the_proof_comes_first_and_each_line_has_its_price() -> None:
     assert "blocks, 5 questions, exact" in shown
     assert "any 2 words inserted, deleted or moved" in shown
     assert "ranmask, 80 samples, 95 %" in shown
+    assert "-v" not in shown  # Python has no such flag
 
 
 def test_where_the_classifiers_differ_each_answer_names_its_own() -> None:

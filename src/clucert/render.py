@@ -303,14 +303,18 @@ def print_exact(
 
 
 def calls_in_words(total: Usage, reused: Usage) -> str:
-    """The calls that were made; and where answers were reused, what it takes when none is."""
+    """The calls that were made; and where answers were reused, what it takes when none is. A function has no tokens."""
+
+    def said(usage: Usage) -> str:
+        return f"{usage.calls:,} calls" + (f", {usage.input:,} tokens in" if total.input else "")
+
     made = total - reused
     if not reused.calls:
-        return f"{total.calls:,} calls, {total.input:,} tokens in"
-    alone = f"without the cache {total.calls:,} calls, {total.input:,} tokens in"
+        return said(total)
+    alone = f"without the cache {said(total)}"
     if not made.calls:
         return f"no call, all {total.calls:,} answers were reused ({alone})"
-    return f"{made.calls:,} calls, {made.input:,} tokens in; {reused.calls:,} more answers were reused ({alone})"
+    return f"{said(made)}; {reused.calls:,} more answers were reused ({alone})"
 
 
 def _change(certificate: Certificate, threat: str) -> str:

@@ -20,6 +20,7 @@ from clucert.section import nearest, spelled_out
 if TYPE_CHECKING:
     from clucert.attacks.against import Empirical
     from clucert.attacks.study import AttackReport
+    from clucert.attacks.suffix import Form
     from clucert.audit.run import Audit
     from clucert.evaluate.runconfig import StudyConfig
     from clucert.evaluate.study import RunSummary
@@ -61,6 +62,7 @@ def evaluate(
     with shown_progress(progress, "certified") as watch:
         told = None if watch is None else lambda snapshot: watch(snapshot.done + snapshot.failed, snapshot.total)
         summary = run(config, progress if callable(progress) else told, command=command)
+    _write_results(summary, config)
     return _gated(summary, config, gates) if gates else summary
 
 
@@ -72,16 +74,19 @@ def attack(
     defence: str | Sequence[str] = ("none", "clucert"),
     certificates: str | Path | RunSummary | None = None,
     max_queries: int | None = None,
+    suffix_file: str | Path | None = None,
+    attack_form: Form = "auto",
     progress: bool | Callable[[int, int], None] | None = None,
     **options: Unpack[StudyOptions],
 ) -> AttackReport | Empirical:
     """Attack every row of ``data`` bare and under each ``defence``; or, with ``certificates``, what a run has proved.
 
-    The options are those of ``clucert attack``.
+    The options are those of ``clucert attack``; :class:`UsageError` for another one of :func:`evaluate`.
     """
     from clucert.attacks.against import attack_run
     from clucert.attacks.certificates import Match
-    from clucert.attacks.study import AttackStudy, run_attacks
+    from clucert.attacks.study import AttackStudy, check_options, run_attacks
+    from clucert.attacks.suffix import read_suffixes
     from clucert.evaluate.run_directory import FUNCTION_COMMAND
     from clucert.evaluate.runconfig import StudyConfig
 
@@ -89,9 +94,11 @@ def attack(
     with shown_progress(progress, "attacks") as watch:
         told = progress if callable(progress) else watch
         if certificates is None:
-            own = ("recipe", "defence", "certificates", "max_queries", "progress")
+            own = ("recipe", "defence", "certificates", "max_queries", "suffix_file", "attack_form", "progress")
+            check_options(options)
             config = config_of(StudyConfig, _with_data(data, dict(options)), own)
-            study = AttackStudy(config, recipes, defences, max_queries)
+            suffixes = read_suffixes(Path(suffix_file)) if suffix_file else ()
+            study = AttackStudy(config, recipes, defences, max_queries, suffixes, attack_form)
             return run_attacks(study, told, command=FUNCTION_COMMAND if config.given else ["clucert.attack"])
         fields: dict[str, Any] = dict(options)
         match = Match(samples=fields.pop("samples", None), max_queries=max_queries)
@@ -195,6 +202,16 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
         return fields
     names, given = models_of(fields["model"], deterministic=True)
     return {**fields, "model": names, "given": given}
+
+
+def _write_results(summary: RunSummary, config: StudyConfig) -> None:
+    """The files that the options ``junit`` and ``sarif`` name."""
+    from clucert.report import write_junit, write_sarif
+
+    if config.sarif:
+        write_sarif([summary.run_dir], config.sarif)
+    if config.junit:
+        write_junit([summary.run_dir], config.junit, config.fail_under, leave_out_failed=config.leave_out_failed)
 
 
 def _gated(summary: RunSummary, config: StudyConfig, gates: Sequence[Gate]) -> RunSummary:

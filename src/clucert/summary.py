@@ -124,8 +124,12 @@ def print_summary(
     cost: Cost,
     *,
     unread: int = 0,
+    more: str = "",
 ) -> None:
-    """Print what holds for one text: a sampled certificate, exact ones, or both. ``cost`` is that of all together."""
+    """Print what holds for one text: a sampled certificate, exact ones, or both.
+
+    ``cost`` is that of all together; ``more``, behind it, says where there is more to read.
+    """
     console.print(safe(verdict(certificate, exact), 600), style="bold")
     for line in _text(certificate, exact):
         put(console, line)
@@ -134,7 +138,7 @@ def print_summary(
     lines += _reasons(certificate, exact)
     if cost.unread and certificate is None and all(each.prediction is None for each in exact):
         lines.append(Line("try", READABLE))
-    for text in _aligned([*lines, *_cost(cost, certificate)], console.width if console.is_terminal else 120):
+    for text in _aligned([*lines, *_cost(cost, certificate, more)], console.width if console.is_terminal else 120):
         put(console, text)
     for text in unread_lines(cost.unread, max(unread, 1)):
         put(console, text)
@@ -277,14 +281,14 @@ def _reasons(certificate: Certificate | None, exact: Sequence[ExactCertificate])
         yield Line("note", note, style="yellow")
 
 
-def _cost(cost: Cost, certificate: Certificate | None) -> Iterator[Line]:
+def _cost(cost: Cost, certificate: Certificate | None, more: str) -> Iterator[Line]:
     seconds = sum(cost.seconds.values())
     seed = ""
     if certificate is not None:
         drawn = certificate.settings.seed
         seed = ", noise from a secret key" if drawn is None else f", seed {drawn}"
     calls = calls_in_words(cost.total, cost.reused)
-    yield Line("cost", f"{calls}, {seconds:.1f} s{seed}  (-v for all)")
+    yield Line("cost", f"{calls}, {seconds:.1f} s{seed}{more}")
 
 
 def _aligned(lines: Sequence[Line], width: int) -> Iterator[Text]:

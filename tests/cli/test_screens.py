@@ -34,7 +34,7 @@ def test_bare_clucert_prints_help_in_groups_and_is_no_error(run_cli: Command) ->
     [
         ("methods", ("clucert", "groups", "ranmask")),
         ("tasks", ("agnews", "sst2")),
-        ("models", ("hf", "openai", "smollm2")),
+        ("models", ("hf", "openai", "smollm2", "python", "FILE.clucert")),
         ("attacks", ("deepwordbug", "guided", "suffix")),
     ],
 )

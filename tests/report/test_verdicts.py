@@ -63,6 +63,9 @@ def test_rows_without_a_label_are_certified_and_not_judged(tmp_path: Path) -> No
     (tmp_path / "none").mkdir()
     (bare,) = read_summaries([study(tmp_path / "none", [None, None])])
     assert run_verdict(bare).startswith("2 rows have no gold label and are certified, not judged; proved: 2")
+    (tmp_path / "one").mkdir()
+    (one,) = read_summaries([study(tmp_path / "one", [None])])
+    assert run_verdict(one).startswith("1 row has no gold label and is certified, not judged; proved: 1")
 
 
 def test_what_passes_a_guard_is_not_said_to_stay_whatever_is_put_around_it(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from clucert.attacks.table import Attacked, AttackRow, attack_rows, cells_of, re
 from clucert.attacks.victims import BareVictim, ExactVictim, SmoothedVictim, Victim
 from clucert.border import first_problem
 from clucert.build import any_method_of, base_of, certifier_of, task_of
-from clucert.config import ChangeSection
+from clucert.config import ChangeSection, ExamplesSection
 from clucert.core.exact import ExactSmoother
 from clucert.core.noise.retention import rng_for
 from clucert.core.smoothing import Smoother
@@ -32,7 +32,7 @@ from clucert.evaluate.plan import make_plan
 from clucert.evaluate.record import Record
 from clucert.evaluate.recorder import reason_of
 from clucert.evaluate.run_directory import RECORDS, Manifest, RunWriter, input_digest, open_run
-from clucert.evaluate.runconfig import StudyConfig
+from clucert.evaluate.runconfig import ResultSection, RunSection, StudyConfig
 from clucert.evaluate.study import data_notes
 from clucert.methods import CHARACTERS, Method, load_any
 from clucert.methods.exact import ExactMethod
@@ -53,6 +53,14 @@ UNDEFENDED = "none"
 
 Progress = Callable[[int, int], None]
 """``(attacks done, attacks in all)``."""
+
+
+def check_options(given: Iterable[str]) -> None:
+    """Raise :class:`UsageError` for an option of a study that attacks do not read."""
+    unread = (ExamplesSection, ResultSection, RunSection)
+    names = {name for section in unread for name in options_of(section)} - {"run_dir"}
+    if wrong := next((name for name in given if name in names), None):
+        raise UsageError(f"attacks do not read {wrong}: leave it out")
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,8 @@ def _print(
     cost = Cost()
     for each in (*((certification,) if certification else ()), *exact):
         cost.add(each.cost)
-    print_summary(console, certificate, [proof.certificate for proof in exact], cost, unread=unread)
+    proofs = [proof.certificate for proof in exact]
+    print_summary(console, certificate, proofs, cost, unread=unread, more="  (-v for all)")
     for line in samples:
         console.print(line)
 

