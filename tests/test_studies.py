@@ -117,6 +117,13 @@ def test_a_seed_chooses_rows_for_an_exact_method_too(tmp_path: Path) -> None:
     assert clucert.evaluate(data=ROWS, sample=2, seed=1, run_dir=tmp_path / "run", **options).done == 2
 
 
+def test_a_text_too_long_to_sample_has_a_method_that_reads_it() -> None:
+    options: dict[str, Any] = {"model": spam, "labels": LABELS, "deterministic": True}
+    with pytest.raises(InputError, match="5,000 of a method that samples: take --method blocks"):
+        clucert.certify("win " * 5_001, method="ranmask", **options)
+    assert clucert.certify("win " * 5_001, method="blocks", **options).proved["replace"]
+
+
 def test_names_of_functions_are_callable_whatever_was_imported_first() -> None:
     code = (
         "import clucert.evaluate.study, clucert.audit.run; print(callable(clucert.evaluate), callable(clucert.audit))"
@@ -213,6 +220,19 @@ def test_a_study_of_an_object_goes_on_is_audited_and_attacked(tmp_path: Path) ->
     for unread in ({"junit": "x.xml"}, {"fail_under": "clean=1"}, {"batch": True}, {"show_samples": 1}):
         with pytest.raises(UsageError, match=f"do not read {next(iter(unread))}: leave it out"):
             clucert.attack(data=ROWS, run_dir=tmp_path / "no", **options, **unread)
+
+
+def test_a_refused_call_leaves_a_run_its_rows_and_its_advice_can_be_followed_in_place(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"model": spam, "labels": LABELS, "method": "blocks", "run_dir": tmp_path / "run"}
+    with pytest.raises(UsageError, match="deterministic=True"):
+        clucert.evaluate(data=ROWS, **options)
+    assert clucert.evaluate(data=ROWS, deterministic=True, **options).done == 3
+    rows = (tmp_path / "run" / "data.jsonl").read_bytes()
+    for other in ([("another text here", "ham")], ROWS[::-1]):
+        with pytest.raises(UsageError, match="holds another run"):
+            clucert.evaluate(data=other, deterministic=True, count=3, **options)
+        assert (tmp_path / "run" / "data.jsonl").read_bytes() == rows
+    assert clucert.evaluate(data=ROWS, deterministic=True, **options).new == 0
 
 
 def test_suffixes_of_a_file_attack_from_python_too(tmp_path: Path) -> None:

@@ -123,6 +123,8 @@ def read(document: Mapping[str, Any]) -> tuple[Certified, Cost | None]:
     if not isinstance(document, Mapping):
         raise _refusal("it is not an object of JSON")
     refuse_newer(document, SCHEMA_VERSION)
+    if document.get("kind") == "exact":
+        raise _refusal("it is an exact one, which clucert.load_exact reads")
     try:
         stored = _validated(document)
         certificate = Certificate(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from typing_extensions import TypedDict
 
@@ -27,11 +28,32 @@ if TYPE_CHECKING:
     from clucert.report.comparison import RunComparison
     from clucert.report.gates import Gate
 
+F = TypeVar("F", bound=Callable[..., Any])
 Data = str | Path | Iterable[Any]
 """A file, a data frame, or rows: (text, label) pairs, or mappings."""
 
 
+def _keeps_rows(function: F) -> F:
+    """A run that is there keeps its rows where a call with others is refused."""
+
+    @functools.wraps(function)
+    def called(**options: Any) -> Any:
+        from clucert.evaluate.run_directory import ROWS
+
+        file = Path(options.get("run_dir") or "") / ROWS
+        before = file.read_bytes() if options.get("run_dir") and file.is_file() else None
+        try:
+            return function(**options)
+        except UsageError:
+            if before is not None and file.read_bytes() != before:
+                file.write_bytes(before)
+            raise
+
+    return cast("F", called)
+
+
 @spelled_out(StudyOptions)
+@_keeps_rows
 def evaluate(
     *, data: Data | None = None, progress: bool | Callable[..., None] | None = None, **options: Unpack[StudyOptions]
 ) -> RunSummary:
@@ -67,6 +89,7 @@ def evaluate(
 
 
 @spelled_out(StudyOptions)
+@_keeps_rows
 def attack(
     *,
     data: Data | None = None,
@@ -230,6 +253,8 @@ def _names(listing: str | Sequence[str]) -> tuple[str, ...]:
 
 def _with_data(data: Data | None, fields: dict[str, Any]) -> dict[str, Any]:
     """The fields with the data as a file; rows are written into the run directory."""
+    from clucert.evaluate.run_directory import ROWS
+
     if data is None or isinstance(data, str | Path):
         return fields if data is None else {**fields, "data": str(data)}
     if fields.get("run_dir") is None:
@@ -237,7 +262,7 @@ def _with_data(data: Data | None, fields: dict[str, Any]) -> dict[str, Any]:
     rows = [_row(i, each) for i, each in enumerate(_records(data))]
     if not rows:
         raise InputError("data has no rows")
-    file = Path(fields["run_dir"]) / "data.jsonl"
+    file = Path(fields["run_dir"]) / ROWS
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(row, ensure_ascii=False, default=str) for row in rows]

@@ -516,11 +516,6 @@ def test_what_certify_advises_can_be_done(case: Case, run: Run) -> None:
     followed(case, run)
 
 
-def test_a_text_too_long_to_sample_has_a_method_that_reads_it(run: Run) -> None:
-    long = f"certify '{'good ' * 5_001}' D N --task sst2"
-    followed(Case(f"{long} --method ranmask", "take (--method blocks), or certify its", f"{long} {{1}}", "positive"), run)
-
-
 @pytest.mark.parametrize("case", STUDIES, ids=lambda case: case.first)
 def test_what_studies_advise_can_be_done(case: Case, run: Run, there: Path, server: str) -> None:
     before = {"old": "--method blocks", "a": "--method groups", "b": "--method groups --count 3"}

@@ -33,6 +33,8 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 RECORDS = "records.jsonl"
 LOCK = "lock"
+ROWS = "data.jsonl"
+"""Rows that were given in Python, not as a file."""
 FUNCTION_COMMAND = ["evaluate_callable"]
 """What a manifest says of the command of a run of objects, which only Python can ask again."""
 
@@ -202,7 +204,7 @@ def _open_locked(path: Path, manifest: Manifest, inputs: Mapping[str, str], lock
 def _is_blank(path: Path) -> bool:
     """Whether the run in ``path`` came to nothing, as one whose models were refused: another may take its place."""
     records = path / RECORDS
-    left = {entry.name for entry in path.iterdir()} - {MANIFEST, RECORDS, LOCK}
+    left = {entry.name for entry in path.iterdir()} - {MANIFEST, RECORDS, LOCK, ROWS}
     return not left and (not records.exists() or not records.stat().st_size)
 
 
