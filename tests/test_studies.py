@@ -91,6 +91,8 @@ def test_an_option_that_is_misspelled_is_met_with_the_nearest(tmp_path: Path) ->
             call(alpa=0.1)
     with pytest.raises(UsageError, match="did you mean defence"):
         clucert.attack(data=ROWS, model=spam, labels=LABELS, run_dir=tmp_path / "r", defense="none")  # type: ignore[call-arg]
+    with pytest.raises(UnknownNameError, match="did you mean 'suffix'"):
+        clucert.attack(data=ROWS, model=spam, labels=LABELS, run_dir=tmp_path / "r", attack_form="sufix")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="did you mean confirm"):
         clucert.audit(tmp_path, confrm=3)
     with pytest.raises(TypeError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from typing_extensions import TypedDict
 
-from clucert.errors import InputError, UsageError
+from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.notebook import shown_progress
 from clucert.objects import config_of, models_of
 from clucert.options import Model, StudyOptions
@@ -109,7 +109,7 @@ def attack(
     from clucert.attacks.against import attack_run
     from clucert.attacks.certificates import Match
     from clucert.attacks.study import AttackStudy, check_options, run_attacks
-    from clucert.attacks.suffix import read_suffixes
+    from clucert.attacks.suffix import FORMS, read_suffixes
     from clucert.evaluate.run_directory import FUNCTION_COMMAND
     from clucert.evaluate.runconfig import StudyConfig
 
@@ -119,6 +119,8 @@ def attack(
         if certificates is None:
             own = ("recipe", "defence", "certificates", "max_queries", "suffix_file", "attack_form", "progress")
             check_options(options)
+            if attack_form not in FORMS:
+                raise UnknownNameError("attack form", attack_form, FORMS)
             config = config_of(StudyConfig, _with_data(data, dict(options)), own)
             suffixes = read_suffixes(Path(suffix_file)) if suffix_file else ()
             study = AttackStudy(config, recipes, defences, max_queries, suffixes, attack_form)
@@ -202,7 +204,6 @@ def compare(
     Raises :class:`UsageError` for fewer than two runs and :class:`InputError` for runs on different data.
     """
     from clucert.core.radius import KINDS
-    from clucert.errors import UnknownNameError
     from clucert.report import compare_runs
 
     if radius is not None and radius not in (*KINDS, "replace"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ SUFFIX = "suffix"
 COLUMN = "attack"
 
 Form = Literal["auto", "suffix", "prompt"]
+FORMS: tuple[Form, ...] = get_args(Form)
 
 
 @runtime_checkable
