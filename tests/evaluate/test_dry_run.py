@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from study_world import ROWS, World
 
 from clucert.core.repeats import probes_needed
 from clucert.evaluate.dry_run import dry_run
+from clucert.evaluate.study import evaluate
 from clucert.report.summary import read_summaries
 from clucert.report.verdict import run_verdict
 from clucert.runtime.budget import estimate_input
 from clucert.tasks import load_task
+from clucert.types import Usage
 
 
 def test_a_dry_run_sends_nothing_and_counts_what_the_study_then_asks(world: World):
@@ -87,3 +90,12 @@ def test_every_model_of_an_ensemble_is_counted(world: World):
     two = dry_run(world.study(limit=2, model=["openai/test", "openai/two"]), rows=None)
     assert two.calls == 2 * one.calls
     assert set(two.models) == {"openai/test", "openai/two"}
+
+
+def test_a_function_costs_calls_and_no_tokens_before_the_run_as_after_it(world: World, tmp_path: Path):
+    (tmp_path / "mine.py").write_text("def classify(text): return 'positive' if 'good' in text else 'negative'\n")
+    model = f"python:{tmp_path / 'mine.py'}:classify"
+    config = world.study(limit=2, model=[model], method="blocks", deterministic=True)
+    estimate = dry_run(config, rows=None)
+    assert (estimate.tokens, estimate.models[model].tokenizer) == (0, True)
+    assert evaluate(config).spent == Usage(calls=estimate.calls)

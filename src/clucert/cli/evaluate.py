@@ -110,7 +110,8 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
     how = "; in batches, at the price of a batch" if config.batch else ""
     known = sum(model.cached for model in estimate.models.values())
     more = f"; {known:,} more answers are known" if known else ""
-    calls = f"at most {estimate.calls:,} calls, {estimate.tokens:,} tokens{money}{how}{more}"
+    tokens = f", {estimate.tokens:,} tokens" if estimate.tokens else ""
+    calls = f"at most {estimate.calls:,} calls{tokens}{money}{how}{more}"
     if not estimate.inputs:
         headline("every row has its certificate: the run asks nothing more")
         return

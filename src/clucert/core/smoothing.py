@@ -325,7 +325,7 @@ def check_words(text: WordedText) -> None:
     if len(text) > MAX_WORDS:
         raise InputError(
             f"the text has {len(text):,} words, more than the {MAX_WORDS:,} of a method that samples: "
-            "take --method blocks, or certify its parts"
+            "take --method blocks, cut it, or certify its parts"
         )
 
 

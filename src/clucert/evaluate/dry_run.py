@@ -54,7 +54,8 @@ class ModelEstimate:
     cost: float | None
     """US dollars; None when the price is not known."""
     tokenizer: bool
-    """Whether input tokens were counted by the model's own tokenizer; if not, by the rule of four characters."""
+    """Whether input tokens were counted by the model's own tokenizer, or there are none; if not, by the rule of four
+    characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +206,14 @@ class _Count:
                 self.cached += 1
                 continue
             self.calls += 1
-            self.input += (self.tokenizer or estimate_input)(query)
-            self.output += _output_tokens(query)
+            if not self.free:
+                self.input += (self.tokenizer or estimate_input)(query)
+                self.output += _output_tokens(query)
+
+    @property
+    def free(self) -> bool:
+        """Whether it is a function, which costs no tokens."""
+        return bool(getattr(self.queue.model, "reads_text", False))
 
     @property
     def tokenizer(self) -> Callable[[Query], int] | None:
@@ -224,7 +231,7 @@ class _Count:
             calls, tokens_in, tokens_out = calls + 1, tokens_in + identifying.input, tokens_out + identifying.output
         price = self.queue.options.price
         cost = price(Usage(calls, tokens_in, tokens_out)) if price else None
-        return ModelEstimate(calls, cached, tokens_in, tokens_out, cost, self.tokenizer is not None)
+        return ModelEstimate(calls, cached, tokens_in, tokens_out, cost, self.free or self.tokenizer is not None)
 
 
 def _output_tokens(query: Query) -> int:
