@@ -95,7 +95,9 @@ def test_every_model_of_an_ensemble_is_counted(world: World):
 def test_a_function_costs_calls_and_no_tokens_before_the_run_as_after_it(world: World, tmp_path: Path):
     (tmp_path / "mine.py").write_text("def classify(text): return 'positive' if 'good' in text else 'negative'\n")
     model = f"python:{tmp_path / 'mine.py'}:classify"
-    config = world.study(limit=2, model=[model], method="blocks", deterministic=True)
+    config = world.study(limit=2, model=[model], deterministic=True)
     estimate = dry_run(config, rows=None)
     assert (estimate.tokens, estimate.models[model].tokenizer) == (0, True)
-    assert evaluate(config).spent == Usage(calls=estimate.calls)
+    spent = evaluate(config).spent
+    assert 0 < spent.calls <= estimate.calls
+    assert spent == Usage(calls=spent.calls)
