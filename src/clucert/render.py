@@ -306,7 +306,8 @@ def calls_in_words(total: Usage, reused: Usage) -> str:
     """The calls that were made; and where answers were reused, what it takes when none is. A function has no tokens."""
 
     def said(usage: Usage) -> str:
-        return f"{usage.calls:,} calls" + (f", {usage.input:,} tokens in" if total.input else "")
+        calls = "1 call" if usage.calls == 1 else f"{usage.calls:,} calls"
+        return calls + (f", {usage.input:,} tokens in" if total.input else "")
 
     made = total - reused
     if not reused.calls:
