@@ -19,7 +19,7 @@ PIPELINED = 16
 
 
 class _TooMuchError(Exception):
-    """A client sends more than it may."""
+    """A client sends more, or something else, than it may."""
 
 
 class LimitedHttp(HttpToolsProtocol):
@@ -97,6 +97,10 @@ class LimitedHttp(HttpToolsProtocol):
         """Called by the parser."""
         self._stop("_clock")
         self._pending = 0
+        # The parser takes whatever follows for another protocol's, or for a further request: a body, too.
+        if self.parser.should_upgrade():
+            self._refuse(invalid("this endpoint speaks HTTP/1.1 alone: leave out Upgrade", "invalid_http"))
+            raise _TooMuchError
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -200,42 +201,66 @@ def strict_json(body: bytes) -> Any:
     Of two fields with one name some servers read the first and some the last; NaN and a byte order mark are JSON to
     some. A request that goes on as it came must mean the same there as here.
     """
+    if not body.strip():
+        raise invalid("the body is empty: send a JSON object", "invalid_json")
     try:
-        found = json.loads(
+        return json.loads(
             body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
         )
-    except (ValueError, RecursionError):
-        raise invalid("the body is not JSON, or is not to every parser (a field named twice)", "invalid_json") from None
-    return found
+    except UnicodeDecodeError as error:
+        why = f"not UTF-8 (byte {error.start + 1:,}): send UTF-8, not compressed"
+    except json.JSONDecodeError as error:
+        why = f"not JSON ({_FAULTS.get(error.msg, error.msg)}, character {error.pos + 1:,})"
+    except _AmbiguousError as error:
+        why = f"not the same JSON to every parser ({error})"
+    except ValueError:
+        why = "not the same JSON to every parser (a number of thousands of digits)"
+    except RecursionError:
+        why = "nested too deeply"
+    raise invalid(f"the body is {why}", "invalid_json")
+
+
+_FAULTS = {
+    "Invalid control character at": "a control character as it is: write \\u0000, \\n, …",
+    "Unexpected UTF-8 BOM (decode using utf-8-sig)": "it begins with a byte order mark",
+    "Extra data": "something follows its end",
+}
+"""Of the parser's words those that say nothing to who has not written it."""
+
+
+class _AmbiguousError(Exception):
+    """What some parsers take, each in its own way."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a field is named twice")
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise _AmbiguousError(f"the field {twice[:40]!r} is named twice")
     return found
 
 
 def _finite(number: str) -> float:
     if math.isinf(float(number)):
-        raise ValueError("a number is too large")
+        raise _AmbiguousError("a number is too large")
     return float(number)
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise _AmbiguousError(f"{name} is a number to some")
 
 
 def check_size(body: Any, most_characters: int, most_objects: int) -> None:
     """Raise :class:`Fault` (400, 413) for a body that is nested too deeply, or that says too much to be read.
 
-    What is not text (the data of images and sounds) is not counted as such.
+    A number says its digits, and whatever is there takes a character at least: a million of them is work, too. What is
+    not text (the data of images and sounds) is not counted as such.
     """
     characters = objects = 0
     level = [("", body)]
     for _ in range(DEEPEST):
         objects += sum(isinstance(each, dict) for _, each in level)
-        characters += sum(len(each) for name, each in level if isinstance(each, str) and name not in _NO_TEXT)
+        characters += sum(_characters(name, each) for name, each in level)
         characters += sum(len(name) for _, each in level if isinstance(each, dict) for name in each)
         if characters > most_characters:
             raise _too_long(f"more than {most_characters:,} characters")
@@ -245,6 +270,12 @@ def check_size(body: Any, most_characters: int, most_objects: int) -> None:
         if not level:
             return
     raise invalid(f"the request has more than {DEEPEST} levels", "invalid_json")
+
+
+def _characters(name: str, value: Any) -> int:
+    if isinstance(value, str):
+        return len(value) or 1 if name not in _NO_TEXT else 1
+    return len(str(value)) if isinstance(value, int | float) else 1
 
 
 def _too_long(what: str) -> Exception:
