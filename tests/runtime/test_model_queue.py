@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -102,3 +103,21 @@ def test_a_study_keeps_its_calls() -> None:
         assert model.hung_up == []
 
     run(scene, abandon=False)
+
+
+def test_what_was_answered_leaves_no_garbage() -> None:
+    """Freed at once: the collector, which a gate runs seldom, has next to nothing to find."""
+
+    async def scene(model: Slow, queue: ModelQueue) -> None:
+        model.go.set()
+        await ask(queue, "first")
+        gc.collect()
+        gc.disable()
+        try:
+            for i in range(100):
+                await ask(queue, f"a{i}", f"b{i}", f"a{i}")
+            assert gc.collect() < 100
+        finally:
+            gc.enable()
+
+    run(scene, abandon=True)

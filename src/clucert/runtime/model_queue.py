@@ -126,6 +126,8 @@ class ModelQueue:
                 group.done.exception()
             if self.options.abandon and group.missing:
                 self._abandon(group)
+            # They know the group: left to the search for garbage, a gate's memory grew with every request.
+            group.entries.clear()
         return group.asked()
 
     def start(self) -> None:

@@ -54,10 +54,10 @@ def make_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await engine.start()
         # What is loaded now stays: no search for garbage goes through it again, which took a tenth of a second. And the
-        # oldest generation, with what hundreds of waiting requests hold, is searched once in some thousand requests.
+        # oldest generation, with what hundreds of waiting requests hold, is searched once in thousands of requests.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(10_000, 20, 100)
+        gc.set_threshold(10_000, 20, 10)
         try:
             for name in _unready(await engine.states()):
                 log.warning("the %s does not answer yet: requests get 502 until it does", name)
