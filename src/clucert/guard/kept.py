@@ -40,6 +40,12 @@ class Kept(Generic[T]):
             while len(self._found) > self._most or self._weighs > self._weight:
                 self._forget(next(iter(self._found)))
 
+    def clear(self) -> None:
+        """Forget all: what is asked again is read anew."""
+        with self._lock:
+            self._found.clear()
+            self._weighs = 0
+
     def _forget(self, key: bytes) -> None:
         _, weight = self._found.pop(key, (None, 0))
         self._weighs -= weight
