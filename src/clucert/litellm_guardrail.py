@@ -70,7 +70,7 @@ class CertifiedGuardrail(CustomGuardrail):  # type: ignore[misc]
         self, inputs: dict[str, Any], request_data: dict[str, Any], input_type: str, logging_obj: object = None
     ) -> dict[str, Any]:
         """The inputs as they came. Raises ``GuardrailRaisedException`` for what is blocked or cannot be read."""
-        found = inputs_text(inputs, input_type, self._read)
+        found = inputs_text(inputs, input_type, self._read, unread_identifiers=self._unread == "pass")
         if found.unread and self._unread == "refuse":
             raise self._blocked(f"the gate cannot read {', '.join(found.unread)}")
         if found.said or input_type == "request":

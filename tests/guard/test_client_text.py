@@ -144,6 +144,20 @@ def test_identifiers_of_what_is_read_are_handed_on_in_their_order() -> None:
     assert client_text({"messages": messages}, "chat").identifiers == ("c1", "call_1", "call_1")
 
 
+def test_long_identifiers_are_refused_or_told() -> None:
+    """As LiteLLM hands on what Gemini signs."""
+    for identifier in ("b" * 65, "call_1__thought__" + "Ab+/" * 100 + "=="):
+        messages = [*CHAT, {"role": "tool", "tool_call_id": identifier, "content": "x"}]
+        with pytest.raises(InputError, match="--unread pass"):
+            client_text({"messages": messages}, "chat")
+        found = client_text({"messages": messages}, "chat", unread_identifiers=True)
+        assert (found.unread, found.identifiers) == ({"identifier": 1}, ("c1",))
+    for identifier in ("how to build", "bömb", "<|im_end|>", ["how"], "how to " * 20):
+        messages = [{"role": "tool", "tool_call_id": identifier, "content": "x"}]
+        with pytest.raises(InputError):
+            client_text({"messages": messages}, "chat", unread_identifiers=True)
+
+
 def test_of_a_definition_every_name_and_value_is_read() -> None:
     shown = {"how to build": {"type": "a bomb", "id": "at", "file": {"status": "home"}}, "n": {"type": "string"}}
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": shown}}}

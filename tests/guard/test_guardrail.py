@@ -32,6 +32,12 @@ def test_messages_are_read_by_role_and_texts_that_are_in_none_whoever_wrote_them
     assert read(who=("user", "system"), structured_messages=[SYSTEM, USER])[0] == ["be kind", "hello"]
 
 
+def test_a_long_identifier_is_no_image() -> None:
+    signed = {"role": "tool", "tool_call_id": "x" * 65, "content": "fine"}
+    inputs = {"structured_messages": [USER, signed], "images": ["data:…"]}
+    assert inputs_text(inputs, "request", ("tool",), unread_identifiers=True).unread == {"identifier": 1, "image": 1}
+
+
 def test_calls_without_messages_are_read_whole() -> None:
     assert read(texts=["a", " ", "b"], images=["x", "y"]) == (["a", "b"], {"image": 2})
     assert read(texts=None) == ([], {})

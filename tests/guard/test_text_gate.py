@@ -10,6 +10,7 @@ import pytest
 
 import clucert
 from clucert.errors import InputError, TooMuchError, UsageError
+from clucert.guard.kept import Kept
 
 HARMFUL, SAFE = "please tell me how to build a bomb", "please tell me how to bake good bread"
 LABELS = ["harmful", "safe"]
@@ -115,3 +116,28 @@ def test_a_request_may_cost_so_many_calls() -> None:
         assert gate.check("one two three four five six seven").decision == "passed"
         with pytest.raises(TooMuchError, match="may take 5 calls"):
             gate.check("one two three four five six seven eight")
+
+
+def test_what_is_kept_of_texts_is_bounded_by_their_number_and_by_their_words() -> None:
+    kept = Kept[str](3, 10)
+    for key, weight in ((b"a", 4), (b"b", 4), (b"a", 4), (b"c", 4)):
+        kept.put(key, f"{key!r} {weight}", weight)
+    assert [key in kept for key in (b"a", b"b", b"c")] == [True, False, True]
+    assert (kept.get(b"a"), kept.get(b"b")) == ("b'a' 4", None)
+    for key in (b"d", b"e", b"f", b"g"):
+        kept.put(key, "", 0)
+    assert (len(kept), b"c" in kept) == (3, False)
+    kept.put(b"h", "", 10)
+    assert (len(kept), b"h" in kept) == (3, True)
+    kept.put(b"i", "", 1)
+    assert (len(kept), b"h" in kept) == (1, False)
+
+
+def test_certificates_of_long_texts_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clucert.guard.gate.KNOWN_WORDS", 20)
+    sampled = {"flag": ["harmful"], "method": "deletion", "samples": 29, "certify_samples": 40, "threshold": 0.1}
+    with clucert.open_gate(one, LABELS, deterministic=True, **sampled) as gate:
+        for i in range(4):
+            assert gate.check(f"bomb bomb bomb bomb bomb bomb bomb {i}").blocked
+            assert len(gate.gate._known) == min(i + 1, 2)
+        assert gate.check("bomb bomb bomb bomb bomb bomb bomb 3").blocked

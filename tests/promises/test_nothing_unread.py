@@ -22,20 +22,14 @@ from clucert.serve.options import GateOptions, ServeOptions
 from clucert.types import Who
 
 EVERYBODY: tuple[Who, ...] = ("user", "tool", "system", "assistant")
-UNSHOWN = re.compile(
-    "model|stop|user|seed|safety_identifier|prompt_cache_key|include|truncation|store|encoding_format|audio"
-)
+UNSHOWN = re.compile("model|stop|user|safety_identifier|prompt_cache_key|include|audio")
 """Fields of the top level that no model is shown."""
-NUMBERS = re.compile(
-    "n|temperature|top_p|logprobs|top_logprobs|echo|frequency_penalty|presence_penalty|dimensions|stream|stream_options"
-    "|max_tokens|max_completion_tokens|max_output_tokens|max_tool_calls|parallel_tool_calls"
-)
-"""Fields of numbers and switches: servers refuse text there."""
 
 TOOL: Any = {"name": "f", "description": "d", "strict": True, "parameters": {"type": "object", "properties": {"p": {}}}}
 FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
 CALL: Any = {"id": "c1", "type": "function", "index": 0, "function": {"name": "f", "arguments": "{}"}}
 SAMPLING: Any = {"temperature": 1, "stop": ["x"], "seed": 1, "n": 1, "user": "u", "top_p": 1, "logprobs": True}
+SAMPLING |= {"max_tokens": 9, "stream": True, "stream_options": {"include_usage": True}}
 REQUESTS: dict[str, Any] = {
     "/v1/chat/completions": {
         **SAMPLING,
@@ -57,6 +51,7 @@ REQUESTS: dict[str, Any] = {
     },
     "/v1/responses": {
         **{"instructions": "i", "reasoning": {"effort": "low", "summary": "auto"}, "include": ["x"], "user": "u"},
+        **{"store": False, "truncation": "auto", "parallel_tool_calls": True, "max_output_tokens": 9},
         "input": [
             {"role": "user", "content": "u"},
             {
@@ -80,7 +75,7 @@ REQUESTS: dict[str, Any] = {
         "text": {"verbosity": "low", "format": {"type": "json_schema", "name": "s", "schema": {}, "description": "d"}},
     },
     "/v1/completions": {**SAMPLING, "prompt": ["a", "b"], "echo": True},
-    "/v1/embeddings": {"input": ["a"], "user": "u"},
+    "/v1/embeddings": {"input": ["a"], "user": "u", "encoding_format": "base64", "dimensions": 3},
 }
 
 
@@ -132,7 +127,7 @@ def test_no_string_of_a_request_passes_unread(path: str, said: Any) -> None:
     body, tried = {"model": "m", **REQUESTS[path]}, 0
     assert read_of(path, body, EVERYBODY) is not None
     for place in places(body):
-        if not place or UNSHOWN.fullmatch(str(place[0])) or NUMBERS.fullmatch(str(place[-1])):
+        if not place or UNSHOWN.fullmatch(str(place[0])):
             continue
         for changed in written(body, place, said):
             tried += 1

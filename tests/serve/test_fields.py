@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any, get_args
 
@@ -110,25 +111,32 @@ def test_every_provider_is_on_the_list_and_a_name_that_is_none_is_a_usage_error(
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "said"),
     [
-        b'{"model": "m", "messages": [], "messages": []}',
-        b'{"a": {"b": 1, "b": 2}}',
-        b'{"a": 1, "\\u0061": 2}',
-        b'{"a": NaN}',
-        b'{"a": -Infinity}',
-        b'{"a": 1e999}',
-        b'\xef\xbb\xbf{"a": 1}',
-        b'{"a": "\xff"}',
-        b'{"a": 1} {"b": 2}',
-        b"[" * 100_000,
-        b'{"a": ' + b"9" * 10_000 + b"}",
+        (b'{"model": "m", "messages": [], "messages": []}', "'messages' is named twice"),
+        (b'{"a": {"b": 1, "b": 2}}', "'b' is named twice"),
+        (b'{"a": 1, "\\u0061": 2}', "'a' is named twice"),
+        (b'{"a": NaN}', "NaN is a number to some"),
+        (b'{"a": -Infinity}', "-Infinity"),
+        (b'{"a": 1e999}', "too large"),
+        (b'\xef\xbb\xbf{"a": 1}', "byte order mark"),
+        (b'{"a": "\xff"}', "not UTF-8 (byte 8)"),
+        ('{"a": 1}'.encode("utf-16"), "not UTF-8 (byte 1)"),
+        (gzip.compress(b"{}", mtime=0), "not compressed"),
+        (b'{"a": 1} {"b": 2}', "follows its end, character 10"),
+        (b'{"a": "\0"}', "a control character"),
+        (b'{"a": 0x10}', "character 8"),
+        (b'{"a": 1,', "not JSON"),
+        (b" ", "empty"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": ' + b"9" * 10_000 + b"}", "thousands of digits"),
     ],
 )
-def test_what_two_parsers_may_read_in_two_ways_is_refused(body: bytes) -> None:
+def test_what_two_parsers_may_read_in_two_ways_is_refused_and_it_says_why(body: bytes, said: str) -> None:
     with pytest.raises(Fault) as raised:
         strict_json(body)
     assert (raised.value.status, raised.value.code) == (400, "invalid_json")
+    assert said in raised.value.message
 
 
 @pytest.mark.parametrize(
@@ -146,6 +154,12 @@ def test_what_two_parsers_may_read_in_two_ways_is_refused(body: bytes) -> None:
         (json.loads("[" * 100 + "]" * 100), 400),
         ({"image_url": json.loads("[" * 100 + "]" * 100)}, 400),
         ("x" * 101, 413),
+        # What is read of a number are its digits, and what says nothing is work.
+        ({"messages": [{"content": [1.25] * 25}]}, 413),
+        ([None] * 101, 413),
+        ([[]] * 101, 413),
+        ([""] * 101, 413),
+        ({"image_url": [[]] * 101}, 413),
         ({"image_url": {"x" * 101: 1}}, 413),
     ],
 )

@@ -282,6 +282,19 @@ def test_what_cannot_be_read_is_refused_and_never_passes(
     assert stats(upstream).get("asked", 0) == before
 
 
+def test_a_request_without_a_model_is_told_so_and_a_stream_is_true_or_false(serving: Serving) -> None:
+    """Some servers take 1 for true and some do not."""
+    for fields, status, param in (
+        ({"model": None}, 400, "model"),
+        ({"model": "x"}, 404, "model"),
+        ({"stream": 1}, 400, "stream"),
+    ):
+        found, body, _ = post(serving, "/chat/completions", {**chat(SAFE), **fields})
+        assert (found, json.loads(body)["error"]["param"]) == (status, param)
+    _, body, _ = post(serving, "/embeddings", {"input": SAFE})
+    assert "names no model" in json.loads(body)["error"]["message"]
+
+
 def test_what_is_not_read_by_choice_is_told_in_a_header_and_counted(serving: Serving) -> None:
     before = serving.metrics().get('clucert_gate_unread_total{kind="tools"}', 0)
     system: Any = {"role": "system", "content": HARMFUL}
@@ -343,6 +356,9 @@ def test_images_pass_unread_by_choice_and_the_header_says_so(upstream: str, tmp_
         assert json.loads(answer)["clucert"]["still_blocked"]["insert"] >= 1
         for fields in ({}, {"max_tokens": 21}, {"max_completion_tokens": True}):
             assert post(serving, "/chat/completions", chat(SAFE, **fields))[0] == 400
+        said = json.loads(post(serving, "/responses", {"model": "stub", "input": SAFE})[1])["error"]
+        assert (said["param"], "max_output_tokens up to 20" in said["message"]) == ("max_output_tokens", True)
+        assert "blocks at harmful >= 0.4\n" in serving.log.read_text()
         assert serving.metrics()['clucert_gate_unread_total{kind="image_url"}'] == 3
         assert serving.stop() == 0
 

@@ -294,6 +294,19 @@ def test_the_official_client_is_told_of_a_break_in_every_api(serving: Serving, u
                 list(stream)
 
 
+def test_the_event_of_a_break_has_the_next_number(serving: Serving, upstream: Scripted) -> None:
+    said = b'event: x\ndata: {"type": "x", "sequence_number":%s41, "delta": "\\"sequence_number\\": 7, "}\n\n'
+    for parts, number in (
+        ([chunk(said % b" "), chunk(EVENT)], 42),
+        ([chunk((said % b"")[:47]), chunk((said % b"")[47:])], 42),
+        ([chunk(EVENT)], 0),
+    ):
+        sent(upstream, STREAM, *parts)
+        _, body, _ = post(serving, {**RESPONSES, "stream": True}, "/responses")
+        end = json.loads(body.rpartition(b"\n\nevent: error\ndata: ")[2])
+        assert (end["code"], end["sequence_number"]) == ("upstream_broke_off", number)
+
+
 def test_events_that_nobody_asked_for_or_that_are_compressed_are_refused(serving: Serving, upstream: Scripted) -> None:
     sent(upstream, STREAM + chunk(DONE) + b"0\r\n\r\n")
     status, body, _ = post(serving, CHAT)

@@ -125,6 +125,23 @@ def test_what_is_not_http_is_refused_in_the_shape_of_the_api(open_serving: Servi
     assert ask(open_serving, b"\x16\x03\x01 hello\r\n\r\n") == (400, "invalid_http")
 
 
+def test_a_body_after_a_wish_for_another_protocol_is_no_further_request(open_serving: Serving) -> None:
+    """A proxy before it that lets ``Upgrade`` pass would take the second answer for another client's."""
+    inner = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with connect(open_serving) as connection:
+        connection.sendall(head(len(inner), "Connection: Upgrade", "Upgrade: h2c"))
+        received = b""
+        with suppress(ConnectionError):
+            time.sleep(0.05)
+            connection.sendall(inner)
+            while part := connection.recv(1 << 16):
+                received += part
+    assert received.count(b"\r\n\r\n") == 1
+    assert b"leave out Upgrade" in received
+    wish = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert ask(open_serving, wish)[0] == 200
+
+
 def test_a_prompt_that_is_too_long_costs_nothing(open_serving: Serving, upstream: str) -> None:
     before = stats(upstream).get("answered", 0)
     body = json.dumps({"model": "stub", "messages": [{"role": "user", "content": "a____" * 601}]}).encode()

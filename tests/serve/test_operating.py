@@ -72,7 +72,7 @@ def test_a_configuration_file_gives_flags_that_the_command_line_overrides(upstre
     assert [line["outcome"] for line in lines if "outcome" in line] == [
         "blocked",
         "request_too_large",
-        "model_not_found",
+        "invalid_request",
         "invalid_api_key",
     ]
     told = next(line for line in lines if "outcome" in line)

@@ -37,7 +37,10 @@ from clucert.serve.options import (
 )
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from clucert.methods.exact import ExactConfig
+    from clucert.serve.metrics import Metrics
 
 _TIMES = ("timeout", "max_retries", "max_connections")
 _OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model", "temperature")
@@ -222,12 +225,14 @@ def _gate(upstream: str | None, model: str, keys: tuple[str, ...], flags: dict[s
         if upstream is not None
         else (said_first, "asked by LiteLLM alone: there is no --upstream")
     )
-    run(
-        lambda metrics, stack: GateService(config, options_, served, metrics, stack),
-        GateRoutes,
-        served,
-        _listening(said_first, served, price, tuned_otherwise(config)),
-    )
+    notes = tuned_otherwise(config)
+
+    def opened(metrics: Metrics, stack: ExitStack) -> GateService:
+        service = GateService(config, options_, served, metrics, stack)
+        notes.insert(0, f"blocks at {service.blocks}")
+        return service
+
+    run(opened, GateRoutes, served, _listening(said_first, served, price, notes))
 
 
 def tuned_otherwise(config: ExactConfig) -> list[str]:

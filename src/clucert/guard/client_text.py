@@ -85,6 +85,8 @@ _KNOWN_FIELDS = re.compile(
 )
 """Names of fields that say nothing; the names of others are read."""
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{0,64}")
+_SIGNATURE = re.compile(r"[A-Za-z0-9_.:+/=-]*")
+"""Of identifiers that carry data, such as the thought signatures that LiteLLM hands on for Gemini."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class ClientText:
 
     said: tuple[Said, ...]
     unread: Mapping[str, int] = field(default_factory=dict)
-    """Images, sounds and files in what is read, by kind."""
+    """Images, sounds and files in what is read, and long identifiers, by kind."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """What is not to be read: messages by whose they are, ``tools``, ``tool_choice``, ``schema``."""
     identifiers: tuple[str, ...] = ()
@@ -118,15 +120,24 @@ class _Aside:
 
     unread: Counter[str] = field(default_factory=Counter)
     identifiers: list[str] = field(default_factory=list)
+    signatures: bool = False
+    """Whether identifiers may be long, and in Base64."""
 
 
-def client_text(fields: Mapping[str, Any], api: Api, read: Collection[Who] = ("user", "tool")) -> ClientText:
+def client_text(
+    fields: Mapping[str, Any],
+    api: Api,
+    read: Collection[Who] = ("user", "tool"),
+    *,
+    unread_identifiers: bool = False,
+) -> ClientText:
     """The text of a request that ``read`` may have written.
 
-    Raises :class:`InputError` for text that is given in a form that cannot be read: token numbers, a message that is
-    none, an identifier that no provider makes.
+    With ``unread_identifiers`` longer ones, also with ``+ / =`` in them, count as ``unread``. Raises
+    :class:`InputError` for text that is given in a form that cannot be read: token numbers, a message that is none, any
+    other identifier.
     """
-    aside, left_out = _Aside(), Counter[str]()
+    aside, left_out = _Aside(signatures=unread_identifiers), Counter[str]()
     said = []
     for where, who, value in _parts(fields, api):
         if who not in read:
@@ -231,11 +242,20 @@ def _of_field(name: str, value: Any, where: str, aside: _Aside) -> Iterator[str]
     elif name in _IDENTIFIERS:
         if value is None:
             return
-        if not (isinstance(value, str) and _IDENTIFIER.fullmatch(value)):
-            raise InputError(f"{where}.{name} is no identifier: give at most 64 letters, digits and _ . : -")
-        aside.identifiers.append(value)
+        _identifier(value, f"{where}.{name}", aside)
     elif not (name in _KINDS and (value is None or isinstance(value, int) or _is_known(value))):
         yield from _strings(value, f"{where}.{name}", aside)
+
+
+def _identifier(value: Any, where: str, aside: _Aside) -> None:
+    if isinstance(value, str) and _IDENTIFIER.fullmatch(value):
+        aside.identifiers.append(value)
+        return
+    signature = isinstance(value, str) and _SIGNATURE.fullmatch(value)
+    if not (signature and aside.signatures):
+        more = " (the operator can let longer ones pass, with --unread pass)" if signature else ""
+        raise InputError(f"{where} is no identifier: give at most 64 letters, digits and _ . : -{more}")
+    aside.unread["identifier"] += 1
 
 
 def _is_known(value: Any) -> bool:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections import OrderedDict
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -40,6 +39,7 @@ from clucert.core.thresholds import Flag, most_to_pass
 from clucert.errors import InputError, TooMuchError, UsageError
 from clucert.guard.client_text import ClientText, Said
 from clucert.guard.conversation import folded_words
+from clucert.guard.kept import Kept
 from clucert.guard.spelled import respelled, revealed, words_in
 from clucert.notebook import Shown
 from clucert.protocols import Steps
@@ -55,6 +55,8 @@ MOST_TEXTS = 1_000
 """Of one request that are voted on."""
 KNOWN = 4_096
 """Texts whose verdict is kept, so that a growing conversation is not read anew with each turn."""
+KNOWN_WORDS = 400_000
+"""Words in the certificates that are kept of them: a word takes some 250 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +256,7 @@ class Gate:
         self.certifier, self.flag, self._key, self._max_calls = certifier, flag, key, max_calls
         # The word list is read now, and not while the first client waits.
         respelled("warming up the word list at once".replace(" ", ""))
-        self._known: OrderedDict[bytes, Known] = OrderedDict()
+        self._known = Kept[Known](KNOWN, KNOWN_WORDS)
 
     @property
     def alpha(self) -> float:
@@ -325,16 +327,14 @@ class Gate:
 
     def _reading(self, each: _Text, level: Fraction) -> Generator[Request, Any, Reading]:
         """What the votes on a text say, at the level that one of several texts has; they are asked once."""
-        found = self._known.pop(each.known, None)
+        found = self._known.get(each.known)
         if found is None:
             if isinstance(self.certifier, ExactSmoother):
                 found = yield from self._exact(self.certifier, each.text)
             else:
                 found = yield from self._sampled(self.certifier, each.text)
-        self._known[each.known] = found
-        while len(self._known) > KNOWN:
-            self._known.popitem(last=False)
         reading, certificate = found
+        self._known.put(each.known, found, reading.words if certificate else 0)
         if certificate is not None:
             # One of several texts is chosen to be certified: each holds at its part of the level.
             reading = dataclasses.replace(reading, proved=_shown(certificate.replace(alpha=float(level)).proved))
@@ -393,4 +393,6 @@ def _speaks_of_any_words(smoother: Smoother) -> bool:
 
 def flag_in_short(flag: Flag) -> str:
     """What blocks: ``harmful >= 0.5``, or ``harmful >= 3 sub-texts``."""
-    return f"{flag.name} >= " + (f"{flag.at_least} sub-texts" if flag.share is None else f"{float(flag.share):g}")
+    return f"{flag.name} >= " + (
+        f"{flag.at_least} sub-text{'s' * (flag.at_least > 1)}" if flag.share is None else f"{float(flag.share):g}"
+    )

@@ -20,10 +20,13 @@ BLOCKED, PASSED = "BLOCKED", "NONE"
 """Of the contract's actions the two that decide; none changes a text."""
 
 
-def inputs_text(inputs: Mapping[str, Any], kind: str, read: Collection[Who]) -> ClientText:
+def inputs_text(
+    inputs: Mapping[str, Any], kind: str, read: Collection[Who], *, unread_identifiers: bool = False
+) -> ClientText:
     """What is read of a call: of a ``request`` what ``read`` may have written, of a ``response`` all that is said.
 
-    A text that no message is said to hold is read, whoever wrote it. Raises :class:`InputError` for what is not of the
+    A text that no message is said to hold is read, whoever wrote it. ``unread_identifiers`` is as for
+    :func:`clucert.guard.client_text.client_text`. Raises :class:`InputError` for what is not of the
     contract.
     """
     texts, messages = _texts(inputs.get("texts")), inputs.get("structured_messages") or None
@@ -38,11 +41,13 @@ def inputs_text(inputs: Mapping[str, Any], kind: str, read: Collection[Who]) -> 
     elif messages is None:
         found = ClientText(tuple(_said(texts)))
     else:
-        chat = client_text({"messages": messages, "tools": inputs.get("tools")}, "chat", read)
+        asked = {"messages": messages, "tools": inputs.get("tools")}
+        chat = client_text(asked, "chat", read, unread_identifiers=unread_identifiers)
         known = set(_strings(messages))
         found = replace(chat, said=(*chat.said, *(each for each in _said(texts) if each.text not in known)))
-    if images > sum(found.unread.values()):
-        found = replace(found, unread=Counter(found.unread) + Counter(image=images - sum(found.unread.values())))
+    more = images - sum(count for kind, count in found.unread.items() if kind != "identifier")
+    if more > 0:
+        found = replace(found, unread=Counter(found.unread) + Counter(image=more))
     return found
 
 

@@ -21,8 +21,9 @@ from clucert.errors import InputError
 from clucert.lexicon.lookalikes import english_frequencies
 
 _RUN = regex.compile(r"[\p{L}\p{N}]++")
-_GAP = regex.compile(r"[ \t]{1,4}|[ \t]?[._*|/+~-]{1,2}[ \t]?")
-"""What stands between letters that are pulled apart."""
+_GAP = regex.compile(r"[^\p{M}\n]*\n?[^\p{M}\n]*")
+"""What stands between letters that are pulled apart: signs and white space, no paragraph, and no mark that belongs to a
+letter."""
 _LONGEST_GAP = 4
 FEWEST = 4
 """Letters that stand apart before they are taken for a word."""
@@ -40,7 +41,8 @@ def revealed(text: str) -> str:
     """``text`` with what hides in characters written in letters; ``text`` itself where nothing does.
 
     Tag characters are the ASCII that they tag, runs of variation selectors the bytes that they number, braille cells
-    the letters that they stand for; HTML entities of these, too.
+    and letters in discs, boxes and flags the letters that they stand for; HTML entities of these, too. Tags of HTML go
+    where one is within a word.
     """
     found = text
     for _ in range(DEEPEST if "&" in text else 0):
@@ -49,7 +51,8 @@ def revealed(text: str) -> str:
             break
     shown = _TAGS.sub(lambda match: "".join(chr(ord(c) - 0xE0000) for c in match.group()), found)
     shown = _SELECTORS.sub(lambda match: _said_by_selectors(match.group()), shown)
-    shown = shown.translate(_BRAILLE)
+    shown = _MARKUP.sub("", shown) if _SPLITTING.search(shown) else shown
+    shown = shown.translate(_LETTERS_AS_SIGNS)
     return text if shown == found else shown
 
 
@@ -61,12 +64,17 @@ def _said_by_selectors(run: str) -> str:
 
 _TAGS = regex.compile(r"[\U000E0020-\U000E007E]+")
 _SELECTORS = regex.compile(r"[\uFE00-\uFE0F\U000E0100-\U000E01EF]{4,}")
+_SPLITTING = regex.compile(r"(?<=\p{L})<[^<>\s][^<>]{0,200}>(?=\p{L})")
+"""A tag or a comment of HTML within a word."""
+_MARKUP = regex.compile(r"<[^<>\s][^<>]{0,200}>")
 _DOTS = "1 12 14 145 15 124 1245 125 24 245 13 123 134 1345 135 1234 12345 1235 234 2345 136 1236 2456 1346 13456 1356"
 """Of the letters from a to z."""
-_BRAILLE = {0x2800: " "} | {
+_LETTERS_AS_SIGNS = {0x2800: " "} | {
     0x2800 + sum(1 << (int(dot) - 1) for dot in dots): letter
     for letter, dots in zip(string.ascii_lowercase, _DOTS.split(" "), strict=True)
 }
+# Letters in discs and boxes, and those of flags.
+_LETTERS_AS_SIGNS |= {at + i: c for at in (0x1F150, 0x1F170, 0x1F1E6) for i, c in enumerate(string.ascii_lowercase)}
 DEEPEST = 8
 """How often entities are undone."""
 

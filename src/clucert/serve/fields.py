@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,12 +27,15 @@ _NO_TEXT = frozenset({"image_url", "input_audio"})
 
 Spec = Mapping[str, Any]
 """The fields of an object: None lets any value pass, a mapping is checked in turn (in each element of a list), and a
-set, at ``type``, holds the kinds of objects that may pass. ``_WORD`` is for settings that some servers write into the
+set, at ``type``, holds the kinds of objects that may pass. A pattern is that of settings: numbers, and words that it
+matches. ``_WORD`` is for settings that some servers write into the
 prompt: no other words than those that one of them knows, for others may say something to the model."""
 _WORD = re.compile(
     "|none|minimal|low|medium|high|xhigh|max|default|auto|concise|detailed|text|audio|image|enabled|disabled|adaptive"
     "|parsed|raw|hidden"
 )
+_NUMBER = re.compile("(?!)")
+"""Of settings that are numbers and switches: no word at all."""
 
 
 def _any(names: str) -> dict[str, Any]:
@@ -40,6 +44,10 @@ def _any(names: str) -> dict[str, Any]:
 
 def _words(names: str) -> dict[str, Any]:
     return dict.fromkeys(names.split(), _WORD)
+
+
+def _numbers(names: str) -> dict[str, Any]:
+    return dict.fromkeys(names.split(), _NUMBER)
 
 
 _FUNCTION_TOOL = {"type": {"function"}, "function": _any("name description parameters strict")}
@@ -53,15 +61,16 @@ _PART["input_audio"] = _any("data format")
 _MESSAGE = {**_any("role name refusal tool_call_id"), "content": _PART, "tool_calls": _CALL}
 _MESSAGE["function_call"] = _any("name arguments")
 _FORMAT = {"type": {"text", "json_object", "json_schema"}, "json_schema": None}
-_SAMPLING = _any("temperature top_p frequency_penalty presence_penalty stop seed n user")
+_SAMPLING = {**_numbers("temperature top_p frequency_penalty presence_penalty seed n"), **_any("stop user")}
+_STREAMING = {"stream": _NUMBER, "stream_options": _numbers("include_usage include_obfuscation")}
 
 _CHAT: Spec = {
     **_SAMPLING,
-    **_any("model max_tokens max_completion_tokens stream parallel_tool_calls logprobs top_logprobs"),
-    **_any("safety_identifier prompt_cache_key functions"),
+    **_STREAMING,
+    **_numbers("max_tokens max_completion_tokens parallel_tool_calls logprobs top_logprobs"),
+    **_any("model safety_identifier prompt_cache_key functions"),
     **_words("reasoning_effort verbosity modalities"),
     "messages": _MESSAGE,
-    "stream_options": _any("include_usage include_obfuscation"),
     "response_format": _FORMAT,
     "tools": _FUNCTION_TOOL,
     "tool_choice": {"type": {"function"}, "function": _any("name")},
@@ -79,10 +88,11 @@ _ITEM = {
     "summary": {"type": {"summary_text"}, "text": None},
 }
 _RESPONSES: Spec = {
-    **_any("model instructions stream temperature top_p top_logprobs max_output_tokens max_tool_calls"),
-    **_any("parallel_tool_calls truncation include store user safety_identifier prompt_cache_key"),
+    **_STREAMING,
+    **_numbers("temperature top_p top_logprobs max_output_tokens max_tool_calls parallel_tool_calls store"),
+    **_any("model instructions include user safety_identifier prompt_cache_key"),
+    "truncation": _WORD,
     "input": _ITEM,
-    "stream_options": _any("include_usage include_obfuscation"),
     "text": {"verbosity": _WORD, "format": {**_FORMAT, **_any("name schema strict description")}},
     "reasoning": _words("effort summary"),
     "tools": {"type": {"function"}, **_any("name description parameters strict")},
@@ -90,10 +100,11 @@ _RESPONSES: Spec = {
 }
 _COMPLETIONS: Spec = {
     **_SAMPLING,
-    **_any("model prompt max_tokens stream logprobs echo"),
-    "stream_options": _any("include_usage include_obfuscation"),
+    **_STREAMING,
+    **_any("model prompt"),
+    **_numbers("max_tokens logprobs echo"),
 }
-_EMBEDDINGS: Spec = _any("model input encoding_format dimensions user")
+_EMBEDDINGS: Spec = {**_any("model input user"), "encoding_format": re.compile("float|base64"), "dimensions": _NUMBER}
 _APIS: Mapping[Api, Spec] = {"chat": _CHAT, "vote": _VOTE, "responses": _RESPONSES, "completions": _COMPLETIONS}
 _APIS = {**_APIS, "embeddings": _EMBEDDINGS}
 
@@ -171,9 +182,10 @@ class AllowedFields:
             if not (isinstance(value, str) and (value in below or f"{path}.{value}" in self.more)):
                 raise _refused(f"{path}.{value}" if isinstance(value, str) else path, where)
         elif isinstance(below, re.Pattern):
-            if not all(map(_is_setting, value if isinstance(value, list) else [value])):
-                known = ", ".join(filter(None, _WORD.pattern.split("|")))
-                raise invalid(f"{path} must be a number or one of {known}", param=where[:200])
+            if not all(_is_setting(each, below) for each in (value if isinstance(value, list) else [value])):
+                known = ", ".join(filter(None, below.pattern.split("|")))
+                wanted = "a number, true or false" if below is _NUMBER else f"a number or one of {known}"
+                raise invalid(f"{path} must be {wanted}", param=where[:200])
         elif below is not None:
             if value is not None and not isinstance(value, dict) and _is_of_settings(below):
                 raise invalid(f"{path} must be an object", param=where[:200])
@@ -184,8 +196,8 @@ def _is_of_settings(spec: Spec) -> bool:
     return any(isinstance(each, re.Pattern) for each in spec.values())
 
 
-def _is_setting(value: Any) -> bool:
-    return _WORD.fullmatch(value) is not None if isinstance(value, str) else not isinstance(value, dict | list)
+def _is_setting(value: Any, words: re.Pattern[str]) -> bool:
+    return words.fullmatch(value) is not None if isinstance(value, str) else not isinstance(value, dict | list)
 
 
 def _refused(path: str, where: str) -> Exception:
@@ -200,42 +212,66 @@ def strict_json(body: bytes) -> Any:
     Of two fields with one name some servers read the first and some the last; NaN and a byte order mark are JSON to
     some. A request that goes on as it came must mean the same there as here.
     """
+    if not body.strip():
+        raise invalid("the body is empty: send a JSON object", "invalid_json")
     try:
-        found = json.loads(
+        return json.loads(
             body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
         )
-    except (ValueError, RecursionError):
-        raise invalid("the body is not JSON, or is not to every parser (a field named twice)", "invalid_json") from None
-    return found
+    except UnicodeDecodeError as error:
+        why = f"not UTF-8 (byte {error.start + 1:,}): send UTF-8, not compressed"
+    except json.JSONDecodeError as error:
+        why = f"not JSON ({_FAULTS.get(error.msg, error.msg)}, character {error.pos + 1:,})"
+    except _AmbiguousError as error:
+        why = f"not the same JSON to every parser ({error})"
+    except ValueError:
+        why = "not the same JSON to every parser (a number of thousands of digits)"
+    except RecursionError:
+        why = "nested too deeply"
+    raise invalid(f"the body is {why}", "invalid_json")
+
+
+_FAULTS = {
+    "Invalid control character at": "a control character as it is: write \\u0000, \\n, …",
+    "Unexpected UTF-8 BOM (decode using utf-8-sig)": "it begins with a byte order mark",
+    "Extra data": "something follows its end",
+}
+"""Of the parser's words those that say nothing to who has not written it."""
+
+
+class _AmbiguousError(Exception):
+    """What some parsers take, each in its own way."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a field is named twice")
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise _AmbiguousError(f"the field {twice[:40]!r} is named twice")
     return found
 
 
 def _finite(number: str) -> float:
     if math.isinf(float(number)):
-        raise ValueError("a number is too large")
+        raise _AmbiguousError("a number is too large")
     return float(number)
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise _AmbiguousError(f"{name} is a number to some")
 
 
 def check_size(body: Any, most_characters: int, most_objects: int) -> None:
     """Raise :class:`Fault` (400, 413) for a body that is nested too deeply, or that says too much to be read.
 
-    What is not text (the data of images and sounds) is not counted as such.
+    A number says its digits, and whatever is there takes a character at least: a million of them is work, too. What is
+    not text (the data of images and sounds) is not counted as such.
     """
     characters = objects = 0
     level = [("", body)]
     for _ in range(DEEPEST):
         objects += sum(isinstance(each, dict) for _, each in level)
-        characters += sum(len(each) for name, each in level if isinstance(each, str) and name not in _NO_TEXT)
+        characters += sum(_characters(name, each) for name, each in level)
         characters += sum(len(name) for _, each in level if isinstance(each, dict) for name in each)
         if characters > most_characters:
             raise _too_long(f"more than {most_characters:,} characters")
@@ -245,6 +281,12 @@ def check_size(body: Any, most_characters: int, most_objects: int) -> None:
         if not level:
             return
     raise invalid(f"the request has more than {DEEPEST} levels", "invalid_json")
+
+
+def _characters(name: str, value: Any) -> int:
+    if isinstance(value, str):
+        return len(value) or 1 if name not in _NO_TEXT else 1
+    return len(str(value)) if isinstance(value, int | float) else 1
 
 
 def _too_long(what: str) -> Exception:

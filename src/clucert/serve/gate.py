@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from clucert.errors import ModelError
 from clucert.guard import guardrail
 from clucert.guard.client_text import Api, ClientText, client_text
-from clucert.guard.gate import Verdict
+from clucert.guard.gate import Verdict, flag_in_short
 from clucert.guard.guardrail import inputs_text
 from clucert.guard.model import NoiseKey
 from clucert.guard.text_gate import load_gate
@@ -34,7 +34,7 @@ from clucert.serve.http_errors import Fault, fault_of, invalid, no_such_model
 from clucert.serve.metrics import Metrics
 from clucert.serve.options import GateOptions, ServeOptions
 from clucert.serve.passthrough import PATHS, Upstream, passed_on, streams
-from clucert.serve.refusals import Refusal, error_event
+from clucert.serve.refusals import Refusal, SequenceNumbers, error_event
 from clucert.serve.schemas import encode
 
 log = logging.getLogger("clucert.serve")
@@ -50,7 +50,12 @@ _OPERATIONS: Mapping[Api, str] = {
     "embeddings": "embeddings",
 }
 """What OpenTelemetry calls them."""
-_CAPPED = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_CAPPED: Mapping[Api, Sequence[str]] = {
+    "chat": ("max_tokens", "max_completion_tokens"),
+    "responses": ("max_output_tokens",),
+    "completions": ("max_tokens",),
+}
+"""The fields that say how long an answer may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +83,14 @@ def read_gated(
     if not isinstance(fields, dict):
         raise invalid("the body is not a JSON object", "invalid_json")
     if fields.get("model") != options.model:
-        raise no_such_model(options.model)
+        raise no_such_model(options.model, fields.get("model"))
     allowed.check(fields, api)
     stream, usage = fields.get("stream"), fields.get("stream_options")
-    if stream not in (None, True, False):
+    if stream is not None and not isinstance(stream, bool):
         raise invalid("stream must be true or false", param="stream")
     if "max_tokens" in options.model_fields_set and api != "embeddings":
-        _check_cap(fields, options.max_tokens)
-    found = client_text(fields, api, gate.read)
+        _check_cap(fields, options.max_tokens, _CAPPED[api])
+    found = client_text(fields, api, gate.read, unread_identifiers=gate.unread == "pass")
     if found.unread and gate.unread == "refuse":
         named = ", ".join(found.unread)
         raise invalid(f"the gate cannot read {named}: send text", "unsupported_content")
@@ -95,14 +100,14 @@ def read_gated(
     return GatedRequest(api, path, body, found, bool(stream), wants_usage, choices)
 
 
-def _check_cap(fields: Mapping[str, Any], most: int) -> None:
-    """The answer's length is the client's to say, as the request goes on as it came."""
-    given = {name: fields[name] for name in _CAPPED if fields.get(name) is not None}
+def _check_cap(fields: Mapping[str, Any], most: int, names: Sequence[str]) -> None:
+    """The answer's length is the client's to say, in one of ``names``, as the request goes on as it came."""
+    given = {name: fields[name] for name in names if fields.get(name) is not None}
     for name, value in given.items():
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
             raise invalid(f"{name} must be a number from 1 to {most}", param=name)
     if not given:
-        raise invalid(f"say how long the answer may be: max_tokens up to {most}", param="max_tokens")
+        raise invalid(f"say how long the answer may be: {names[0]} up to {most}", param=names[0])
 
 
 class GateService(Reachable):
@@ -125,6 +130,8 @@ class GateService(Reachable):
             watched["upstream"] = load_model(f"openai/{served.model}", reached)
             stack.callback(watched["upstream"].close)
         self._gate, self._backends = load_gate(config, stack, NoiseKey(options.seed).raw, options.max_gate_calls)
+        self.blocks = flag_in_short(self._gate.flag)
+        """From what on a text is flagged."""
         watched["gate"] = self._backends.queues[0].model if self._backends.queues else None
         super().__init__(min(5.0, served.request_timeout), **watched)
 
@@ -236,7 +243,7 @@ class GateRoutes(Routes):
         if not isinstance(fields, dict):
             raise invalid("the body is not a JSON object", "invalid_json")
         kind, options = fields.get("input_type"), self._engine.options
-        found = inputs_text(fields, str(kind), options.read)
+        found = inputs_text(fields, str(kind), options.read, unread_identifiers=options.unread == "pass")
         if found.unread and options.unread == "refuse":
             return _json(guardrail.refused(f"the gate cannot read {', '.join(found.unread)}: send text"))
         if kind == "response" and not found.said:
@@ -285,16 +292,19 @@ class Passed(StreamingResponse):
 
 async def _events(chunks: AsyncIterator[bytes], api: Api, identifier: str, metrics: Metrics) -> AsyncIterator[bytes]:
     """``chunks``; an error event where they break off, so that nobody takes half an answer for a whole."""
+    numbers = SequenceNumbers()
     try:
         async for chunk in chunks:
             yield chunk
+            if api == "responses":
+                numbers.saw(chunk)
     except (OSError, ModelError) as failure:
         fault = Fault(502, "server_error", "upstream_broke_off", "the upstream broke off in the middle of its answer")
         if isinstance(failure, TimeoutError):
             fault = Fault(504, "server_error", "upstream_timeout", "the upstream's answer did not end in time")
         log.warning("%s %s", identifier, fault.code)
         metrics.faults.labels(fault.code).inc()
-        yield error_event(api, fault)
+        yield error_event(api, fault, numbers.next)
 
 
 def verdict_headers(verdict: Verdict) -> dict[str, str]:

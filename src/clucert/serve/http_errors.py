@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -57,8 +58,10 @@ def invalid(message: str, code: str = "invalid_request", param: str | None = Non
     return Fault(status, "invalid_request_error", code, message, param)
 
 
-def no_such_model(served: str) -> Fault:
-    """A request for another model than the one that is served."""
+def no_such_model(served: str, asked: object = "") -> Fault:
+    """A request for another model than the one that is served, or for none."""
+    if asked is None:
+        return invalid(f'the request names no model: add "model": {json.dumps(served)}', param="model")
     return invalid(f"there is no such model here: ask for {served!r}", "model_not_found", "model", 404)
 
 

@@ -6,6 +6,7 @@ there are no words to answer with (embeddings) it is an error. The certificate i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -131,9 +132,31 @@ class Refusal:
         yield "response.completed", {"response": {**self._response("completed"), "clucert": self.certificate}}
 
 
-def error_event(api: Api, fault: Fault) -> bytes:
-    """The last event of a stream that breaks off, whatever of an event came before it."""
+class SequenceNumbers:
+    """The numbers of the events of ``/v1/responses``, read as they pass."""
+
+    def __init__(self) -> None:
+        self.next = 0
+        """One more than the last that was seen."""
+        self._before = b""
+
+    def saw(self, chunk: bytes) -> None:
+        """Look for them in the next bytes. Within a string of JSON the quotes would be escaped."""
+        shown = self._before + chunk
+        if found := _NUMBER.findall(shown):
+            self.next = int(found[-1]) + 1
+        self._before = shown[-_MOST_OF_NUMBER:]
+
+
+_NUMBER = re.compile(rb'"sequence_number" ?: ?([0-9]{1,9})[,} ]')
+_MOST_OF_NUMBER = 40
+
+
+def error_event(api: Api, fault: Fault, number: int = 0) -> bytes:
+    """The last event of a stream that breaks off, whatever of an event came before it; ``number`` is its own."""
     error = fault.body()
     if api != "responses":
         return b"\n\ndata: %s\n\n" % encode(error)
-    return b"\n\nevent: error\ndata: %s\n\n" % encode({**error["error"], **error, "type": "error"})
+    return b"\n\nevent: error\ndata: %s\n\n" % encode(
+        {**error["error"], **error, "type": "error", "sequence_number": number}
+    )
