@@ -24,6 +24,8 @@ _OF_THE_KEY = re.compile(
     r"country|region|territory|no reason given",
     re.IGNORECASE,
 )
+_BAD_KEY = re.compile(r"(?:invalid|incorrect|wrong) api.?key|api.?key (?:is )?(?:not valid|invalid|incorrect)", re.I)
+"""How a 400 begins by which some servers (Google's, xAI's) refuse a key."""
 _ADVICE = (
     (re.compile(r"\btemperature\b"), "its temperature is its own: give  --temperature 1"),
     (
@@ -99,7 +101,8 @@ def _status_error(failure: FailedReply, asked: Asked, *, answered: bool) -> Mode
     advice = next((what for pattern, what in _ADVICE if status in (400, 403, 422) and pattern.search(about)), None)
     # Once a key has been good for an answer, a 403 is about one question: a filter, or a field.
     of_the_key = not answered and advice is None and not failure.parameter and _OF_THE_KEY.search(about)
-    if status == 401 or (status == 403 and of_the_key):
+    bad_key = status == 400 and not answered and bool(_BAD_KEY.match(failure.said))
+    if status == 401 or bad_key or (status == 403 and of_the_key):
         return AuthenticationError(f"{where} refused the key ({status}): check {asked.key}; it said: {said}")
     if status == 404:
         return ModelStatusError(f"{where} has no model {asked.model!r} (404): {said}", status, said=said)
