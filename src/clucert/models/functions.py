@@ -63,6 +63,8 @@ class TextFunction:
         def one(argument: Any) -> Any:
             try:
                 return self._call(argument)
+            except SystemExit as left:
+                return self._left(left)
             except Exception as error:  # noqa: BLE001 - handed to whoever gave the argument
                 return error
 
@@ -79,7 +81,10 @@ class TextFunction:
         """The same of a coroutine function; calls for one text each are made at the same time."""
 
         async def one(argument: Any) -> Any:
-            return await self._call(argument)
+            try:
+                return await self._call(argument)
+            except SystemExit as left:
+                raise self._left(left) from None
 
         steps = self._attempt(list(texts))
         try:
@@ -152,6 +157,10 @@ class TextFunction:
             self._kept.setdefault(text, []).append(answer)
         while len(self._kept) > MOST_KEPT:  # Of those who never asked again.
             del self._kept[next(iter(self._kept))]
+
+    def _left(self, left: SystemExit) -> BadAnswerError:
+        """That the function wants to end the process, over one text."""
+        return BadAnswerError(f"{self.name} raised {told(left)}")
 
     def _wrong_number(self, found: Any, wanted: int) -> BadAnswerError:
         counted = hasattr(found, "__len__") and not isinstance(found, str)
