@@ -18,8 +18,9 @@ from tests.voting import vote
 
 import clucert
 from clucert.errors import BadAnswerError, CluCertError, InputError, UnknownNameError, UsageError
-from clucert.models.functions import TextFunction, function_model
+from clucert.models.functions import function_model
 from clucert.models.load import load_model
+from clucert.models.text_function import TextFunction
 from clucert.runtime.callable_classifiers import classifier_of
 from clucert.tasks import load_task
 from clucert.tasks.bare import BareTask
@@ -391,7 +392,7 @@ def test_a_draw_that_was_kept_is_one_vote_and_is_not_kept_for_ever(monkeypatch: 
     with pytest.raises(ConnectionError):
         function(["a", "a", "boom"])
     assert sorted(function(["a", "a", "a"])) == ["0", "1", "2"]
-    monkeypatch.setattr("clucert.models.functions.MOST_KEPT", 1)
+    monkeypatch.setattr("clucert.models.text_function.MOST_KEPT", 1)
     with pytest.raises(ConnectionError):
         function(["b", "c", "boom"])
     assert function(["b", "c"]) == ["5", "4"]
