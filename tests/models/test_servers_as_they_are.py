@@ -266,6 +266,7 @@ def test_a_field_that_is_named_by_chance_is_not_left_out_for_ever() -> None:
         (400, "Unsupported parameter: 'temperature' is not supported with this model."),
         (400, "Unsupported value: 'temperature' does not support 0.0 with this model. Only the default (1) value."),
         (422, "temperature: must be 1"),
+        (500, "temperature is not supported"),
     ],
 )
 def test_a_temperature_is_never_changed_in_silence(status: int, message: str) -> None:
@@ -313,6 +314,9 @@ def test_a_limit_that_is_too_small_names_its_flag() -> None:
         ({"error": {"message": "not allowed", "param": "top_logprobs"}}, ModelStatusError),
         ({"error": {"message": "the value of max_tokens is too large"}}, ModelStatusError),
         ({"error": {"message": "Country, region, or territory not supported"}}, AuthenticationError),
+        ({"error": {"message": "Denied", "code": "content_policy_violation"}}, ModelStatusError),
+        ({"error": {"message": "Input contains a token that is not allowed"}}, ModelStatusError),
+        ({"error": {"message": "Access denied: your account was flagged"}}, AuthenticationError),
         ({"error": {"message": "invalid key"}}, AuthenticationError),
         (b"", AuthenticationError),
     ],
