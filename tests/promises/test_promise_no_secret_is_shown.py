@@ -257,3 +257,7 @@ def test_an_error_carries_no_secret_in_its_causes(monkeypatch):
     with pytest.raises(CluCertError) as caught:
         certify("A good story", task="sst2", model="openai/x", base_url=url, cache=False, max_retries=0)
     safe("".join(traceback.format_exception(caught.value)))
+    for written in (f"{url}.csv", f"{url}.csv.gz", f"{url}.parquet", f"hf:{url}"):
+        with pytest.raises(CluCertError) as caught:
+            evaluate_callable(_classify, ["positive", "negative"], written, "run", method="groups", deterministic=True)
+        safe("".join(traceback.format_exception(caught.value)))
