@@ -27,6 +27,9 @@ MAX_DEPTH = 50
 MAX_NODES = 100_000
 """Values of a YAML file, what an alias stands for counted each time."""
 
+MAX_DIGITS = 4000
+"""Digits of a whole number of YAML; JSON may have the 4,300 of its parser."""
+
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
@@ -203,9 +206,19 @@ class _Loader(yaml.SafeLoader):
         self.flatten_mapping(node)
         return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
 
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """What a node stands for; what its tag does not allow, such as ``!!int abc``, is refused with its line."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except _NOT_YAML as error:
+            raise _problem(f"this is not YAML: {shortened(str(error))}", node) from None
+
     def construct_yaml_int(self, node: Any) -> int:
-        """A decimal number, of as many digits as Python takes."""
-        return int(self.construct_scalar(node))
+        """A decimal number of at most :data:`MAX_DIGITS` digits."""
+        written = self.construct_scalar(node)
+        if len(written) > MAX_DIGITS:
+            raise _problem(f"a number of more than {MAX_DIGITS:,} digits", node)
+        return int(written)
 
 
 class _RefusedError(yaml.MarkedYAMLError):

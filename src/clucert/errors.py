@@ -35,8 +35,9 @@ from clucert.redact import shown
 from clucert.visible import visible
 
 _LONGEST = 1200
-_MARGIN = 2000
 """Characters of a message that are shown."""
+_MARGIN = 2000
+"""Characters beyond those that are shown in which secrets are looked for."""
 
 
 def shortened(text: str, most: int = 120) -> str:

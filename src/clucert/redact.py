@@ -20,7 +20,11 @@ SECRET_PARAMETER = re.compile(r"key|token|secret|sig|pass|auth|credential|^code$
 _SECRET_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 _LEAST = 8
 """Characters of the shortest value of such an environment variable that is taken for a secret."""
-_LOOKS = re.compile(r"\b(?:sk|pk|key|gsk|hf|xai)[-_][\w-]{8,}|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+")
+_LOOKS = re.compile(
+    r"\b(?:sk|pk|key|gsk|hf|xai|pplx|nvapi|gh[oprsu]|github_pat|glpat|xox[a-z])[-_][\w-]{8,}|\bAIza[\w-]{30,}"
+    r"|\bdapi[0-9a-f]{24,}|\beyJ[\w-]{8,}(?:\.[\w-]+){1,4}|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+"
+)
+"""Keys of providers, tokens of GitHub (whose models are asked with one), Databricks and Google, and signed ones."""
 _URL = re.compile(r"(?!hf:)[A-Za-z][A-Za-z0-9+.-]{1,40}:/{1,2}\S+")
 """With one slash, too: so a path is shown that was given as a URL. ``hf:/folder@split`` has no user and no password."""
 _FIELD = re.compile(
@@ -31,8 +35,12 @@ _FIELD = re.compile(
 _PARAMETER = re.compile(
     r"([?&;](?:[\w.%-]{0,60}?(?:key|token|secret|sig|pass|auth|credential)[\w.%-]{0,60}|code)=)[^\s&;#]+", re.IGNORECASE
 )
-_PASSWORD = re.compile(r"((?<![\w.%-])passw(?:or)?d\s{0,9}=\s{0,9})[^\s&;#]+", re.IGNORECASE)
-"""As libpq writes it."""
+_PASSWORD = re.compile(
+    r"((?<![\w.%-])(?:passw(?:or)?d|(?-i:[A-Z0-9_]{0,60}(?:KEY|TOKEN|SECRET|PASSWORD)[A-Z0-9_]{0,60}))\s{0,9}=\s{0,9})"
+    r"[^\s&;#]+",
+    re.IGNORECASE,
+)
+"""As libpq writes it, or as a shell sets a variable."""
 _HEADER = re.compile(
     r"\b((?:[\w-]{0,40}?api[-_]key|authorization)['\"]?\s*[:=]\s*['\"]?)(?!Bearer |Basic )[^\s'\",]+", re.I
 )

@@ -272,3 +272,13 @@ def test_errors_of_a_batch_are_read_as_those_of_a_server(line: dict[str, object]
     (found,) = read_lines(json.dumps({"custom_id": "a", **line}).encode())
     assert said in (found.message or "")
     assert found.transient is transient
+
+
+def test_a_line_that_cannot_be_read_fails_its_request_for_good(tmp_path: Path):
+    whole = b'{"custom_id": "ab-1", "response": {"status_code": 200, "body": %s}}'
+    for odd in (b'{"n": ' + b"9" * 5000 + b"}", b'"\\ud800"', b"[" * 300):
+        (found,) = read_lines(whole % odd)
+        assert (found.id, found.transient) == ("ab-1", False)
+        assert "cannot be read" in str(found.message)
+    assert read_lines(b'{"custom_id": "ab-1", "response": {"status_code": 4e9}}')[0].status is None
+    assert read_lines(b'no line\n{"a": "\\"custom_id\\": \\"b\\""}') == []

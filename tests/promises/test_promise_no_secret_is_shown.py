@@ -67,9 +67,16 @@ def test_every_form_of_a_secret_is_replaced():
         "POST /v1?subscription-key=hunter2",
         "POST /v1?a=1&code=hunter2",
         "sk-hunter2hunter2",
+        "AWS_SECRET_ACCESS_KEY=hunter2 and more",
+        "OPENAI_API_KEY='hunter2'",
+        "github_pat_hunter2hunter2",
+        "pplx-hunter2hunter2",
+        f"AIza{'hunter2' * 5}",
+        "eyJhunter2hunter2.eyJhunter2.hunter2",
     ):
         assert "hunter2" not in redact(message, env={}), message
     assert redact("a\nb\r\n c", env={}) == "a b c"
+    assert redact("key = 3, MONKEY, set OPENAI_API_KEY, eyJ.a", env={}) == "key = 3, MONKEY, set OPENAI_API_KEY, eyJ.a"
     assert redact("x" * 500, env={}, limit=300) == "x" * 297 + "…"
     # What is cut is cut afterwards: half a secret is one, too.
     assert "hunt" not in redact("y" * 295 + "hunter2hunter2", [PASSWORD], env={}, limit=300)
@@ -250,3 +257,7 @@ def test_an_error_carries_no_secret_in_its_causes(monkeypatch):
     with pytest.raises(CluCertError) as caught:
         certify("A good story", task="sst2", model="openai/x", base_url=url, cache=False, max_retries=0)
     safe("".join(traceback.format_exception(caught.value)))
+    for written in (f"{url}.csv", f"{url}.csv.gz", f"{url}.parquet", f"hf:{url}"):
+        with pytest.raises(CluCertError) as caught:
+            evaluate_callable(_classify, ["positive", "negative"], written, "run", method="groups", deterministic=True)
+        safe("".join(traceback.format_exception(caught.value)))

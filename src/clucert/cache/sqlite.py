@@ -192,7 +192,7 @@ class SqliteCache(ContextManager):
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise CacheError(self._explain(error)) from error
+            raise CacheError(self._explain(error)) from None
 
     def _explain(self, error: sqlite3.Error | OSError) -> str:
         path, code = self.path, _code(error)

@@ -83,7 +83,7 @@ def file_digest(path: str) -> str | None:
         with Path(path).expanduser().open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def load_examples(
@@ -157,7 +157,7 @@ class _Loader:
             except BadRowError as error:
                 where = self._where(row.line)
                 if not self.source.skip_malformed:
-                    raise InputError(f"{where}: {error} (--skip-malformed leaves such rows out)") from error
+                    raise InputError(f"{where}: {error} (--skip-malformed leaves such rows out)") from None
                 self.skipped.append(Problem(where, str(error)))
             else:
                 yield example

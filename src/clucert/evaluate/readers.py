@@ -92,12 +92,12 @@ def open_table(
             return
         with _open_text(file, encoding) as stream:
             yield _jsonl_table(stream) if kind == "jsonl" else _csv_table(stream, kind, path, quoted, header=header)
-    except FileNotFoundError as error:
-        raise InputError(f"no such file: {path}") from error
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
     except UnicodeError as error:
-        raise InputError(f"{path} is not {encoding or 'UTF-8'}: {error}{encoding_hint(path)}") from error
+        raise InputError(f"{path} is not {encoding or 'UTF-8'}: {error}{encoding_hint(path)}") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"{path} cannot be read: {error}") from None
 
 
 def _format_of(file: Path) -> Format:
@@ -277,7 +277,7 @@ def _parquet_table(file: Path) -> Table:
     try:
         opened = parquet.ParquetFile(file)
     except ValueError as error:  # pyarrow's ArrowInvalid
-        raise InputError(f"{file} is not a Parquet file: {_first_line(error)}") from error
+        raise InputError(f"{file} is not a Parquet file: {_first_line(error)}") from None
     schema = opened.schema_arrow
 
     def read(wanted: Sequence[str]) -> Iterator[Row | Malformed]:
@@ -288,7 +288,7 @@ def _parquet_table(file: Path) -> Table:
                     number += 1
                     yield Row(number, values)
         except ValueError as error:
-            raise InputError(f"{file}: damaged after row {number}: {_first_line(error)}") from error
+            raise InputError(f"{file}: damaged after row {number}: {_first_line(error)}") from None
         finally:
             opened.close()
 
@@ -314,7 +314,7 @@ def _hub_table(spec: str) -> Table:
         else:
             found = library.load_dataset(name, config or None, streaming=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{spec} cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"{spec} cannot be loaded: {_first_line(error)}") from None
     data = _pick_split(found, split, spec)
     features = data.features
     if features is None:
@@ -328,7 +328,7 @@ def _hub_table(spec: str) -> Table:
             for number, values in enumerate(data.select_columns(list(wanted)), 1):
                 yield Row(number, values)
         except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{spec} cannot be read after row {number}: {_first_line(error)}") from error
+            raise InputError(f"{spec} cannot be read after row {number}: {_first_line(error)}") from None
 
     return Table(tuple(features), read, names)
 

@@ -135,7 +135,7 @@ class RunWriter(ContextManager):
             # A part of a line must not stay: the next record would be glued to it.
             with suppress(OSError):
                 os.ftruncate(self._file.fileno(), self._size)
-            raise RunError(_why_not(self.path / RECORDS, error)) from error
+            raise RunError(_why_not(self.path / RECORDS, error)) from None
         self._size += len(lines)
         self.appended += len(group)
         self.records.update((record.id, record) for record in group)
@@ -375,7 +375,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(_why_not(path, error)) from error
+        raise RunError(_why_not(path, error)) from None
 
 
 def _why_not(path: Path, error: OSError) -> str:

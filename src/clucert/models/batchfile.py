@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clucert.models.replies import FailedReply, Reply, failure_within
 
@@ -24,12 +25,15 @@ class BatchLimits:
     """Bytes of the input file."""
 
 
+_NAMED = re.compile(rb'"custom_id"\s{0,9}:\s{0,9}"([\w.-]{1,64})"')
+
+
 class _Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
 class _Response(_Lenient):
-    status_code: int
+    status_code: int = Field(ge=100, le=999)
     body: Any = None
 
 
@@ -74,14 +78,18 @@ def split_lines(lines: Iterable[tuple[str, bytes]], limits: BatchLimits) -> Iter
 
 
 def read_lines(content: bytes) -> list[RequestResult]:
-    """The lines of an output or error file; lines that cannot be read are left out, as if they were missing."""
+    """The lines of an output or error file.
+
+    One that cannot be read, and says what it is about, has failed for good: that request was paid for. Others are left
+    out, as if they were missing.
+    """
     found = []
     for raw in content.splitlines():
         try:
-            line = _OutputLine.model_validate_json(raw)
+            found.append(_read(_OutputLine.model_validate_json(raw)))
         except ValidationError:
-            continue
-        found.append(_read(line))
+            if named := _NAMED.search(raw):
+                found.append(RequestResult(named[1].decode(), message="its line of the batch's file cannot be read"))
     return found
 
 

@@ -96,6 +96,6 @@ class BatchLedger:
         except OSError as error:
             raise LedgerError(
                 f"{self.path} cannot be written ({error.strerror}): free space, or name another --run-dir"
-            ) from error
+            ) from None
         self._size += len(line)
         self._apply(event)

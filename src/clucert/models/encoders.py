@@ -130,10 +130,10 @@ class SentenceTransformerEncoder:
         self.batch_size = batch_size
         try:
             self._model: Any = SentenceTransformer(model)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError):
             raise ModelUnavailableError(
                 f"sentence-transformers cannot load {model!r}: give the folder of a downloaded model"
-            ) from error
+            ) from None
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed: float32, shape (len(texts), dim), rows of unit length; identical texts get identical rows."""

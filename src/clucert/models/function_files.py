@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from clucert.errors import InputError, UnknownNameError
-from clucert.models.functions import FunctionModel, TextFunction, class_names, function_model, known_labels, told
+from clucert.models.functions import FunctionModel, class_names, function_model, known_labels
+from clucert.models.text_function import TextFunction, told
 from clucert.models.trained import SUFFIX, read_header
 from clucert.protocols import LanguageModel
 from clucert.tasks.function_answers import plain

@@ -218,7 +218,7 @@ class RareRequests:
                 reply = await (self._function or self._client(here, named=named)).send(method, here, body)
             if not is_redirect(reply):
                 return reply
-            here = urljoin(here, reply.headers.get("location", ""))
+            here = urljoin(here, reply.headers["location"])
             if urlsplit(here).scheme not in ("http", "https") or not (here.isascii() and here.isprintable()):
                 raise BadAnswerError("the server redirects to what is no address of the web")
             named = named and _is_same_server(url, here)
@@ -238,8 +238,8 @@ class RareRequests:
 
 
 def is_redirect(reply: Reply) -> bool:
-    """Whether the same request is to be sent to another address."""
-    return reply.status in _REDIRECTED
+    """Whether the same request is to be sent to another address; one that names none is a failure."""
+    return reply.status in _REDIRECTED and bool(reply.headers.get("location"))
 
 
 def _is_same_server(url: str, there: str) -> bool:

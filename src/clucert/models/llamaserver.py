@@ -127,4 +127,4 @@ def _start(options: ServerOptions, key: str) -> Any:
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
-        raise ModelUnavailableError(f"llama.cpp could not load {options.path}: {error}") from error
+        raise ModelUnavailableError(f"llama.cpp could not load {options.path}: {error}") from None

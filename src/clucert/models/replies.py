@@ -105,7 +105,7 @@ class FailedReply(Exception):  # noqa: N818 - not an error of this package: it b
 
     @cached_property
     def _document(self) -> Any:
-        return document_of(self.reply.body)
+        return _error_document(self.reply.body)
 
     @cached_property
     def said(self) -> str:
@@ -165,10 +165,15 @@ def document_of(body: bytes) -> Any:
         return None
 
 
+def _error_document(body: bytes) -> Any:
+    """The document in ``body``; in a list of one, as Google's servers send it, what is listed."""
+    found = document_of(body)
+    return found[0] if isinstance(found, list) and len(found) == 1 and isinstance(found[0], dict) else found
+
+
 def failure_within(reply: Reply) -> FailedReply | None:
     """The error that the body of a 200 reports in place of an answer, or beside it; None where it reports none."""
-    document = document_of(reply.body)
-    error = _error_of(document)
+    error = _error_of(_error_document(reply.body))
     if error is None:
         return None
     failed = FailedReply(reply, 400)

@@ -24,6 +24,15 @@ _OF_THE_KEY = re.compile(
     r"country|region|territory|no reason given",
     re.IGNORECASE,
 )
+_OF_THE_TEXT = re.compile(
+    r"content.?(?:policy|filter|management)|moderation|flagged|guardrail|jailbreak|safety|"
+    r"\b(?:input|prompt|message|text|request) (?:contains|was|is|has)\b",
+    re.IGNORECASE,
+)
+_OF_WHO_ASKS = re.compile(r"account|api.?key|organi[sz]ation|project|billing", re.IGNORECASE)
+"""What a 403 speaks of that is about one question: unless it names who asks, too."""
+_BAD_KEY = re.compile(r"(?:invalid|incorrect|wrong) api.?key|api.?key (?:is )?(?:not valid|invalid|incorrect)", re.I)
+"""How a 400 begins by which some servers (Google's, xAI's) refuse a key."""
 _ADVICE = (
     (re.compile(r"\btemperature\b"), "its temperature is its own: give  --temperature 1"),
     (
@@ -96,10 +105,12 @@ def _status_error(failure: FailedReply, asked: Asked, *, answered: bool) -> Mode
     if failure.out_of_quota:
         return ModelStatusError(f"{where}: the account's quota is used up ({status}): top it up", status, said=said)
     about = f"{failure.parameter} {failure.said}".casefold()
-    advice = next((what for pattern, what in _ADVICE if status in (400, 403, 422) and pattern.search(about)), None)
+    advice = next((what for pattern, what in _ADVICE if failure.refuses and pattern.search(about)), None)
+    of_the_text = _OF_THE_TEXT.search(f"{about} {' '.join(failure.codes)}") and not _OF_WHO_ASKS.search(about)
     # Once a key has been good for an answer, a 403 is about one question: a filter, or a field.
-    of_the_key = not answered and advice is None and not failure.parameter and _OF_THE_KEY.search(about)
-    if status == 401 or (status == 403 and of_the_key):
+    of_the_key = not (answered or advice or failure.parameter or of_the_text) and _OF_THE_KEY.search(about)
+    bad_key = status == 400 and not answered and bool(_BAD_KEY.match(failure.said))
+    if status == 401 or bad_key or (status == 403 and of_the_key):
         return AuthenticationError(f"{where} refused the key ({status}): check {asked.key}; it said: {said}")
     if status == 404:
         return ModelStatusError(f"{where} has no model {asked.model!r} (404): {said}", status, said=said)

@@ -11,7 +11,6 @@ from typing import Any
 
 from clucert.errors import BadAnswerError, InputError, UsageError
 from clucert.models.functions import (
-    TextFunction,
     Together,
     asked,
     class_names,
@@ -20,6 +19,7 @@ from clucert.models.functions import (
     no_labels,
     vouched,
 )
+from clucert.models.text_function import TextFunction
 from clucert.protocols import Classifier
 from clucert.runtime.classifiers import BaseClassifier, Shares, Voted
 from clucert.tasks.classification import check_labels

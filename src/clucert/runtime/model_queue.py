@@ -211,10 +211,9 @@ class ModelQueue:
             if identify is None or not self._store.must_identify:
                 return
             query = identifying_query(query)
-            verdict, aside = self.budget.reserve(query, self.options.price)
-            while verdict == "wait":
+            while (reserved := self.budget.reserve(query, self.options.price))[0] == "wait":
                 await asyncio.sleep(SETTLE_SECONDS)
-                verdict, aside = self.budget.reserve(query, self.options.price)
+            verdict, aside = reserved
             if verdict != "go":
                 raise self.budget.exceeded()
             usage: Usage | None = None
@@ -253,8 +252,7 @@ class ModelQueue:
     async def _next(self) -> tuple[QueuedQuery, Reservation] | None:
         """Wait for something to ask; None when the queue stops."""
         while not self._stopping:
-            found = self._reserved()
-            if found is not None:
+            if (found := self._reserved()) is not None:
                 return found
             idle = asyncio.get_running_loop().create_future()
             self._idle.append(idle)
@@ -298,11 +296,10 @@ class ModelQueue:
     async def _gathered(self, model: GatheringModel) -> None:
         """All queries at once, as soon as all inputs in flight wait for answers, until the queue stops."""
         while found := await self._next():
-            settled = False
-            while not settled:
-                # An input that was answered a moment ago may be about to ask its next query.
+            # An input that was answered a moment ago may be about to ask its next query.
+            await asyncio.sleep(SETTLE_SECONDS)
+            while not self.settled():
                 await asyncio.sleep(SETTLE_SECONDS)
-                settled = self.settled()
             batch = [found]
             while len(batch) < model.gather_size and (found := self._reserved()):
                 batch.append(found)

@@ -67,7 +67,7 @@ def _convert(path: Path, dtype: torch.dtype, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         model: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     except (ValueError, KeyError, IndexError, struct.error, RuntimeError) as error:
-        raise InputError(f"transformers cannot read {path} ({error}): use llamacpp/ for it") from error
+        raise InputError(f"transformers cannot read {path} ({error}): use llamacpp/ for it") from None
     _correct_pre_tokenizer(tokenizer, path)
     tokenizer.save_pretrained(folder)
     # The weights are plain numbers by now; transformers would refuse to save what it took for a quantised model.

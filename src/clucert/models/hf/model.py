@@ -273,7 +273,7 @@ def load_model(name: str, options: HFOptions) -> HFModel:
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError) as error:
         kind = InputError if Path(source).is_dir() else ModelUnavailableError
-        raise kind(f"cannot load hf/{name}: {' '.join(str(error).split())}") from error
+        raise kind(f"cannot load hf/{name}: {' '.join(str(error).split())}") from None
     weights = identity(Path(source)) if Path(source).is_dir() else str(model.config._commit_hash)
     who = f"{weights}-{str(dtype).removeprefix('torch.')}-{device.type}"
     return HFModel(f"hf/{name}", model.to(device).eval(), tokenizer, options, identity=who)
