@@ -17,6 +17,9 @@ from clucert.models.server_address import Endpoint
         ("https://host/proxy", "https://host/proxy/v1"),
         ("https://host/v1beta/openai/", "https://host/v1beta/openai"),
         ("localhost:8000", "http://localhost:8000/v1"),
+        ("10.0.0.7", "http://10.0.0.7/v1"),
+        ("gpu.lan:8000/v1", "http://gpu.lan:8000/v1"),
+        ("api.example.com/v1", "https://api.example.com/v1"),  # a key is not sent there for all to read
         ("http://[::1]:8000", "http://[::1]:8000/v1"),
         ("http://user:p%40ss@host:8000", "http://host:8000/v1"),
     ],

@@ -126,9 +126,18 @@ def _checked(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
+def _with_scheme(url: str) -> str:
+    """A host on the internet, ``api.example.com``, is reached by TLS: a key would go there for all to read."""
+    if "://" in url:
+        return url
+    host = re.split("[/?#]", url, maxsplit=1)[0].rpartition("@")[2]
+    named = re.fullmatch(r"[^:]+[.][^:.\d]{2,}(:443)?", host)
+    return f"{'https' if named else 'http'}://{url}"
+
+
 def _split(url: str) -> SplitResult:
     try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
+        parts = urlsplit(_with_scheme(url))
         host = parts.hostname or ""
         usable = parts.scheme in ("http", "https") and bool(host) and (parts.port is None or parts.port > 0)
         plain = host if host.isascii() else host.encode("idna").decode()
