@@ -84,7 +84,12 @@ def _folded(lines: Sequence[str]) -> list[str]:
 
 def _how(body: Fields) -> str:
     options = body["options"]
-    given = (f"N = {options['samples']}", f"N′ = {options['certify']}", body["date"], f"{body['seconds']} s")
+    given = (
+        f"N = {options['samples']}",
+        f"N′ = {options['certify']}",
+        body["date"],
+        f"{body['seconds']} s of the last command",
+    )
     return ", ".join(given)
 
 
