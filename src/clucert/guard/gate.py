@@ -229,8 +229,8 @@ class _Text(NamedTuple):
     text: str
     known: bytes
     """A digest of what the noise sees of it: texts that it reads alike get one verdict."""
-    calls: int
-    """Answers of the classifier that the votes on it take, at most."""
+    pieces: Sequence[str]
+    """What the noise cuts it into."""
 
 
 class Gate:
@@ -287,7 +287,8 @@ class Gate:
 
     def _check_calls(self, texts: Sequence[_Text]) -> None:
         """Raise :class:`TooMuchError` where the texts whose verdict is not known would cost too much."""
-        calls = sum({each.known: each.calls for each in texts if each.known not in self._known}.values())
+        new = {each.known: each.pieces for each in texts if each.known not in self._known}
+        calls = sum(map(self._calls, new.values()))
         if self._max_calls is not None and calls > self._max_calls:
             raise TooMuchError(
                 f"reading this request may take {calls:,} calls of the gate's classifier, "
@@ -309,21 +310,28 @@ class Gate:
             for spelling in (each.text, each.glued, respelled(shown) or (None if bare is each.text else bare)):
                 if spelling is None or spelling in texts:
                     continue
-                read, calls = self._read(spelling)
+                read, pieces = self._read(spelling)
                 if read:
                     known = hashlib.sha256(read.encode()).digest()
-                    texts[spelling] = _Text(each.where, spelling is not each.text, spelling, known, calls)
+                    texts[spelling] = _Text(each.where, spelling is not each.text, spelling, known, pieces)
         return list(texts.values())
 
-    def _read(self, text: str) -> tuple[str, int]:
-        """What the noise sees, empty where that is no word; and the calls that a verdict on it takes, at most."""
+    def _read(self, text: str) -> tuple[str, Sequence[str]]:
+        """What the noise sees, empty where that is no word; and what it cuts that into."""
         if isinstance(self.certifier, ExactSmoother):
             pieces = self.certifier.units(text).pieces
-            return "\n".join(pieces), sum(map(len, self.certifier.settings.members(pieces))) if pieces else 0
-        read, settings = self.certifier.read(text), self.certifier.settings
+            return "\n".join(pieces), pieces
+        read = self.certifier.read(text)
+        return read.text if read.words else "", read.words
+
+    def _calls(self, pieces: Sequence[str]) -> int:
+        """Answers of the classifier that a verdict on a text of these takes, at most."""
+        if isinstance(self.certifier, ExactSmoother):
+            return sum(map(len, self.certifier.settings.members(pieces)))
+        settings = self.certifier.settings
         # Where a server is on trial, votes that two answers make worthless are drawn anew.
         tries = 2 if self.certifier.answers and self.certifier.answers.kind == "probed" else 1
-        return read.text if read.words else "", tries * (settings.predict_samples + settings.looks[-1].samples)
+        return tries * (settings.predict_samples + settings.looks[-1].samples)
 
     def _reading(self, each: _Text, level: Fraction) -> Generator[Request, Any, Reading]:
         """What the votes on a text say, at the level that one of several texts has; they are asked once."""
