@@ -204,17 +204,9 @@ class GateRoutes(Routes):
                 response.held = held.pop_all()
         return response
 
-    async def models(self, request: Request) -> Response:
-        """``GET /v1/models``: the one that is defended, if any is."""
-        self._authorize(request)
+    def _model(self) -> dict[str, Any]:
         self._engine.upstream()
-        return await super().models(request)
-
-    async def model(self, request: Request) -> Response:
-        """``GET /v1/models/NAME``."""
-        self._authorize(request)
-        self._engine.upstream()
-        return await super().model(request)
+        return super()._model()
 
     async def _decided(self, asked: GatedRequest, identifier: str, held: AsyncExitStack, until: float) -> Response:
         """The upstream's answer, or a refusal. What must last as long as the answer does is ``held``.
