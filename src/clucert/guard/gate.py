@@ -33,6 +33,7 @@ from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.exact_words import CHANGES, radius_in_words
 from clucert.core.noise.retention import retained_count
+from clucert.core.noise.tokens import Units
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Smoother, check_unicode, side_by_side
 from clucert.core.thresholds import Flag, most_to_pass
@@ -229,8 +230,8 @@ class _Text(NamedTuple):
     text: str
     known: bytes
     """A digest of what the noise sees of it: texts that it reads alike get one verdict."""
-    pieces: Sequence[str]
-    """What the noise cuts it into."""
+    units: Units | None
+    """What an exact method cuts it into."""
 
 
 class Gate:
@@ -287,7 +288,7 @@ class Gate:
 
     def _check_calls(self, texts: Sequence[_Text]) -> None:
         """Raise :class:`TooMuchError` where the texts whose verdict is not known would cost too much."""
-        new = {each.known: each.pieces for each in texts if each.known not in self._known}
+        new = {each.known: each.units for each in texts if each.known not in self._known}
         calls = sum(map(self._calls, new.values()))
         if self._max_calls is not None and calls > self._max_calls:
             raise TooMuchError(
@@ -310,24 +311,24 @@ class Gate:
             for spelling in (each.text, each.glued, respelled(shown) or (None if bare is each.text else bare)):
                 if spelling is None or spelling in texts:
                     continue
-                read, pieces = self._read(spelling)
+                read, units = self._read(spelling)
                 if read:
                     known = hashlib.sha256(read.encode()).digest()
-                    texts[spelling] = _Text(each.where, spelling is not each.text, spelling, known, pieces)
+                    texts[spelling] = _Text(each.where, spelling is not each.text, spelling, known, units)
         return list(texts.values())
 
-    def _read(self, text: str) -> tuple[str, Sequence[str]]:
-        """What the noise sees, empty where that is no word; and what it cuts that into."""
+    def _read(self, text: str) -> tuple[str, Units | None]:
+        """What the noise sees, empty where that is no word; and what an exact method cuts it into."""
         if isinstance(self.certifier, ExactSmoother):
-            pieces = self.certifier.units(text).pieces
-            return "\n".join(pieces), pieces
+            units = self.certifier.units(text)
+            return "\n".join(units.pieces), units
         read = self.certifier.read(text)
-        return read.text if read.words else "", read.words
+        return read.text if read.words else "", None
 
-    def _calls(self, pieces: Sequence[str]) -> int:
+    def _calls(self, units: Units | None) -> int:
         """Answers of the classifier that a verdict on a text of these takes, at most."""
         if isinstance(self.certifier, ExactSmoother):
-            return sum(map(len, self.certifier.settings.members(pieces)))
+            return sum(map(len, self.certifier.settings.members(units.pieces if units else ())))
         settings = self.certifier.settings
         # Where a server is on trial, votes that two answers make worthless are drawn anew.
         tries = 2 if self.certifier.answers and self.certifier.answers.kind == "probed" else 1
@@ -338,7 +339,7 @@ class Gate:
         found = self._known.get(each.known)
         if found is None:
             if isinstance(self.certifier, ExactSmoother):
-                found = yield from self._exact(self.certifier, each.text)
+                found = yield from self._exact(self.certifier, each)
             else:
                 found = yield from self._sampled(self.certifier, each.text)
         reading, certificate = found
@@ -348,8 +349,8 @@ class Gate:
             reading = dataclasses.replace(reading, proved=_shown(certificate.replace(alpha=float(level)).proved))
         return dataclasses.replace(reading, where=each.where, respelled=each.respelled)
 
-    def _exact(self, smoother: ExactSmoother, text: str) -> Generator[Request, Any, Known]:
-        certificate: ExactCertificate = yield from smoother.flag_steps(text)
+    def _exact(self, smoother: ExactSmoother, each: _Text) -> Generator[Request, Any, Known]:
+        certificate: ExactCertificate = yield from smoother.flag_steps(each.text, units=each.units)
         whole = " ".join(certificate.pieces)
         untouched = [shown.text for shown in certificate.answers] == [whole]
         flagged = certificate.is_flagged or (untouched and certificate.flagged > 0)
