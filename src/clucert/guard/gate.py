@@ -36,7 +36,7 @@ from clucert.core.noise.retention import retained_count
 from clucert.core.noise.tokens import Units
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Smoother, check_unicode, side_by_side
-from clucert.core.thresholds import Flag, most_to_pass
+from clucert.core.thresholds import most_to_pass
 from clucert.errors import InputError, TooMuchError, UsageError
 from clucert.guard.client_text import ClientText, Said
 from clucert.guard.conversation import folded_words
@@ -284,7 +284,7 @@ class Gate:
         readings: list[Reading] = yield from side_by_side(steps)
         settings = self.certifier.settings
         unread = {**found.unread, **found.left_out}
-        return Verdict(tuple(readings), unread, flag_in_short(self.flag), settings.method, self.alpha)
+        return Verdict(tuple(readings), unread, self.flag.in_short, settings.method, self.alpha)
 
     def _check_calls(self, texts: Sequence[_Text]) -> None:
         """Raise :class:`TooMuchError` where the texts whose verdict is not known would cost too much."""
@@ -398,10 +398,3 @@ def _speaks_of_any_words(smoother: Smoother) -> bool:
     settings = smoother.settings
     masks = settings.recovery in ("mask", "ellipsis", "llm") and settings.retained_kernel == "keep"
     return settings.refine == "off" and settings.clustering == "none" and (settings.noise is not None or masks)
-
-
-def flag_in_short(flag: Flag) -> str:
-    """What blocks: ``harmful >= 0.5``, or ``harmful >= 3 sub-texts``."""
-    return f"{flag.name} >= " + (
-        f"{flag.at_least} sub-text{'s' * (flag.at_least > 1)}" if flag.share is None else f"{float(flag.share):g}"
-    )
