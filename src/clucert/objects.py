@@ -13,16 +13,16 @@ from clucert.section import nearest
 C = TypeVar("C", bound=Config)
 
 
-def config_of(kind: type[C], options: Mapping[str, Any], also: Iterable[str] = ()) -> C:
+def config_of(kind: type[C], options: Mapping[str, Any], also: Iterable[str] = (), *, flagged: bool = False) -> C:
     """The configuration of keyword arguments, of which ``model`` may be an object, or hold some.
 
     Raises :class:`UsageError` for an unknown one, with the nearest known ones; ``also`` are those that the function has
-    besides.
+    besides. Where texts are ``flagged`` without ``flag``, too, ``threshold`` is η.
     """
     fields = dict(options)
     if unknown := next((name for name in fields if name not in kind.model_fields), None):
         raise UsageError(f"unknown option {unknown!r}: {nearest(unknown, {*kind.model_fields, *also})}")
-    if fields.get("flag") and "threshold" in fields and "flag_threshold" not in fields:
+    if (flagged or fields.get("flag")) and "threshold" in fields and "flag_threshold" not in fields:
         fields["flag_threshold"] = fields.pop("threshold")  # As the flags: beside --flag, --threshold is η.
     names, given = models_of(fields.get("model"), deterministic=fields.get("deterministic"))
     if given:

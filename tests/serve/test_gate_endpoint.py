@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import Request
 
 import openai
 import pytest
-from serve_world import KEY, Serving, order, reply_to, served, stats, stub
+from serve_world import Serving, order, post, served, stats, stub
 from tests.commands import Command, refused
 from upstream import SECRET
 
@@ -40,11 +39,6 @@ def serving(upstream: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     flags = ("--deterministic", "--method", "windows", "--size", "4", "--max-body", "40000", "--max-gate-calls", "300")
     with gated(upstream, tmp_path_factory.mktemp("gate"), *flags) as running:
         yield running
-
-
-def post(serving: Serving, path: str, body: Any) -> tuple[int, bytes, Any]:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return reply_to(Request(f"{serving.url}{path}", data, {"Authorization": f"Bearer {KEY}"}))
 
 
 def chat(*messages: Any, **fields: Any) -> dict[str, Any]:

@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.request import Request
 
 import openai
 import pytest
-from serve_world import KEY, Serving, reply_to, served
+from serve_world import KEY, Serving, post, served
 from tests.models.raw_servers import (
     ODD_ANSWERS,
     Listening,
@@ -110,11 +109,6 @@ def serving(upstream: Scripted, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield running
 
 
-def post(serving: Serving, body: dict[str, Any], path: str = "/chat/completions") -> tuple[int, bytes, Any]:
-    data = json.dumps(body).encode()
-    return reply_to(Request(f"{serving.url}{path}", data, {"Authorization": f"Bearer {KEY}"}))
-
-
 def sent(upstream: Scripted, *parts: bytes, kept: bool = False) -> None:
     upstream.answer, upstream.kept = parts, kept
 
@@ -139,7 +133,7 @@ def test_an_odd_answer_is_an_error_in_the_apis_shape_whole_or_streamed(
     answer, _, code = ODD_ANSWERS[name]
     upstream.kept = False
     upstream.answer = answer()
-    status, body, headers = post(serving, CHAT)
+    status, body, headers = post(serving, "/chat/completions", CHAT)
     error = json.loads(body)["error"]
     assert (status, error["code"]) == (429 if code == "rate_limit" else 502, f"upstream_{code}")
     assert set(error) == {"message", "type", "param", "code"}
@@ -150,7 +144,7 @@ def test_an_odd_answer_is_an_error_in_the_apis_shape_whole_or_streamed(
     # The same, said to be events.
     first, *rest = answer()
     upstream.answer = [first.replace(b"application/json", b"text/event-stream", 1), *rest]
-    status, body, _ = post(serving, {**RESPONSES, "stream": True}, "/responses")
+    status, body, _ = post(serving, "/responses", {**RESPONSES, "stream": True})
     if status != 200:
         assert json.loads(body)["error"]["code"] in (f"upstream_{code}", "upstream_bad_answer")
     elif name not in ("too short a length", "a page"):  # as long as they say
@@ -178,7 +172,7 @@ def test_an_odd_answer_is_an_error_in_the_apis_shape_whole_or_streamed(
 def test_what_is_harmless_passes_unchanged(serving: Serving, upstream: Scripted, raw: bytes, kept: bool) -> None:
     for _ in range(2):
         sent(upstream, raw, kept=kept)
-        status, body, headers = post(serving, CHAT)
+        status, body, headers = post(serving, "/chat/completions", CHAT)
         assert status == (201 if b" 201 " in raw else 200)
         assert body in raw
         assert body.startswith(OK[:-1])
@@ -201,10 +195,10 @@ def test_a_403_is_about_the_key_only_where_it_says_so(serving: Serving, upstream
             through(server.url)
         assert type(caught.value) is kind
     sent(upstream, framed(OK))
-    assert post(serving, CHAT)[0] == 200
+    assert post(serving, "/chat/completions", CHAT)[0] == 200
     for body, _ in said[2:]:
         sent(upstream, framed(body, status=b"403 No"))
-        status, answer, _ = post(serving, CHAT)
+        status, answer, _ = post(serving, "/chat/completions", CHAT)
         error = json.loads(answer)["error"]
         assert (status, error["code"]) == (403, "upstream_refused")
         assert "the key" not in error["message"]
@@ -232,9 +226,9 @@ def test_an_upstream_that_drips_is_given_up_and_its_place_is_free(serving: Servi
     """After --request-timeout, in the shape of each API: two streams, and an answer in one piece, at a time."""
     upstream.kept, upstream.answer = False, Dripping(b": ")
     upstream.gone.clear()
-    asked = [({**CHAT, "stream": True}, "/chat/completions"), ({**RESPONSES, "stream": True}, "/responses")]
+    asked = [("/chat/completions", {**CHAT, "stream": True}), ("/responses", {**RESPONSES, "stream": True})]
     with ThreadPoolExecutor(3) as threads:
-        chat, responses, whole = threads.map(lambda each: post(serving, *each), [*asked, (CHAT, "/chat/completions")])
+        chat, responses, whole = threads.map(lambda each: post(serving, *each), [*asked, ("/chat/completions", CHAT)])
     for status, body, _ in (chat, responses):
         assert status == 200
         assert b"[DONE]" not in body
@@ -273,7 +267,7 @@ def test_a_stream_passes_whole_or_ends_in_an_error(
     serving: Serving, upstream: Scripted, parts: list[bytes], whole: bool
 ) -> None:
     sent(upstream, *parts)
-    status, body, headers = post(serving, {**CHAT, "stream": True})
+    status, body, headers = post(serving, "/chat/completions", {**CHAT, "stream": True})
     assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert b'"error"' not in body or not whole
     if not whole:
@@ -302,17 +296,17 @@ def test_the_event_of_a_break_has_the_next_number(serving: Serving, upstream: Sc
         ([chunk(EVENT)], 0),
     ):
         sent(upstream, STREAM, *parts)
-        _, body, _ = post(serving, {**RESPONSES, "stream": True}, "/responses")
+        _, body, _ = post(serving, "/responses", {**RESPONSES, "stream": True})
         end = json.loads(body.rpartition(b"\n\nevent: error\ndata: ")[2])
         assert (end["code"], end["sequence_number"]) == ("upstream_broke_off", number)
 
 
 def test_events_that_nobody_asked_for_or_that_are_compressed_are_refused(serving: Serving, upstream: Scripted) -> None:
     sent(upstream, STREAM + chunk(DONE) + b"0\r\n\r\n")
-    status, body, _ = post(serving, CHAT)
+    status, body, _ = post(serving, "/chat/completions", CHAT)
     assert (status, json.loads(body)["error"]["code"]) == (502, "upstream_bad_answer")
     sent(upstream, STREAM.replace(b"Transfer", b"Content-Encoding: gzip\r\nTransfer") + chunk(DONE) + b"0\r\n\r\n")
-    status, body, _ = post(serving, {**CHAT, "stream": True})
+    status, body, _ = post(serving, "/chat/completions", {**CHAT, "stream": True})
     assert (status, json.loads(body)["error"]["code"]) == (502, "upstream_bad_answer")
 
 
@@ -333,11 +327,11 @@ def test_bytes_beyond_an_answer_are_never_another_clients(
     }[kind]
     upstream.served.clear()
     sent(upstream, first + SMUGGLED[:cut], kept=True)
-    _, body, headers = post(serving, {**CHAT, "stream": kind == "stream"})
+    _, body, headers = post(serving, "/chat/completions", {**CHAT, "stream": kind == "stream"})
     assert body == (DONE if kind == "stream" else OK)
     assert headers["x-other"] is None
     sent(upstream, framed(OK), kept=True)
-    status, body, headers = post(serving, CHAT)
+    status, body, headers = post(serving, "/chat/completions", CHAT)
     assert (status, body, headers["set-cookie"]) == (200, OK, None)
     assert len(set(upstream.served)) == 2
 
@@ -409,7 +403,7 @@ def test_a_client_that_hangs_up_in_a_stream_leaves_its_bytes_to_nobody(serving: 
     assert upstream.gone.wait(5)
     assert is_free(serving)
     sent(upstream, framed(OK), kept=True)
-    assert post(serving, CHAT)[1] == OK
+    assert post(serving, "/chat/completions", CHAT)[1] == OK
 
 
 # Far away
@@ -492,7 +486,7 @@ def test_a_gate_behind_a_proxy_that_trusts_an_authority_and_lets_a_stream_last(
     with raw_server(slow, context) as server, proxy(server.port) as between:
         behind.setenv("https_proxy", between.url)
         with gate_before("https://nowhere.example", tmp_path, "--ca-file", str(file), *flags) as serving:
-            status, body, headers = post(serving, {**CHAT, "stream": True})
+            status, body, headers = post(serving, "/chat/completions", {**CHAT, "stream": True})
             assert (status, body) == (200, EVENT * 30 + DONE)
             assert headers["x-clucert-decision"] == "passed"
     assert all(head.startswith(b"CONNECT nowhere.example:443") for head in between.asked)

@@ -12,14 +12,13 @@ from urllib.request import Request, urlopen
 
 import openai
 import pytest
-from serve_world import CALLS, KEY, PROMPT, Serving, ask, order, reply_to, served, stats
+from serve_world import CALLS, KEY, PROMPT, Serving, ask, order, post, served, stats
 from upstream import REFUSAL, SECRET
 
 
 def raw(serving: Serving, body: Any, *, path: str = "/chat/completions", key: str = KEY) -> tuple[int, Any, Any]:
     """A request that the official client would not make: status, body, headers."""
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    status, said, headers = reply_to(Request(f"{serving.url}{path}", data, {"Authorization": f"Bearer {key}"}))
+    status, said, headers = post(serving, path, body, key)
     return status, json.loads(said), headers
 
 

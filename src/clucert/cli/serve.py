@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _TIMES = ("timeout", "max_retries", "max_connections")
 _OF_VOTES = ("on_abstain", "answer", "refusal_phrases", "judge", "helper_model", "temperature")
 """Flags that say something of vote mode alone."""
-_OF_GATES = ("read", "unread", "stream_timeout", "max_gate_calls")
+_OF_GATES = tuple(options_of(GateOptions))
 
 
 def _configured(context: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -103,7 +103,7 @@ def _as_written(value: Any, param: click.Parameter) -> Any:
 @click.option("--reload", is_flag=True, help="Read --api-key-file again whenever it changes.")
 @click.option("--no-api-key", is_flag=True, help="Open to whoever reaches it, on any --host.")
 @options(GateModelOptions)
-@options(GateOptions, *_OF_GATES)
+@options(GateOptions)
 @click.option(
     "--on-abstain",
     type=Choice(["refuse", "pass"]),

@@ -257,10 +257,14 @@ class ExactSmoother:
             return certificate
         return replace(certificate, free=self.form.free("\n".join(self._items(text))))
 
-    def flag_steps(self, text: str, example: str = "") -> Generator[Request, Any, ExactCertificate]:
-        """As :meth:`steps`, without looking for what may be changed for free."""
+    def flag_steps(
+        self, text: str, example: str = "", units: Units | None = None
+    ) -> Generator[Request, Any, ExactCertificate]:
+        """As :meth:`steps`, without looking for what may be changed for free; ``units`` are those of ``text``, where
+        the caller has them.
+        """
         yield Phase("noise")
-        cut = self.cut(text)
+        cut = self.cut_units(self.units(text) if units is None else units)
         answers: Sequence[Scored] = yield Classify(cut.asked, "certify", scored=True)
         yield Phase("certificate")
         shown = [self.shown(text, answer) for text, answer in zip(cut.asked, answers, strict=True)]

@@ -141,6 +141,13 @@ class Flag:
         """What a flagged text is called."""
         return group_name(self.labels)
 
+    @property
+    def in_short(self) -> str:
+        """From what on a text is flagged: ``harmful >= 0.5``, or ``harmful >= 3 sub-texts``."""
+        if self.share is None:
+            return f"{self.name} >= {self.at_least} sub-text{'s' * (self.at_least > 1)}"
+        return f"{self.name} >= {float(self.share):g}"
+
     def names(self, every: Sequence[str]) -> tuple[str, str]:
         """What a flagged text and one that passes are called: by the label, where there is just one.
 

@@ -33,9 +33,10 @@ from clucert.core.certificate import Certificate
 from clucert.core.exact import ExactCertificate, ExactSmoother
 from clucert.core.exact_words import CHANGES, radius_in_words
 from clucert.core.noise.retention import retained_count
+from clucert.core.noise.tokens import Units
 from clucert.core.radius import Radius
 from clucert.core.smoothing import Smoother, check_unicode, side_by_side
-from clucert.core.thresholds import Flag, most_to_pass
+from clucert.core.thresholds import most_to_pass
 from clucert.errors import InputError, TooMuchError, UsageError
 from clucert.guard.client_text import ClientText, Said
 from clucert.guard.conversation import folded_words
@@ -229,8 +230,8 @@ class _Text(NamedTuple):
     text: str
     known: bytes
     """A digest of what the noise sees of it: texts that it reads alike get one verdict."""
-    calls: int
-    """Answers of the classifier that the votes on it take, at most."""
+    units: Units | None
+    """What an exact method cuts it into."""
 
 
 class Gate:
@@ -283,11 +284,12 @@ class Gate:
         readings: list[Reading] = yield from side_by_side(steps)
         settings = self.certifier.settings
         unread = {**found.unread, **found.left_out}
-        return Verdict(tuple(readings), unread, flag_in_short(self.flag), settings.method, self.alpha)
+        return Verdict(tuple(readings), unread, self.flag.in_short, settings.method, self.alpha)
 
     def _check_calls(self, texts: Sequence[_Text]) -> None:
         """Raise :class:`TooMuchError` where the texts whose verdict is not known would cost too much."""
-        calls = sum({each.known: each.calls for each in texts if each.known not in self._known}.values())
+        new = {each.known: each.units for each in texts if each.known not in self._known}
+        calls = sum(map(self._calls, new.values()))
         if self._max_calls is not None and calls > self._max_calls:
             raise TooMuchError(
                 f"reading this request may take {calls:,} calls of the gate's classifier, "
@@ -309,28 +311,35 @@ class Gate:
             for spelling in (each.text, each.glued, respelled(shown) or (None if bare is each.text else bare)):
                 if spelling is None or spelling in texts:
                     continue
-                read, calls = self._read(spelling)
+                read, units = self._read(spelling)
                 if read:
                     known = hashlib.sha256(read.encode()).digest()
-                    texts[spelling] = _Text(each.where, spelling is not each.text, spelling, known, calls)
+                    texts[spelling] = _Text(each.where, spelling is not each.text, spelling, known, units)
         return list(texts.values())
 
-    def _read(self, text: str) -> tuple[str, int]:
-        """What the noise sees, empty where that is no word; and the calls that a verdict on it takes, at most."""
+    def _read(self, text: str) -> tuple[str, Units | None]:
+        """What the noise sees, empty where that is no word; and what an exact method cuts it into."""
         if isinstance(self.certifier, ExactSmoother):
-            pieces = self.certifier.units(text).pieces
-            return "\n".join(pieces), sum(map(len, self.certifier.settings.members(pieces))) if pieces else 0
-        read, settings = self.certifier.read(text), self.certifier.settings
+            units = self.certifier.units(text)
+            return "\n".join(units.pieces), units
+        read = self.certifier.read(text)
+        return read.text if read.words else "", None
+
+    def _calls(self, units: Units | None) -> int:
+        """Answers of the classifier that a verdict on a text of these takes, at most."""
+        if isinstance(self.certifier, ExactSmoother):
+            return sum(map(len, self.certifier.settings.members(units.pieces if units else ())))
+        settings = self.certifier.settings
         # Where a server is on trial, votes that two answers make worthless are drawn anew.
         tries = 2 if self.certifier.answers and self.certifier.answers.kind == "probed" else 1
-        return read.text if read.words else "", tries * (settings.predict_samples + settings.looks[-1].samples)
+        return tries * (settings.predict_samples + settings.looks[-1].samples)
 
     def _reading(self, each: _Text, level: Fraction) -> Generator[Request, Any, Reading]:
         """What the votes on a text say, at the level that one of several texts has; they are asked once."""
         found = self._known.get(each.known)
         if found is None:
             if isinstance(self.certifier, ExactSmoother):
-                found = yield from self._exact(self.certifier, each.text)
+                found = yield from self._exact(self.certifier, each)
             else:
                 found = yield from self._sampled(self.certifier, each.text)
         reading, certificate = found
@@ -340,8 +349,8 @@ class Gate:
             reading = dataclasses.replace(reading, proved=_shown(certificate.replace(alpha=float(level)).proved))
         return dataclasses.replace(reading, where=each.where, respelled=each.respelled)
 
-    def _exact(self, smoother: ExactSmoother, text: str) -> Generator[Request, Any, Known]:
-        certificate: ExactCertificate = yield from smoother.flag_steps(text)
+    def _exact(self, smoother: ExactSmoother, each: _Text) -> Generator[Request, Any, Known]:
+        certificate: ExactCertificate = yield from smoother.flag_steps(each.text, units=each.units)
         whole = " ".join(certificate.pieces)
         untouched = [shown.text for shown in certificate.answers] == [whole]
         flagged = certificate.is_flagged or (untouched and certificate.flagged > 0)
@@ -389,10 +398,3 @@ def _speaks_of_any_words(smoother: Smoother) -> bool:
     settings = smoother.settings
     masks = settings.recovery in ("mask", "ellipsis", "llm") and settings.retained_kernel == "keep"
     return settings.refine == "off" and settings.clustering == "none" and (settings.noise is not None or masks)
-
-
-def flag_in_short(flag: Flag) -> str:
-    """What blocks: ``harmful >= 0.5``, or ``harmful >= 3 sub-texts``."""
-    return f"{flag.name} >= " + (
-        f"{flag.at_least} sub-text{'s' * (flag.at_least > 1)}" if flag.share is None else f"{float(flag.share):g}"
-    )

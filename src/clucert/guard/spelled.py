@@ -122,7 +122,7 @@ def words_in(identifier: str) -> str:
 
 def _is_sure(word: str) -> bool:
     """Whether it is e² times likelier as a word than as random letters."""
-    return len(word) >= FEWEST and len(word) * math.log(26) - _costs()[word.lower()] > 2
+    return len(word) >= FEWEST and _likelier(word.lower()) > 2
 
 
 _LETTERS = regex.compile(r"[A-Za-z]+")
@@ -183,7 +183,12 @@ def _are_words(words: Sequence[str]) -> bool:
     """Whether these are known words, and e³ times likelier than random letters. Two may well be one that is unknown."""
     if len(words) < 3 or any(word not in _costs() for word in words):
         return False
-    return sum(len(word) * math.log(26) - _costs()[word] for word in words) > 3
+    return sum(map(_likelier, words)) > 3
+
+
+def _likelier(word: str) -> float:
+    """The logarithm of how many times likelier a known word is as a word than as random letters."""
+    return len(word) * math.log(26) - _costs()[word]
 
 
 def _joined(run: str) -> str:

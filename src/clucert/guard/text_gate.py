@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Unpack
 
@@ -42,16 +42,22 @@ _SHARE = "0.5"
 
 
 def gate_config(**options: Any) -> ExactConfig:
-    """The configuration of a gate: the fields of :class:`Config`, of which ``model`` may be an object, and of exact
-    methods.
+    """The configuration of a gate: the fields of :class:`Config` and of exact methods.
 
     Without ``flag`` a text is flagged by the label that the task guards against; without a threshold, at a share of
     0.5, or, where sub-texts are counted (windows, chunks), at one.
     """
+    return _of_one_model(ExactConfig.of(**_with_defaults(options)))
+
+
+def _with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
     fields = {**GATE, **options}
     if load_exact(fields["method"]) is not None:
         fields = {name: value for name, value in fields.items() if name in options or name not in SAMPLED}
-    config = config_of(ExactConfig, fields)
+    return fields
+
+
+def _of_one_model(config: ExactConfig) -> ExactConfig:
     if len(config.model) > 1:
         raise UsageError("a gate asks one model: name one")
     return config
@@ -171,8 +177,6 @@ def open_gate(
     options: dict[str, Any] = dict(given)
     if classify is not None and model is not None:
         raise UsageError("a gate asks one classifier: leave out model")
-    if "threshold" in options:
-        options["flag_threshold"] = options.pop("threshold")
     classify = model if classify is None else classify
     named = not labels or classify is None or isinstance(classify, str | list | tuple)
     if named and labels and options.get("task"):
@@ -180,7 +184,7 @@ def open_gate(
     if named:
         options |= {"labels": list(labels)} if labels else {}
         options |= {} if classify is None else {"model": classify}
-    config = gate_config(**options)
+    config = _of_one_model(config_of(ExactConfig, _with_defaults(options), flagged=True))
     key = NoiseKey(config.seed if config.seeded else None).raw
     with ExitStack() as stack:
         if named:

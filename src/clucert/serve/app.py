@@ -223,9 +223,10 @@ class Routes:
     async def model(self, request: Request) -> Response:
         """``GET /v1/models/NAME``."""
         self._authorize(request)
+        found = self._model()
         if request.path_params["name"] != self._options.model:
             raise no_such_model(self._options.model)
-        return _json(self._model())
+        return _json(found)
 
     def _model(self) -> dict[str, Any]:
         return {"id": self._options.model, "object": "model", "created": self._started, "owned_by": "clucert"}

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from clucert.errors import ModelError
 from clucert.guard import guardrail
 from clucert.guard.client_text import Api, ClientText, client_text
-from clucert.guard.gate import Verdict, flag_in_short
+from clucert.guard.gate import Verdict
 from clucert.guard.guardrail import inputs_text
 from clucert.guard.model import NoiseKey
 from clucert.guard.text_gate import load_gate
@@ -130,7 +130,7 @@ class GateService(Reachable):
             watched["upstream"] = load_model(f"openai/{served.model}", reached)
             stack.callback(watched["upstream"].close)
         self._gate, self._backends = load_gate(config, stack, NoiseKey(options.seed).raw, options.max_gate_calls)
-        self.blocks = flag_in_short(self._gate.flag)
+        self.blocks = self._gate.flag.in_short
         """From what on a text is flagged."""
         watched["gate"] = self._backends.queues[0].model if self._backends.queues else None
         super().__init__(min(5.0, served.request_timeout), **watched)
@@ -204,17 +204,9 @@ class GateRoutes(Routes):
                 response.held = held.pop_all()
         return response
 
-    async def models(self, request: Request) -> Response:
-        """``GET /v1/models``: the one that is defended, if any is."""
-        self._authorize(request)
+    def _model(self) -> dict[str, Any]:
         self._engine.upstream()
-        return await super().models(request)
-
-    async def model(self, request: Request) -> Response:
-        """``GET /v1/models/NAME``."""
-        self._authorize(request)
-        self._engine.upstream()
-        return await super().model(request)
+        return super()._model()
 
     async def _decided(self, asked: GatedRequest, identifier: str, held: AsyncExitStack, until: float) -> Response:
         """The upstream's answer, or a refusal. What must last as long as the answer does is ``held``.
