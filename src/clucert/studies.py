@@ -16,7 +16,7 @@ from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.notebook import shown_progress
 from clucert.objects import config_of, models_of
 from clucert.options import Model, StudyOptions
-from clucert.section import nearest, spelled_out
+from clucert.section import nearest, refuse_unknown, spelled_out
 
 if TYPE_CHECKING:
     from clucert.attacks.against import Empirical
@@ -164,8 +164,7 @@ def audit(
     from clucert.audit.run import save
     from clucert.audit.steps import Effort
 
-    if wrong := next((name for name in options if name not in AuditOptions.__annotations__), None):
-        raise UsageError(f"unknown option {wrong!r}: {nearest(wrong, AuditOptions.__annotations__)}")
+    refuse_unknown(options, AuditOptions.__annotations__)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     limit = given.pop("limit", None)
     efforts = ("screen", "confirm", "level", "texts")
