@@ -37,7 +37,7 @@ class Evidence:
     @property
     def one_bound(self) -> bool:
         """Whether one bound decides: with two labels, or open answers, all that is not ĉ counts as one class."""
-        return self.exact is None and one_bound(self.labels) and not self.settings.drops_alone
+        return self.exact is None and one_bound(self.labels, alone=self.settings.drops_alone)
 
     @property
     def chosen_by_all(self) -> bool:
