@@ -27,7 +27,6 @@ __all__ = [
     "write_junit",
     "write_plots",
     "write_report",
-    "write_results",
     "write_sarif",
     "write_tables",
 ]
