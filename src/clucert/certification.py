@@ -19,8 +19,41 @@ SHOWN = 40
 """Characters of a text in a repr."""
 
 
+class _HandedBack:
+    """What both kinds do with their votes, and how they are shown."""
+
+    __slots__ = ()
+    certificate: Certificate | ExactCertificate
+
+    def votes(self) -> list[dict[str, Any]]:
+        """One row a vote: its text (None where a sample's seed does not give it), the positions kept, and the vote; of
+        samples whether it was kept, of sub-texts the label probabilities.
+        """
+        return vote_rows.rows_of(self.certificate)
+
+    def to_pandas(self) -> Any:
+        """:meth:`votes` as a data frame."""
+        return vote_rows.frame(self.votes())
+
+    def _parts(self) -> tuple[Certificate | None, list[ExactCertificate], Cost]:
+        """What a screen shows: the sampled certificate, the exact ones, and what all of them cost."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """What the command line prints."""
+        from clucert.summary import summary_of
+
+        return summary_of(*self._parts())
+
+    def _repr_html_(self) -> str:
+        from clucert.notebook import certificate_html
+
+        sampled, exact, cost = self._parts()
+        return certificate_html(sampled, exact, _price(cost))
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class Certification:
+class Certification(_HandedBack):
     """A certificate with the samples that were asked for and what it cost."""
 
     certificate: Certificate
@@ -57,19 +90,11 @@ class Certification:
             document["exact"] = [proof.document() for proof in self.exact]
         return document
 
-    def votes(self) -> list[dict[str, Any]]:
-        """One row a vote: the noised text (None where the seed does not give it), the positions kept, vote, kept."""
-        return vote_rows.rows_of(self.certificate)
-
-    def to_pandas(self) -> Any:
-        """:meth:`votes` as a data frame."""
-        return vote_rows.frame(self.votes())
-
-    def __str__(self) -> str:
-        """What the command line prints."""
-        from clucert.summary import summary_of
-
-        return summary_of(self.certificate, [each.certificate for each in self.exact], _total(self))
+    def _parts(self) -> tuple[Certificate | None, list[ExactCertificate], Cost]:
+        cost = Cost()
+        for each in (self.cost, *(proof.cost for proof in self.exact)):
+            cost.add(each)
+        return self.certificate, [each.certificate for each in self.exact], cost
 
     def __repr__(self) -> str:
         """One line."""
@@ -77,14 +102,9 @@ class Certification:
         proved = {threat: each and each.words for threat, each in self.certificate.proved.items()}
         return _line("Certification", self.prediction, f"{radius}, proved {proved}", self.certificate.subject.text)
 
-    def _repr_html_(self) -> str:
-        from clucert.notebook import certificate_html
-
-        return certificate_html(self.certificate, [each.certificate for each in self.exact], _price(_total(self)))
-
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ExactCertification:
+class ExactCertification(_HandedBack):
     """An exact certificate with the method it was made by, and what it cost."""
 
     certificate: ExactCertificate
@@ -125,37 +145,13 @@ class ExactCertification:
         document["cost"]["reused"] = self.cost.reused.document()
         return document
 
-    def votes(self) -> list[dict[str, Any]]:
-        """One row a vote: the sub-text, the positions of its units, the vote, and the label probabilities."""
-        return vote_rows.rows_of(self.certificate)
-
-    def to_pandas(self) -> Any:
-        """:meth:`votes` as a data frame."""
-        return vote_rows.frame(self.votes())
-
-    def __str__(self) -> str:
-        """What the command line prints."""
-        from clucert.summary import summary_of
-
-        return summary_of(None, [self.certificate], self.cost)
+    def _parts(self) -> tuple[Certificate | None, list[ExactCertificate], Cost]:
+        return None, [self.certificate], self.cost
 
     def __repr__(self) -> str:
         """One line."""
         proved = {threat: each and each.words for threat, each in self.proved.items()}
         return _line("ExactCertification", self.prediction, f"proved {proved}", self.certificate.text)
-
-    def _repr_html_(self) -> str:
-        from clucert.notebook import certificate_html
-
-        return certificate_html(None, [self.certificate], _price(self.cost))
-
-
-def _total(certification: Certification) -> Cost:
-    """Of the certificate, and of the exact ones beside it."""
-    cost = Cost()
-    for each in (certification.cost, *(proof.cost for proof in certification.exact)):
-        cost.add(each)
-    return cost
 
 
 def _price(cost: Cost) -> str:

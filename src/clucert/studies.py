@@ -73,8 +73,7 @@ def evaluate(
     fields = _with_data(data, dict(options))
     config = config_of(StudyConfig, fields, ["progress"])
     refuse_sampling(fields, config)
-    for gate in config.fail_under:  # One that is misspelled is told before anything is spent.
-        parse_gate(gate)
+    gates = [parse_gate(gate) for gate in config.fail_under]
     if config.run_dir is None:
         raise UsageError("say where to keep the run: run_dir='runs/a'")
     if config.given and config.engine != "local":
@@ -83,9 +82,9 @@ def evaluate(
     with shown_progress(progress, "certified") as watch:
         told = None if watch is None else lambda snapshot: watch(snapshot.done + snapshot.failed, snapshot.total)
         summary = run(config, progress if callable(progress) else told, command=command)
-    if not (config.fail_under or config.junit or config.sarif):
+    if not (gates or config.junit or config.sarif):
         return summary
-    results = write_results(summary.run_dir, config)[1]
+    results = write_results(summary.run_dir, config, gates)[1]
     return replace(summary, notes=(*summary.notes, *map(str, results)))
 
 

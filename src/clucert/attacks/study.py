@@ -37,6 +37,7 @@ from clucert.evaluate.study import data_notes
 from clucert.methods import CHARACTERS, Method, load_any
 from clucert.methods.exact import ExactMethod
 from clucert.notebook import Shown
+from clucert.protocols import Task
 from clucert.runtime import event_loop
 from clucert.runtime.classifiers import BaseClassifier
 from clucert.runtime.computation import Backends
@@ -164,7 +165,7 @@ def run_attacks(
                 stack.callback(close)
         left = [job for job in jobs if job.key not in run.records or run.records[job.key].status == "failed"]
         if left:
-            victims, queues = load_victims(config, study.defences, stack, classifier)
+            victims, queues = load_victims(config, plan.task, study.defences, stack, classifier)
             fresh = {name: victim.fresh() for name, victim in victims.items() if isinstance(victim, SmoothedVictim)}
             todo = Todo(victims, fresh, config.seed, study.max_queries)
             event_loop.run(_attack_all(todo, Backends(queues=queues, encoder=LazyEncoder()), run, left, progress))
@@ -237,14 +238,17 @@ class Todo:
 
 
 def load_victims(
-    config: StudyConfig, defences: Sequence[str], stack: ExitStack, classifier: BaseClassifier | None = None
+    config: StudyConfig,
+    task: Task,
+    defences: Sequence[str],
+    stack: ExitStack,
+    classifier: BaseClassifier | None = None,
 ) -> tuple[dict[str, Victim], Sequence[ModelQueue]]:
     """The model of ``config``, or ``classifier``, bare and under each method, behind one cache, and the queues they
     share; ``stack`` frees them.
 
     Raises :class:`UsageError` for an exact method around what answers equal texts differently.
     """
-    task = task_of(config)
     methods = {name: _config_of(config, name) for name in defences if name != UNDEFENDED}
     certifiers = {name: certifier_of(changed, task) for name, changed in methods.items()}
     # Of all methods, the one that needs the helper model decides what is loaded, and else one that samples.

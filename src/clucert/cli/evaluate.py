@@ -20,7 +20,7 @@ from clucert.evaluate.runconfig import print_config as yaml_of
 if TYPE_CHECKING:
     from clucert.evaluate.standing import LabelFigures
     from clucert.evaluate.study import RunSummary
-    from clucert.report.gates import GateResult
+    from clucert.report.gates import Gate, GateResult
     from clucert.report.summary import Summary
 
 EXIT_GATE = 3
@@ -69,12 +69,10 @@ def evaluate(
     from clucert.evaluate.study import evaluate as run
     from clucert.report import parse_gate
 
-    for gate in config.fail_under:  # One that is misspelled is told before anything is spent.
-        parse_gate(gate)
-
+    gates = [parse_gate(gate) for gate in config.fail_under]  # One misspelled is told before anything is spent.
     with study_bar() as bar:
         summary = run(config, bar, command=sys.argv)
-    missed = _report(config, summary, as_json, verbose)
+    missed = _report(config, gates, summary, as_json, verbose)
     _show_unparsed(summary.run_dir, show_unparsed)
     sys.exit(summary.exit_code or (EXIT_GATE if missed else 0))
 
@@ -123,12 +121,12 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
     warn("note", f"estimated from {estimate.looked_at} inputs; nothing was asked{rule}{whose}")
 
 
-def _report(config: StudyConfig, summary: RunSummary, as_json: bool, verbose: bool = False) -> bool:
+def _report(config: StudyConfig, gates: Sequence[Gate], summary: RunSummary, as_json: bool, verbose: bool) -> bool:
     """Print the run's numbers; whether a gate was missed."""
     from clucert.cli.screen import warn
     from clucert.report import write_results
 
-    figures, results = write_results(summary.run_dir, config)
+    figures, results = write_results(summary.run_dir, config, gates)
     if as_json:
         echo_json({"schema_version": 1, "run_dir": str(summary.run_dir), **_document(figures, results)})
     else:

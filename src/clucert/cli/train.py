@@ -23,8 +23,6 @@ MOST_HELD_OUT = 500
 
 CERTIFIED = "groups"
 """The noise that is trained on and certified with, unless another is named; what only flags names no class."""
-PROVED = "proved, any 1 "
-"""How the figures name a threat."""
 MOST_SHOWN = 4
 """Labels that have a column each."""
 
@@ -131,16 +129,18 @@ def _verdict(figures: dict[str, Any]) -> str:
     if not total:
         return "trained on all rows: nothing was held out to measure it on (--hold-out)"
     counts = {name: round(shares["all"] * total) for name, shares in figures["figures"].items()}
-    held = {_kind(name): count for name, count in counts.items() if name.startswith(PROVED)}
+    held = {kind: count for name, count in counts.items() if (kind := _kind(name))}
     proved = f"right and proved: {held_against(held, total, 'words')}" if any(held.values()) else "nothing is proved"
     constant = f"always answering the commonest label gets {counts['a constant answer']}"
     return f"{counts['right']} of {total} rows held out are answered right ({constant}); {proved}"
 
 
-def _kind(name: str) -> Kind:
+def _kind(name: str) -> Kind | None:
+    """The threat that a figure is of; None where it is of none."""
     from clucert.evaluate.radii import kind_of
+    from clucert.evaluate.training import PROVED
 
-    return kind_of(name.removeprefix(PROVED))
+    return kind_of(name.removeprefix(PROVED)) if name.startswith(PROVED) else None
 
 
 def _print(verdict: str, model: CertifiedClassifier, noise: str, rows: int, figures: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ def _print(verdict: str, model: CertifiedClassifier, noise: str, rows: int, figu
 def _row(name: str, shares: dict[str, Any]) -> dict[str, object]:
     from clucert.report.format import against
 
-    name = f"proved, {against(_kind(name), 'words')}" if name.startswith(PROVED) else name
-    by_label = shares["by_label"]
+    kind, by_label = _kind(name), shares["by_label"]
+    named = f"proved, {against(kind, 'words')}" if kind else name
     shown = {f"of {label}": share for label, share in by_label.items()} if len(by_label) <= MOST_SHOWN else {}
-    return {"": name, "of all": shares["all"], "mean of labels": shares["balanced"], **shown}
+    return {"": named, "of all": shares["all"], "mean of labels": shares["balanced"], **shown}

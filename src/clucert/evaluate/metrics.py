@@ -108,9 +108,11 @@ class RunMetrics:
     judged: int
     """Of the scored, those that did not fail."""
     r_avg: Estimate | None
-    """Mean certified radius in words, 0 for the uncertified; BCa bootstrap interval."""
+    """Mean certified radius in words, 0 for the uncertified; BCa bootstrap interval. None where a radius has no end."""
     coe: float | None
-    """Coefficient of variation of the same radii: population standard deviation / mean; None when the mean is 0."""
+    """Coefficient of variation of the same radii: population standard deviation / mean; None when the mean is 0, or
+    there is none.
+    """
     clean_accuracy: Estimate | None
     """Share of right predictions, abstentions counting as wrong."""
     abstained: Estimate | None
@@ -254,7 +256,7 @@ def summarise(
     everything = check_outcomes(outcomes)
     answered = [o for o in everything if not o.failed]
     scored = [o for o in (answered if leave_out_failed else everything) if o.scored]
-    total = len(scored)
+    total, unbounded = len(scored), endless(scored)
 
     def share(hits: int) -> Estimate | None:
         return proportion(hits, total, level) if total else None
@@ -265,8 +267,8 @@ def summarise(
         unlabelled=sum(not o.scored for o in answered),
         scored=total,
         judged=sum(not o.failed for o in scored),
-        r_avg=r_avg_interval(scored, rng, level),
-        coe=coe(scored),
+        r_avg=None if unbounded else r_avg_interval(scored, rng, level),
+        coe=None if unbounded else coe(scored),
         clean_accuracy=share(sum(o.correct for o in scored)),
         abstained=share(sum(o.abstained for o in scored)),
         uncertified=share(sum(o.certified_radius is None for o in scored)),

@@ -23,6 +23,8 @@ Row = tuple[str, str]
 """A text and its label."""
 
 MOST_LABELS = 100
+PROVED = "proved, any 1 "
+"""How figures name a threat."""
 
 
 def labelled_rows(config: StudyConfig) -> tuple[list[Row], list[str]]:
@@ -73,7 +75,7 @@ def measured(model: CertifiedClassifier, held: Sequence[Row]) -> dict[str, Any]:
     labels = np.array([label for _, label in held])
     commonest = Counter(labels.tolist()).most_common(1)[0][0]
     right, proved = model.outcomes([text for text, _ in held], labels)
-    hits = {"right": right} | {f"proved, any 1 {threat}": each for threat, each in proved.items()}
+    hits = {"right": right} | {f"{PROVED}{threat}": each for threat, each in proved.items()}
     hits["a constant answer"] = labels == commonest
     figures = {}
     for name, each in hits.items():

@@ -116,17 +116,16 @@ def write_sarif(runs: Sequence[Path | Run], out: Path, radius: int = 1) -> Path:
     return _write(out, sarif(load_runs(runs), radius))
 
 
-def write_results(path: Path, config: StudyConfig) -> tuple[Summary, list[GateResult]]:
-    """The figures of the run that a study left at ``path``, and what its gates say; what its options ``junit`` and
-    ``sarif`` name is written.
+def write_results(path: Path, config: StudyConfig, gates: Sequence[Gate]) -> tuple[Summary, list[GateResult]]:
+    """The figures of the run that a study left at ``path``, and what the gates say of it; what the options ``junit``
+    and ``sarif`` name is written.
     """
     from clucert.report.gates import check
-    from clucert.report.gates import parse_gate as parse
     from clucert.report.junit import junit
     from clucert.report.summary import read_summaries
 
     (figures,) = read_summaries([path], leave_out_failed=config.leave_out_failed)
-    results = check([figures], [parse(gate) for gate in config.fail_under])
+    results = check([figures], gates)
     if config.sarif:
         write_sarif([figures.run], config.sarif)
     if config.junit:

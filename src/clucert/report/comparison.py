@@ -149,7 +149,7 @@ def told(row: Mapping[str, object]) -> dict[str, object]:
 def _p_value(p: object) -> str | None:
     if not isinstance(p, int | float):
         return None
-    return f"<{LEAST_P:f}".rstrip("0") if p < LEAST_P else f"{p:.4f}"
+    return f"<{LEAST_P}" if p < LEAST_P else f"{p:.4f}"
 
 
 def comparison_verdict(comparison: RunComparison) -> str:
@@ -170,10 +170,9 @@ def _verdict_on(comparison: RunComparison, other: Against) -> str:
     mine, theirs = test.both + test.second_only, test.both + test.first_only
     of_kind = f"right and certified for {test.delta} ({SHORT[comparison.kind]})" if test.delta else "right"
     counts = f"{mine} against {theirs} {what} are {of_kind}"
-    if test.p_holm >= LEVEL:
-        return f"{other.run} is not shown to differ from {first}: {counts}, p = {test.p_holm:.2g}"
-    p = f"= {test.p_holm:.2g}" if test.p_holm >= LEAST_P else f"< {LEAST_P:f}".rstrip("0")
-    return f"{other.run} is {'better' if mine > theirs else 'worse'} than {first}: {counts}, p {p}"
+    p = f"< {LEAST_P}" if test.p_holm < LEAST_P else f"= {test.p_holm:.2g}"
+    differs = f"{'better' if mine > theirs else 'worse'} than" if test.p_holm < LEVEL else "not shown to differ from"
+    return f"{other.run} is {differs} {first}: {counts}, p {p}"
 
 
 def _alone(s: Summary, kind: Kind) -> Row:

@@ -54,6 +54,8 @@ class GateResult:
 _RADII: dict[str, Kind] = {"certacc": "published", "proved": "word"} | {
     f"{said}-{threat}": kind_of(threat) for threat in ("replace", *KINDS[1:]) for said in ("proved", "certified")
 }
+_METRICS = {kind: metric for metric, kind in reversed(_RADII.items())}
+"""The first name of each radius."""
 _RECALL = {f"recall-{threat}": threat for threat in ("replace", *KINDS[1:], MISSPELL)}
 """Recall of a guard that survives changes."""
 _FLOORS: dict[str, Callable[[Summary], float | None]] = {
@@ -128,8 +130,7 @@ def _instead(summary: Summary, gate: Gate) -> str:
     kind = _RADII.get(gate.metric)
     if kind is None or kind in summary.run.kinds or not summary.judged:
         return ""
-    short: dict[Kind, str] = {"published": "certacc", "word": "proved"}
-    return ", ".join(f"{short.get(each, f'proved-{each}')}@{gate.delta}" for each in summary.run.kinds)
+    return ", ".join(f"{_METRICS[each]}@{gate.delta}" for each in summary.run.kinds)
 
 
 def _measure(summary: Summary, gate: Gate) -> float | None:

@@ -97,14 +97,12 @@ def kept_by(inputs: Sequence[Input], rows: int) -> tuple[KeptShare, ...]:
     rows = max(rows, len(inputs))
     alpha = max((_alpha(row.certificate) for row in done), default=0.0)
     unit = next((_unit(row.certificate) for row in done), "word")
+    claims = [(threat, changes) for threat in threats for changes in changes_of(threat)]
     found = []
-    for threat in threats:
-        for changes in changes_of(threat):
-            certified = sum(_holds(row, threat, changes) for row in done)
-            share = robust_share(
-                certified, rows, alpha, CONFIDENCE, claims=sum(len(changes_of(name)) for name in threats)
-            )
-            found.append(KeptShare(threat, changes, unit, share, certified, rows, alpha))
+    for threat, changes in claims:
+        certified = sum(_holds(row, threat, changes) for row in done)
+        share = robust_share(certified, rows, alpha, CONFIDENCE, claims=len(claims))
+        found.append(KeptShare(threat, changes, unit, share, certified, rows, alpha))
     return tuple(found)
 
 

@@ -169,7 +169,7 @@ def _standing(s: Summary) -> Iterable[tuple[str, str | Cell]]:
 
 def _mean(s: Summary) -> str | Cell:
     found = s.metrics.r_avg
-    if s.r_avg is None or found is None or found.low is None or found.high is None:
+    if found is None or found.low is None or found.high is None:
         return decimal(s.r_avg)
     return Cell(decimal(found.value), f"{found.low:.2f}–{found.high:.2f}")
 

@@ -154,15 +154,12 @@ class Summary:
     @property
     def r_avg(self) -> float | None:
         """Mean certified radius; None where one has no end."""
-        return _value(self.metrics.r_avg) if self.judged and not self._endless(self.run.first_kind) else None
+        return _value(self.metrics.r_avg) if self.judged else None
 
     @property
     def coe(self) -> float | None:
         """Standard deviation / mean of the certified radii; None where one has no end."""
-        return None if self._endless(self.run.first_kind) else self.metrics.coe
-
-    def _endless(self, kind: Kind) -> bool:
-        return endless(self.outcomes.get(kind, ()))
+        return self.metrics.coe
 
     @property
     def unparsed(self) -> float | None:
@@ -200,7 +197,7 @@ class Summary:
     def reached(self, kind: Kind) -> Reached:
         """Mean and median of the radius, 0 where the answer is wrong or nothing is proved."""
         scored = [outcome for outcome in self.outcomes.get(kind, ()) if outcome.scored]
-        if not self.judged or not scored or self._endless(kind):
+        if not self.judged or not scored or endless(scored):
             return Reached()
         counted = radii(scored)
         return Reached(float(counted.mean()), float(np.median(counted)))
