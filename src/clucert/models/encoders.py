@@ -15,6 +15,7 @@ share one row. Another CPU family may round the last bits differently.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Sequence
 from importlib import resources
@@ -187,6 +188,9 @@ def _tokenizer() -> Any:
 
 
 def _session(model: bytes, threads: int) -> Any:
+    # From 1.29 on it reports to Microsoft that and where it runs. The variable must be there before it is imported: the
+    # call that switches reports off comes too late for the first.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
