@@ -92,6 +92,11 @@ def test_what_passes_a_guard_is_not_said_to_stay_whatever_is_put_around_it(tmp_p
     # A radius without an end has no mean, and is none of 0.
     assert summary.r_avg is None
     assert [(label.label, label.r_avg) for label in summary.standing.labels] == [("harmful", None), ("safe", 2)]
+    compared = compare_runs([run, run])
+    (ends,) = (row for row in compared.rows() if str(row["figure"]).endswith("text around"))
+    assert [ends[name] for name in ("first", "second", "difference", "low", "p_value")] == [None] * 5
+    assert compared.document()["others"][0]["r_avg_by_radius"]["ends"] == dict.fromkeys(("first", "second", "p_value"))
+    assert [row["first"] for row in compared.rows() if row["figure"] == "r_avg"] != [None]
 
 
 def test_what_rests_on_assumptions_is_not_called_proved(runs: list[Path]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clucert.errors import InputError
-from clucert.evaluate.metrics import RESAMPLES, Estimate, Outcome, bootstrap_mean, check_outcomes
+from clucert.evaluate.metrics import RESAMPLES, Estimate, Outcome, bootstrap_mean, check_outcomes, endless
 
 _BATCH = 500
 
@@ -46,11 +46,12 @@ class Comparison:
     """Inputs that both have and where a call failed in one: not certified there, unless they were to be left out."""
     unlabelled: int
     """Inputs that both have, left out because they have no gold label."""
-    first_r_avg: float
-    second_r_avg: float
-    r_avg: Estimate
+    first_r_avg: float | None
+    """None, like the three below, where a radius of either run has no end, as that of a flag under any text around."""
+    second_r_avg: float | None
+    r_avg: Estimate | None
     """Mean of (second − first) certified radius, with its BCa bootstrap interval over the pairs."""
-    p_value: float
+    p_value: float | None
     """Of the same difference: two-sided paired permutation test, exact up to 13 pairs, else 9,999 random sign flips."""
     certified: tuple[McNemar, ...]
     nothing_to_attack: tuple[float, float]
@@ -88,15 +89,16 @@ def compare_runs(
         raise InputError("the runs share no input with a gold label that both answered: nothing can be compared")
     before = np.array([a.certified_radius or 0 for a, _ in pairs], dtype=float)
     after = np.array([b.certified_radius or 0 for _, b in pairs], dtype=float)
+    has_means = not endless(outcome for pair in pairs for outcome in pair)
     return Comparison(
         pairs=len(pairs),
         missing=len(one) + len(two) - 2 * len(shared),
         failed=len(shared) - len(answered),
         unlabelled=sum(not a.scored for a, _ in answered),
-        first_r_avg=float(before.mean()),
-        second_r_avg=float(after.mean()),
-        r_avg=bootstrap_mean(after - before, rng, level),
-        p_value=_permutation_p_value(after - before, rng),
+        first_r_avg=float(before.mean()) if has_means else None,
+        second_r_avg=float(after.mean()) if has_means else None,
+        r_avg=bootstrap_mean(after - before, rng, level) if has_means else None,
+        p_value=_permutation_p_value(after - before, rng) if has_means else None,
         certified=_mcnemar(pairs, deltas),
         nothing_to_attack=(
             sum(a.nothing_to_attack for a, _ in pairs) / len(pairs),

@@ -164,6 +164,8 @@ def _verdict_on(comparison: RunComparison, other: Against) -> str:
     found, first = other.result, comparison.baseline
     tests = sorted(found.certified, key=lambda test: (test.delta < 1, test.delta))
     what = f"of {found.pairs} shared rows"
+    if not tests and found.r_avg is None:
+        return f"{other.run}: radii without an end, which have no mean to set against that of {first}, {what}"
     if not tests:
         return f"{other.run}: mean radius {found.second_r_avg:.3g} against {found.first_r_avg:.3g} of {first}, {what}"
     test = tests[0]
@@ -281,14 +283,16 @@ def _rows(baseline: str, kind: Kind, other: Against) -> Iterable[Row]:
     common["radii_count_words_of"] = words_of
     empty: Row = dict.fromkeys(("low", "high", "first_only", "second_only", "p_value", "p_holm"))
 
-    def row(figure: str, first: float, second: float, difference: float, **tested: float | None) -> Row:
+    def row(
+        figure: str, first: float | None, second: float | None, difference: float | None, **tested: float | None
+    ) -> Row:
         figures: Row = {"figure": figure, "first": first, "second": second, "difference": difference}
         return {**common, **figures, **empty, **tested}
 
     for figure, means in [("r_avg", found), *((f"r_avg, {SHORT[each]}", c) for each, c in other.beside.items())]:
         gain = means.r_avg
-        tested = {"low": gain.low, "high": gain.high, "p_value": means.p_value}
-        yield row(figure, means.first_r_avg, means.second_r_avg, gain.value, **tested)
+        value, low, high = (None, None, None) if gain is None else (gain.value, gain.low, gain.high)
+        yield row(figure, means.first_r_avg, means.second_r_avg, value, low=low, high=high, p_value=means.p_value)
     for test in found.certified:
         first, second = ((test.both + only) / found.pairs for only in (test.first_only, test.second_only))
         tested = {"p_value": test.p_value, "p_holm": test.p_holm}
