@@ -24,7 +24,7 @@ from clucert.options import CertifyOptions, ExactName, Predicts, ProveOptions, S
 from clucert.protocols import Classifier, Steps
 from clucert.runtime.blocking import BlockingExecutor
 from clucert.runtime.computation import Backends, Progress
-from clucert.section import nearest, options_of, spelled_out
+from clucert.section import options_of, refuse_unknown, spelled_out
 from clucert.types import Cost, Predictions
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ class SmoothedClassifier(ContextManager):
         base = self.backends.classifier
         check_exact(deterministic=base is not None and base.deterministic)
         text, found = a_text(text), []
-        if wrong := next((name for name in parameters if name not in ExactMethod.model_fields), None):
-            raise UsageError(f"unknown option {wrong!r}: {nearest(wrong, options_of(ExactOptions))}")
+        refuse_unknown(parameters, ExactMethod.model_fields, options_of(ExactOptions))
         for name in [methods] if isinstance(methods, str) else methods:
             method = load_exact(name)
             if method is None:

@@ -25,6 +25,7 @@ from clucert.lexicon.canonical import load_form
 from clucert.methods import Method, load_any, load_method
 from clucert.methods.exact import ExactMethod, readers_of
 from clucert.models.function_files import labels_of_model, reads_text
+from clucert.models.functions import no_labels
 from clucert.protocols import Task
 from clucert.redact import clean_base_url
 from clucert.section import flag, options_of, shared
@@ -76,10 +77,10 @@ def _own_labels(config: Config) -> tuple[str, tuple[str, ...]]:
     name = config.model[0]
     if name not in config.given:
         return labels_of_model(name)
-    labels = getattr(config.given[name], "labels", None)
+    model = config.given[name]
+    labels = getattr(model, "labels", None)
     if labels is None:
-        said = getattr(config.given[name], "unlabelled", "")
-        raise UsageError(said or f"{name} does not say what its labels are: give  labels=[…] or a task")
+        raise UsageError(getattr(model, "unlabelled", "") or no_labels(name, model))
     return name, tuple(map(str, labels))
 
 

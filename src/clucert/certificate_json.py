@@ -94,7 +94,7 @@ def derived(certificate: Certificate) -> Json:
                 "attackable_words": certificate.attackable_by(threat),
                 "domain": certificate.subject.domain,
                 "in_words": " ".join(proved_in_words(certificate, threat, proved[threat])),
-                "agreement": _agreement(certificate, threat),
+                "agreement": _agreement(certificate, threat, proved[threat]),
             }
             for threat in proved
         },
@@ -307,9 +307,8 @@ def _radius(radius: Radius | None) -> Json | None:
     return None if radius is None else dataclasses.asdict(radius)
 
 
-def _agreement(certificate: Certificate, threat: str) -> float | None:
+def _agreement(certificate: Certificate, threat: str, radius: Radius | None) -> float | None:
     """How likely the deployed sampler answers as certified at the edge of the proved radius, at least."""
-    radius = certificate.proved[threat]
     return None if radius is None else certificate.agreement(threat, radius.words)
 
 

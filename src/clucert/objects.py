@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from clucert.config import Config
 from clucert.errors import UsageError
 from clucert.models.functions import function_model
-from clucert.section import nearest
+from clucert.section import refuse_unknown
 
 C = TypeVar("C", bound=Config)
 
@@ -20,8 +20,7 @@ def config_of(kind: type[C], options: Mapping[str, Any], also: Iterable[str] = (
     besides. Where texts are ``flagged`` without ``flag``, too, ``threshold`` is η.
     """
     fields = dict(options)
-    if unknown := next((name for name in fields if name not in kind.model_fields), None):
-        raise UsageError(f"unknown option {unknown!r}: {nearest(unknown, {*kind.model_fields, *also})}")
+    refuse_unknown(fields, kind.model_fields, {*kind.model_fields, *also})
     if (flagged or fields.get("flag")) and "threshold" in fields and "flag_threshold" not in fields:
         fields["flag_threshold"] = fields.pop("threshold")  # As the flags: beside --flag, --threshold is η.
     names, given = models_of(fields.get("model"), deterministic=fields.get("deterministic"))

@@ -9,7 +9,7 @@ import difflib
 import inspect
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -36,8 +36,7 @@ class Section(BaseModel):
     @classmethod
     def of(cls, **fields: Any) -> Self:
         """Checked values. Raises :class:`UsageError`, one line, for the first that is wrong."""
-        if unknown := next((name for name in fields if name not in cls.model_fields), None):
-            raise UsageError(f"unknown option {unknown!r}: {nearest(unknown, cls.model_fields)}")
+        refuse_unknown(fields, cls.model_fields)
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -143,6 +142,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name.replace("-", "_"), names, n=2, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+
+
+def refuse_unknown(given: Iterable[str], known: Collection[str], offered: Iterable[str] | None = None) -> None:
+    """Raise :class:`UsageError` for an option that is not ``known``, with the nearest of those that are ``offered``
+    (None: of the known ones).
+    """
+    if unknown := next((name for name in given if name not in known), None):
+        raise UsageError(f"unknown option {unknown!r}: {nearest(unknown, known if offered is None else offered)}")
 
 
 def problem(error: ValidationError) -> tuple[str, str]:

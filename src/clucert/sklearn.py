@@ -167,7 +167,7 @@ class CertifiedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         smoother, texts = self._smoother, texts_of(X)
         if (bare := next((i for i, text in enumerate(texts) if not smoother.has_units(text)), None)) is not None:
             raise RowsError(f"text {bare} has no words: there is nothing to certify")
-        return [ExactCertification(found, self.method_) for found in self._certificates(texts) if found]
+        return [ExactCertification(found, self.method_) for found in self._run(smoother, texts)]
 
     def certified_score(self, X: ArrayLike, y: ArrayLike, *, radius: int = 1, threat: str | None = None) -> float:  # noqa: N803
         """The share of rows that are right and stay so under any ``radius`` operations of ``threat``.

@@ -16,17 +16,15 @@ from clucert.errors import InputError, UnknownNameError, UsageError
 from clucert.notebook import shown_progress
 from clucert.objects import config_of, models_of
 from clucert.options import Model, StudyOptions
-from clucert.section import nearest, spelled_out
+from clucert.section import nearest, refuse_unknown, spelled_out
 
 if TYPE_CHECKING:
     from clucert.attacks.against import Empirical
     from clucert.attacks.study import AttackReport
     from clucert.attacks.suffix import Form
     from clucert.audit.run import Audit
-    from clucert.evaluate.runconfig import StudyConfig
     from clucert.evaluate.study import RunSummary
     from clucert.report.comparison import RunComparison
-    from clucert.report.gates import Gate
 
 F = TypeVar("F", bound=Callable[..., Any])
 Data = str | Path | Iterable[Any]
@@ -70,7 +68,7 @@ def evaluate(
     from clucert.evaluate.runconfig import StudyConfig
     from clucert.evaluate.study import evaluate as run
     from clucert.methods.exact import refuse_sampling
-    from clucert.report import parse_gate
+    from clucert.report import parse_gate, write_results
 
     fields = _with_data(data, dict(options))
     config = config_of(StudyConfig, fields, ["progress"])
@@ -84,8 +82,10 @@ def evaluate(
     with shown_progress(progress, "certified") as watch:
         told = None if watch is None else lambda snapshot: watch(snapshot.done + snapshot.failed, snapshot.total)
         summary = run(config, progress if callable(progress) else told, command=command)
-    _write_results(summary, config)
-    return _gated(summary, config, gates) if gates else summary
+    if not (gates or config.junit or config.sarif):
+        return summary
+    results = write_results(summary.run_dir, config, gates)[1]
+    return replace(summary, notes=(*summary.notes, *map(str, results)))
 
 
 @spelled_out(StudyOptions)
@@ -164,8 +164,7 @@ def audit(
     from clucert.audit.run import save
     from clucert.audit.steps import Effort
 
-    if wrong := next((name for name in options if name not in AuditOptions.__annotations__), None):
-        raise UsageError(f"unknown option {wrong!r}: {nearest(wrong, AuditOptions.__annotations__)}")
+    refuse_unknown(options, AuditOptions.__annotations__)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     limit = given.pop("limit", None)
     efforts = ("screen", "confirm", "level", "texts")
@@ -226,25 +225,6 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
         return fields
     names, given = models_of(fields["model"], deterministic=True)
     return {**fields, "model": names, "given": given}
-
-
-def _write_results(summary: RunSummary, config: StudyConfig) -> None:
-    """The files that the options ``junit`` and ``sarif`` name."""
-    from clucert.report import write_junit, write_sarif
-
-    if config.sarif:
-        write_sarif([summary.run_dir], config.sarif)
-    if config.junit:
-        write_junit([summary.run_dir], config.junit, config.fail_under, leave_out_failed=config.leave_out_failed)
-
-
-def _gated(summary: RunSummary, config: StudyConfig, gates: Sequence[Gate]) -> RunSummary:
-    """With what the gates of the run say among its notes."""
-    from clucert.report.gates import check
-    from clucert.report.summary import read_summaries
-
-    figures = read_summaries([summary.run_dir], leave_out_failed=config.leave_out_failed)
-    return replace(summary, notes=(*summary.notes, *map(str, check(figures, gates))))
 
 
 def _names(listing: str | Sequence[str]) -> tuple[str, ...]:

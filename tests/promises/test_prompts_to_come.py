@@ -156,10 +156,10 @@ def test_evaluate_says_it_first_and_as_json(tmp_path, capsys):
     (summary,) = read_summaries([path])
     config = StudyConfig.of(task="sst2", data=str(tmp_path / "none.jsonl"), run_dir=path)
     done = type("Done", (), {"run_dir": path, "notes": (), "failed": 0, "reason": None, "errors": {}})()
-    _report(config, done, as_json=False)
+    _report(config, [], done, as_json=False, verbose=False)
     said = sentences(summary.population)
     assert capsys.readouterr().out.splitlines()[1 : 1 + len(said)] == said, "behind the verdict, before every table"
-    _report(config, done, as_json=True)
+    _report(config, [], done, as_json=True, verbose=False)
     document = json.loads(capsys.readouterr().out)
     assert document["population"] == [kept.document() for kept in summary.population]
     assert all(kept["share_at_least"] <= kept["certified"] / kept["rows"] for kept in document["population"])

@@ -124,18 +124,9 @@ def _dry_run(config: StudyConfig, as_json: bool) -> None:
 def _report(config: StudyConfig, gates: Sequence[Gate], summary: RunSummary, as_json: bool, verbose: bool) -> bool:
     """Print the run's numbers; whether a gate was missed."""
     from clucert.cli.screen import warn
-    from clucert.report import write_junit, write_sarif
-    from clucert.report.gates import check
-    from clucert.report.runs import load_runs
-    from clucert.report.summary import read_summaries
+    from clucert.report import write_results
 
-    runs, leave_out = load_runs([summary.run_dir]), config.leave_out_failed
-    (figures,) = read_summaries(runs, leave_out_failed=leave_out)
-    results = check([figures], gates)
-    if config.sarif:
-        write_sarif(runs, config.sarif)
-    if config.junit:
-        write_junit(runs, config.junit, gates, leave_out_failed=leave_out)
+    figures, results = write_results(summary.run_dir, config, gates)
     if as_json:
         echo_json({"schema_version": 1, "run_dir": str(summary.run_dir), **_document(figures, results)})
     else:

@@ -69,9 +69,11 @@ class ClassBounds:
         return self.low - max(self.high.values())
 
 
-def one_bound(labels: tuple[str, ...] | None) -> bool:
-    """Whether all that is not ĉ counts as one class: with two labels or fewer, and with open answers."""
-    return labels is None or len(labels) <= 2
+def one_bound(labels: tuple[str, ...] | None, *, alone: bool = False) -> bool:
+    """Whether all that is not ĉ counts as one class: with two labels or fewer, and with open answers. Samples that are
+    dropped ``alone`` are a class beside two labels.
+    """
+    return labels is None or (len(labels) <= 2 and not alone)
 
 
 def class_bounds(
@@ -106,7 +108,7 @@ def _bounds(
         return ClassBounds(winner, 0.0, {UNPARSED: 1.0})
     hits = votes.counts.get(winner, 0)
     rivals = [label for label in (labels or votes.counts) if label != winner]
-    if labels is None or (one_bound(labels) and not alone):
+    if one_bound(labels, alone=alone):
         low = lower_bound(hits, total, alpha)
         return ClassBounds(winner, low, dict.fromkeys([*rivals, UNPARSED], 1.0 - low))
     share = alpha / 2

@@ -286,7 +286,7 @@ class Certificate:
     @property
     def one_bound(self) -> bool:
         """Whether one bound decides: with two labels, or open answers, all that is not ĉ counts as one class."""
-        return not self.exhaustive and one_bound(self.labels) and not self.settings.drops_alone
+        return not self.exhaustive and one_bound(self.labels, alone=self.settings.drops_alone)
 
     @property
     def _published(self) -> Radius | None:

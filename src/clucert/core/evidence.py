@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -16,9 +15,6 @@ from clucert.types import Votes
 
 RIVAL_SHARE = 0.3
 """What of α goes to the bound of a rival where votes read at several looks decide alone; the rest goes to that of ĉ."""
-
-BoundRule = Callable[..., ClassBounds]
-"""``class_bounds`` or ``unfiltered_bounds``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +33,7 @@ class Evidence:
     @property
     def one_bound(self) -> bool:
         """Whether one bound decides: with two labels, or open answers, all that is not ĉ counts as one class."""
-        return self.exact is None and one_bound(self.labels) and not self.settings.drops_alone
+        return self.exact is None and one_bound(self.labels, alone=self.settings.drops_alone)
 
     @property
     def chosen_by_all(self) -> bool:
@@ -50,12 +46,12 @@ class Evidence:
 
         Where votes that are one bound's matter are read at several looks, these are the exact sequential test inverted.
         """
-        return self._best_bounds(class_bounds)
+        return self._bounds(filtered=True)
 
     @property
     def unfiltered(self) -> ClassBounds | None:
         """Bounds on the classifier without the batch filter, in which every dropped sample counts against ĉ."""
-        return self._best_bounds(unfiltered_bounds)
+        return self._bounds(filtered=False)
 
     def path(self, *, filtered: bool, rival: str | None = None) -> Path:
         """What is not a vote for ĉ, look by look: of the kept samples, or of all that were drawn. With a ``rival``,
@@ -82,38 +78,36 @@ class Evidence:
         """The α spent by the time of each planned look."""
         return _spent(self.settings.alpha, self.settings.looks)
 
-    def _best_bounds(self, rule: BoundRule) -> ClassBounds | None:
+    def _bounds(self, *, filtered: bool) -> ClassBounds | None:
         if self.candidate is None:
             return None
         alone = self.settings.drops_alone
         if self.exact is not None:
             return exact_bounds(self.exact, self.candidate, alone=alone)
-        if len(self.settings.looks) > 1 or self.chosen_by_all:
-            return self._sequential_bounds(rule)
         if not self.readings:
             return None
-        return rule(self.readings[-1], self.candidate, self.labels, self.spent[-1], alone=alone)
+        rule = class_bounds if filtered else unfiltered_bounds
+        staged = len(self.settings.looks) > 1 or self.chosen_by_all
+        level = self.settings.alpha if staged else self.spent[-1]
+        found = rule(self.readings[-1], self.candidate, self.labels, level, alone=alone)
+        return self._sequential(found, filtered=filtered) if staged else found
 
-    def _sequential_bounds(self, rule: BoundRule) -> ClassBounds | None:
-        if not self.readings or self.candidate is None:
-            return None
-        filtered = rule is class_bounds
-        alone = self.settings.drops_alone
-        rivals = rule(self.readings[-1], self.candidate, self.labels, self.settings.alpha, alone=alone).high
+    def _sequential(self, found: ClassBounds, *, filtered: bool) -> ClassBounds:
+        """Of the same classes, what holds at every look at once."""
         upper = self.path(filtered=filtered).upper
         high = (
-            dict.fromkeys(rivals, upper)
+            dict.fromkeys(found.high, upper)
             if self.one_bound
-            else {rival: min(self.path(filtered=filtered, rival=rival).upper, upper) for rival in rivals}
+            else {rival: min(self.path(filtered=filtered, rival=rival).upper, upper) for rival in found.high}
         )
-        return ClassBounds(self.candidate, 1 - upper, high)
+        return ClassBounds(found.winner, 1 - upper, high)
 
     def exceeds(self, *, filtered: bool) -> Exceeds:
         """What the votes show about p(ĉ) − p(j), at level 1 − α for every radius derived from it."""
         if self.one_bound:
             path = self.path(filtered=filtered)
             return lambda slack: path.below(float((1 - slack) / 2))
-        bounds = self.bounds if filtered else self.unfiltered
+        bounds = self._bounds(filtered=filtered)
         return known(bounds.margin if bounds else -1)
 
 

@@ -175,7 +175,7 @@ class Smoother:
         """The votes that choose ĉ; none where those that certify it do."""
         if not self.settings.direct:
             return (yield from self._select(channel))
-        if one_bound(self.classes) and not self.settings.drops_alone:
+        if one_bound(self.classes, alone=self.settings.drops_alone):
             return Votes({})
         return (yield from self._select(channel, named))
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clucert.core.radius import Kind
+    from clucert.evaluate.runconfig import StudyConfig
     from clucert.report.comparison import RunComparison
     from clucert.report.gates import Gate, GateResult
     from clucert.report.runs import Run
+    from clucert.report.summary import Summary
 
 __all__ = [
     "check_gates",
@@ -112,6 +114,23 @@ def write_sarif(runs: Sequence[Path | Run], out: Path, radius: int = 1) -> Path:
     from clucert.report.sarif import sarif
 
     return _write(out, sarif(load_runs(runs), radius))
+
+
+def write_results(path: Path, config: StudyConfig, gates: Sequence[Gate]) -> tuple[Summary, list[GateResult]]:
+    """The figures of the run that a study left at ``path``, and what the gates say of it; what the options ``junit``
+    and ``sarif`` name is written.
+    """
+    from clucert.report.gates import check
+    from clucert.report.junit import junit
+    from clucert.report.summary import read_summaries
+
+    (figures,) = read_summaries([path], leave_out_failed=config.leave_out_failed)
+    results = check([figures], gates)
+    if config.sarif:
+        write_sarif([figures.run], config.sarif)
+    if config.junit:
+        _write(config.junit, junit([figures.run], results))
+    return figures, results
 
 
 def write_comment(runs: Sequence[Path | Run], out: Path, *, leave_out_failed: bool = False) -> Path:
