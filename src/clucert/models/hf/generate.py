@@ -28,10 +28,10 @@ class Frame:
     between: tuple[Tokens, ...]
     """What stands behind each blank but the last, without the space before the next word."""
     vocabulary: WordTokens
-    words: list[Tokens] = field(default_factory=list)
+    words: list[Tokens] = field(init=False, default_factory=list)
     """Of the blanks that are filled."""
-    _word: list[int] = field(default_factory=list)
-    _given: list[int] = field(default_factory=list)
+    _word: list[int] = field(init=False, default_factory=list)
+    _given: list[int] = field(init=False, default_factory=list)
 
     @property
     def most(self) -> int:
