@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 class QuickServer(ThreadingHTTPServer):
@@ -21,6 +23,31 @@ class QuickServer(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """A client that went away is what some tests are about."""
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Answers in JSON over connections that are kept, and logs nothing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def posted(self) -> bytes:
+        """The body of the request."""
+        return self.rfile.read(int(self.headers["Content-Length"]))
+
+    def reply(
+        self, body: Any, status: int = 200, headers: Mapping[str, str] | None = None, reason: str | None = None
+    ) -> None:
+        """Send ``body``, which is JSON already where it is bytes."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status, reason)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing of the server belongs between the lines of a test."""
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from clucert.models.batchledger import BatchLedger
 from clucert.runtime.prices import find_price
 from clucert.types import Usage
 
-SERVER = Path(__file__).parent.parent / "models" / "batch_server.py"
+ROOT = Path(__file__).parents[2]
 
 
 class BatchWorld(World):
@@ -62,7 +62,8 @@ class BatchWorld(World):
 def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchWorld]:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     write_data(tmp_path / "data.jsonl")
-    server = subprocess.Popen([sys.executable, str(SERVER), str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.models.batch_server", str(tmp_path)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     yield BatchWorld(tmp_path, int(server.stdout.readline()))
     server.kill()

@@ -1,6 +1,6 @@
 """A provider's batch API for tests: a process of its own that speaks files, batches and chat completions.
 
-    python batch_server.py FOLDER
+    python -m tests.models.batch_server FOLDER
 
 Prints its port. It writes to FOLDER/log.jsonl what it was asked: ``{"file": n}``, ``{"batch": id, "requests": texts}``,
 ``{"chat": text}``. How it behaves is read from FOLDER/behaviour.json before each step:
@@ -20,9 +20,10 @@ import re
 import sys
 import threading
 from collections import defaultdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.processes import QuickServer, QuietHandler
 
 
 def reply_to(text: str) -> str:
@@ -141,52 +142,37 @@ class Provider:
 def serve(folder: Path) -> None:
     provider = Provider(folder)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
+            content = self.posted()
             with provider.lock:
                 if self.path == "/v1/files":
-                    self.send(provider.upload(self.headers["Content-Type"], content))
+                    self.reply(provider.upload(self.headers["Content-Type"], content))
                 elif self.path == "/v1/batches":
                     created = provider.create(json.loads(content))
                     if created is None:
                         self.close_connection = True
                         self.connection.close()
                     else:
-                        self.send(created)
+                        self.reply(created)
                 else:
                     body = json.loads(content)
                     provider.log(chat=body["messages"][-1]["content"])
-                    self.send(completion(body))
+                    self.reply(completion(body))
 
         def do_GET(self) -> None:
             path = self.path.partition("?")[0].split("/")[2:]
             with provider.lock:
                 if path == ["batches"]:
-                    self.send({"object": "list", "data": list(provider.batches.values())[::-1], "has_more": False})
+                    self.reply({"object": "list", "data": list(provider.batches.values())[::-1], "has_more": False})
                 elif path[:1] == ["batches"] and path[1] in provider.batches:
-                    self.send(provider.retrieve(path[1]))
+                    self.reply(provider.retrieve(path[1]))
                 elif path[:1] == ["files"] and path[-1] == "content" and path[1] in provider.files:
-                    self.send(provider.files[path[1]])
+                    self.reply(provider.files[path[1]])
                 else:
-                    self.send({"error": {"message": "not here"}}, 404)
+                    self.reply({"error": {"message": "not here"}}, 404)
 
-        def send(self, body: Any, status: int = 200) -> None:
-            data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    ThreadingHTTPServer.request_queue_size = 256  # Of five a sixth client would connect a whole second later.
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = QuickServer(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)  # noqa: T201 - the caller reads it
     server.serve_forever()
 

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.processes import answering
+from tests.processes import QuietHandler, answering
 
 
 @dataclass
@@ -53,11 +52,9 @@ class Server:
         self._lock = threading.Lock()
         server = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = json.loads(self.posted())
                 with server._lock:
                     number = len(server.requests)
                     server.requests.append(Request(body, {k.lower(): v for k, v in self.headers.items()}, self.path))
@@ -67,19 +64,10 @@ class Server:
                     self.close_connection = True
                     self.connection.close()
                     return
-                data = reply.raw if reply.raw is not None else json.dumps(reply.body).encode()
                 try:
-                    self.send_response(reply.status)
-                    for name, value in {"Content-Type": "application/json", **reply.headers}.items():
-                        self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(data)))
-                    self.end_headers()
-                    self.wfile.write(data)
+                    self.reply(reply.body if reply.raw is None else reply.raw, reply.status, reply.headers)
                 except OSError:  # the client gave up, as some tests make it do
                     self.close_connection = True
-
-            def log_message(self, *_: object) -> None:
-                pass
 
         self.handler, self.url = Handler, ""
 

@@ -98,10 +98,18 @@ def raw_server(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Li
         yield found
 
 
-def http(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> list[bytes]:
-    """A whole response."""
-    lines = b"".join(line + b"\r\n" for line in (*headers, b"Content-Length: %d" % len(body), b"Connection: close"))
-    return [b"HTTP/1.1 %s\r\n%s\r\n%s" % (status, lines, body)]
+def _plain(*lines: bytes, body: bytes = b"", status: bytes = b"200 OK") -> bytes:
+    return b"\r\n".join([b"HTTP/1.1 " + status, b"Content-Type: application/json", *lines, b"", body])
+
+
+def framed(body: bytes, *lines: bytes, status: bytes = b"200 OK") -> bytes:
+    """A response with a length on a connection that may be kept."""
+    return _plain(*lines, b"Content-Length: %d" % len(body), body=body, status=status)
+
+
+def http(body: bytes, *lines: bytes, status: bytes = b"200 OK") -> list[bytes]:
+    """A whole response, with which the connection ends."""
+    return [framed(body, *lines, b"Connection: close", status=status)]
 
 
 def _pass_on(one: socket.socket, other: socket.socket) -> None:
@@ -167,16 +175,6 @@ def endless(head: bytes, part: bytes) -> Iterator[bytes]:
     yield head
     for _ in range(20_000):
         yield part
-
-
-def framed(body: bytes, *lines: bytes, status: bytes = b"200 OK") -> bytes:
-    """A response with a length on a connection that may be kept."""
-    head = [b"HTTP/1.1 " + status, b"Content-Type: application/json", *lines, b"Content-Length: %d" % len(body)]
-    return b"\r\n".join([*head, b"", body])
-
-
-def _plain(*lines: bytes, body: bytes = b"") -> bytes:
-    return b"\r\n".join([b"HTTP/1.1 200 OK", b"Content-Type: application/json", *lines, b"", body])
 
 
 def _bomb(megabytes: int) -> bytes:

@@ -8,6 +8,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -361,6 +362,21 @@ def test_blanks_get_the_likeliest_word_and_the_rest_stands(kind: str) -> None:
         assert answer.text == asked.blanks.filled(by_hand(model, asked))
         assert answer.finish_reason == "stop"
         assert all(is_word(word) for word in by_hand(model, asked))
+
+
+def test_blanks_are_filled_anew_where_memory_ran_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, steps = build(), count()
+    queries = [blanks(*pieces) for pieces in FRAMES]
+    want = [answer.text for answer in model.answer(queries)]
+
+    def full(*given: Any) -> Any:
+        chosen = choose(*given)
+        if next(steps) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return chosen
+
+    monkeypatch.setattr("clucert.models.hf.generate.choose", full)
+    assert [answer.text for answer in model.answer(queries)] == want
 
 
 def test_sampled_fills_are_a_function_of_query_and_seed(model: HFModel) -> None:

@@ -108,7 +108,11 @@ def test_a_refused_field_is_left_out(model_of):
         (ConnectionRefusedError(), ModelUnavailableError, "refused the connection"),
         (ConnectionResetError(), ModelUnavailableError, "closed the connection"),
         (UnreachedError("could not be reached within 1 s"), ModelTimeoutError, "within 1 s: is the server running"),
-        (ToldError("cannot be reached: the proxy answered 502"), ModelUnavailableError, "502: are HTTP_PROXY"),
+        (
+            ToldError("cannot be reached: the proxy answered 502", proxy=True),
+            ModelUnavailableError,
+            "502: are HTTP_PROXY",
+        ),
     ],
 )
 def test_a_failure_is_the_error_that_a_server_would_cause(model_of, reply, error, said):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from clucert.errors import CluCertError, UsageError
 from clucert.evaluate.read_certificates import read_run
 from clucert.evaluate.runconfig import StudyConfig, load_config, print_config
 from tests.commands import refused
-from tests.processes import answering
+from tests.processes import QuietHandler, answering
 
 KEY = "sk-verysecret0123456789"
 
@@ -29,24 +28,15 @@ def listening() -> Iterator[tuple[int, list[str]]]:
     """A server that notes every request with its headers."""
     heard: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             heard.append(f"{self.path} {self.headers}")
             self.send_error(404)
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            self.posted()
             heard.append(f"{self.path} {self.headers}")
-            self.send_response(200)
-            body = json.dumps({"choices": [{"message": {"content": "positive"}}]}).encode()
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
+            self.reply({"choices": [{"message": {"content": "positive"}}]})
 
     with answering(Handler) as url:
         yield int(url.rpartition(":")[2]), heard

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from clucert.models.load import ModelOptions, load_model
 from clucert.runtime.model_queue import ModelQueue
 from clucert.runtime.queued_models import QueueOptions
 from clucert.types import Message, Query
-from tests.processes import answering, free_port
+from tests.processes import QuietHandler, answering, free_port
 
 TEXT = "A short but good story about two friends"
 
@@ -59,31 +58,20 @@ def body_of(serving: Serving, number: int) -> dict[str, Any]:
 def serve(port: int, serving: Serving) -> Iterator[Serving]:
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             serving.lists += 1
-            self.reply(404 if serving.entries is None else 200, {"object": "list", "data": serving.entries})
+            self.say({"object": "list", "data": serving.entries}, 404 if serving.entries is None else 200)
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked = json.loads(self.posted())
             with lock:
                 number = len(serving.asked)
                 serving.asked.append(asked["messages"][-1]["content"])
-            self.reply(serving.status, body_of(serving, number))
+            self.say(body_of(serving, number), serving.status)
 
-        def reply(self, status: int, body: dict[str, Any]) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Connection", "close")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
+        def say(self, body: dict[str, Any], status: int) -> None:
+            self.reply(body, status, {"Connection": "close"})
 
     with answering(Handler, port):
         yield serving

@@ -9,7 +9,6 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from rich.text import Text
 from clucert.cli import terminal
 from clucert.visible import harmless_json, replaced, visible
 from tests.commands import Command
-from tests.processes import answering
+from tests.processes import QuietHandler, answering
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\u200f\x7f\x85\u2028\U000e0041"
 RAW = re.compile(
@@ -44,33 +43,23 @@ def hostile(fails: int = 0) -> Iterator[str]:
     """Says the label, or hostile things around one; every ``fails``-th time it is an error."""
     count = itertools.count(1)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             entry = {"id": f"m{ESCAPE}", "owned_by": ESCAPE, "meta": {ESCAPE: ESCAPE}}
-            self.reply(200, {"object": "list", "data": [entry]})
+            self.say({"object": "list", "data": [entry]})
 
         def do_POST(self) -> None:
-            asked, number = self.rfile.read(int(self.headers["Content-Length"])).decode(), next(count)
+            asked, number = self.posted().decode(), next(count)
             said = {"error": {"message": f"no{ESCAPE}\nno {asked[-80:]}", "type": ESCAPE, "code": ESCAPE}}
             if fails and number % fails == 0:
-                self.reply(400, said)
+                self.say(said, 400)
                 return
             content = f"well{ESCAPE} maybe" if number % 13 == 0 else "positive"
             choice = {"index": 0, "message": {"content": content}, "finish_reason": "stop"}
-            self.reply(200, {"choices": [choice], "model": f"m{ESCAPE}", "system_fingerprint": ESCAPE})
+            self.say({"choices": [choice], "model": f"m{ESCAPE}", "system_fingerprint": ESCAPE})
 
-        def reply(self, status: int, body: Any) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status, "No\x1b[2J")
-            self.send_header("X-Odd", "a\x9bb")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
+        def say(self, body: Any, status: int = 200) -> None:
+            self.reply(body, status, {"X-Odd": "a\x9bb"}, "No\x1b[2J")
 
     with answering(Handler) as url:
         yield url

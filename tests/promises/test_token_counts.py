@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -17,7 +16,7 @@ from clucert.models.chat_api import answer_of
 from clucert.report.summary import read_summaries
 from clucert.runtime.budget import Budget
 from clucert.types import Answer, Message, Query, Usage
-from tests.processes import answering
+from tests.processes import QuietHandler, answering
 
 QUERY = Query(messages=(Message("user", "one two three four"),), max_tokens=16)
 INPUT = 5 + 4
@@ -84,21 +83,11 @@ def test_a_stored_usage_below_zero_lowers_no_sum():
 
 @contextmanager
 def server(usage) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            self.posted()
             choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "positive"}}
-            body = json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
+            self.reply({"object": "chat.completion", "choices": [choice], "usage": usage})
 
     with answering(Handler) as url:
         yield url

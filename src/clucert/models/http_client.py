@@ -189,10 +189,10 @@ class ClientTransport:
         if isinstance(error, self._refusals):
             said = str(error)[:100]
             kind = FinalError if said[:3] in ("401", "403", "407") else ToldError
-            return kind(f"cannot be reached: the proxy answered {said or 'nothing'}")
+            return kind(f"cannot be reached: the proxy answered {said or 'nothing'}", proxy=True)
         why = causes(error)
         if self._through and isinstance(error, self._failed) and not any(isinstance(c, ssl.SSLError) for c in why):
-            return ToldError("cannot be reached: the proxy of the environment does not answer")
+            return ToldError("cannot be reached: the proxy of the environment does not answer", proxy=True)
         for cause in why[1:]:
             if isinstance(cause, OSError):
                 return cause

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
@@ -77,6 +77,11 @@ class _Cost:
         self.input += used["prompt_tokens"]
         self.output += used["completion_tokens"]
         self.cached += used["prompt_tokens_details"]["cached_tokens"] - fresh
+
+    @property
+    def usage(self) -> Usage:
+        """That it was one call."""
+        return Usage(1, self.input, self.output, self.cached)
 
 
 @dataclass(slots=True)
@@ -156,7 +161,7 @@ class LlamaCppModel:
 
     def _score(self, server: LlamaServer, query: Query) -> Answer:
         prefix, fresh = self._prefix(server, query.prefix)
-        prompt = self._prompt_tokens(server, query, prefix)
+        prompt = self._tokens(server, query.suffix, prefix)
         spaced = not query.suffix[-1].isspace()
         labels = self._labels(server, tuple(f" {label}" if spaced else label for label in query.labels or ()))
         cost = _Cost()
@@ -177,18 +182,17 @@ class LlamaCppModel:
         logprobs = score(labels, next_tokens)
         best = max(range(len(labels)), key=logprobs.__getitem__)
         text = (query.labels or ())[best]
-        return Answer(text, logprobs, Usage(1, cost.input, cost.output, cost.cached))
+        return Answer(text, logprobs, cost.usage)
 
     def _generate(self, server: LlamaServer, query: Query) -> Answer:
-        prefix, fresh = None, 0
         if query.blanks is not None:
             return self._fill(server, query, query.blanks)
+        prefix, fresh = None, 0
         if query.suffix:
             prefix, fresh = self._prefix(server, query.prefix)
-            prompt = self._prompt_tokens(server, query, prefix)
+            prompt = self._tokens(server, query.suffix, prefix)
         else:
             prompt = self._chat_tokens(server, query.messages)
-        cost = _Cost()
         reply = self._complete(
             server,
             prefix,
@@ -198,37 +202,33 @@ class LlamaCppModel:
             stop=list(query.stop),
             seed=0 if query.seed is None else query.seed,
         )
-        cost.add(reply, fresh=fresh)
-        usage = Usage(1, cost.input, cost.output, cost.cached)
-        return Answer(_text(reply), None, usage, _choice(reply).get("finish_reason"))
+        return _written(reply, fresh)
 
     def _fill(self, server: LlamaServer, query: Query, blanks: Blanks) -> Answer:
         """The text, held to what stands between the blanks by a grammar."""
         prefix, fresh = self._prefix(server, blanks.prefix)
-        start = prefix.tokens if prefix else ()
         reply = self._complete(
             server,
             prefix,
-            (*start, *server.tokenize(blanks.ask, first=prefix is None)),
+            self._tokens(server, blanks.ask, prefix),
             n_predict=sum(map(len, blanks.pieces)) + 8 * len(blanks.pieces),
             temperature=query.temperature,
             grammar=_grammar(blanks),
             stop=["\n"],
             seed=0 if query.seed is None else query.seed,
         )
-        cost = _Cost()
-        cost.add(reply, fresh=fresh)
-        usage = Usage(1, cost.input, cost.output, cost.cached)
-        return Answer(_text(reply).removeprefix(" "), None, usage, _choice(reply).get("finish_reason"))
+        answer = _written(reply, fresh)
+        return replace(answer, text=answer.text.removeprefix(" "))
 
     def _complete(self, server: LlamaServer, prefix: _Prefix | None, prompt: Tokens, **options: Any) -> dict[str, Any]:
         if prefix is not None:
             server.restore(prefix.file)
         return server.complete(prompt, cache_prompt=prefix is not None, **options)
 
-    def _prompt_tokens(self, server: LlamaServer, query: Query, prefix: _Prefix | None) -> Tokens:
+    def _tokens(self, server: LlamaServer, text: str, prefix: _Prefix | None) -> Tokens:
+        """Of ``text`` behind the prefix."""
         start = prefix.tokens if prefix else ()
-        return (*start, *server.tokenize(query.suffix, first=prefix is None))
+        return (*start, *server.tokenize(text, first=prefix is None))
 
     def _prefix(self, server: LlamaServer, text: str) -> tuple[_Prefix | None, int]:
         """The saved prefix, and how many of its tokens were computed just now."""
@@ -313,6 +313,13 @@ def _grammar(blanks: Blanks) -> str:
 def _literal(text: str) -> str:
     """``text`` in GBNF, which knows these escapes alone."""
     return '"' + re.sub(r"[^ !#-\[\]-~]", lambda found: f"\\U{ord(found[0]):08X}", text) + '"'
+
+
+def _written(reply: dict[str, Any], fresh: int) -> Answer:
+    """What the server wrote; ``fresh`` as in :meth:`_Cost.add`."""
+    cost = _Cost()
+    cost.add(reply, fresh=fresh)
+    return Answer(_text(reply), None, cost.usage, _choice(reply).get("finish_reason"))
 
 
 def _choice(reply: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,11 @@ _T = TypeVar("_T")
 
 
 class ToldError(OSError):
-    """A failure whose message says what happened, for ``HOST …``."""
+    """A failure whose message says what happened, for ``HOST …``; ``proxy``: on the way there."""
+
+    def __init__(self, said: str, *, proxy: bool = False) -> None:
+        super().__init__(said)
+        self.proxy = proxy
 
 
 class FinalError(ToldError):

@@ -78,8 +78,8 @@ def _lost(failure: Exception, asked: Asked) -> str:
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
             return _tls(cause, asked)
     if isinstance(failure, ToldError):
-        proxy = "the proxy" in str(failure)
-        return f"{asked.scrub(str(failure))}: {_OF_PROXIES if proxy else f'is {asked.url_flag} right?'}"
+        advice = _OF_PROXIES if failure.proxy else f"is {asked.url_flag} right?"
+        return f"{asked.scrub(str(failure))}: {advice}"
     if any(isinstance(cause, socket.gaierror) for cause in causes(failure)):
         return f"has a host name that is not known here: is {asked.url_flag} right?"
     why = "refused the connection" if was_refused(failure) else "closed the connection"

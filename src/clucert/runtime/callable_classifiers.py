@@ -49,7 +49,7 @@ class CallableClassifier:
         deterministic: bool = False,
     ) -> None:
         check_labels(labels)
-        self.name = name or str(getattr(classify, "__name__", type(classify).__name__))
+        self.name = name or _name_of(classify)
         self.deterministic = self.declared = deterministic
         self._labels = tuple(map(str, labels))
         self._reading = Reading.by_position(self._labels)
@@ -125,9 +125,12 @@ def labels_of(classify: object, labels: Sequence[str] | None) -> tuple[str, ...]
     """``labels``, else those that ``classify`` says itself. Raises :class:`UsageError` where it says none."""
     found = class_names(known_labels(classify) or ()) if labels is None else tuple(labels)
     if not found:
-        name = str(getattr(classify, "__name__", type(classify).__name__))
-        raise UsageError(no_labels(name, classify))
+        raise UsageError(no_labels(_name_of(classify), classify))
     return found
+
+
+def _name_of(classify: object) -> str:
+    return str(getattr(classify, "__name__", type(classify).__name__))
 
 
 def classifier_of(classify: object, labels: Sequence[str], deterministic: bool | None) -> BaseClassifier:

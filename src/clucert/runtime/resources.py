@@ -169,17 +169,16 @@ def open_resources(config: Config, stack: ExitStack, task: Task | None = None) -
     helper = models.get(config.helper_model or config.model[0])
     # A function that nobody vouches for may draw at random, and is not put on trial.
     on_trial = None if any(asked_the_text(config, name) for name in config.model) else task
-    declared = bool(config.deterministic) or any(getattr(model, "declared", False) for model in asked)
-    smoother = _asked(config, smoother, deterministic=fixed, declared=declared, helper=helper, task=on_trial)
+    smoother = _asked(config, smoother, asked, deterministic=fixed, helper=helper, task=on_trial)
     return Resources(smoother, models, cache, budget, fixed, task, encoders)
 
 
 def _asked(
     config: Config,
     smoother: Smoother,
+    voters: Sequence[object],
     *,
     deterministic: bool,
-    declared: bool,
     helper: LanguageModel | None,
     task: Task | None = None,
 ) -> Smoother:
@@ -189,6 +188,7 @@ def _asked(
     but is not bound to, and otherwise each sample is asked anew. Enumerating needs deterministic votes, fills included.
     """
     if deterministic:
+        declared = config.deterministic or any(getattr(voter, "declared", False) for voter in voters)
         answers = Answers("declared" if declared else "deterministic")
     elif task is None or config.deterministic is not None or _draws(task) or task.query("").temperature > 0:
         answers = Answers("sampled")
@@ -234,8 +234,7 @@ def backends_of_callable(
         queues.append(ModelQueue(loaded))
     helper = queues[0] if queues else None
     model = helper.model if helper and isinstance(helper.model, LanguageModel) else None
-    declared = bool(config.deterministic) or getattr(classifier, "declared", False)
-    smoother = _asked(config, smoother, deterministic=classifier.deterministic, declared=declared, helper=model)
+    smoother = _asked(config, smoother, [classifier], deterministic=classifier.deterministic, helper=model)
     return smoother, Backends(classifier, queues, helper, encoder)
 
 

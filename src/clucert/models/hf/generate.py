@@ -28,10 +28,10 @@ class Frame:
     between: tuple[Tokens, ...]
     """What stands behind each blank but the last, without the space before the next word."""
     vocabulary: WordTokens
-    words: list[Tokens] = field(default_factory=list)
+    words: list[Tokens] = field(init=False, default_factory=list)
     """Of the blanks that are filled."""
-    _word: list[int] = field(default_factory=list)
-    _given: list[int] = field(default_factory=list)
+    _word: list[int] = field(init=False, default_factory=list)
+    _given: list[int] = field(init=False, default_factory=list)
 
     @property
     def most(self) -> int:
@@ -120,22 +120,24 @@ def choose(logits: Tensor, texts: Sequence[Text], rows: Sequence[int]) -> list[i
     None for texts that are not among ``rows``, which are done, and for a frame that is filled.
     """
     chosen: list[int | None] = [None] * len(texts)
+    # Of all rows at once: a graphics card would be waited for at each of them.
+    likeliest: list[int] = logits.argmax(-1).tolist()
     for row in rows:
         text = texts[row]
-        pick = partial(_pick, logits[row], text)
+        pick = partial(_pick, logits[row], likeliest[row], text)
         chosen[row] = text.frame.next(pick) if text.frame else pick(None)
     return chosen
 
 
-def _pick(logits: Tensor, text: Text, among: Tensor | None) -> int:
-    """One of the tokens ``among``, ascending; of all where that is None."""
-    found = _drawn(logits if among is None else logits[among], text)
-    return found if among is None else int(among[found])
+def _pick(logits: Tensor, likeliest: int, text: Text, among: Tensor | None) -> int:
+    """One of the tokens ``among``, ascending; of all, of which one is the ``likeliest``, where that is None."""
+    if among is None:
+        return _drawn(logits, text) if text.temperature > 0 else likeliest
+    held = logits[among]
+    return int(among[_drawn(held, text) if text.temperature > 0 else held.argmax()])
 
 
 def _drawn(logits: Tensor, text: Text) -> int:
-    if text.temperature <= 0:
-        return int(logits.argmax())
     steps = torch.softmax(logits.double() / text.temperature, -1).cumsum(0)
     point = text.rng.random() * float(steps[-1])
     found = int(torch.searchsorted(steps, torch.tensor(point, dtype=steps.dtype, device=steps.device), right=True))

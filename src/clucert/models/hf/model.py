@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -213,7 +213,8 @@ class HFModel:
                 job.query.temperature,
                 job.query.stop,
                 generator(job.prefix, job.prompt, job.query.seed or 0),
-                job.frame,
+                # A batch that did not fit into memory is tried again, from the first blank on.
+                replace(job.frame) if job.frame else None,
             )
             for job in chosen
         ]
