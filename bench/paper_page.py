@@ -218,7 +218,32 @@ def table1(found: Fields, task: str) -> list[str]:
     if pairs:
         out += ["", f"Published r_avg against {found['first']}, paired by row:", ""]
         out += table(("method", "difference", "p (permutation)"), pairs)
+    out += _tried(found["methods"])
     return [*out, "", *(f"![{CAPTIONS.get(name, name)}: {task}]({path})" for name, path in found["pictures"].items())]
+
+
+def _tried(methods: Mapping[str, Fields]) -> list[str]:
+    """What tuning saw: a method that gives accuracy away for radius shows it here."""
+    title = ("method", "mask rate", "τ", "r_avg, published", "right", "balanced", "")
+    rows = [
+        (
+            *(name, point["mask_rate"], number(point.get("threshold"))),
+            *(number(point[figure]) for figure in ("r_avg", "right", "balanced")),
+            "chosen" if _is(point, f["setting"]) else "",
+        )
+        for name, f in methods.items()
+        for point in f["tried"]
+    ]
+    if not rows:
+        return []
+    seen = max(point["inputs"] for f in methods.values() for point in f["tried"])
+    told = f"Every setting that was tried, on {seen} validation rows (the first of the file, labels as they come):"
+    return ["", told, "", *table(title, rows)]
+
+
+def _is(point: Fields, setting: Fields) -> bool:
+    """Whether a tried point is what the method was run with."""
+    return all(setting.get(name) == point[name] for name in ("mask_rate", "threshold") if name in point)
 
 
 CAPTIONS = {
