@@ -282,17 +282,19 @@ def table2(study: Study, task: str) -> Fields:
 
 
 def figure4(study: Study, task: str) -> Fields:
-    """Seconds and tokens by stage of each method, from an empty cache, for each 1,000 samples."""
+    """Seconds and tokens by stage of each method, from an empty cache, a row at a time, for each 1,000 samples."""
     lines: dict[str, Fields] = {}
     for method in ("clucert", "ranmask", "selfdenoise"):
         if method not in study.methods():
             continue
         certify = study.options.figure4_samples - study.options.samples
-        summary, _ = study.certified(task, method, "figure4", limit=1, certify_samples=certify, cache=False)
+        alone = {"limit": study.options.figure4_rows, "in_flight": 1}
+        summary, _ = study.certified(task, method, "figure4", certify_samples=certify, cache=False, **alone)
         drawn, usage = summary.samples, summary.usage
         scale = 1000 / max(drawn, 1)
         lines[method] = {
             "samples": drawn,
+            "rows": [sum(c.seconds.values()) * 1000 / c.samples for row in summary.run.inputs if (c := row.cost)],
             "seconds": {stage: seconds * scale for stage, seconds in summary.seconds.items()},
             "calls": usage.calls * scale,
             "tokens_in": usage.input * scale,
@@ -354,7 +356,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max-queries", type=int, help="of one attack")
     parser.add_argument("--slow-votes", type=int, default=3, help="of selfdenoise")
     parser.add_argument("--slow-queries", type=int, default=50, help="of one attack on selfdenoise")
-    parser.add_argument("--figure4-samples", type=int, default=1000)
+    parser.add_argument("--figure4-samples", type=int, default=1000, help="of a row")
+    parser.add_argument("--figure4-rows", type=int, default=5)
     parser.add_argument("--speed-queries", type=int, default=200)
     parser.add_argument("--deterministic", action="store_const", const=True, help="vouch for a server")
     parser.add_argument("--name", help="of the result file; from the model's")
