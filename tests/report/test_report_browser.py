@@ -241,7 +241,7 @@ def test_a_row_opens_by_keyboard_and_shows_what_is_behind_it(show: Open, page: P
     assert len(texts(browser, ".reading .word-r")) == 6
     assert set(texts(browser, ".reading .word-p small")) <= {"number", "negation"}
     detail = find(browser, ".detail").text
-    for part in ("Votes", "Radii", "kept", "dropped unseen", "assuming A1, A3, A4", "This input in every run"):
+    for part in ("Votes", "Radii", "kept", "dropped", "assuming A1, A3, A4", "This input in every run"):
         assert part in detail
     assert len(texts(browser, ".samples li")) == 6
     button.send_keys(Keys.SPACE)

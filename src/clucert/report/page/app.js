@@ -195,7 +195,7 @@
     const bound = (side, value) => (value === null ? "–" : `${side === "low" ? "≥" : "≤"} ${percent(value)}`);
     const lines = row.votes.map(([label, first, second, share, side, value]) => [shown(label), first, second, percent(share), bound(side, value)]);
     if (row.unparsed[0] || row.unparsed[1]) lines.push(["named no label", ...row.unparsed, "", ""]);
-    if (row.dropped[0] || row.dropped[1]) lines.push(["dropped unseen", ...row.dropped, "", ""]);
+    if (row.dropped[0] || row.dropped[1]) lines.push(["dropped", ...row.dropped, "", ""]);
     if (row.s === null) return make("div", {}, make("h4", {}, "Votes"), grid(["Answer", `Sub-texts (${row.drawn[1]})`, "Share"], lines.map((line) => [line[0], line[2], line[3]])));
     return make("div", {}, make("h4", {}, "Votes"), grid(["Answer", `Select (${row.drawn[0]})`, `Certify (${row.drawn[1]})`, "Share", "Bound"], lines));
   }
@@ -232,7 +232,7 @@
       return make("div", {}, make("h4", {}, name), make("ul", { class: "samples" }, items));
     };
     const flipped = all.filter((sample) => sample[2] === 1 && sample[1] !== row.answer && row.parts);
-    const parts = [make("div", { class: "pair" }, list(1, row.retained ? "What the noise left standing, and the votes (… was hidden or replaced; --show-samples keeps the texts)" : "Noised texts that were kept, and their votes"), list(0, "Noised texts that were dropped unseen"))];
+    const parts = [make("div", { class: "pair" }, list(1, row.retained ? "What the noise left standing, and the votes (… was hidden or replaced; --show-samples keeps the texts)" : "Noised texts that were kept, and their votes"), list(0, "Noised texts that were dropped"))];
     if (flipped.length) {
       const pairs = flipped.map(([text, vote]) =>
         make("div", { class: "flip" }, beside(row, text), make("div", {}, shown(text), make("span", { class: "vote" }, vote === null ? "named no label" : shown(vote)))),
