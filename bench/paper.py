@@ -21,10 +21,12 @@ import json
 import platform
 import re
 import shlex
+import shutil
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -204,13 +206,19 @@ def table1(study: Study, task: str) -> Fields:
         runs[method], lines[method] = summary, figures(summary) | how
     first = next(iter(runs))
     pairs = {name: _pair(runs[first], run) for name, run in runs.items() if name != first}
-    folder = PICTURES / f"{study.name}-{task}"
-    write_plots(list(runs.values()), folder, ("svg",))
     # Not the seconds by stage: an answer that an earlier method paid for takes none.
-    (folder / "stages.svg").unlink(missing_ok=True)
-    pictures = {"certified-accuracy": f"paper/{folder.name}/certified-accuracy.svg"}
+    pictures = _picture(list(runs.values()), f"{study.name}-{task}", "certified-accuracy")
     left = [name for name in METHODS if name not in lines]
     return {"methods": lines, "first": first, "pairs": pairs, "left": left, "pictures": pictures}
+
+
+def _picture(runs: Sequence[Summary], folder: str, name: str) -> dict[str, str]:
+    """Draw one of the pictures of a report; where it lies, seen from the page."""
+    with tempfile.TemporaryDirectory() as drawn:
+        write_plots(list(runs), Path(drawn), ("svg",))
+        (PICTURES / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(drawn) / f"{name}.svg", PICTURES / folder)
+    return {name: f"paper/{folder}/{name}.svg"}
 
 
 def _pair(first: Summary, other: Summary) -> Fields:
@@ -320,12 +328,7 @@ def figure4(study: Study, task: str) -> Fields:
             "tokens_cached": usage.cached * scale,
             "tokens_out": usage.output * scale,
         }
-    folder = PICTURES / f"{study.name}-{task}-figure4"
-    write_plots(runs, folder, ("svg",))
-    for other in folder.iterdir():
-        if other.stem != "stages":
-            other.unlink()
-    return {"methods": lines, "pictures": {"stages": f"paper/{folder.name}/stages.svg"}}
+    return {"methods": lines, "pictures": _picture(runs, f"{study.name}-{task}", "stages")}
 
 
 def _drawn(row: Any) -> int:
