@@ -82,7 +82,10 @@ def claims(found: Sequence[Fields]) -> list[str]:
     lines = lines_of(found)
     if not lines:
         return []
-    out = ["## What holds", "", "p is by a paired test, with Holm's correction over the lines of a claim.", ""]
+    told = (
+        "p is of a paired test, with Holm's correction over the lines of a claim; where none stands, intervals decide."
+    )
+    out = ["## What holds", "", told, ""]
     for name in dict.fromkeys(line.claim for line in lines):
         rows = [(line.where, line.ours, line.verdict) for line in lines if line.claim == name]
         out += [f"**{name[0].upper()}{name[1:]}**", "", *table(("model, task", "ours", "verdict"), rows), ""]
