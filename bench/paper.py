@@ -390,7 +390,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--slow-votes", type=int, default=3, help="of selfdenoise")
     parser.add_argument("--slow-queries", type=int, default=50, help="of one attack on selfdenoise")
     parser.add_argument("--figure4-samples", type=int, default=1000, help="of a row")
-    parser.add_argument("--figure4-rows", type=int, default=5)
+    parser.add_argument("--figure4-rows", type=int, default=10, help="those that abstain are not timed")
     parser.add_argument("--speed-queries", type=int, default=200)
     parser.add_argument("--deterministic", action="store_const", const=True, help="vouch for a server")
     parser.add_argument("--name", help="of the result file; from the model's")
