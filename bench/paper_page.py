@@ -320,15 +320,18 @@ def figure4(found: Fields, _: str) -> list[str]:
 def speed(found: Fields, _: str) -> list[str]:
     """Backends side by side."""
     rows = [
-        (name, *(_spread(f[figure]) for figure in ("label", "alike", "fill")), _spread(f["cost"], 1))
+        (name, *(_spread(f[figure]) for figure in ("label", "alike", "fill")), str(f["at_once"]), _spread(f["cost"], 1))
         for name, f in found["backends"].items()
     ]
     first, second = (f["label"][0] for f in found["backends"].values())
-    title = ("backend", "label queries a second", "of one text", "fills of it a second", "label queries a fill costs")
+    title = (
+        *("backend", "label queries a second", "of one text", "fills of it a second", "fills at once"),
+        "label queries a fill costs",
+    )
     return [
-        f"{found['queries']} label queries (noised copies of four rows); then {found['fills']} copies of another, and "
-        f"as many fills of it. Medians of {found['turns']} turns on texts of their own, with the least and the most. "
-        f"The first asks {first / second:.1f} times as many label queries a second as the second.",
+        f"{found['queries']} label queries, noised copies of four rows; then copies of another row, and fills of it. "
+        f"Medians of {found['turns']} turns on texts of their own, with the least and the most. The first asks "
+        f"{first / second:.1f} times as many label queries a second as the second.",
         "",
         *table(title, rows),
     ]
