@@ -380,9 +380,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=25, help="N")
     parser.add_argument("--certify", type=int, default=100, help="N′")
     parser.add_argument("--validation-rows", type=int, default=24)
-    parser.add_argument(
-        "--mask-rates", nargs="+", default=["0.7", "0.9", "0.95"], help="a half certifies next to nothing"
-    )
+    parser.add_argument("--mask-rates", nargs="+", default=["0.7", "0.9", "0.95"], help="a half certifies little")
     parser.add_argument("--refine", choices=["off", "embedding", "llm"], default="embedding", help="of all methods")
     parser.add_argument("--grid-samples", type=int, default=40)
     parser.add_argument("--encoders", nargs="+", default=["minilm"], help="of the grid: minilm, sbert/NAME")

@@ -27,9 +27,9 @@ counts as wrong, with a radius of 0. *r_avg* is the mean radius over all rows, *
 * **no clustering** keeps τ, **no filter** has neither. **strict lexicon** draws from the lexicon of the proofs.
 * All are refined to the same L words (10 for SST-2, 20 for AG News, 30 for GSM8K) by embedding, except *no refine* and
   *clucert-proved*: radii of these count words of the whole text, which has more of them.
-* A mask rate of a half certifies next to nothing: a radius of one word needs p > ½ + the share of samples that keep it. So
-  rates begin at 0.7. Each method gets, of the rates (and for clucert of τ = 0.5 and 0.7), the setting with the largest
-  r_avg among those at most one validation row less right than the best. The ablations keep clucert's setting.
+* A mask rate of a half certifies next to nothing: a radius of one word needs p > ½ + the share of samples that keep
+  it. So rates begin at 0.7. Each method gets, of the rates (and for clucert of τ = 0.5 and 0.7), the setting with the
+  largest r_avg among those at most one validation row less right than the best. The ablations keep clucert's setting.
 * *Published* is the paper's radius, which assumes things (A1 to A4 in [guarantees](guarantees.md)) and counts words
   that become a word of their pool. *Proved* needs none of A1 to A4. Under refine both speak of the refined words.
   The pools are of the wide lexicon; of the default one for strict lexicon, ranmask and selfdenoise, and of closed
