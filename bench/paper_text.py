@@ -49,7 +49,9 @@ WHY = """## Why
   models that were not trained on masks answer it nearly by chance, and stay below ½ + what a radius costs. That is a
   gain of the synonyms, and the filter has no part in it (*no filter*). It is bought with a narrower claim: the
   published radius speaks of words of the pools, ranmask's of any words.
-* **Speed.** A filled text costs the model a generation and a question, a drawn one a question and an embedding.
+* **Speed.** A filled text costs the model a generation and a question, a drawn one a question and an embedding. But
+  equal texts are asked about once, and of a short text there are few masked copies (120 where 3 of 10 words stay)
+  and many with synonyms: there the baselines have less to ask (*calls* in *Figure 4*).
 * **Attacks.** Both recipes misspell words, and a misspelt word has no synonyms: it passes the noise as it is. What
   undoes the misspelling beforehand (canonical spelling) or limits how many votes a word reaches (groups) helps.
 * **Refine** drops half of the words, and with them labels that hang on one; every radius is then of the short text."""
