@@ -155,6 +155,9 @@ def _mean(value: float | None) -> str:
     return "without end" if value is None else f"{value:.2f}"
 
 
+CLUSTERING = "clustering gives tighter bounds"
+
+
 def clustering(found: Sequence[Fields]) -> Iterator[Line]:
     """Tighter bounds by clustering: against the same without it, and without τ, too."""
     for where, body in _table1(found):
@@ -168,7 +171,13 @@ def clustering(found: Sequence[Fields]) -> Iterator[Line]:
             ours += f"; against no filter at all {_shown(whole[0])}"
         ours += f"; kept {', '.join(f'{told} {share:.0%}' for told, share in kept.items() if share is not None)}"
         rows = _rows_of(body, *methods.values())
-        yield Line("clustering gives tighter bounds", where, ours, p=gain[1], sign=gain[0][0] or 0.0, rows=rows)
+        yield Line(CLUSTERING, where, ours, p=gain[1], sign=gain[0][0] or 0.0, rows=rows)
+    for where, body in parts_of(found, "filters"):
+        for way, line in body["ways"].items():
+            if (pair := line["pair"]) and pair["r_avg"] and pair["p"] is not None:
+                ours = f"published r_avg {_shown(pair['r_avg'])} against no filter; kept {line['kept']:.0%}"
+                told = f"{where}, whole texts, {way}"
+                yield Line(CLUSTERING, told, ours, p=pair["p"], sign=pair["r_avg"][0] or 0.0, rows=line["judged"])
 
 
 def tighter(found: Sequence[Fields]) -> Iterator[Line]:

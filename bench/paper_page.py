@@ -47,6 +47,7 @@ def write(results: Path, page: Path) -> None:
 SIZES = {
     "table1": (("N", "samples"), ("N′", "certify")),
     "refine": (("N", "samples"), ("N′", "certify")),
+    "filters": (("N", "samples"), ("N′", "certify")),
     "table2": (),
     "grid": (("samples a row", "grid_samples"),),
 }
@@ -223,6 +224,21 @@ CAPTIONS = {
 }
 
 
+def filters(found: Fields, _: str) -> list[str]:
+    """What a filter does to radii, with nothing else changed."""
+    rows = [
+        (
+            *(way, number(f["r_avg"]), "–" if not f["pair"] else signed(f["pair"]["r_avg"])),
+            *("–" if not f["pair"] else f"{f['pair']['p']:.2g}", number(f["right"]), number(f["abstained"])),
+            number(f["kept"]),
+        )
+        for way, f in found["ways"].items()
+    ]
+    title = ("filter", "r_avg, published", "against no filter", "p", "right", "abstained", "kept")
+    (judged, *_) = (f["judged"] for f in found["ways"].values())
+    return [f"{judged} test rows, whole texts, wide pools; the same votes for all.", "", *table(title, rows)]
+
+
 def refine(found: Fields, _: str) -> list[str]:
     """Refine, three ways."""
     rows = [
@@ -346,6 +362,7 @@ PARTS: list[tuple[str, str, Callable[[Fields, str], list[str]]]] = [
     ("Pools", "pools", pools),
     ("Filters: clustering, τ and the noised text alone", "grid", grid),
     ("Table 1 and Figure 3", "table1", table1),
+    ("Filters on test rows", "filters", filters),
     ("Refine", "refine", refine),
     ("Table 2: attacks", "table2", table2),
     ("Figure 4: seconds and tokens", "figure4", figure4),

@@ -6,7 +6,6 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -44,10 +43,12 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(paper: ModuleType, monkeypatch: pytest.MonkeyPatch, folder: Path, *parts: str) -> dict[str, Any]:
-    monkeypatch.setattr(paper, "RESULTS", folder / "results")
-    monkeypatch.setattr(paper, "PAGE", folder / "paper.md")
-    monkeypatch.setattr(paper, "PICTURES", folder / "paper")
+def run(bench: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, *parts: str) -> dict[str, Any]:
+    paper = bench("paper")
+    for module in (paper, bench("paper_study")):
+        monkeypatch.setattr(module, "RESULTS", folder / "results")
+        monkeypatch.setattr(module, "PAGE", folder / "paper.md")
+    monkeypatch.setattr(bench("paper_parts"), "PICTURES", folder / "paper")
     options = (
         f"--data {folder} --out {folder / 'runs'} --model tfidf --tasks sst2 --rows 4 --samples 8 --certify 16 "
         "--validation-rows 2 --mask-rates 0.7 --methods clucert ranmask --grid-samples 6 --attacked 2 --votes 3 "
@@ -60,8 +61,7 @@ def run(paper: ModuleType, monkeypatch: pytest.MonkeyPatch, folder: Path, *parts
 
 
 def test_it_writes_what_was_run_and_goes_on(bench: Any, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paper = bench("paper")
-    first = run(paper, monkeypatch, data, "pools", "grid", "table1", "refine", "table2")
+    first = run(bench, monkeypatch, data, "pools", "grid", "table1", "filters", "refine", "table2")
     assert set(first["table1"]["methods"]) == {"clucert", "ranmask"}
     assert all(f["judged"] == 4 and f["mask_rate"] == 0.7 for f in first["table1"]["methods"].values())
     assert [len(f["tried"]) for f in first["table1"]["methods"].values()] == [2, 1]
@@ -71,6 +71,10 @@ def test_it_writes_what_was_run_and_goes_on(bench: Any, data: Path, monkeypatch:
     for heading in ("## What holds", "## Pools", "## Filters", "## Table 1", "## Refine", "## Table 2"):
         assert heading in page
     assert "## Figure 4" not in page
+    # One more encoder is one more filter; no filter keeps every sample.
+    assert list(first["filters"]["ways"])[:2] == ["no filter", "τ = 0.5, then diameter 0.8"]
+    assert first["filters"]["ways"]["no filter"]["kept"] == 1.0
+    assert len(first["filters"]["ways"]) == 3
     assert first["refine"]["ways"]["off"]["lost"] == first["refine"]["ways"]["off"]["won"] == 0
     assert first["refine"]["ways"]["embedding"]["shortened"] == 1.0
     assert (data / first["table1"]["pictures"]["certified-accuracy"]).is_file()
@@ -79,7 +83,7 @@ def test_it_writes_what_was_run_and_goes_on(bench: Any, data: Path, monkeypatch:
     whole = store.read_text()
     store.write_text(whole[:-40])
     records = {path: path.stat().st_mtime_ns for path in (data / "runs").rglob("records.jsonl")}
-    assert run(paper, monkeypatch, data, "grid", "table1", "table2") == first
+    assert run(bench, monkeypatch, data, "grid", "table1", "table2") == first
     assert store.read_text() == whole
     assert records == {path: path.stat().st_mtime_ns for path in (data / "runs").rglob("records.jsonl")}
 
