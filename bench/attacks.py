@@ -33,10 +33,11 @@ from typing import Any
 import numpy as np
 
 from clucert.attacks.base import AttackResult
+from clucert.attacks.defences import load_victims
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.steps import attack_text
-from clucert.attacks.study import load_victims
 from clucert.attacks.victims import BareVictim, Victim
+from clucert.build import task_of
 from clucert.core.noise.retention import rng_for
 from clucert.evaluate.runconfig import load_config
 from clucert.models.encoders import load_encoder
@@ -100,7 +101,7 @@ def tfidf(path: str, features: str) -> BareVictim:
 def language_model(tools: argparse.Namespace, stack: ExitStack) -> Victim:
     """--model, bare (``none``) or under --defence, as ``clucert attack`` makes it."""
     config = load_config(None, {"task": tools.task, "model": (tools.model,), "samples": tools.samples})
-    return load_victims(config, (tools.defence,), stack)[0][tools.defence]
+    return load_victims(config, task_of(config), (tools.defence,), stack)[0][tools.defence]
 
 
 def attack_all(

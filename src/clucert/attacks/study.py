@@ -15,42 +15,37 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from clucert.attacks.base import Attack, AttackResult
+from clucert.attacks.defences import UNDEFENDED, config_of, load_victims
 from clucert.attacks.recipes import load_attack
 from clucert.attacks.steps import SIDE_BY_SIDE, LazyEncoder, attack_steps
 from clucert.attacks.suffix import SUFFIX, Form, RowAttack, SuffixAttack
 from clucert.attacks.table import Attacked, AttackRow, attack_rows, cells_of, render_rows, verdict_of
-from clucert.attacks.victims import BareVictim, ExactVictim, SmoothedVictim, Victim
+from clucert.attacks.victims import SmoothedVictim, Victim
 from clucert.border import first_problem
-from clucert.build import any_method_of, base_of, certifier_of, task_of
-from clucert.config import ChangeSection, ExamplesSection
-from clucert.core.exact import ExactSmoother
+from clucert.build import any_method_of, base_of, task_of
+from clucert.config import ExamplesSection
 from clucert.core.noise.retention import rng_for
-from clucert.core.smoothing import Smoother
 from clucert.errors import InputError, UsageError
 from clucert.evaluate.data import Example
-from clucert.evaluate.plan import make_plan
+from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.record import Record
 from clucert.evaluate.recorder import reason_of
 from clucert.evaluate.run_directory import RECORDS, Manifest, RunWriter, input_digest, open_run
 from clucert.evaluate.runconfig import ResultSection, RunSection, StudyConfig
 from clucert.evaluate.study import data_notes
-from clucert.methods import CHARACTERS, Method, load_any
+from clucert.methods import CHARACTERS, Method
 from clucert.methods.exact import ExactMethod
 from clucert.notebook import Shown
-from clucert.protocols import Task
 from clucert.runtime import event_loop
 from clucert.runtime.classifiers import BaseClassifier
 from clucert.runtime.computation import Backends
 from clucert.runtime.executor import Executor, Job, JobOutcome
-from clucert.runtime.model_queue import ModelQueue
-from clucert.runtime.resources import check_exact, function_backends, open_resources
 from clucert.section import flag, options_of
 from clucert.types import Request
 from clucert.visible import harmless_json
 
 SCHEMA_VERSION = 1
 RESULTS, TABLE = "attacks.json", "attacks.txt"
-UNDEFENDED = "none"
 
 Progress = Callable[[int, int], None]
 """``(attacks done, attacks in all)``."""
@@ -147,20 +142,11 @@ def run_attacks(
     Raises :class:`clucert.errors.UsageError` for unknown names, missing labels or another run in that directory.
     """
     config = study.config
-    if not study.recipes or not study.defences:
-        raise UsageError("name at least one recipe and one defence: --recipe deepwordbug --defence none,clucert")
-    if study.suffixes and SUFFIX not in study.recipes:
-        raise UsageError("a suffix file goes with the recipe suffix: add --recipe suffix, or leave out --suffix-file")
-    attacks = {name: load_attack(name) for name in study.recipes}
-    plan = make_plan(_config_of(config, config.method), command, need_labels=True)
-    examples = [example for example in plan.dataset.examples if example.label is not None]
-    if not examples:
-        raise UsageError(f"{plan.dataset.source.path} has no gold labels: an attack needs to know what is right")
-    jobs = _jobs(study, attacks, examples, getattr(plan.task, "guarded", None))
+    wanted = planned(study, command)
+    plan, jobs, folder = wanted.plan, wanted.jobs, wanted.folder
     inputs = {job.key: job.digest for job in jobs}
-    folder = config.run_dir or Path("runs") / _folder_name(plan.manifest)
     with open_run(folder, _manifest(plan.manifest, study), inputs) as run, ExitStack() as stack:
-        for attack in attacks.values():
+        for attack in wanted.attacks.values():
             if close := getattr(attack, "close", None):
                 stack.callback(close)
         left = [job for job in jobs if job.key not in run.records or run.records[job.key].status == "failed"]
@@ -172,6 +158,33 @@ def run_attacks(
         report = dataclasses.replace(_report(study, run, jobs), notes=tuple(data_notes(plan)))
     _write(report, folder)
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a study comes to before anything is loaded or asked."""
+
+    plan: Plan
+    attacks: Mapping[str, Attack]
+    jobs: Sequence[AttackJob]
+    folder: Path
+    """The run directory."""
+
+
+def planned(study: AttackStudy, command: Sequence[str] | None = None) -> Planned:
+    """The data and the task of ``study``, and its attacks one by one. Raises as :func:`run_attacks`."""
+    config = study.config
+    if not study.recipes or not study.defences:
+        raise UsageError("name at least one recipe and one defence: --recipe deepwordbug --defence none,clucert")
+    if study.suffixes and SUFFIX not in study.recipes:
+        raise UsageError("a suffix file goes with the recipe suffix: add --recipe suffix, or leave out --suffix-file")
+    attacks = {name: load_attack(name) for name in study.recipes}
+    plan = make_plan(config_of(config, config.method), command, need_labels=True)
+    examples = [example for example in plan.dataset.examples if example.label is not None]
+    if not examples:
+        raise UsageError(f"{plan.dataset.source.path} has no gold labels: an attack needs to know what is right")
+    jobs = _jobs(study, attacks, examples, getattr(plan.task, "guarded", None))
+    return Planned(plan, attacks, jobs, config.run_dir or Path("runs") / _folder_name(plan.manifest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,59 +248,6 @@ class Todo:
             (again,) = yield from self.fresh[job.defence].steps([result.perturbed])
             confirmed = again.answer != result.gold
         return Attacked(job.recipe, job.defence, example.id, result, confirmed)
-
-
-def load_victims(
-    config: StudyConfig,
-    task: Task,
-    defences: Sequence[str],
-    stack: ExitStack,
-    classifier: BaseClassifier | None = None,
-) -> tuple[dict[str, Victim], Sequence[ModelQueue]]:
-    """The model of ``config``, or ``classifier``, bare and under each method, behind one cache, and the queues they
-    share; ``stack`` frees them.
-
-    Raises :class:`UsageError` for an exact method around what answers equal texts differently.
-    """
-    methods = {name: _config_of(config, name) for name in defences if name != UNDEFENDED}
-    certifiers = {name: certifier_of(changed, task) for name, changed in methods.items()}
-    # Of all methods, the one that needs the helper model decides what is loaded, and else one that samples.
-    first = max(certifiers, key=lambda name: _needs(certifiers[name]), default=None)
-    wanted = methods[first] if first else _config_of(config, config.method)
-    if classifier is not None:
-        found = {n: function_backends(c, task, classifier, stack) for n, c in methods.items()}
-        bare = BareVictim(Backends(classifier))
-        return {n: _victim(*found[n], config) if n in found else bare for n in defences}, ()
-    resources = open_resources(wanted, stack, task)
-    shared = resources.backends(wanted, task, resources.opened)
-    victims: dict[str, Victim] = {UNDEFENDED: BareVictim(shared)}
-    for name, certifier in certifiers.items():
-        backends = dataclasses.replace(shared, encoder=resources.encoder(certifier))
-        if isinstance(certifier, ExactSmoother):
-            check_exact(deterministic=resources.deterministic)
-        else:
-            certifier = dataclasses.replace(certifier, answers=resources.loaded.answers)  # noqa: PLW2901
-        victims[name] = _victim(certifier, backends, config)
-    return {name: victims[name] for name in defences}, shared.queues
-
-
-def _needs(certifier: Smoother | ExactSmoother) -> int:
-    """How much of what may be loaded a defence needs."""
-    if isinstance(certifier, ExactSmoother):
-        return 0
-    return 2 if "llm" in (certifier.settings.recovery, certifier.settings.refine) else 1
-
-
-def _victim(certifier: Smoother | ExactSmoother, backends: Backends, config: StudyConfig) -> Victim:
-    if isinstance(certifier, ExactSmoother):
-        said = certifier.settings.flag
-        if certifier.settings.groups or (said and set(said.names(certifier.labels)) - set(certifier.labels)):
-            raise InputError(
-                "an attack is judged by the labels of the task: leave out --group, and flag one of two labels; the "
-                "claims of any guard are attacked by  clucert audit  of its run"
-            )
-        return ExactVictim(certifier, backends)
-    return SmoothedVictim(certifier, backends, config.samples)
 
 
 async def _attack_all(
@@ -369,22 +329,8 @@ def _manifest(manifest: Manifest, study: AttackStudy) -> Manifest:
     return manifest.model_copy(update={"method": "attack", "parameters": parameters})
 
 
-def _config_of(config: StudyConfig, defence: str) -> StudyConfig:
-    """The configuration of one defence among several: what is meant for another kind of noise is left out."""
-    method = load_any(defence)
-    if isinstance(method, ExactMethod):
-        # Nor do they have pools: lexicon files are those of the canonical form.
-        files = [str(path) for path in config.lexicon_files]
-        return config.model_copy(
-            update={"method": defence, "lexicon": files, **dict.fromkeys(options_of(ChangeSection))}
-        )
-    characters = (config.method_overrides["recovery"] or method.recovery) == "characters"
-    others = ("mask_rate",) if characters else CHARACTERS
-    return config.model_copy(update={"method": defence, **dict.fromkeys(others)})
-
-
 def _method_of(config: StudyConfig, defence: str) -> Method | ExactMethod:
-    changed = _config_of(config, defence)
+    changed = config_of(config, defence)
     return any_method_of(changed, base_of(changed, task_of(changed)))
 
 

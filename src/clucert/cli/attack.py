@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 @options(SuffixSection)
 @options(RunSection, "run_dir")
 @config_options(Config, without=(ExamplesSection, FlagSection))
+@click.option("--dry-run", is_flag=True, help="Print calls, tokens and money; ask nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def attack(
     recipe: str,
@@ -55,12 +56,14 @@ def attack(
     max_queries: int | None,
     suffix_file: Path | None,
     attack_form: Form,
+    dry_run: bool,
     as_json: bool,
     **flags: Any,
 ) -> None:
     """Attack every row of a data set under every defence: a table, in the run directory too.
 
-    A defended victim answers each query by --samples votes on noised texts, so a query to it costs that many calls.
+    A defended victim answers each query by --samples votes on noised texts, so a query to it costs that many calls:
+    --dry-run counts them first.
 
     \b
     clucert attack --task sst2 --data reviews.csv --limit 30 \\
@@ -71,6 +74,8 @@ def attack(
 
     Recipes: deepwordbug, textbugger, synonyms; suffix puts jailbreaks from the data or a file on harmful prompts.
     """  # noqa: D301
+    if certificates and dry_run:
+        raise UsageError("--dry-run does not go with --certificates: give --limit and --max-queries to bound the cost")
     if certificates:
         _attack_certificates(certificates, _names(recipe), max_queries, as_json=as_json, flags=given_flags(flags))
         return
@@ -82,6 +87,15 @@ def attack(
     config = load_config(None, given_flags(flags))
     suffixes = read_suffixes(suffix_file) if suffix_file else ()
     study = AttackStudy(config, _names(recipe), _names(defence), max_queries, suffixes, attack_form)
+    if dry_run:
+        from clucert.attacks.dry_run import dry_run_attacks
+        from clucert.cli.estimate import show_estimate
+
+        most = "about" if max_queries is None else "at most"
+        with _bar() as bar:
+            estimate = dry_run_attacks(study, progress=bar)
+        show_estimate(estimate, config, as_json=as_json, of="attacks", most=most)
+        return
     with _bar() as bar:
         report = run_attacks(study, bar, command=sys.argv)
     if as_json:

@@ -61,7 +61,10 @@ def evaluate(
         click.echo(yaml_of(config), nl=False)
         return
     if dry_run:
-        _dry_run(config, as_json)
+        from clucert.cli.estimate import show_estimate
+        from clucert.evaluate.dry_run import dry_run as estimated
+
+        show_estimate(estimated(config), config, as_json=as_json)
         return
     if config.run_dir is None:
         raise UsageError("say where to keep the run: --run-dir runs/a")
@@ -89,36 +92,6 @@ def study_config(config_file: Path | None, flags: dict[str, Any]) -> StudyConfig
     config = load_config(config_file, given)
     refuse_sampling(given, config)
     return config
-
-
-def _dry_run(config: StudyConfig, as_json: bool) -> None:
-    from clucert.cli.screen import headline, show, warn
-    from clucert.evaluate.dry_run import dry_run
-
-    estimate = dry_run(config)
-    rows = [{"model": name, **dataclasses.asdict(model)} for name, model in estimate.models.items()]
-    if as_json:
-        totals = {"calls": estimate.calls, "tokens": estimate.tokens, "cost": estimate.cost}
-        counted = {"inputs": estimate.inputs, "looked_at": estimate.looked_at}
-        echo_json({"schema_version": 1, **counted, **totals, "models": rows}, indent=2)
-        return
-    server = config.base_url or any(name.startswith("openai/") for name in estimate.models)
-    unknown = ", at an unknown price (--price-input, --price-output)" if server else ""
-    money = unknown if estimate.cost is None else f", ${estimate.cost:.2f}"
-    how = "; in batches, at the price of a batch" if config.batch else ""
-    known = sum(model.cached for model in estimate.models.values())
-    more = f"; {known:,} more answers are known" if known else ""
-    tokens = f", {estimate.tokens:,} tokens" if estimate.tokens else ""
-    calls = f"at most {estimate.calls:,} calls{tokens}{money}{how}{more}"
-    if not estimate.inputs:
-        headline("every row has its certificate: the run asks nothing more")
-        return
-    headline(f"{estimate.inputs} inputs: {calls}")
-    show([{name: value for name, value in row.items() if name != "tokenizer"} for row in rows])
-    whose = "; answers in the cache are taken to be the same model's" if known else ""
-    exactly = all(model.tokenizer for model in estimate.models.values())
-    rule = "" if exactly else "; a token is taken for four characters"
-    warn("note", f"estimated from {estimate.looked_at} inputs; nothing was asked{rule}{whose}")
 
 
 def _report(config: StudyConfig, gates: Sequence[Gate], summary: RunSummary, as_json: bool, verbose: bool) -> bool:

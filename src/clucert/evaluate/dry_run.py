@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from clucert.cache.server_identity import identifying_query
+from clucert.config import Config
 from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSmoother
 from clucert.core.noise.retention import MASK
@@ -104,21 +105,39 @@ def dry_run(config: StudyConfig, rows: int | None = ROWS) -> DryRun:
 def _count(plan: Plan, left: Sequence[Example], seen: Sequence[Example], resources: Resources) -> DryRun:
     config = plan.config
     dearest = _dearest(resources.certifier(config.model_copy(update={"sampling": "fixed"}), plan.task))
-    real = resources.backends(config, plan.task, resources.certifier(config, plan.task))
-    counts = {queue.model.name: _Count(queue, resources) for queue in real.queues}
-    asked = [counts[name] for name in resources.model_names(config)]
-    judge = counts[resources.models[config.judge].name] if config.judge else None
-    helper = ModelQueue(_LikelyModel(counts[real.helper.model.name])) if real.helper else None
-    queues = [helper] if helper else []
-    backends = Backends(_DearestClassifier(plan.task, asked, judge), queues, helper, real.encoder)
-    executor = BlockingExecutor(backends)
+    counting = Counting.of(resources, config, plan.task, resources.certifier(config, plan.task))
+    executor = BlockingExecutor(counting.backends)
     try:
         for example in seen:
             executor.run(partial(dearest.steps, example.text, example.id))
     finally:
         executor.close()
-    scale = len(left) / len(seen) if seen else 0.0
-    return DryRun(len(left), len(seen), {name: count.scaled(scale) for name, count in counts.items()})
+    return counting.scaled(len(left), len(seen))
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """Backends that ask nothing and count what they would ask."""
+
+    backends: Backends
+    classifier: DearestClassifier
+    counts: Mapping[str, _Count]
+
+    @classmethod
+    def of(cls, resources: Resources, config: Config, task: Task, certifier: Smoother | ExactSmoother) -> Counting:
+        """Those for what ``certifier`` asks of the models of ``config``."""
+        real = resources.backends(config, task, certifier)
+        counts = {queue.model.name: _Count(queue, resources) for queue in real.queues}
+        asked = [counts[name] for name in resources.model_names(config)]
+        judge = counts[resources.models[config.judge].name] if config.judge else None
+        helper = ModelQueue(_LikelyModel(counts[real.helper.model.name])) if real.helper else None
+        classifier = DearestClassifier(task, asked, judge)
+        return cls(Backends(classifier, [helper] if helper else [], helper, real.encoder), classifier, counts)
+
+    def scaled(self, left: int, seen: int) -> DryRun:
+        """What ``left`` inputs cost, of which ``seen`` were counted."""
+        scale = left / seen if seen else 0.0
+        return DryRun(left, seen, {name: count.scaled(scale) for name, count in self.counts.items()})
 
 
 def _dearest(smoother: Smoother | ExactSmoother) -> Smoother | ExactSmoother:
@@ -129,13 +148,14 @@ def _dearest(smoother: Smoother | ExactSmoother) -> Smoother | ExactSmoother:
     return replace(smoother, settings=settings, denoiser=Denoiser(load_clusterer("none")))
 
 
-class _DearestClassifier:
-    """Counts what the models would be asked, and votes for one label always: no input stops early."""
+class DearestClassifier:
+    """Counts what the models would be asked, and votes for one ``answer`` always: no input stops early."""
 
     name, deterministic = "dry run", True
 
     def __init__(self, task: Task, asked: Sequence[_Count], judge: _Count | None) -> None:
         self.labels = task.labels
+        self.answer = self.labels[0] if self.labels else "0"
         self._task, self._asked, self._judge = task, asked, judge
 
     def prepare(self, texts: Sequence[str], first_draw: int) -> Sequence[str]:
@@ -150,8 +170,8 @@ class _DearestClassifier:
         return texts
 
     async def vote(self, prepared: Sequence[str]) -> Voted:
-        """The first label for each; the answer 0 where answers are open."""
-        return Voted([self.labels[0] if self.labels else "0"] * len(prepared))
+        """The same for each."""
+        return Voted([self.answer] * len(prepared))
 
 
 class _LikelyModel:
