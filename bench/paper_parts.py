@@ -6,8 +6,9 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +72,16 @@ def table1(study: Study, task: str) -> Fields:
     first = next(iter(runs))
     pairs = {name: _pair(runs[first], run) for name, run in runs.items() if name != first}
     # Not the seconds by stage: an answer that an earlier method paid for takes none.
-    pictures = _picture(list(runs.values()), f"{study.name}-{task}", "certified-accuracy")
+    pictures = _picture(runs, f"{study.name}-{task}", "certified-accuracy")
     left = [name for name in METHODS if name not in lines]
     return {"methods": lines, "first": first, "pairs": pairs, "left": left, "pictures": pictures}
 
 
-def _picture(runs: Sequence[Summary], folder: str, name: str) -> dict[str, str]:
-    """Draw one of the pictures of a report; where it lies, seen from the page."""
+def _picture(runs: Mapping[str, Summary], folder: str, name: str) -> dict[str, str]:
+    """Draw one of the pictures of a report, runs by the names that they have here; where it lies, seen from the page."""
+    named = [replace(s, run=replace(s.run, name=told), index=i) for i, (told, s) in enumerate(runs.items())]
     with tempfile.TemporaryDirectory() as drawn:
-        write_plots(list(runs), Path(drawn), ("svg",))
+        write_plots(named, Path(drawn), ("svg",))
         (PICTURES / folder).mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(drawn) / f"{name}.svg", PICTURES / folder)
     return {name: f"paper/{folder}/{name}.svg"}
@@ -194,14 +196,13 @@ def figure4(study: Study, task: str) -> Fields:
     Only of rows of which all samples were drawn: one that abstains at its N votes needs no more.
     """
     lines: dict[str, Fields] = {}
-    runs = []
+    runs: dict[str, Summary] = {}
     for method in ("clucert", "ranmask", "selfdenoise"):
         if method not in study.methods():
             continue
         certify = study.options.figure4_samples - study.options.samples
         alone = {"limit": study.options.figure4_rows, "in_flight": 1}
         summary, how = study.certified(task, method, "figure4", certify_samples=certify, cache=False, **alone)
-        runs.append(summary)
         rows = {row.id: row.cost for row in summary.run.inputs if row.cost and _drawn(row) >= certify}
         scale = 1 / max(len(rows), 1) * 1000 / study.options.figure4_samples
         usage = Usage.total([cost.total for cost in rows.values()])
@@ -217,6 +218,7 @@ def figure4(study: Study, task: str) -> Fields:
             "tokens_cached": usage.cached * scale,
             "tokens_out": usage.output * scale,
         }
+        runs[method] = replace(summary, seconds=lines[method]["seconds"])
     return {"methods": lines, "pictures": _picture(runs, f"{study.name}-{task}", "stages")}
 
 
