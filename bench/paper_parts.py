@@ -78,7 +78,7 @@ def table1(study: Study, task: str) -> Fields:
 
 
 def _picture(runs: Mapping[str, Summary], folder: str, name: str) -> dict[str, str]:
-    """Draw one of the pictures of a report, runs by the names that they have here; where it lies, seen from the page."""
+    """Draw one of the pictures of a report, runs by their names here; where it lies, seen from the page."""
     named = [replace(s, run=replace(s.run, name=told), index=i) for i, (told, s) in enumerate(runs.items())]
     with tempfile.TemporaryDirectory() as drawn:
         write_plots(named, Path(drawn), ("svg",))
