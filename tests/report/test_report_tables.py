@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from report_runs import HOSTILE, NASTY
 
 from clucert.errors import MissingExtraError, UsageError
-from clucert.report import write_plots, write_report, write_tables
+from clucert.report import sections, write_plots, write_report, write_tables
 from clucert.report.summary import read_summaries
 from clucert.report.tables import to_csv, to_markdown
 
@@ -130,3 +131,21 @@ def test_hostile_names_are_plotted_as_text(hostile: Path, tmp_path: Path) -> Non
         assert b"<img" not in file.read_bytes()
         assert "\u202e" not in "".join(ElementTree.parse(file).getroot().itertext())
         assert NASTY[:12] in "".join(ElementTree.parse(file).getroot().itertext())
+
+
+def test_titles_of_charts_side_by_side_do_not_overlap(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "refined_note", lambda _: f" (words of {'the original or the refined text, ' * 3})")
+    write_plots(runs, tmp_path, ("svg",))
+    sheet = ElementTree.fromstring((tmp_path / "certified-accuracy.svg").read_text(encoding="utf-8"))
+    titles = [text for text in sheet.findall("{*}text") if text.get("class") == "title"]
+    by_line: dict[str, list[tuple[float, str]]] = {}
+    for text in titles:
+        by_line.setdefault(text.attrib["y"], []).append((float(text.attrib["x"]), text.text or ""))
+    beside = [sorted(line) for line in by_line.values() if len(line) > 1]
+    assert beside
+    for line in beside:
+        for (x, told), (after, _) in pairwise(line):
+            # A bold letter of 12 px is 6.5 wide, on average.
+            assert x + 6.5 * len(told) < after

@@ -17,6 +17,9 @@ FORMATS = ("png", "svg", "pdf")
 GAP = 24
 """Between two charts, in SVG units."""
 
+TITLE_CHARACTER = 6.8
+"""Width of a bold letter of a title, in SVG units, on average."""
+
 Item = tuple[str, Element]
 """A chart and its title, or a key and its name."""
 
@@ -87,7 +90,9 @@ def _sheet(rows: Iterable[Sequence[Item]]) -> Element:
         for title, picture in row:
             if picture.get("class") == "chart":
                 width, height = map(int, picture.attrib["viewBox"].split()[2:])
-                parts += [label(x, y + 12, title, kind="title"), _placed(picture, x, y + 20, width, height)]
+                # A title must not run into that of the next chart.
+                told = shorten(title, int(width / TITLE_CHARACTER))
+                parts += [label(x, y + 12, told, kind="title"), _placed(picture, x, y + 20, width, height)]
                 x, below = x + width + GAP, y + 20 + height + GAP
             else:
                 parts += [_placed(shape("svg", picture), x, y, 24, 12), label(x + 32, y + 10, shorten(title, 110))]
