@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_claims import PAPER, claims, folded, in_short, table
-from paper_text import ASSUMED, ENCODERS, HEAD, SOURCES, WHY
+from paper_text import ASSUMED, ENCODERS, HEAD, READING, SOURCES, WHY
 
 Fields = dict[str, Any]
 
@@ -27,7 +27,7 @@ def write(results: Path, page: Path) -> None:
     """The page, of all result files."""
     files = sorted(results.glob("paper-*.json"))
     found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    lines = [HEAD, "", *in_short(found), WHY, "", *claims(found)]
+    lines = [HEAD, "", *in_short(found), WHY, "", READING, "", *claims(found)]
     for title, part, draw in PARTS:
         held = [(one, task, body) for one in found for task, body in one["parts"].get(part, {}).items()]
         if part == "pools":  # They depend on no model.

@@ -10,9 +10,9 @@ every figure here and writes this page out of all of them; each block says its d
 claims and one figure, 6.8: its own Tables 1 and 2 could not be had, for the copies at hand of its text end before
 them. Whoever has them can put them into `bench/paper_figures.json`, and each table gets a column of them.
 
-Ten minutes: read *In short* and *What holds*. The rest is what they rest on.
+Ten minutes: read to the end of *What holds*. The rest is what it rests on."""
 
-## How to read it
+READING = """## How to read it
 
 CluCERT shortens a text to its L most important words (*refine*) and replaces a share of them, the *mask rate* m, by
 synonyms that are drawn at random, N times. It drops the samples whose cosine to the text is below *τ* and keeps the
