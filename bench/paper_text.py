@@ -53,8 +53,9 @@ WHY = """## Why
 * **Speed.** A filled text costs the model a generation and a question, a drawn one a question and an embedding. But
   equal texts are asked about once, and of a short text there are few masked copies (120 where 3 of 10 words stay)
   and many with synonyms: there the baselines have less to ask (*calls* in *Figure 4*).
-* **Attacks.** Both recipes misspell words, and a misspelt word has no synonyms: it passes the noise as it is. What
-  undoes the misspelling beforehand (canonical spelling) or limits how many votes a word reaches (groups) helps.
+* **Attacks.** Both recipes misspell words, and a misspelt word has no synonyms: it passes the noise as it is, and the
+  filter compares samples with the misspelt text. Canonical spelling undoes it before the noise; TextBugger has other
+  changes left. *Table 2* says what each defence is worth.
 * **Refine** drops half of the words, and with them labels that hang on one; every radius is then of the short text."""
 
 ASSUMED = """## What Lemma 1 and Theorem 2 assume
