@@ -126,7 +126,7 @@ def parts_of(found: Sequence[Fields], part: str) -> Iterator[tuple[str, Fields]]
             yield f"{one['model']}, {task}", body["found"]
 
 
-def _table1(found: Sequence[Fields], arithmetic: bool = False) -> Iterator[tuple[str, Fields]]:
+def _table1(found: Sequence[Fields], *, arithmetic: bool = False) -> Iterator[tuple[str, Fields]]:
     """Tables 1 in which clucert is the method that the others are paired with, and has radii with an end."""
     for where, body in parts_of(found, "table1"):
         if where.endswith("gsm8k") == arithmetic and body["first"] == "clucert" and body["methods"]["clucert"]["r_avg"]:
@@ -182,21 +182,22 @@ def clustering(found: Sequence[Fields]) -> Iterator[Line]:
 
 def tighter(found: Sequence[Fields]) -> Iterator[Line]:
     """Larger radii than the baselines."""
-    for where, body in _table1(found):
-        for other in BASELINES:
-            if gain := _gain(body, other):
-                yield replace(_beside(body, other, *gain), claim=f"larger certified radii than {other}", where=where)
+    return _larger(found, "larger certified radii than")
 
 
 def arithmetic(found: Sequence[Fields]) -> Iterator[Line]:
     """First on GSM8K."""
-    for where, body in _table1(found, arithmetic=True):
+    return _larger(found, "first on GSM8K, before", arithmetic=True)
+
+
+def _larger(found: Sequence[Fields], claim: str, *, arithmetic: bool = False) -> Iterator[Line]:
+    for where, body in _table1(found, arithmetic=arithmetic):
         for other in BASELINES:
             if gain := _gain(body, other):
-                yield replace(_beside(body, other, *gain), claim=f"first on GSM8K, before {other}", where=where)
+                yield _beside(f"{claim} {other}", where, body, other, *gain)
 
 
-def _beside(body: Fields, other: str, gain: Sequence[float | None], p: float) -> Line:
+def _beside(claim: str, where: str, body: Fields, other: str, gain: Sequence[float | None], p: float) -> Line:
     mine, theirs = body["methods"]["clucert"], body["methods"][other]
     also = ""
     if (theirs["proved_word_mean"] or 0) > (mine["proved_word_mean"] or 0):
@@ -214,7 +215,7 @@ def _beside(body: Fields, other: str, gain: Sequence[float | None], p: float) ->
         f"{mine['radii_at_cap'] or 0:.0%}"
     )
     rows = _rows_of(body, "clucert", other)
-    return Line("", "", ours, p=p, sign=gain[0] or 0.0, rows=rows, also=also, useless=below)
+    return Line(claim, where, ours, p=p, sign=gain[0] or 0.0, rows=rows, also=also, useless=below)
 
 
 def faster(found: Sequence[Fields]) -> Iterator[Line]:

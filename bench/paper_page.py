@@ -19,10 +19,6 @@ def _machines(one: Fields) -> list[str]:
     return sorted({f"{body['machine']} (Python {body['python']})" for body in bodies})
 
 
-def _source(model: str) -> str:
-    return SOURCES.get(model, "")
-
-
 def write(results: Path, page: Path) -> None:
     """The page, of all result files."""
     files = sorted(results.glob("paper-*.json"))
@@ -39,7 +35,7 @@ def write(results: Path, page: Path) -> None:
         if part == "grid" and held:
             lines += [ASSUMED]
     lines += ["", "## What was run", ""]
-    lines += [f"* {one['model']}: {_source(one['model'])}{', '.join(_machines(one))}" for one in found]
+    lines += [f"* {one['model']}: {SOURCES.get(one['model'], '')}{', '.join(_machines(one))}" for one in found]
     lines += ["", ENCODERS]
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
@@ -48,7 +44,6 @@ SIZES = {
     "table1": (("N", "samples"), ("N′", "certify")),
     "refine": (("N", "samples"), ("N′", "certify")),
     "filters": (("N", "samples"), ("N′", "certify")),
-    "table2": (),
     "grid": (("samples a row", "grid_samples"),),
 }
 """What a part's heading says of its options."""
@@ -109,7 +104,7 @@ FAMILIES = {
     "confidence": ("confidence",),
     "cosine to what is left": ("cosine",),
 }
-ALONE = ("confidence", "cosine")
+ALONE = ("confidence", "cosine to what is left")
 """Families that look at one noised text alone."""
 OWN = "both: τ = 0.5, then diameter 0.8"
 """The filter of the method clucert."""
@@ -128,7 +123,7 @@ def grid(found: Fields, _: str) -> list[str]:
         for family, starts in FAMILIES.items():
             if held := [f for f in others if f["filter"].startswith(starts)]:
                 top = max(held, key=lambda f: f["gain"][0])
-                margin = signed(top["margin_gain"], 3) if family in ("confidence", "cosine to what is left") else "–"
+                margin = signed(top["margin_gain"], 3) if family in ALONE else "–"
                 best.append([*head, top["filter"].removeprefix("both: "), *_gained(top), margin])
     gained = ("gain in p(gold)", "kept", "up", "down")
     told = [f"correlation, {name}" if len(encoders) > 1 else "correlation" for name in encoders]

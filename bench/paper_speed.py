@@ -22,6 +22,8 @@ from paper_models import shown
 from proofs import rows_of
 
 Fields = dict[str, Any]
+TURNS = 3
+"""Measurements of each figure."""
 
 
 def peer_of(model: str) -> str | None:
@@ -75,9 +77,6 @@ def speed(model: str, data: Path, task: str, count: int, say: Callable[[str], No
         finally:
             loaded.close()
     return {"queries": len(queries), "turns": TURNS, "backends": found}
-
-
-TURNS = 3
 
 
 def _parts(queries: Sequence[Query]) -> list[Sequence[Query]]:

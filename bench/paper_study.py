@@ -96,11 +96,10 @@ class Study:
             best = self.tuned(task, "clucert")
             kept = ("mask_rate",) if method == "clucert, no filter" else ("mask_rate", "threshold")
             return fields | {name: best[name] for name in kept} | {"tuned": []}
-        uses_tau = METHODS[method]["method"] in ("clucert", "clucert-no-refine")
         grid = [
             {"mask_rate": rate} | ({"threshold": tau} if tau else {})
             for rate in self.options.mask_rates
-            for tau in (TAUS if uses_tau else (None,))
+            for tau in (TAUS if method == "clucert" else (None,))
         ]
         rows = self.asked.path(task, "_validation", self.options.validation_rows)
         known = digest(grid, fields, rows.read_text(encoding="utf-8"), self.sampling)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.attacks.test_attack_study import World, chatting
+from tests.attacks.test_attack_study import World, world_of
 from tests.commands import Command, refused
 
 from clucert.attacks.dry_run import dry_run_attacks
@@ -20,11 +20,8 @@ ROWS = (("a warm and funny film", "positive"), ("a dull mess of a plot", "negati
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
-    lines = [json.dumps({"text": text, "label": label}) for text, label in ROWS]
-    (tmp_path / "data.jsonl").write_text("\n".join(lines) + "\n")
-    with chatting(tmp_path, 0.001) as port:
-        yield World(tmp_path, port)
+    with world_of(ROWS, tmp_path, monkeypatch) as made:
+        yield made
 
 
 @pytest.mark.parametrize("defences", ["none", "ranmask", "none ranmask", "blocks", "none deletion blocks"])

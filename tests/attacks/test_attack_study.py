@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,13 +57,19 @@ class World:
         return sum(json.loads(line) != IDENTIFYING_TEXT for line in lines)
 
 
+@contextmanager
+def world_of(rows: Sequence[tuple[str, str]], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
+    lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+    (folder / "data.jsonl").write_text("\n".join(lines) + "\n")
+    with chatting(folder, 0.001) as port:
+        yield World(folder, port)
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
-    lines = [json.dumps({"text": text, "label": label}) for text, label in DATA]
-    (tmp_path / "data.jsonl").write_text("\n".join(lines) + "\n")
-    with chatting(tmp_path, 0.001) as port:
-        yield World(tmp_path, port)
+    with world_of(DATA, tmp_path, monkeypatch) as made:
+        yield made
 
 
 def test_a_run_writes_its_table_and_the_same_command_asks_nothing_more(world: World) -> None:

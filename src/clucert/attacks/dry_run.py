@@ -14,10 +14,8 @@ from functools import partial
 from typing import Any
 
 from clucert.attacks.defences import open_defences
-from clucert.attacks.steps import LazyEncoder, attack_steps
-from clucert.attacks.study import AttackJob, AttackStudy, Progress, planned
-from clucert.attacks.victims import SmoothedVictim, Victim
-from clucert.core.noise.retention import rng_for
+from clucert.attacks.steps import LazyEncoder
+from clucert.attacks.study import AttackJob, AttackStudy, Progress, Todo, planned
 from clucert.evaluate.dry_run import Counting, DryRun
 from clucert.evaluate.run_directory import read_records
 from clucert.protocols import Task
@@ -37,7 +35,7 @@ def dry_run_attacks(study: AttackStudy, rows: int | None = ROWS, progress: Progr
     """
     wanted = planned(study)
     records = read_records(wanted.folder)[0] if wanted.folder.is_dir() else {}
-    left = [job for job in wanted.jobs if job.key not in records or records[job.key].status == "failed"]
+    left = wanted.left(records)
     first = list(dict.fromkeys(job.example.id for job in left))[:rows]
     seen = [job for job in left if job.example.id in first]
     with ExitStack() as stack:
@@ -54,12 +52,12 @@ def _count(
 ) -> DryRun:
     opened = open_defences(study.config, task, study.defences, stack)
     counting = Counting.of(opened.resources, opened.config, task, opened.resources.opened)
-    victims = opened.victims(counting.backends)
+    todo = Todo.of(study, opened.victims(counting.backends))
     executor = BlockingExecutor(Backends(queues=counting.backends.queues, encoder=LazyEncoder()))
     try:
         for done, job in enumerate(seen, 1):
             counting.classifier.answer = job.example.label or counting.classifier.answer
-            executor.run(partial(_steps, job, victims[job.defence], study))
+            executor.run(partial(_steps, todo, job))
             if progress:
                 progress(done, len(seen))
     finally:
@@ -67,9 +65,8 @@ def _count(
     return counting.scaled(len(left), len(seen))
 
 
-def _steps(job: AttackJob, victim: Victim, study: AttackStudy) -> Generator[Request, Any, None]:
-    example = job.example
-    rng = rng_for(study.config.seed, example.id, f"attack/{job.recipe}")
-    yield from attack_steps(job.attack, victim, example.text, example.label or "", rng, study.max_queries)
-    if isinstance(victim, SmoothedVictim):
-        yield from victim.fresh().steps([example.text])
+def _steps(todo: Todo, job: AttackJob) -> Generator[Request, Any, None]:
+    """The attack, which fails, and the question by which a success would be confirmed."""
+    yield from todo.steps(job)
+    if fresh := todo.fresh.get(job.defence):
+        yield from fresh.steps([job.example.text])

@@ -149,11 +149,9 @@ def run_attacks(
         for attack in wanted.attacks.values():
             if close := getattr(attack, "close", None):
                 stack.callback(close)
-        left = [job for job in jobs if job.key not in run.records or run.records[job.key].status == "failed"]
-        if left:
+        if left := wanted.left(run.records):
             victims, queues = load_victims(config, plan.task, study.defences, stack, classifier)
-            fresh = {name: victim.fresh() for name, victim in victims.items() if isinstance(victim, SmoothedVictim)}
-            todo = Todo(victims, fresh, config.seed, study.max_queries)
+            todo = Todo.of(study, victims)
             event_loop.run(_attack_all(todo, Backends(queues=queues, encoder=LazyEncoder()), run, left, progress))
         report = dataclasses.replace(_report(study, run, jobs), notes=tuple(data_notes(plan)))
     _write(report, folder)
@@ -169,6 +167,10 @@ class Planned:
     jobs: Sequence[AttackJob]
     folder: Path
     """The run directory."""
+
+    def left(self, records: Mapping[str, Record]) -> list[AttackJob]:
+        """The attacks that no record is of, or one that failed."""
+        return [job for job in self.jobs if job.key not in records or records[job.key].status == "failed"]
 
 
 def planned(study: AttackStudy, command: Sequence[str] | None = None) -> Planned:
@@ -234,6 +236,12 @@ class Todo:
     """Those of ``victims`` that vote on noise, with noise that an attacker has not seen."""
     seed: int = 0
     max_queries: int | None = None
+
+    @classmethod
+    def of(cls, study: AttackStudy, victims: Mapping[str, Victim]) -> Todo:
+        """What ``study`` does to ``victims``."""
+        fresh = {name: victim.fresh() for name, victim in victims.items() if isinstance(victim, SmoothedVictim)}
+        return cls(victims, fresh, study.config.seed, study.max_queries)
 
     def steps(self, job: AttackJob) -> Generator[Request, Any, Attacked]:
         """One attack. The generator depends on the seed, the recipe and the example, so defences meet the same one.
