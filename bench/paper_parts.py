@@ -142,7 +142,8 @@ def refine(study: Study, task: str) -> Fields:
                 "shortened": float(
                     np.mean([len(k.positions) < len(split(r.text)) for (_, k), r in zip(done, rows, strict=True)])
                 ),
-                "fell_back": float(np.mean([k.fallback is not None for _, k in done])),
+                "completed": float(np.mean([k.method == way and k.fallback is not None for _, k in done])),
+                "fell_back": float(np.mean([k.method != way for _, k in done])),
             }
     for way in ways:
         lost = sum(a and not b for a, b in zip(hits["off"], hits[way], strict=True))

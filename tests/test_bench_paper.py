@@ -164,7 +164,7 @@ def test_an_attack_is_compared_with_the_papers_rivals_at_equal_budgets(bench: An
 
 
 def test_accuracy_that_is_lost_under_refine_is_said(bench: Any) -> None:
-    refined = {"lost": 9, "won": 0, "bare_right": [0.5, 0.4, 0.6], "fell_back": 0.0}
+    refined = {"lost": 9, "won": 0, "bare_right": [0.5, 0.4, 0.6], "completed": 0.2, "fell_back": 0.0}
     ways = {"off": refined, "embedding": refined}
     found = bench("paper_claims").lines_of([document(refine={"ways": ways, "length": 10, "rows": 30})])
     assert [line.verdict for line in found] == ["does not hold (p = 0.0039)"]

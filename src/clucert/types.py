@@ -265,7 +265,8 @@ class Refinement:
     method: str
     """The refiner that chose them: ``off``, ``llm`` or ``embedding``."""
     fallback: str | None = None
-    """Why ``method`` is not the one that was asked for; None when it is. Every certificate prints it."""
+    """What the refiner that was asked for left to another; None when it chose every word. Every certificate prints
+    it."""
 
 
 @dataclass(frozen=True, slots=True)

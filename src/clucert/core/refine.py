@@ -45,24 +45,29 @@ class EmbeddingRefiner:
         """The ``length`` words of the largest drop; the earlier word wins a tie."""
         if _short_enough(text, length):
             return _whole(text, self.name)
-        everywhere = range(len(text))
-        without = [keep_words(text, [p for p in everywhere if p != left_out]).text for left_out in everywhere]
-        vectors = np.asarray((yield Encode([text.text, *without], "refine")))
-        # Rounded to what float32 embeddings can tell apart, so that ties are ties on every machine.
-        drop = np.round(1.0 - vectors[1:] @ vectors[0], 6)
-        best = np.argsort(-drop, kind="stable")[:length]
-        return Refinement(tuple(sorted(int(p) for p in best)), self.name)
+        ranked = yield from _by_drop(text)
+        return Refinement(tuple(sorted(ranked[:length])), self.name)
+
+
+def _by_drop(text: WordedText) -> Generator[Request, Any, list[int]]:
+    """All positions, the word whose absence moves the embedding most first."""
+    everywhere = range(len(text))
+    without = [keep_words(text, [p for p in everywhere if p != left_out]).text for left_out in everywhere]
+    vectors = np.asarray((yield Encode([text.text, *without], "refine")))
+    # Rounded to what float32 embeddings can tell apart, so that ties are ties on every machine.
+    drop = np.round(1.0 - vectors[1:] @ vectors[0], 6)
+    return [int(p) for p in np.argsort(-drop, kind="stable")]
 
 
 @dataclass(frozen=True, slots=True)
 class LlmRefiner:
     """Asks a language model for the L most important words, as the paper does.
 
-    The paper prints no prompt; this one numbers the words, so that a word that occurs twice is no riddle, and asks for
-    ``number:word``, so that numbers made up or copied from the example are found out. The answer is parsed strictly:
-    distinct numbers in range, each with its own word, at least L of them (of more, the first L count). An answer that
-    fails is sent back once with what is wrong with it. If the second fails too, the words are chosen
-    by ``EmbeddingRefiner`` and ``Refinement.fallback`` says so.
+    The paper prints no prompt; this one numbers the words and asks for ``number:word``. In an answer the word decides,
+    and the number only tells a word that occurs twice from itself: small models name the right words with wrong
+    numbers. What is no word of the text, or is listed before, is left out; of more than L the first count. A
+    list that is short is sent back once, and the words of both answers count. If they still are too few,
+    ``EmbeddingRefiner`` chooses the others (all of them, if no word is usable) and ``Refinement.fallback`` says so.
     """
 
     goal: str = "understanding what the text says"
@@ -75,16 +80,22 @@ class LlmRefiner:
             return _whole(text, self.name)
         query = _ask(text, length, self.goal)
         (answer,) = yield Generate([query], "refine")
-        try:
-            return Refinement(_read(answer, text, length), self.name)
-        except _UnreadableError as first:
-            (answer,) = yield Generate([_ask_again(query, answer, str(first))], "refine")
-        try:
-            return Refinement(_read(answer, text, length), self.name)
-        except _UnreadableError as second:
-            chosen: Refinement = yield from EmbeddingRefiner().refine(text, length)
-            why = f"refine fell back from llm to {chosen.method}: the language model's list was unusable ({second})"
-            return Refinement(chosen.positions, chosen.method, why)
+        listed = _read(answer, text)
+        if len(listed) < length:
+            (answer,) = yield Generate([_ask_again(query, answer, len(listed), length)], "refine")
+            listed = list(dict.fromkeys([*listed, *_read(answer, text)]))
+        if len(listed) >= length:
+            return Refinement(tuple(sorted(listed[:length])), self.name)
+        ranked = yield from _by_drop(text)
+        chosen = list(dict.fromkeys([*listed, *ranked]))[:length]
+        method = self.name if listed else EmbeddingRefiner().name
+        return Refinement(tuple(sorted(chosen)), method, _short(len(listed), length))
+
+
+def _short(listed: int, length: int) -> str:
+    if not listed:
+        return "refine fell back from llm to embedding: the language model listed no word of the text"
+    return f"refine: the language model listed {listed} of {length} words, embedding chose the others"
 
 
 _REFINERS = ("off", "llm", "embedding")
@@ -181,9 +192,12 @@ def _ask(text: WordedText, length: int, goal: str) -> Query:
     )
 
 
-def _ask_again(query: Query, answer: str, problem: str) -> Query:
+def _ask_again(query: Query, answer: str, found: int, length: int) -> Query:
     """The first request, its answer, and what is wrong with it."""
-    complaint = f"That is not usable: {problem}. List the words again, as number:word, separated by commas."
+    complaint = (
+        f"That is not usable: it lists {found} different words of the text and {length} are needed. "
+        "List the words again, as number:word, separated by commas."
+    )
     return Query(
         messages=(*query.messages, Message("assistant", answer), Message("user", complaint)),
         prefix=query.prefix,
@@ -193,35 +207,26 @@ def _ask_again(query: Query, answer: str, problem: str) -> Query:
     )
 
 
-class _UnreadableError(ValueError):
-    """The answer is not the list that was asked for; the message is what the model is told."""
-
-
 # A comma within a word, as in 1,000 or a URL, separates nothing.
-_BETWEEN = re.compile(r"\n|[,;]\s+|[,;](?=\d+:)|[,;]$")
-_ITEM = re.compile(r"(\d{1,9})\s*[:.)=]\s*(\S.*)")
+_BETWEEN = re.compile(r"\n|[,;]\s+|[,;](?=\d+:)|[,;]$|\s+(?=\d{1,9}[:.)=])")
+_ITEM = re.compile(r"(?:(\d{1,9})\s*[:.)=]\s*)?(\S+)")
 
 
-def _read(answer: str, text: WordedText, length: int) -> tuple[int, ...]:
-    """Ascending positions from a list such as ``3:good, 1:not`` or one line for each (numbers from 1)."""
-    items = [item.strip() for item in _BETWEEN.split(answer.strip().strip("[]"))]
-    numbers = [_number(item, text) for item in items if item]
-    if len(set(numbers)) < len(numbers):
-        twice = next(n for n in numbers if numbers.count(n) > 1)
-        raise _UnreadableError(f"the number {twice} is there more than once")
-    if len(numbers) < length:
-        raise _UnreadableError(f"it lists {len(numbers)} words and {length} are needed")
-    return tuple(sorted(n - 1 for n in numbers[:length]))
+def _read(answer: str, text: WordedText) -> list[int]:
+    """Positions from a list such as ``3:good, 1:not`` or one line for each (numbers from 1), each once, as listed."""
+    listed: list[int] = []
+    for item in _BETWEEN.split(answer.strip().strip("[]")):
+        match = _ITEM.fullmatch(item.strip())
+        if match is None:
+            continue
+        number = int(match[1]) - 1 if match[1] else None
+        same = _places(match[2], text)
+        position = number if number in same else next((p for p in same if p not in listed), None)
+        if position is not None and position not in listed:
+            listed.append(position)
+    return listed
 
 
-def _number(item: str, text: WordedText) -> int:
-    match = _ITEM.fullmatch(item)
-    if match is None:
-        raise _UnreadableError(f"{item[:40]!r} is not number:word")
-    number, word = int(match[1]), match[2].strip()
-    if not 1 <= number <= len(text):
-        raise _UnreadableError(f"the number {number} is not between 1 and {len(text)}")
-    # Otherwise one of the two is a mistake and nobody knows which.
-    if text.words[number - 1].casefold() not in (word.casefold(), word.strip("\"'`.").casefold()):
-        raise _UnreadableError(f"word {number} is {text.words[number - 1]!r}, not {word[:40]!r}")
-    return number
+def _places(word: str, text: WordedText) -> list[int]:
+    wanted = {word.casefold(), word.strip("\"'`.").casefold()}
+    return [position for position, own in enumerate(text.words) if own.casefold() in wanted]
