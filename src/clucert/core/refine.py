@@ -63,11 +63,9 @@ def _by_drop(text: WordedText) -> Generator[Request, Any, list[int]]:
 class LlmRefiner:
     """Asks a language model for the L most important words, as the paper does.
 
-    The paper prints no prompt; this one numbers the words and asks for ``number:word``. In an answer the word decides,
-    and the number only tells a word that occurs twice from itself: small models name the right words with wrong
-    numbers. What is no word of the text, or is listed before, is left out; of more than L the first count. A
-    list that is short is sent back once, and the words of both answers count. If they still are too few,
-    ``EmbeddingRefiner`` chooses the others (all of them, if no word is usable) and ``Refinement.fallback`` says so.
+    The paper prints no prompt; this one asks for a list of words. What it lists that is no word of the text is left
+    out, a word that occurs more than once is kept wherever it occurs, and of more than L positions the first listed
+    count. What a short list leaves open ``EmbeddingRefiner`` chooses, and ``Refinement.fallback`` says how much.
     """
 
     goal: str = "understanding what the text says"
@@ -75,15 +73,11 @@ class LlmRefiner:
     name: str = field(default="llm", init=False)
 
     def refine(self, text: WordedText, length: int) -> Generator[Request, Any, Refinement]:
-        """The ``length`` words that the language model names; at most two requests to it."""
+        """The ``length`` words that the language model names; one request to it, and the encoder where it is short."""
         if _short_enough(text, length):
             return _whole(text, self.name)
-        query = _ask(text, length, self.goal)
-        (answer,) = yield Generate([query], "refine")
+        (answer,) = yield Generate([_ask(text, length, self.goal)], "refine")
         listed = _read(answer, text)
-        if len(listed) < length:
-            (answer,) = yield Generate([_ask_again(query, answer, len(listed), length)], "refine")
-            listed = list(dict.fromkeys([*listed, *_read(answer, text)]))
         if len(listed) >= length:
             return Refinement(tuple(sorted(listed[:length])), self.name)
         ranked = yield from _by_drop(text)
@@ -161,21 +155,21 @@ def _whole(text: WordedText, method: str) -> Refinement:
 
 
 _SYSTEM = "You pick out the most important words of a text."
-_SHOT_WORDS = "1:the 2:plot 3:is 4:thin 5:but 6:the 7:acting 8:is 9:simply 10:wonderful 11:to 12:watch"
-_SHOT = (f"Words: {_SHOT_WORDS}\nThe 4 most important:", "10:wonderful, 7:acting, 4:thin, 2:plot")
-
-
-def _numbered(text: WordedText) -> str:
-    return " ".join(f"{number}:{word}" for number, word in enumerate(text.words, 1))
+_SHOT_TEXT = "the plot is thin, but the acting is simply wonderful to watch"
+_SHOT = (f"Text: {_SHOT_TEXT}\nThe 4 most important words:", "wonderful, acting, thin, plot")
 
 
 def _ask(text: WordedText, length: int, goal: str) -> Query:
-    """The same request as a chat and as text to be continued."""
+    """The same request as a chat and as text to be continued.
+
+    Without numbers, on purpose: a small model that sees them counts on instead of choosing.
+    """
     rules = (
-        f"Each word of a text has a number. Choose the words that are most important for {goal}. "
-        "List them as number:word, separated by commas, the most important first, each once, and write nothing else."
+        f"Choose the words of a text that are most important for {goal}. List them as they stand in the text, "
+        "separated by commas, the most important first, each once, and write nothing else."
     )
-    wanted = f"Words: {_numbered(text)}\nThe {length} most important:"
+    # On one line, so that no line of the text ends the request.
+    wanted = f"Text: {' '.join(text.text.split())}\nThe {length} most important words:"
     shot_question, shot_answer = _SHOT
     return Query(
         messages=(
@@ -186,47 +180,31 @@ def _ask(text: WordedText, length: int, goal: str) -> Query:
         ),
         prefix=f"{rules}\n\n{shot_question} {shot_answer}\n\n",
         suffix=wanted,
-        # "123:wonderful, " is at most a dozen tokens with the usual tokenisers, but for rare long words.
-        max_tokens=12 * length + 16,
+        # "wonderful, " is at most eight tokens with the usual tokenisers, but for rare long words.
+        max_tokens=8 * length + 16,
         stop=("\n\n",),
     )
 
 
-def _ask_again(query: Query, answer: str, found: int, length: int) -> Query:
-    """The first request, its answer, and what is wrong with it."""
-    complaint = (
-        f"That is not usable: it lists {found} different words of the text and {length} are needed. "
-        "List the words again, as number:word, separated by commas."
-    )
-    return Query(
-        messages=(*query.messages, Message("assistant", answer), Message("user", complaint)),
-        prefix=query.prefix,
-        suffix=f"{query.suffix} {answer.strip()}\n{complaint}\nThe list:",
-        max_tokens=query.max_tokens,
-        stop=query.stop,
-    )
-
-
+_PHRASE = 3
+"""A listed item may be a phrase of so many words; a longer one is a sentence that the model wrote."""
 # A comma within a word, as in 1,000 or a URL, separates nothing.
-_BETWEEN = re.compile(r"\n|[,;]\s+|[,;](?=\d+:)|[,;]$|\s+(?=\d{1,9}[:.)=])")
-_ITEM = re.compile(r"(?:(\d{1,9})\s*[:.)=]\s*)?(\S+)")
+_BETWEEN = re.compile(r"\n|[,;]\s+|[,;]$|[、，；]")
+_NUMBERED = re.compile(r"(?:\d{1,9}[.)]|[-*•])\s+")
 
 
 def _read(answer: str, text: WordedText) -> list[int]:
-    """Positions from a list such as ``3:good, 1:not`` or one line for each (numbers from 1), each once, as listed."""
-    listed: list[int] = []
+    """The positions of the listed words, each once, as listed."""
+    places: dict[str, list[int]] = {}
+    for position, word in enumerate(text.words):
+        places.setdefault(word.casefold(), []).append(position)
+    listed: dict[int, None] = {}
     for item in _BETWEEN.split(answer.strip().strip("[]")):
-        match = _ITEM.fullmatch(item.strip())
-        if match is None:
-            continue
-        number = int(match[1]) - 1 if match[1] else None
-        same = _places(match[2], text)
-        position = number if number in same else next((p for p in same if p not in listed), None)
-        if position is not None and position not in listed:
-            listed.append(position)
-    return listed
+        words = _NUMBERED.sub("", item.strip(), count=1).split()
+        found = [places.get(word.casefold(), places.get(word.strip(_QUOTES).casefold())) for word in words]
+        if len(words) <= _PHRASE and all(found):
+            listed.update(dict.fromkeys(position for same in found if same for position in same))
+    return list(listed)
 
 
-def _places(word: str, text: WordedText) -> list[int]:
-    wanted = {word.casefold(), word.strip("\"'`.").casefold()}
-    return [position for position, own in enumerate(text.words) if own.casefold() in wanted]
+_QUOTES = "\"'`.“”‘’"

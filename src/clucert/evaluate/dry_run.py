@@ -3,14 +3,13 @@
 The noise is drawn as the study will draw it, the prompts are the task's own, equal queries count once, and answers that
 are in the cache are told apart; nothing is sent. What only the answers could tell is taken at its dearest: every vote
 is for one label and no look is the last, so that no input stops early; the filter drops nothing; an open answer takes
-all the tokens that it may. So the numbers are upper bounds, but for what cannot be foreseen (an llm refine that has to
-be asked again, calls that have to be repeated because they failed, a server that gives one question two answers) and
-the two calls that calibrate a local model.
+all the tokens that it may. So the numbers are upper bounds, but for what cannot be foreseen (calls that have to be
+repeated because they failed, a server that gives one question two answers) and the two calls that calibrate a local
+model.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from clucert.core.denoise import Denoiser, load_clusterer
 from clucert.core.exact import ExactSmoother
 from clucert.core.noise.retention import MASK
 from clucert.core.smoothing import Smoother
+from clucert.core.words import split
 from clucert.evaluate.data import Example
 from clucert.evaluate.plan import Plan, make_plan
 from clucert.evaluate.run_directory import read_records
@@ -192,10 +192,9 @@ class _LikelyModel:
 
 
 def _likely_answer(query: Query) -> str:
-    """An answer of about the right length: the words of a numbered text, or a masked text with words for masks."""
+    """An answer of about the right length: a masked text with words for masks, or the list of a text's words."""
     shown = query.messages[-1].content
-    numbered = re.findall(r"(?<!\S)\d+:\S+", shown)
-    return ", ".join(numbered) if numbered and MASK not in shown else shown.replace(MASK, "the")
+    return shown.replace(MASK, "the") if MASK in shown else ", ".join(split(shown).words)
 
 
 @dataclass(slots=True)
