@@ -147,7 +147,7 @@ class Asked:
     def attack(
         self, task: str, folder: str, recipes: Sequence[str], defence: str, fields: Fields, most: int | None
     ) -> list[Fields]:
-        """Attack one defence with each recipe, or go on: rows of the table."""
+        """Attack one defence with each recipe, or go on: rows of the table, and which inputs it still gets right."""
         config = self.config(task, "", folder, fields)
         done = run_attacks(
             AttackStudy(config, tuple(recipes), (defence,), most),
@@ -156,7 +156,11 @@ class Asked:
         )
         if done.errors:
             raise SystemExit(f"{folder}: {len(done.errors)} attacks failed: {next(iter(done.errors.values()))}")
-        return [row.document() for row in done.rows]
+        held: dict[str, list[str]] = {recipe: [] for recipe in recipes}
+        for one in done.attacked:
+            if one.result is not None and one.result.status not in ("success", "skipped"):
+                held[one.recipe].append(one.id)
+        return [row.document() | {"held": held[row.recipe]} for row in done.rows]
 
     @contextmanager
     def executor(self, task: str, fields: Fields) -> Generator[BlockingExecutor]:

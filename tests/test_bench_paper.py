@@ -144,23 +144,27 @@ def test_how_much_faster_is_by_rows(bench: Any, ratios: list[float], verdict: st
     assert [line.verdict for line in found] == [verdict]
 
 
-def attacked(defence: str, low: float, high: float, votes: int = 25, most: int | None = None) -> dict[str, Any]:
-    share = {"value": (low + high) / 2, "low": low, "high": high}
+def attacked(defence: str, held: range, votes: int = 25, most: int | None = None) -> dict[str, Any]:
+    share = {"value": len(held) / 30, "low": 0.0, "high": 1.0}
     rates = {"accuracy_under_attack": share, "success_rate": share, "confirmed_rate": None}
-    return {"recipe": "textbugger", "defence": defence, "votes": votes, "most": most, "inputs": 30, **rates}
+    line = {"recipe": "textbugger", "defence": defence, "votes": votes, "most": most, "inputs": 30, **rates}
+    return line | {"held": [str(row) for row in held]}
 
 
 def test_an_attack_is_compared_with_the_papers_rivals_at_equal_budgets(bench: Any) -> None:
-    def verdict(*others: dict[str, Any]) -> list[str]:
-        lines = [attacked("clucert", 0.5, 0.6), attacked("none", 0.0, 0.1), *others]
-        return [line.verdict for line in bench("paper_claims").lines_of([document(table2={"lines": lines})])]
+    def verdicts(*others: dict[str, Any]) -> list[str]:
+        lines = [attacked("clucert", range(10, 20)), attacked("none", range(0)), *others]
+        found = bench("paper_claims").lines_of([document(table2={"lines": lines})])
+        return [f"{line.claim}: {line.verdict}" for line in found]
 
-    assert verdict(attacked("ranmask", 0.1, 0.3)) == ["holds"]
-    assert verdict(attacked("ranmask", 0.1, 0.55)) == ["no difference shown"]
-    assert verdict(attacked("ranmask", 0.7, 0.8)) == ["does not hold"]
+    than = "lower success of textbugger than with"
+    assert verdicts(attacked("ranmask", range(10, 12))) == [f"{than} ranmask: holds (p = 0.0078)"]
+    # As many rows right are not the same rows right: the test is by row.
+    assert verdicts(attacked("ranmask", range(10))) == [f"{than} ranmask: no difference shown (p = 1)"]
+    assert verdicts(attacked("ranmask", range(9, 30))) == [f"{than} ranmask: does not hold (p = 0.00098)"]
     # Neither a defence that the paper does not have nor one with fewer votes or queries decides.
-    outside = (attacked("groups, canonical", 0.9, 1.0), attacked("selfdenoise", 0.9, 1.0, 3, 50))
-    assert verdict(attacked("ranmask", 0.1, 0.3), *outside) == ["holds"]
+    outside = (attacked("groups, canonical", range(30)), attacked("selfdenoise", range(30), 3, 50))
+    assert verdicts(attacked("ranmask", range(10, 12)), *outside) == [f"{than} ranmask: holds (p = 0.0078)"]
 
 
 def test_accuracy_that_is_lost_under_refine_is_said(bench: Any) -> None:
@@ -213,15 +217,15 @@ def test_of_few_rows_the_verdict_is_that_they_are_few(bench: Any) -> None:
     claims, in_short = bench("paper_claims").claims, bench("paper_claims").in_short
 
     def lines(inputs: int) -> dict[str, Any]:
-        return {"lines": [{**attacked(name, *ends), "inputs": inputs} for name, ends in found.items()]}
+        return {"lines": [{**attacked(name, held), "inputs": inputs} for name, held in found.items()]}
 
-    found = {"clucert": (0.5, 0.6), "ranmask": (0.1, 0.3), "none": (0.0, 0.1)}
+    found = {"clucert": range(10), "ranmask": range(2), "none": range(1)}
     few = [line for line in claims([document(table2=lines(4))]) if line.startswith("| m, sst2")]
     many = [line for line in claims([document(table2=lines(30))]) if line.startswith("| m, sst2")]
     assert few[0].endswith("| too few rows to say (4) |")
-    assert many[0].endswith("| holds |")
+    assert many[0].endswith("| holds (p = 0.0078) |")
     counted = in_short([document(table2=lines(4)), document(table2=lines(30))])
-    assert "| lowest success of textbugger | 1 | – | – | – | – | 1 |" in counted
+    assert "| lower success of textbugger than with ranmask | 1 | – | – | – | – | 1 |" in counted
 
 
 def test_long_tables_are_folded_and_keep_every_line(bench: Any) -> None:
