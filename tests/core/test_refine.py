@@ -165,6 +165,8 @@ def test_at_least_one_word_is_kept(refiner: Any) -> None:
         "wonderful, boring, slow, a boring film of hers, but",
         "slow but, wonderful",
         "wonderful、slow，but",
+        "The 3 most important words are: wonderful, slow, and but.",
+        "1. **wonderful**\n2. **slow**\n3. **but**",
     ],
 )
 def test_a_list_of_words_is_read(answer: str) -> None:

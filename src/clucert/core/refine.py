@@ -190,7 +190,9 @@ _PHRASE = 3
 """A listed item may be a phrase of so many words; a longer one is a sentence that the model wrote."""
 # A comma within a word, as in 1,000 or a URL, separates nothing.
 _BETWEEN = re.compile(r"\n|[,;]\s+|[,;]$|[、，；]")
-_NUMBERED = re.compile(r"(?:\d{1,9}[.)]|[-*•])\s+")
+_BEFORE = re.compile(r"(?:.*:\s+)?(?:(?:\d{1,9}[.)]|[-*•]|and)\s+)?")
+"""What chat models put before a word: a sentence with a colon, a number or a bullet, the last *and*."""
+_AROUND = "\"'`.“”‘’*"
 
 
 def _read(answer: str, text: WordedText) -> list[int]:
@@ -200,11 +202,8 @@ def _read(answer: str, text: WordedText) -> list[int]:
         places.setdefault(word.casefold(), []).append(position)
     listed: dict[int, None] = {}
     for item in _BETWEEN.split(answer.strip().strip("[]")):
-        words = _NUMBERED.sub("", item.strip(), count=1).split()
-        found = [places.get(word.casefold(), places.get(word.strip(_QUOTES).casefold())) for word in words]
+        words = _BEFORE.sub("", item.strip(), count=1).split()
+        found = [places.get(word.casefold(), places.get(word.strip(_AROUND).casefold())) for word in words]
         if len(words) <= _PHRASE and all(found):
             listed.update(dict.fromkeys(position for same in found if same for position in same))
     return list(listed)
-
-
-_QUOTES = "\"'`.“”‘’"
