@@ -164,6 +164,8 @@ def test_at_least_one_word_is_kept(refiner: Any) -> None:
         "wonderful, slow, slow, wonderful, but",
         "wonderful, boring, slow, a boring film of hers, but",
         "slow but, wonderful",
+        "a truly wonderful film, wonderful, slow, but",
+        "boring film, wonderful, slow, but",
         "wonderful、slow，but",
         "The 3 most important words are: wonderful, slow, and but.",
         "1. **wonderful**\n2. **slow**\n3. **but**",
