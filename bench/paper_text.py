@@ -47,16 +47,21 @@ WHY = """## Why
   share of right votes, by hundredths (*Filters*), but it throws samples away that were paid for, and of fewer votes
   the bound is looser and the test abstains more often: with the same N and N′ radii fall (*Filters on test rows*).
 * **Larger radii than the baselines.** A text whose words became synonyms is a text, and one of mask tokens is none:
-  models that were not trained on masks answer it nearly by chance, and stay below ½ + what a radius costs. That is a
-  gain of the synonyms, and the filter has no part in it (*no filter*). It is bought with a narrower claim: the
-  published radius speaks of words of the pools, ranmask's of any words.
+  models that were not trained on masks give it now one label and now another, and the share of the commonest stays
+  below ½ + what a radius costs. Or they give nearly all such texts one label, which is robust and useless (ranmask by
+  SmolLM2 on SST-2: 95 % of the votes *positive*). A fill of nine blanks in ten is a story of the model's own: from
+  *Freddie* and *of*, which are left of a mortgage lender's news, the 1.5B model made Freddie Mercury. So the gain is
+  one of synonyms, and the filter has no part in it (*no filter*). It is bought with a narrower claim: the published
+  radius speaks of words of the pools, ranmask's of any words.
 * **Speed.** A filled text costs the model a generation and a question, a drawn one a question and an embedding. But
   equal texts are asked about once, and of a short text there are few masked copies (120 where 3 of 10 words stay)
   and many with synonyms: there the baselines have less to ask (*calls* in *Figure 4*).
 * **Attacks.** Both recipes misspell words, and a misspelt word has no synonyms: it passes the noise as it is, and the
   filter compares samples with the misspelt text. Canonical spelling undoes it before the noise; TextBugger has other
   changes left. *Table 2* says what each defence is worth.
-* **Refine** drops half of the words, and with them labels that hang on one; every radius is then of the short text."""
+* **Refine** drops half of the words, and with them labels that hang on one; every radius is then of the short text.
+  Whole texts (*no refine*) get larger radii on every pair that was run, and are right as often or oftener: there is
+  more left of them at the same mask rate. What refine saves is tokens."""
 
 ASSUMED = """## What Lemma 1 and Theorem 2 assume
 
