@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.strategies import ordinary_texts, texts
 
-from clucert.core.refine import EmbeddingRefiner, LlmRefiner, NoRefiner, keep_words, load_refiner
+from clucert.core.refine import WINDOW, EmbeddingRefiner, LlmRefiner, NoRefiner, keep_words, load_refiner
 from clucert.core.words import WordedText, split
 from clucert.errors import InputError, UnknownNameError
 from clucert.models.encoders import MiniLmEncoder
@@ -250,6 +250,24 @@ def test_equal_drops_keep_the_earlier_word() -> None:
         return np.tile(np.float32([0.6, 0.8]), (len(texts_), 1))
 
     assert run(EmbeddingRefiner().refine(REVIEW, 4), encode=flat)[0].positions == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("place", [0, 127, 128, 300, 499])
+def test_a_word_counts_wherever_it_stands_in_a_long_text(place: int) -> None:
+    """Encoders read a few hundred word pieces, and drop the rest silently."""
+    words = ["so"] * 500
+    words[place] = "wonderful"
+    read: list[int] = []
+
+    def short_sighted(texts_: Any) -> NDArray[np.float32]:
+        read.extend(len(text.split()) for text in texts_)
+        return bag_of_letters([" ".join(text.split()[:200]) for text in texts_])
+
+    refinement, _ = run(EmbeddingRefiner().refine(split(" ".join(words)), 1), encode=short_sighted)
+    assert refinement.positions == (place,)
+    # Each word is left out once, of the part that it is in.
+    assert max(read) <= WINDOW
+    assert len(read) == 500 + 4
 
 
 def test_words_with_commas_are_read() -> None:

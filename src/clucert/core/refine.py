@@ -36,7 +36,8 @@ class NoRefiner:
 class EmbeddingRefiner:
     """Ranks each word by how far the text's embedding moves when the word is left out.
 
-    ``importance(i) = 1 − cos(e(w), e(w without w_i))``. No language model is asked; ``n + 1`` texts are embedded.
+    ``importance(i) = 1 − cos(e(w), e(w without w_i))``, where w is the text; of one of more than :data:`WINDOW` words,
+    the part of it that w_i is in. No language model is asked; ``n`` texts are embedded, and one for each part.
     """
 
     name: str = field(default="embedding", init=False)
@@ -49,14 +50,20 @@ class EmbeddingRefiner:
         return Refinement(tuple(sorted(ranked[:length])), self.name)
 
 
+WINDOW = 128
+"""Words that are embedded at a time: the packaged encoder reads 256 word pieces, and nothing of what comes after."""
+
+
 def _by_drop(text: WordedText) -> Generator[Request, Any, list[int]]:
     """All positions, the word whose absence moves the embedding most first."""
-    everywhere = range(len(text))
-    without = [keep_words(text, [p for p in everywhere if p != left_out]).text for left_out in everywhere]
-    vectors = np.asarray((yield Encode([text.text, *without], "refine")))
+    drop = np.zeros(len(text))
+    for part in np.array_split(np.arange(len(text)), -(-len(text) // WINDOW)):
+        window = part.tolist()
+        whole, *without = (keep_words(text, [p for p in window if p != left_out]).text for left_out in (None, *window))
+        vectors = np.asarray((yield Encode([whole, *without], "refine")))
+        drop[part] = 1.0 - vectors[1:] @ vectors[0]
     # Rounded to what float32 embeddings can tell apart, so that ties are ties on every machine.
-    drop = np.round(1.0 - vectors[1:] @ vectors[0], 6)
-    return [int(p) for p in np.argsort(-drop, kind="stable")]
+    return [int(p) for p in np.argsort(-np.round(drop, 6), kind="stable")]
 
 
 @dataclass(frozen=True, slots=True)
