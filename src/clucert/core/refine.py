@@ -197,8 +197,8 @@ _PHRASE = 3
 """A listed item may be a phrase of so many words; a longer one is a sentence that the model wrote."""
 # A comma within a word, as in 1,000 or a URL, separates nothing.
 _BETWEEN = re.compile(r"\n|[,;]\s+|[,;]$|[、，；]")
-_BEFORE = re.compile(r"(?:.*:\s+)?(?:(?:\d{1,9}[.)]|[-*•]|and)\s+)?")
-"""What chat models put before a word: a sentence with a colon, a number or a bullet, the last *and*."""
+_BEFORE = re.compile(r"(?:\d{1,9}[.)]|[-*•]|and)\s+")
+"""What chat models put before a word: a number or a bullet, the last *and*; and a sentence with a colon."""
 _AROUND = "\"'`.“”‘’*"
 
 
@@ -209,7 +209,8 @@ def _read(answer: str, text: WordedText) -> list[int]:
         places.setdefault(word.casefold(), []).append(position)
     listed: dict[int, None] = {}
     for item in _BETWEEN.split(answer.strip().strip("[]")):
-        words = _BEFORE.sub("", item.strip(), count=1).split()
+        bare = item.rpartition(": ")[2].strip()
+        words = bare[before.end() if (before := _BEFORE.match(bare)) else 0 :].split()
         found = [places.get(word.casefold(), places.get(word.strip(_AROUND).casefold())) for word in words]
         if len(words) <= _PHRASE and all(found):
             listed.update(dict.fromkeys(position for same in found if same for position in same))
