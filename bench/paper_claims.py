@@ -294,9 +294,8 @@ def accuracy(found: Sequence[Fields]) -> Iterator[Line]:
                 f"bare model right on {middle:.2f} [{low:.2f}, {high:.2f}] of the texts refined to {body['length']} "
                 f"words, {body['ways']['off']['bare_right'][0]:.2f} as they are; {lost} lost, {won} won"
             )
-            if way == "llm" and line["completed"]:
-                ours += f"; its list was completed by embedding on {line['completed']:.0%}"
-            if way == "llm" and line["fell_back"]:
-                ours += f"; it listed no word of the text on {line['fell_back']:.0%}"
+            if way == "llm" and line["shortened"]:
+                completed, none = (line[name] / line["shortened"] for name in ("completed", "fell_back"))
+                ours += f"; of the lists, embedding completed {completed:.0%}, and {none:.0%} had no word of the text"
             claim = f"accuracy is kept under refine ({way})"
             yield Line(claim, where, ours, p=p, sign=won - lost, rows=body["rows"])
