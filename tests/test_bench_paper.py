@@ -144,11 +144,13 @@ def test_how_much_faster_is_by_rows(bench: Any, ratios: list[float], verdict: st
     assert [line.verdict for line in found] == [verdict]
 
 
-def attacked(defence: str, held: range, votes: int = 25, most: int | None = None) -> dict[str, Any]:
+def attacked(
+    defence: str, held: range, votes: int = 25, most: int | None = None, constant: float = 0.0
+) -> dict[str, Any]:
     share = {"value": len(held) / 30, "low": 0.0, "high": 1.0}
     rates = {"accuracy_under_attack": share, "success_rate": share, "confirmed_rate": None}
     line = {"recipe": "textbugger", "defence": defence, "votes": votes, "most": most, "inputs": 30, **rates}
-    return line | {"held": [str(row) for row in held]}
+    return line | {"held": [str(row) for row in held], "balanced": len(held) / 30, "constant_answer": constant}
 
 
 def test_an_attack_is_compared_with_the_papers_rivals_at_equal_budgets(bench: Any) -> None:
@@ -165,6 +167,17 @@ def test_an_attack_is_compared_with_the_papers_rivals_at_equal_budgets(bench: An
     # Neither a defence that the paper does not have nor one with fewer votes or queries decides.
     outside = (attacked("groups, canonical", range(30)), attacked("selfdenoise", range(30), 3, 50))
     assert verdicts(attacked("ranmask", range(10, 12)), *outside) == [f"{than} ranmask: holds (p = 0.0078)"]
+    # A constant answer is robust: who is right on no more rows is named, and wins nothing.
+    (told,) = verdicts(attacked("ranmask", range(9, 30), constant=0.7))
+    assert told.endswith(
+        "does not hold (p = 0.00098); under attack right on no more rows than a constant answer: ranmask"
+    )
+    lines = [
+        attacked(name, range(*held), constant=0.4) for name, held in (("clucert", (10, 20)), ("ranmask", (10, 12)))
+    ]
+    (line,) = bench("paper_claims").lines_of([document(table2={"lines": [*lines, attacked("none", range(0))]})])
+    assert line.kind == "below a constant answer"
+    assert line.verdict.endswith("constant answer: clucert, ranmask")
 
 
 def test_accuracy_that_is_lost_under_refine_is_said(bench: Any) -> None:
