@@ -225,13 +225,17 @@ def filters(found: Fields, _: str) -> list[str]:
         (
             *(way, number(f["r_avg"]), "–" if not f["pair"] else signed(f["pair"]["r_avg"])),
             *("–" if not f["pair"] else f"{f['pair']['p']:.2g}", number(f["right"]), number(f["abstained"])),
-            number(f["kept"]),
+            *(number(f["kept"]), f"{f['samples']:,}", f"{f['calls']:,}"),
         )
         for way, f in found["ways"].items()
     ]
-    title = ("filter", "r_avg, published", "against no filter", "p", "right", "abstained", "kept")
+    title = ("filter", "r_avg, published", "against no filter", "p", "right", "abstained", "kept", "samples", "calls")
     (judged, *_) = (f["judged"] for f in found["ways"].values())
-    return [f"{judged} test rows, whole texts, wide pools; the same votes for all.", "", *table(title, rows)]
+    told = (
+        f"{judged} test rows, whole texts, wide pools. The same samples for all, but for *drawn until as many are "
+        "kept*; what a filter drops is not asked about."
+    )
+    return [told, "", *table(title, rows)]
 
 
 def refine(found: Fields, _: str) -> list[str]:
@@ -242,8 +246,7 @@ def refine(found: Fields, _: str) -> list[str]:
             number(f["bare_right"]),
             f"{f['lost']} lost, {f['won']} won",
             f"{f['shortened']:.0%}",
-            f"{f['completed']:.0%}",
-            f"{f['fell_back']:.0%}",
+            "–" if f["own"] is None else f"{f['own']:.0%}",
             number(f["smoothed"]["right"]),
             number(f["smoothed"]["r_avg"]),
             number(f["smoothed"]["attackable_words"], 1),
@@ -255,15 +258,15 @@ def refine(found: Fields, _: str) -> list[str]:
         "bare model right",
         "against off",
         "shortened",
-        "list completed",
-        "fell back",
+        "kept by its choice",
         "smoothed right",
         "r_avg",
         "attackable",
     )
     told = (
         f"{found['rows']} rows, L = {found['length']}. *Smoothed* is the method clucert, at the setting chosen for it "
-        "under refine by embedding. *Fell back*: texts whose list of words by the model could not be read."
+        "under refine by embedding. *Kept by its choice*: of the words that shortened texts keep; where a model's list "
+        "is too short, embedding chooses the others."
     )
     return [told, "", *table(title, rows)]
 
@@ -323,7 +326,8 @@ def figure4(found: Fields, _: str) -> list[str]:
         for name, f in methods.items()
     )
     told = (
-        "For each 1,000 samples, one row at a time, from an empty cache; equal texts are asked about once. Timed: "
+        "For each 1,000 samples, one row at a time, from an empty cache; of equal texts of a round (N, then N′) one is "
+        "asked about. Timed: "
         f"{timed}."
     )
     out = [told, "", *table(("", *methods), rows), ""]

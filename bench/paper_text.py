@@ -42,28 +42,29 @@ counts as wrong, with a radius of 0. *r_avg* is the mean radius over all rows, *
 
 WHY = """## Why
 
-* **Clustering.** A filter can only raise a radius by dropping more votes for other labels than for ĉ, and radii are
-  whole numbers. Where it keeps nearly every sample (*kept*) it changes next to nothing. A stricter one can raise the
-  share of right votes, by hundredths (*Filters*), but it throws samples away that were paid for, and of fewer votes
-  the bound is looser and the test abstains more often: with the same N and N′ radii fall (*Filters on test rows*).
-* **Larger radii than the baselines.** A text whose words became synonyms is a text, and one of mask tokens is none:
-  models that were not trained on masks give it now one label and now another, and the share of the commonest stays
-  below ½ + what a radius costs. Or they give nearly all such texts one label, which is robust and useless (ranmask by
-  SmolLM2 on SST-2: 95 % of the votes *positive*). A fill of nine blanks in ten is a story of the model's own: from
-  *Freddie* and *of*, which are left of a mortgage lender's news, the 1.5B model made Freddie Mercury. So the gain is
-  one of synonyms, and the filter has no part in it (*no filter*). It is bought with a narrower claim: the published
-  radius speaks of words of the pools, ranmask's of any words.
+* **Clustering.** A filter raises the published radius only where it drops a larger share of the votes for other labels
+  than of those for ĉ, and radii are whole numbers. Where it keeps nearly every sample (*kept*) it changes next to
+  nothing. A stricter one can raise the share of right votes by hundredths (clusters in *Filters*). But what it drops
+  is no vote: of as many samples fewer are left, the bound is looser, the test abstains more often, and radii fall. It
+  asks fewer questions for that; *drawn until as many are kept* in *Filters on test rows* spends them.
+* **Larger radii than the baselines.** A radius grows with the mask rate that a method can bear: at 0.7 it is one word
+  at most, of 10 words or of 20, at 0.9 four or five. A text whose words became synonyms is a text, and can be read at
+  0.9, for words without synonyms stay. One of mask tokens is none: tuning often stops ranmask at 0.7, and at 0.9
+  language models give such texts now one label and now another, or nearly all of them one, which is robust and useless.
+  A fill of nine blanks in ten is the model's own invention. So the gain is one of synonyms, and the filter has no part
+  in it (*no filter*). It is bought with a narrower claim: the published radius speaks of words of the pools, ranmask's
+  of any words.
 * **Speed.** A filled text costs the model a generation and a question, a drawn one a question and an embedding. But
   equal texts are asked about once, and of a short text there are few masked copies (120 where 3 of 10 words stay)
   and many with synonyms: there the baselines have less to ask (*calls* in *Figure 4*).
 * **Attacks.** Both recipes misspell words, and a misspelt word has no synonyms: it passes the noise as it is, and the
-  filter compares samples with the misspelt text. Canonical spelling undoes it before the noise (SmolLM2 under
-  DeepWordBug: right on 0.57 of the rows, 0.17 without). That is the one line of *Table 2* with more right under attack
-  than a constant answer gets: TextBugger has other changes left, and what SmolLM2's ranmask and deletion withstand,
-  they withstand because they give nearly every text one label (*balanced*).
-* **Refine** drops half of the words, and with them labels that hang on one; every radius is then of the short text.
-  Whole texts (*no refine*) get larger radii on every pair that was run, and are right as often or oftener: there is
-  more left of them at the same mask rate. What refine saves is tokens."""
+  filter compares samples with the misspelt text. Canonical spelling, which is not of the paper, undoes many of them
+  before the model reads the text: it helps SmolLM2 much under DeepWordBug, and TF-IDF little; TextBugger has other
+  changes left. Where *by label* shows one label right always and the other never, a defence withstands attacks because
+  it gives nearly every text one label.
+* **Refine** drops a third of a review and half of a news text, and every radius is then of the short text. Whole texts
+  (*no refine*) get larger radii on every pair that was run, if not always shown so (p). What refine saves is tokens,
+  for a refined text is shorter; questions it hardly saves."""
 
 ASSUMED = """## What Lemma 1 and Theorem 2 assume
 

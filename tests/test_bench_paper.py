@@ -71,10 +71,12 @@ def test_it_writes_what_was_run_and_goes_on(bench: Any, data: Path, monkeypatch:
     for heading in ("## What holds", "## Pools", "## Filters", "## Table 1", "## Refine", "## Table 2"):
         assert heading in page
     assert "## Figure 4" not in page
-    # One more encoder is one more filter; no filter keeps every sample.
+    # One more encoder is two more filters; no filter keeps every sample.
     assert list(first["filters"]["ways"])[:2] == ["no filter", "τ = 0.5, then diameter 0.8"]
     assert first["filters"]["ways"]["no filter"]["kept"] == 1.0
-    assert len(first["filters"]["ways"]) == 3
+    assert len(first["filters"]["ways"]) == 4
+    strict, drawn = list(first["filters"]["ways"].values())[2:]
+    assert drawn["samples"] >= strict["samples"]
     assert first["refine"]["ways"]["off"]["lost"] == first["refine"]["ways"]["off"]["won"] == 0
     assert first["refine"]["ways"]["embedding"]["shortened"] == 1.0
     assert (data / first["table1"]["pictures"]["certified-accuracy"]).is_file()
@@ -98,7 +100,12 @@ def test_a_verdict_is_that_of_its_interval(bench: Any) -> None:
     def method(word: float, right: float = 0.6) -> dict[str, Any]:
         shares = {"proved_word_mean": word, "proved_synonym_mean": 0.0, "balanced_accuracy": 0.5, "radii_at_cap": None}
         shares |= {"kept": 0.9, "mask_rate": 0.7, "judged": 30}
-        return shares | {"r_avg": [1.0, 0.5, 1.5], "right": [right, 0.5, 0.7], "constant_answer": 0.5}
+        return shares | {
+            "r_avg": [1.0, 0.5, 1.5],
+            "right": [right, 0.5, 0.7],
+            "certacc@1": right,
+            "constant_answer": 0.5,
+        }
 
     def table(pair: list[float | None] | None, p: float | None, right: float = 0.6) -> dict[str, Any]:
         methods = {"clucert": method(0.0, right), "clucert, no clustering": method(0.0), "ranmask": method(0.4)}
@@ -115,7 +122,7 @@ def test_a_verdict_is_that_of_its_interval(bench: Any) -> None:
     ]
     assert verdicts(document(table1=table([1.0, 0.5, 2.0], 0.01)))[0] == "does not hold (p = 0.01)"
     assert verdicts(document(table1=table([0.0, None, None], 1.0)))[0] == "no difference shown (p = 1)"
-    assert verdicts(document(table1=table([-1.0, -2.0, -0.5], 0.01, right=0.4)))[1].startswith("below a constant")
+    assert verdicts(document(table1=table([-1.0, -2.0, -0.5], 0.01, right=0.4)))[1].startswith("a constant answer wins")
     # A radius without an end has no mean, and so no verdict.
     assert verdicts(document(table1=table(None, None))) == []
     # Three lines at p = 0.02 each: by Holm none of them is shown; with one at 0.001, that one.
@@ -132,6 +139,7 @@ def test_a_verdict_is_that_of_its_interval(bench: Any) -> None:
         ([9.0, 9.1, 8.9], "holds"),
         ([0.5, 0.51, 0.49], "does not hold"),
         ([0.5, 2.0, 9.0], "no difference shown"),
+        ([0.8, 1.1, 1.0], "does not hold"),
         ([8.0, 8.0], "too few rows to say (2)"),
     ],
 )
@@ -170,18 +178,18 @@ def test_an_attack_is_compared_with_the_papers_rivals_at_equal_budgets(bench: An
     # A constant answer is robust: who is right on no more rows is named, and wins nothing.
     (told,) = verdicts(attacked("ranmask", range(9, 30), constant=0.7))
     assert told.endswith(
-        "does not hold (p = 0.00098); under attack right on no more rows than a constant answer: ranmask"
+        "a constant answer wins (p = 0.00098); under attack right on no more rows than a constant answer: ranmask"
     )
     lines = [
         attacked(name, range(*held), constant=0.4) for name, held in (("clucert", (10, 20)), ("ranmask", (10, 12)))
     ]
     (line,) = bench("paper_claims").lines_of([document(table2={"lines": [*lines, attacked("none", range(0))]})])
-    assert line.kind == "below a constant answer"
+    assert line.kind == "a constant answer wins"
     assert line.verdict.endswith("constant answer: clucert, ranmask")
 
 
 def test_accuracy_that_is_lost_under_refine_is_said(bench: Any) -> None:
-    refined = {"lost": 9, "won": 0, "bare_right": [0.5, 0.4, 0.6], "completed": 0.2, "fell_back": 0.0}
+    refined = {"lost": 9, "won": 0, "bare_right": [0.5, 0.4, 0.6], "own": 0.8}
     ways = {"off": refined, "embedding": refined}
     found = bench("paper_claims").lines_of([document(refine={"ways": ways, "length": 10, "rows": 30})])
     assert [line.verdict for line in found] == ["does not hold (p = 0.0039)"]

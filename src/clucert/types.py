@@ -267,6 +267,8 @@ class Refinement:
     fallback: str | None = None
     """What the refiner that was asked for left to another; None when it chose every word. Every certificate prints
     it."""
+    others: int = 0
+    """How many of the positions another one chose."""
 
 
 @dataclass(frozen=True, slots=True)

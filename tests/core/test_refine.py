@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.strategies import ordinary_texts, texts
 
-from clucert.core.refine import WINDOW, EmbeddingRefiner, LlmRefiner, NoRefiner, keep_words, load_refiner
+from clucert.core.refine import EmbeddingRefiner, LlmRefiner, NoRefiner, keep_words, load_refiner
 from clucert.core.words import WordedText, split
 from clucert.errors import InputError, UnknownNameError
 from clucert.models.encoders import MiniLmEncoder
@@ -158,17 +159,25 @@ def test_at_least_one_word_is_kept(refiner: Any) -> None:
         "wonderful, slow, but",
         " Wonderful,  slow; but\n",
         "[wonderful, slow, but]",
+        '["wonderful","slow","but"]',
+        "wonderful,boring,slow,said so,but,film",
+        "Wonderful!, (slow), but?",
+        "wonderful | slow | but",
         "1. wonderful\n2. slow\n3. but",
-        "- wonderful\n- 'slow'\n* \"but\".",
+        "1 wonderful\n2 slow\n3 but",
+        "10:wonderful, 3:slow, 7:but",
+        "•wonderful\n- 'slow'\n* \"but\".",
+        "1. **wonderful**: a long film\n2. **slow:** said of the film\n3. but - a\n4. one (film)",
+        "wonderful: film\nslow: film\nbut: film",
+        "Here are the 3 most important words:\n\n1. **wonderful**\n2. **slow**\n3. **but**",
+        "The 3 most important words are: wonderful, slow, and but.",
         "wonderful, slow, but, said, film",
         "wonderful, slow, slow, wonderful, but",
         "wonderful, boring, slow, a boring film of hers, but",
-        "slow but, wonderful",
-        "a truly wonderful film, wonderful, slow, but",
-        "boring film, wonderful, slow, but",
+        "but a truly wonderful one, wonderful, slow, but",
+        "film slow, boring film, wonderful, slow, but",
         "wonderful、slow，but",
-        "The 3 most important words are: wonderful, slow, and but.",
-        "1. **wonderful**\n2. **slow**\n3. **but**",
+        "wonderful، slow؛ but",
     ],
 )
 def test_a_list_of_words_is_read(answer: str) -> None:
@@ -177,11 +186,30 @@ def test_a_list_of_words_is_read(answer: str) -> None:
     assert len(queries) == 1
 
 
-def test_a_word_that_occurs_twice_is_kept_twice() -> None:
+@pytest.mark.parametrize(
+    ("text", "answer", "kept"),
+    [
+        ("they paid $1,000, or 50%, and don’t say why", "$1,000, 50%, don't", "1,000 50 don’t"),
+        ("the thin plot of the camera work is a bore", "camera work, bore", "camera work bore"),
+        ("in 10 films of 20 films", "20 films, 10", "10 20 films"),
+        ("这部电影很精彩但是慢", "精彩、电影、慢", "电 影 精 彩 慢"),
+        ("فيلم رائع لكن القصة بطيئة", "رائع، بطيئة", "رائع بطيئة"),
+        ("رائع " * 3 + "فيلم", "فيلم", "فيلم"),
+    ],
+)
+def test_listed_words_are_those_of_texts(text: str, answer: str, kept: str) -> None:
+    worded = split(text)
+    refinement, _ = run(LlmRefiner().refine(worded, len(kept.split())), [answer])
+    assert " ".join(worded.words[p] for p in refinement.positions) == kept
+    assert refinement.fallback is None
+
+
+def test_a_word_that_occurs_twice_is_kept_twice_where_there_is_room() -> None:
     text = split("good or bad , good or not")
-    assert run(LlmRefiner().refine(text, 3), ["good, not, bad"])[0] == Refinement((0, 3, 5), "llm")
-    # The last of the words that still find room is not kept everywhere.
-    assert run(LlmRefiner().refine(text, 2), ["bad, good"])[0] == Refinement((0, 2), "llm")
+    assert run(LlmRefiner().refine(text, 4), ["good, not, bad"])[0] == Refinement((0, 2, 3, 5), "llm")
+    assert run(LlmRefiner().refine(text, 3), ["good, not, bad"])[0] == Refinement((0, 2, 5), "llm")
+    crowd = split("the " * 100 + "wonderful film of the year")
+    assert run(LlmRefiner().refine(crowd, 5), ["the, wonderful, film, year"])[0].positions == (0, 1, 100, 101, 104)
 
 
 def test_what_a_short_list_leaves_open_is_chosen_by_embedding_and_said() -> None:
@@ -191,7 +219,8 @@ def test_what_a_short_list_leaves_open_is_chosen_by_embedding_and_said() -> None
     assert len(queries) == 1
     assert refinement.positions == tuple(sorted({0, 5, 7, best}))
     assert refinement.method == "llm"
-    assert refinement.fallback == "refine: the language model listed 3 of 4 words, embedding chose the others"
+    assert refinement.fallback == "refine: the language model's list gave 3 of 4 words, embedding chose the others"
+    assert refinement.others == 1
 
 
 @pytest.mark.parametrize("answer", ["", "no", "terrible, long-winded", "10, 3, 1", "It is a long, slow-film."])
@@ -202,9 +231,10 @@ def test_a_list_of_no_word_falls_back_loudly_to_the_embeddings(answer: str) -> N
     assert refinement.positions == by_embedding.positions
     assert refinement.method == "embedding"
     assert refinement.fallback == (
-        "refine fell back from llm to embedding: the language model listed no word of the text"
+        "refine fell back from llm to embedding: the language model's list holds no word of the text"
     )
-    assert by_embedding.fallback is None
+    assert refinement.others == 3
+    assert (by_embedding.fallback, by_embedding.others) == (None, 0)
 
 
 @settings(deadline=None)
@@ -253,21 +283,27 @@ def test_equal_drops_keep_the_earlier_word() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 127, 128, 300, 499])
-def test_a_word_counts_wherever_it_stands_in_a_long_text(place: int) -> None:
+@pytest.mark.parametrize("words", ["so wonderful", "такой прекрасный", "Filmgesellschaft gut"])
+def test_a_word_counts_wherever_it_stands_in_a_long_text(words: str, place: int) -> None:
     """Encoders read a few hundred word pieces, and drop the rest silently."""
-    words = ["so"] * 500
-    words[place] = "wonderful"
-    read: list[int] = []
+    filler, word = words.split()
+    text = " ".join([filler] * place + [word] + [filler] * (499 - place))
+    asked: list[str] = []
 
     def short_sighted(texts_: Any) -> NDArray[np.float32]:
-        read.extend(len(text.split()) for text in texts_)
-        return bag_of_letters([" ".join(text.split()[:200]) for text in texts_])
+        asked.extend(texts_)
+        return bag_of_letters([" ".join(pieces(text)[:256]) for text in texts_])
 
-    refinement, _ = run(EmbeddingRefiner().refine(split(" ".join(words)), 1), encode=short_sighted)
+    refinement, _ = run(EmbeddingRefiner().refine(split(text), 1), encode=short_sighted)
     assert refinement.positions == (place,)
-    # Each word is left out once, of the part that it is in.
-    assert max(read) <= WINDOW
-    assert len(read) == 500 + 4
+    assert max(len(pieces(each)) for each in asked) <= 256
+    # Each word is left out once, of one of a few parts.
+    assert 0 < len(asked) - 500 < 2 + len(pieces(text)) / 150
+
+
+def pieces(text: str) -> list[str]:
+    """Word pieces of four letters of ASCII, or of one of another script."""
+    return re.findall(r"[a-zA-Z]{1,4}|[^\sa-zA-Z]", text)
 
 
 def test_words_with_commas_are_read() -> None:

@@ -6,15 +6,16 @@ sans-I/O generator: it yields requests to a language model or a sentence encoder
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from clucert.core.words import WordedText
+from clucert.core.words import WordedText, split
 from clucert.errors import InputError, UnknownNameError
 from clucert.protocols import Refiner, Task
 from clucert.types import Encode, Generate, Message, Query, Refinement, Request
@@ -36,8 +37,8 @@ class NoRefiner:
 class EmbeddingRefiner:
     """Ranks each word by how far the text's embedding moves when the word is left out.
 
-    ``importance(i) = 1 − cos(e(w), e(w without w_i))``, where w is the text; of one of more than :data:`WINDOW` words,
-    the part of it that w_i is in. No language model is asked; ``n`` texts are embedded, and one for each part.
+    ``importance(i) = 1 − cos(e(w), e(w without w_i))``, where w is the text; of a long one, the part of it that w_i
+    is in (:data:`READ`). No language model is asked; ``n`` texts are embedded, and one for each part.
     """
 
     name: str = field(default="embedding", init=False)
@@ -50,29 +51,45 @@ class EmbeddingRefiner:
         return Refinement(tuple(sorted(ranked[:length])), self.name)
 
 
-WINDOW = 128
-"""Words that are embedded at a time: the packaged encoder reads 256 word pieces, and nothing of what comes after."""
+READ = 750
+"""What is embedded at a time, in characters, those outside ASCII counted thrice: 250 word pieces, for a word piece of
+the packaged encoder is some three letters of English or German, or one of another script. It reads 256 of them, and
+nothing of what comes after."""
 
 
 def _by_drop(text: WordedText) -> Generator[Request, Any, list[int]]:
     """All positions, the word whose absence moves the embedding most first."""
     drop = np.zeros(len(text))
-    for part in np.array_split(np.arange(len(text)), -(-len(text) // WINDOW)):
-        window = part.tolist()
+    for window in _windows(text):
         whole, *without = (keep_words(text, [p for p in window if p != left_out]).text for left_out in (None, *window))
         vectors = np.asarray((yield Encode([whole, *without], "refine")))
-        drop[part] = 1.0 - vectors[1:] @ vectors[0]
+        drop[window] = 1.0 - vectors[1:] @ vectors[0]
     # Rounded to what float32 embeddings can tell apart, so that ties are ties on every machine.
     return [int(p) for p in np.argsort(-np.round(drop, 6), kind="stable")]
+
+
+def _windows(text: WordedText) -> list[list[int]]:
+    """All positions, in as few parts of about the same size as :data:`READ` allows: one word of five matters more than
+    one of fifty, whatever it says.
+    """
+    sizes = [_size(word) + _size(gap) for word, gap in zip(text.words, text.gaps[1:], strict=True)]
+    parts = -(-sum(sizes) // READ)
+    before = np.cumsum([0, *sizes[:-1]])
+    of = before * parts // sum(sizes)
+    return [part.tolist() for part in np.split(np.arange(len(text)), np.flatnonzero(np.diff(of)) + 1)]
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else sum(1 if letter.isascii() else 3 for letter in text)
 
 
 @dataclass(frozen=True, slots=True)
 class LlmRefiner:
     """Asks a language model for the L most important words, as the paper does.
 
-    The paper prints no prompt; this one asks for a list of words. What it lists that is no word of the text is left
-    out, a word that occurs more than once is kept wherever it occurs, and of more than L positions the first listed
-    count. What a short list leaves open ``EmbeddingRefiner`` chooses, and ``Refinement.fallback`` says how much.
+    The paper prints no prompt; this one asks for a list of words. What is listed and is no word of the text is left
+    out. A word that occurs more than once is kept once, and wherever it occurs while there is room. What the list
+    leaves open ``EmbeddingRefiner`` chooses, and ``Refinement.fallback`` says how much.
     """
 
     goal: str = "understanding what the text says"
@@ -88,15 +105,16 @@ class LlmRefiner:
         if len(listed) >= length:
             return Refinement(tuple(sorted(listed[:length])), self.name)
         ranked = yield from _by_drop(text)
-        chosen = list(dict.fromkeys([*listed, *ranked]))[:length]
-        method = self.name if listed else EmbeddingRefiner().name
-        return Refinement(tuple(sorted(chosen)), method, _short(len(listed), length))
+        chosen = tuple(sorted(list(dict.fromkeys([*listed, *ranked]))[:length]))
+        return Refinement(chosen, self.name if listed else EmbeddingRefiner().name, *_left(len(listed), length))
 
 
-def _short(listed: int, length: int) -> str:
-    if not listed:
-        return "refine fell back from llm to embedding: the language model listed no word of the text"
-    return f"refine: the language model listed {listed} of {length} words, embedding chose the others"
+def _left(found: int, length: int) -> tuple[str, int]:
+    """What is said of a list that gave ``found`` of ``length`` words, and how many it did not give."""
+    if not found:
+        return "refine fell back from llm to embedding: the language model's list holds no word of the text", length
+    said = f"refine: the language model's list gave {found} of {length} words, embedding chose the others"
+    return said, length - found
 
 
 _REFINERS = ("off", "llm", "embedding")
@@ -187,31 +205,64 @@ def _ask(text: WordedText, length: int, goal: str) -> Query:
         ),
         prefix=f"{rules}\n\n{shot_question} {shot_answer}\n\n",
         suffix=wanted,
-        # "wonderful, " is at most eight tokens with the usual tokenisers, but for rare long words.
-        max_tokens=8 * length + 16,
-        stop=("\n\n",),
+        # "10. wonderful, " is at most ten tokens with the usual tokenisers, but for rare long words.
+        max_tokens=10 * length + 32,
+        # Chat models begin with a sentence and an empty line; what is continued goes on with another text.
+        stop=("\nText:",),
     )
 
 
 _PHRASE = 3
 """A listed item may be a phrase of so many words; a longer one is a sentence that the model wrote."""
-# A comma within a word, as in 1,000 or a URL, separates nothing.
-_BETWEEN = re.compile(r"\n|[,;]\s+|[,;]$|[、，；]")
-_BEFORE = re.compile(r"(?:\d{1,9}[.)]|[-*•]|and)\s+")
-"""What chat models put before a word: a number or a bullet, the last *and*; and a sentence with a colon."""
-_AROUND = "\"'`.“”‘’*"
+_LONGEST = 12
+"""Words of a phrase that is written without spaces."""
+# A comma within a word, as in 1,000 or a URL, separates nothing at first.
+_BETWEEN = re.compile(r"[,;،؛]\s+|[,;،؛]$|[\n|、，；]")
+_NUMBER = re.compile(r"(?:\d{1,9}(?:[.)]\s|:(?=\D)|\s)|[-*•]\s?|and\s)\s*")
+"""What chat models put before a word: a number or a bullet, the last *and*."""
+_EXPLAINED = re.compile(r":\**\s|\s[-–—(]")
+
+Words = tuple[str, ...]
 
 
 def _read(answer: str, text: WordedText) -> list[int]:
-    """The positions of the listed words, each once, as listed."""
+    """The positions of the listed words, each once: one of each as listed, then where else they occur."""
+    own = _folded(text.words)
     places: dict[str, list[int]] = {}
-    for position, word in enumerate(text.words):
-        places.setdefault(word.casefold(), []).append(position)
-    listed: dict[int, None] = {}
-    for item in _BETWEEN.split(answer.strip().strip("[]")):
-        bare = item.rpartition(": ")[2].strip()
-        words = bare[before.end() if (before := _BEFORE.match(bare)) else 0 :].split()
-        found = [places.get(word.casefold(), places.get(word.strip(_AROUND).casefold())) for word in words]
-        if len(words) <= _PHRASE and all(found):
-            listed.update(dict.fromkeys(position for same in found if same for position in same))
-    return list(listed)
+    for position, word in enumerate(own):
+        places.setdefault(word, []).append(position)
+
+    @functools.cache
+    def found(words: Words) -> list[int]:
+        """Where the words stand, one after the other."""
+        starts = places.get(words[0], ()) if words else ()
+        return [start for start in starts if own[start : start + len(words)] == words]
+
+    listed: dict[Words, None] = {}
+    # A list of words of the text is not much longer than the text.
+    for item in _BETWEEN.split(answer[: 40 * len(text) + 2000]):
+        read = next(filter(found, _readings(item)), None)
+        listed.update(dict.fromkeys([read] if read else filter(found, map(_phrase, item.split(",")))))
+    once = [start + i for words in listed for start in found(words)[:1] for i in range(len(words))]
+    again = [start + i for words in listed for start in found(words)[1:] for i in range(len(words))]
+    return list(dict.fromkeys([*once, *again]))
+
+
+def _readings(item: str) -> Iterator[Words]:
+    """An item and the same without its number; of one with an explanation, what stands before and behind the colon."""
+    item = item.strip()
+    bare = item[number.end() if (number := _NUMBER.match(item)) else 0 :]
+    explained = _EXPLAINED.split(bare, maxsplit=1)
+    return map(_phrase, explained if len(explained) > 1 else (item, bare))
+
+
+def _phrase(item: str) -> Words:
+    """Its words, as those of texts are read; none of a sentence."""
+    if len(item.split()) > _PHRASE:
+        return ()
+    words = _folded(split(item).words)
+    return words if len(words) <= _LONGEST else ()
+
+
+def _folded(words: Sequence[str]) -> Words:
+    return tuple(word.casefold().replace("’", "'") for word in words)

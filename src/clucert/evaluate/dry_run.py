@@ -3,9 +3,9 @@
 The noise is drawn as the study will draw it, the prompts are the task's own, equal queries count once, and answers that
 are in the cache are told apart; nothing is sent. What only the answers could tell is taken at its dearest: every vote
 is for one label and no look is the last, so that no input stops early; the filter drops nothing; an open answer takes
-all the tokens that it may. So the numbers are upper bounds, but for what cannot be foreseen (calls that have to be
-repeated because they failed, a server that gives one question two answers) and the two calls that calibrate a local
-model.
+all the tokens that it may. So the numbers are upper bounds, but for what cannot be foreseen (which words an llm refine
+keeps, calls that have to be repeated because they failed, a server that gives one question two answers) and the two
+calls that calibrate a local model.
 """
 
 from __future__ import annotations
@@ -192,9 +192,14 @@ class _LikelyModel:
 
 
 def _likely_answer(query: Query) -> str:
-    """An answer of about the right length: a masked text with words for masks, or the list of a text's words."""
+    """An answer of about the right length: a masked text with words for masks, or the list of a text's words.
+
+    The longest first: a refined text of those has more synonyms, so fewer of its samples are asked about once for all.
+    """
     shown = query.messages[-1].content
-    return shown.replace(MASK, "the") if MASK in shown else ", ".join(split(shown).words)
+    if MASK in shown:
+        return shown.replace(MASK, "the")
+    return ", ".join(sorted(split(shown).words, key=len, reverse=True))
 
 
 @dataclass(slots=True)
