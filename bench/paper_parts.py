@@ -117,9 +117,9 @@ def filters(study: Study, task: str) -> Fields:
     for way, fields in (ways | named).items():
         evaluate(way, fields)
     for way, fields in named.items():
-        # What is dropped is not asked about: as many questions allow more samples.
+        # What is dropped is not asked about, so that more can be drawn.
         drawn = {name: math.ceil(given[name] / (runs[way].kept or 1.0)) for name in ("samples", "certify_samples")}
-        evaluate(f"{way}, drawn until as many are kept", fields | drawn)
+        evaluate(f"{way}, more samples", fields | drawn)
     plain = runs["no filter"]
     lines = {way: figures(run) | {"pair": None if run is plain else _pair(plain, run)} for way, run in runs.items()}
     return {"ways": lines}

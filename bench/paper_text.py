@@ -46,7 +46,8 @@ WHY = """## Why
   than of those for ĉ, and radii are whole numbers. Where it keeps nearly every sample (*kept*) it changes next to
   nothing. A stricter one can raise the share of right votes by hundredths (clusters in *Filters*). But what it drops
   is no vote: of as many samples fewer are left, the bound is looser, the test abstains more often, and radii fall. It
-  asks fewer questions for that; *drawn until as many are kept* in *Filters on test rows* spends them.
+  asks fewer questions for that. Where it may draw more (*more samples* in *Filters on test rows*), the largest cluster
+  is a smaller share of them, and radii stay below those of no filter.
 * **Larger radii than the baselines.** A radius grows with the mask rate that a method can bear: at 0.7 it is one word
   at most, of 10 words or of 20, at 0.9 four or five. A text whose words became synonyms is a text, and can be read at
   0.9, for words without synonyms stay. One of mask tokens is none: tuning often stops ranmask at 0.7, and at 0.9
