@@ -232,8 +232,8 @@ def filters(found: Fields, _: str) -> list[str]:
     title = ("filter", "r_avg, published", "against no filter", "p", "right", "abstained", "kept", "samples", "calls")
     (judged, *_) = (f["judged"] for f in found["ways"].values())
     told = (
-        f"{judged} test rows, whole texts, wide pools. The same samples for all, but for *more samples*: there N and N′ "
-        "are divided by the share that was kept. What a filter drops is not asked about."
+        f"{judged} test rows, whole texts, wide pools. The same samples for all, but for *more samples*: there N and "
+        "N′ are divided by the share that was kept. What a filter drops is not asked about."
     )
     return [told, "", *table(title, rows)]
 
