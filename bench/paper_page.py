@@ -300,7 +300,7 @@ def table2(found: Fields, task: str) -> list[str]:
     limits = ", ".join(f"{name} {most}" for name, most in budget.items())
     note = f" At most so many queries an attack: {limits}." if limits else ""
     if not any(f["defence"] == "selfdenoise" for f in found["lines"]):
-        note += " Without selfdenoise, which wants a model that fills masks."
+        note += " Not attacked: selfdenoise, of which each vote costs a fill, where the model can fill masks at all."
     told = (
         f"{found['rows']} rows.{note} An attack goes on until the answer on the noise that it sees is another; *on "
         "fresh noise* is the share that other samples confirm. ranmask and clucert are as tuned in Table 1, deletion "
