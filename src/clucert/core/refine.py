@@ -106,15 +106,14 @@ class LlmRefiner:
             return Refinement(tuple(sorted(listed[:length])), self.name)
         ranked = yield from _by_drop(text)
         chosen = tuple(sorted(list(dict.fromkeys([*listed, *ranked]))[:length]))
-        return Refinement(chosen, self.name if listed else EmbeddingRefiner().name, *_left(len(listed), length))
+        method = self.name if listed else EmbeddingRefiner().name
+        return Refinement(chosen, method, _note(len(listed), length), length - len(listed))
 
 
-def _left(found: int, length: int) -> tuple[str, int]:
-    """What is said of a list that gave ``found`` of ``length`` words, and how many it did not give."""
+def _note(found: int, length: int) -> str:
     if not found:
-        return "refine fell back from llm to embedding: the language model's list holds no word of the text", length
-    said = f"refine: the language model's list gave {found} of {length} words, embedding chose the others"
-    return said, length - found
+        return "refine fell back from llm to embedding: the language model's list holds no word of the text"
+    return f"refine: the language model's list gave {found} of {length} words, embedding chose the others"
 
 
 _REFINERS = ("off", "llm", "embedding")
