@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, t
+from scipy.stats import t
+
+from clucert.evaluate.compare import holm, sign_test
 
 Fields = dict[str, Any]
 PAPER: Fields = json.loads(Path(__file__).with_name("paper_figures.json").read_text(encoding="utf-8"))
@@ -26,8 +28,8 @@ FEW = 20
 FEWEST_TIMED = 3
 """Rows that are timed: of fewer there is no interval."""
 BASELINES = ("ranmask", "selfdenoise")
-STRICT = "τ = 0.7"
-"""How the names of filters begin that are stricter than the method's."""
+OWN, STRICT = "τ = 0.5, then diameter 0.8", "τ = 0.7, then diameter 0.4"
+"""The filter of the method clucert, and the one that raised p(gold) most on validation rows."""
 
 HOLDS, LESS, OPEN, FAILS = "holds", "holds by less", "no difference shown", "does not hold"
 BELOW, UNKNOWN = "a constant answer wins", "too few rows"
@@ -70,18 +72,18 @@ def lines_of(found: Sequence[Fields]) -> list[Line]:
 
 def _judged(lines: Sequence[Line]) -> list[Line]:
     """The verdicts of one claim: p by Holm's step-down."""
-    tested = sorted((line.p, i) for i, line in enumerate(lines) if line.p is not None and line.rows >= line.needed)
-    held, found = 0.0, list(lines)
-    for rank, (p, i) in enumerate(tested):
-        held = max(held, min(1.0, (len(tested) - rank) * p))
-        kind = OPEN if held >= LEVEL else HOLDS if lines[i].sign > 0 else FAILS
-        found[i] = replace(lines[i], kind=kind, p=held)
-    # Who wins by that is beaten by a constant answer.
-    found = [
-        replace(line, kind=BELOW) if line.useless[line.kind == FAILS] and line.kind in (HOLDS, FAILS) else line
-        for line in found
-    ]
+    tested = {i: line.p for i, line in enumerate(lines) if line.p is not None and line.rows >= line.needed}
+    found = list(lines)
+    for i, p in zip(tested, holm(list(tested.values())), strict=True):
+        kind = OPEN if p >= LEVEL else HOLDS if lines[i].sign > 0 else FAILS
+        found[i] = replace(lines[i], kind=kind, p=p)
+    found = [replace(line, kind=BELOW) if _winner_is_useless(line) else line for line in found]
     return [replace(line, kind=UNKNOWN) if line.rows < line.needed else line for line in found]
+
+
+def _winner_is_useless(line: Line) -> bool:
+    mine, theirs = line.useless
+    return (line.kind == HOLDS and mine) or (line.kind == FAILS and theirs)
 
 
 def claims(found: Sequence[Fields]) -> list[str]:
@@ -211,10 +213,8 @@ def _beside(claim: str, where: str, body: Fields, other: str, gain: Sequence[flo
     also = ""
     if (theirs["proved_word_mean"] or 0) > (mine["proved_word_mean"] or 0):
         also += f"; of what is proved against any words, {other} has the larger mean"
-    useless = tuple(f["certacc@1"] <= (f["constant_answer"] or 0) for f in (mine, theirs))
-    if any(useless):
-        below = [name for name, no_use in zip(("clucert", other), useless, strict=True) if no_use]
-        also += f"; right and certified at one word on no more rows than a constant answer: {', '.join(below)}"
+    useless = (_no_use(mine, mine["certacc@1"]), _no_use(theirs, theirs["certacc@1"]))
+    also += _named_useless("right and certified at one word", other, useless)
     right_p = body["pairs"][other]["right_p"]
     if mine["right"][0] < theirs["right"][0] and right_p < LEVEL:
         also += f"; clucert is right on fewer (p = {right_p:.2g})"
@@ -273,23 +273,31 @@ def attacks(found: Sequence[Fields]) -> Iterator[Line]:
 def _fewer_attacked(recipe: str, where: str, lines: Mapping[str, Mapping[str, Any]], rival: str) -> Line:
     ours = [_attacked(name, lines[name]) for name in ("clucert", rival, "none")]
     new = [name for name in lines if name not in ("none", "clucert", "clucert, no refine", *BASELINES)]
-    of_use = [name for name in new if not _no_use(lines[name])]
+    of_use = [name for name in new if not _no_more_right(lines[name])]
     if of_use:
         best = max(of_use, key=lambda name: lines[name]["balanced"])
         ours.append(f"not of the paper, {_attacked(best, lines[best])}")
     mine, theirs = (set(lines[name]["held"]) for name in ("clucert", rival))
     won, lost = len(mine - theirs), len(theirs - mine)
-    p = binomtest(won, won + lost).pvalue if won + lost else 1.0
     rows = min(lines[name]["inputs"] for name in ("clucert", rival))
-    useless = (_no_use(lines["clucert"]), _no_use(lines[rival]))
-    below = [name for name, no_use in zip(("clucert", rival), useless, strict=True) if no_use]
-    also = f"; under attack right on no more rows than a constant answer: {', '.join(below)}" if below else ""
+    useless = (_no_more_right(lines["clucert"]), _no_more_right(lines[rival]))
+    also = _named_useless("under attack right", rival, useless)
     claim = f"lower success of {recipe} than with {rival}"
+    p = sign_test(won, lost)
     return Line(claim, where, "; ".join(ours), p=p, sign=won - lost, rows=rows, also=also, useless=useless)
 
 
-def _no_use(line: Mapping[str, Any]) -> bool:
-    return bool(line["accuracy_under_attack"]["value"] <= (line["constant_answer"] or 0))
+def _no_more_right(line: Mapping[str, Any]) -> bool:
+    return _no_use(line, line["accuracy_under_attack"]["value"])
+
+
+def _no_use(figures: Mapping[str, Any], share: float) -> bool:
+    return share <= (figures["constant_answer"] or 0)
+
+
+def _named_useless(what: str, other: str, useless: tuple[bool, bool]) -> str:
+    below = [name for name, no_use in zip(("clucert", other), useless, strict=True) if no_use]
+    return f"; {what} on no more rows than a constant answer: {', '.join(below)}" if below else ""
 
 
 def _attacked(name: str, line: Mapping[str, Any]) -> str:
@@ -307,7 +315,6 @@ def accuracy(found: Sequence[Fields]) -> Iterator[Line]:
             if way == "off":
                 continue
             lost, won = line["lost"], line["won"]
-            p = binomtest(lost, lost + won).pvalue if lost + won else 1.0
             middle, low, high = line["bare_right"]
             ours = (
                 f"bare model right on {middle:.2f} [{low:.2f}, {high:.2f}] of the texts refined to {body['length']} "
@@ -316,4 +323,4 @@ def accuracy(found: Sequence[Fields]) -> Iterator[Line]:
             if way == "llm" and line["own"] is not None:
                 ours += f"; {line['own']:.0%} of the kept words are of its lists, the others embedding chose"
             claim = f"accuracy is kept under refine ({way})"
-            yield Line(claim, where, ours, p=p, sign=won - lost, rows=body["rows"])
+            yield Line(claim, where, ours, p=sign_test(won, lost), sign=won - lost, rows=body["rows"])

@@ -36,6 +36,7 @@ from clucert.lexicon import load_lexicon
 from clucert.models.encoders import load_encoder
 from clucert.protocols import Encoder
 from clucert.types import Classify, Request, Scored
+from paper_claims import STRICT
 from paper_models import Asked, Fields, digest, shown
 from proofs import Row, balanced, rows_of
 
@@ -60,7 +61,7 @@ def batch_filters() -> dict[str, Denoiser]:
     found |= {
         f"both: τ = {tau}, then diameter 0.8": Denoiser(load_clusterer("agglomerative"), tau) for tau in (0.5, 0.7)
     }
-    return found | {"both: τ = 0.7, then diameter 0.4": Denoiser(load_clusterer("agglomerative:0.4"), 0.7)}
+    return found | {f"both: {STRICT}": Denoiser(load_clusterer("agglomerative:0.4"), 0.7)}
 
 
 @dataclass(frozen=True)

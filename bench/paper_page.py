@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_claims import PAPER, claims, folded, in_short, table
+from paper_claims import OWN, PAPER, claims, folded, in_short, table
 from paper_text import ASSUMED, ENCODERS, HEAD, READING, SOURCES, WHY
 
 Fields = dict[str, Any]
@@ -106,8 +106,6 @@ FAMILIES = {
 }
 ALONE = ("confidence", "cosine to what is left")
 """Families that look at one noised text alone."""
-OWN = "both: τ = 0.5, then diameter 0.8"
-"""The filter of the method clucert."""
 
 
 def grid(found: Fields, _: str) -> list[str]:
@@ -117,7 +115,7 @@ def grid(found: Fields, _: str) -> list[str]:
     for noise in found["noises"]:
         none, *others = noise["filters"]
         head = [noise["lexicon"], noise["mask_rate"]]
-        mine = next(f for f in others if f["filter"].startswith(OWN))
+        mine = next(f for f in others if f["filter"].startswith(f"both: {OWN}"))
         correlations = [number(noise["correlation"].get(name)) for name in encoders]
         own.append([*head, number(none["p_gold"]), *correlations, *_gained(mine)])
         for family, starts in FAMILIES.items():
@@ -129,7 +127,7 @@ def grid(found: Fields, _: str) -> list[str]:
     told = [f"correlation, {name}" if len(encoders) > 1 else "correlation" for name in encoders]
     return [
         f"{found['rows']} validation rows. p(gold): the share of votes for the gold label, over the rows; 0 where a "
-        f"filter keeps nothing. The method's own filter ({OWN.removeprefix('both: ')}"
+        f"filter keeps nothing. The method's own filter ({OWN}"
         + (f", {encoders[0]}" if len(encoders) > 1 else "")
         + "):",
         "",

@@ -125,21 +125,26 @@ def _permutation_p_value(differences: NDArray[np.float64], rng: np.random.Genera
     return float(found.pvalue)
 
 
-def _mcnemar(pairs: Sequence[tuple[Outcome, Outcome]], deltas: Sequence[int]) -> tuple[McNemar, ...]:
+def sign_test(first: int, second: int) -> float:
+    """Two-sided p-value of pairs that differ being as likely to speak for one side as for the other, exact."""
     from scipy.stats import binomtest
 
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
+def _mcnemar(pairs: Sequence[tuple[Outcome, Outcome]], deltas: Sequence[int]) -> tuple[McNemar, ...]:
     counts = []
     for delta in deltas:
         held = [(a.certified_at(delta), b.certified_at(delta)) for a, b in pairs]
         counts.append((held.count((True, False)), held.count((False, True)), held.count((True, True))))
-    raw = [binomtest(b, b + c).pvalue if b + c else 1.0 for b, c, _ in counts]
+    raw = [sign_test(first, second) for first, second, _ in counts]
     return tuple(
-        McNemar(delta, both, first, second, len(pairs) - both - first - second, float(p), adjusted)
-        for delta, (first, second, both), p, adjusted in zip(deltas, counts, raw, _holm(raw), strict=True)
+        McNemar(delta, both, first, second, len(pairs) - both - first - second, p, adjusted)
+        for delta, (first, second, both), p, adjusted in zip(deltas, counts, raw, holm(raw), strict=True)
     )
 
 
-def _holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment: the family-wise error stays below any level that these are compared to."""
     adjusted = [1.0] * len(p_values)
     least = 0.0
