@@ -158,7 +158,7 @@ class Asked:
             raise SystemExit(f"{folder}: {len(done.errors)} attacks failed: {next(iter(done.errors.values()))}")
         held: dict[str, list[str]] = {recipe: [] for recipe in recipes}
         for one in done.attacked:
-            if one.result is not None and one.result.status not in ("success", "skipped"):
+            if one.result is not None and one.result.status == "failure":
                 held[one.recipe].append(one.id)
         return [row.document() | {"held": held[row.recipe]} for row in done.rows]
 
